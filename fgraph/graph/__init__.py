@@ -1,0 +1,14 @@
+"""The graph: symbolic tensors, nodes, recording and shape inference.
+
+This package knows nothing of layers, models or training.
+"""
+
+from .input import Input as Input
+from .node import Call as Call
+from .node import Node as Node
+from .node import Ref as Ref
+from .record import apply as apply
+from .record import inbound_nodes as inbound_nodes
+from .record import symbol as symbol
+from .tensor import SymbolicSize as SymbolicSize
+from .tensor import SymbolicTensor as SymbolicTensor

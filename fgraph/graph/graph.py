@@ -1,0 +1,252 @@
+"""A finished graph: the nodes between some inputs and some outputs, which can be copied and pickled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch.utils import _pytree as pytree
+
+from .names import resolve, torch_name
+from .node import Call, Node, Ref, Spec, ancestors, recording
+from .record import make_node
+from .structure import iter_leaves, map_leaves
+
+
+class Graph:
+    """The nodes that `outputs` need, given `inputs`.
+
+    Attributes:
+        inputs: the values taken as given, in order.
+        outputs: the values to compute, in order.
+        nodes: the calls in between, in the order in which they were recorded.
+
+    Raises:
+        ValueError: an output needs an `Input` that is not among `inputs`.
+    """
+
+    def __init__(self, inputs: Iterable[Ref], outputs: Iterable[Ref]) -> None:
+        self.inputs = list(inputs)
+        self.outputs = list(outputs)
+        self.nodes = ancestors(self.outputs, self.inputs)
+        for node in self.nodes:
+            if node.op == "input":
+                raise ValueError(self._disconnected(node))
+
+    def _disconnected(self, missing: Node) -> str:
+        needed_by = next(
+            (node for node in self.nodes if any(ref.node is missing for ref in node.refs())), None
+        )
+        name = f"Input {missing.name!r} of shape" if missing.name else "Input of shape"
+        spec = missing.specs[0]
+        user = "an output is that tensor itself" if needed_by is None else (
+            f"{describe(needed_by)} needs it"
+        )  # fmt: skip
+        return (
+            f"Graph disconnected: {name} {spec.shape} is not among the model's inputs, "  # type: ignore[union-attr]
+            f"but {user}. Add it to inputs=, or begin inputs= after that call."
+        )
+
+    @property
+    def calls(self) -> list[Call]:
+        """The calls of layers that the nodes are part of, the innermost and the enclosing ones."""
+        found: dict[int, Call] = {}
+        for node in self.nodes:
+            call = node.call
+            while call is not None and id(call) not in found:
+                found[id(call)] = call
+                call = call.outer
+        return sorted(found.values(), key=lambda call: call.seq)
+
+    def replaced(self, new: Mapping[int, Any]) -> Graph:
+        """Return the graph with some modules and tensors replaced; nodes untouched by it stay.
+
+        The new graph has as many nodes, in the same order.
+
+        Args:
+            new: what takes the place of each module or tensor, by the `id` of the old one.
+
+        Raises:
+            BuildError: a new module does not fit in its place.
+        """
+        nodes: dict[int, Node] = {}
+        calls: dict[int, Call] = {}
+        owners: dict[int, Any] = {}
+
+        def now(leaf: Any) -> Any:
+            if type(leaf) is Ref and id(leaf.node) in nodes:
+                return Ref(nodes[id(leaf.node)], leaf.index)
+            return new.get(id(leaf), leaf)
+
+        def owner_now(owner: Any) -> Any:
+            module = new.get(id(owner.module))
+            if module is None:
+                return owner
+            return owners.setdefault(id(owner), owner.with_module(module))
+
+        def renewed(call: Call | None) -> Call | None:
+            if call is None:
+                return None
+            if id(call) not in calls:
+                with recording(renewed(call.outer)):
+                    calls[id(call)] = Call(owner_now(call.owner), map_leaves(now, call.inputs))
+            return calls[id(call)]
+
+        for node in self.nodes:
+            leaves = [node.target, *iter_leaves((node.args, node.kwargs))]
+            if not any(now(leaf) is not leaf for leaf in leaves):
+                continue
+            with recording(renewed(node.call)):
+                made = nodes[id(node)] = make_node(
+                    node.op,
+                    new.get(id(node.target), node.target),
+                    map_leaves(now, node.args),
+                    map_leaves(now, node.kwargs),
+                    name=node.name,
+                )
+                made.seq = node.seq
+        for call in self.calls:
+            if id(call) in calls:
+                calls[id(call)].set_outputs(map_leaves(now, call.outputs))
+                calls[id(call)].owner.add_call(calls[id(call)])
+        return Graph(self.inputs, [now(ref) for ref in self.outputs])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (_flatten(self),)
+
+
+def describe(node: Node) -> str:
+    """Name a node for a message: its layer, module or function."""
+    if node.call is not None:
+        owner = node.call.outermost.owner
+        return f"layer {owner.name!r} ({owner!r})"
+    if node.op == "module":
+        return f"{node.name!r} ({node.target!r})" if node.name else repr(node.target)
+    return torch_name(node.target) or node.kind
+
+
+@dataclass(frozen=True)
+class _At:
+    """Where a value comes from, in a flattened graph."""
+
+    node: int
+    index: int
+
+
+class _Entry(NamedTuple):
+    """A node without references to other nodes."""
+
+    op: str
+    target: Any
+    function: str | None
+    args: Any
+    kwargs: Any
+    specs: list[Spec]
+    template: Any
+    name: str | None
+    call: int | None
+    masks: dict[int, _At] | None
+
+
+class _Flat(NamedTuple):
+    """A graph as lists: sources first, then the nodes in between."""
+
+    inputs: list[_At]
+    outputs: list[_At]
+    sources: int
+    entries: list[_Entry]
+    calls: list[tuple[Any, Any, Any, int | None]]  # owner, inputs, outputs, enclosing call
+
+
+def _flatten(graph: Graph) -> _Flat:
+    """Write the graph as lists, so that copying and pickling it never recurse along its edges."""
+    inner = {id(node) for node in graph.nodes}
+    sources = {id(r.node): r.node for r in graph.inputs if id(r.node) not in inner}
+    nodes = [*sources.values(), *graph.nodes]
+    where = {id(node): position for position, node in enumerate(nodes)}
+    calls = graph.calls
+    call_at = {id(call): position for position, call in enumerate(calls)}
+
+    def at(leaf: Any) -> Any:
+        if type(leaf) is not Ref:
+            return leaf
+        position = where.get(id(leaf.node))  # a call may have arguments that no output needs
+        return None if position is None else _At(position, leaf.index)
+
+    entries = [
+        _source_entry(node)
+        if id(node) in sources
+        else _Entry(
+            op=node.op,
+            target=node.target if torch_name(node.target) is None else None,
+            function=torch_name(node.target),
+            args=map_leaves(at, node.args),
+            kwargs=map_leaves(at, node.kwargs),
+            specs=node.specs,
+            template=_template(node),
+            name=node.name,
+            call=call_at.get(id(node.call)),
+            masks={i: at(ref) for i, ref in (node.masks or {}).items() if at(ref)} or None,
+        )
+        for node in nodes
+    ]
+    flat_calls = [
+        (
+            call.owner,
+            map_leaves(at, call.inputs),
+            map_leaves(at, call.outputs),
+            None if call.outer is None else call_at[id(call.outer)],
+        )
+        for call in calls
+    ]
+    return _Flat(
+        [at(ref) for ref in graph.inputs],
+        [at(ref) for ref in graph.outputs],
+        len(sources),
+        entries,
+        flat_calls,
+    )
+
+
+def _template(node: Node) -> Any:
+    return node.build(lambda ref: _At(-1, ref.index))
+
+
+def _source_entry(node: Node) -> _Entry:
+    """Write a node whose outputs are given from outside."""
+    return _Entry(
+        "input", None, None, (), {}, node.specs, _template(node), node.name, None, None
+    )
+
+
+def _restore(flat: _Flat) -> Graph:
+    """Make the nodes of a flattened graph anew, in the same order."""
+    calls: list[Call] = []
+    for owner, _, _, outer in flat.calls:
+        with recording(None if outer is None else calls[outer]):
+            calls.append(Call(owner, None))
+    nodes: list[Node] = []
+
+    def ref(leaf: Any) -> Any:
+        return Ref(nodes[leaf.node], leaf.index) if type(leaf) is _At else leaf
+
+    for entry in flat.entries:
+        target = entry.target if entry.function is None else resolve(entry.function)
+        structure = None
+        if type(entry.template) is not _At:
+            _, structure = pytree.tree_flatten(entry.template, lambda leaf: type(leaf) is _At)
+        with recording(None if entry.call is None else calls[entry.call]):
+            args, kwargs = map_leaves(ref, entry.args), map_leaves(ref, entry.kwargs)
+            node = Node(entry.op, target, args, kwargs, entry.specs, structure, entry.name)
+        node.masks = {i: ref(at) for i, at in entry.masks.items()} if entry.masks else None
+        nodes.append(node)
+    for call, (_, inputs, outputs, _) in zip(calls, flat.calls, strict=True):
+        call.inputs = map_leaves(ref, inputs)
+        call.set_outputs(map_leaves(ref, outputs))
+        call.owner.add_call(call)
+    graph = Graph.__new__(Graph)
+    graph.inputs = [ref(at) for at in flat.inputs]
+    graph.outputs = [ref(at) for at in flat.outputs]
+    graph.nodes = nodes[flat.sources :]
+    return graph

@@ -1,0 +1,272 @@
+"""Nodes of the graph, references to their outputs, and the order in which they were recorded."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils import _pytree as pytree
+
+from .structure import iter_leaves, map_leaves
+
+_sequence = itertools.count()  # next() on it is atomic: graphs may be built in several threads
+
+
+class TensorSpec(NamedTuple):
+    """What is known of a tensor before it exists.
+
+    Each unknown size of an input is stood in for by two different numbers, and both shapes are
+    carried through the graph: a size on which they disagree is unknown.
+    """
+
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """The sizes, `None` where one is not known until run time."""
+        if self.first == self.second:
+            return self.first
+        return tuple(a if a == b else None for a, b in zip(self.first, self.second, strict=True))
+
+
+class SizeSpec(NamedTuple):
+    """A whole number computed from an unknown size, as it is for either stand-in."""
+
+    first: int
+    second: int
+
+
+class Constant(NamedTuple):
+    """A part of a call's result that is the same at every run, such as `None`."""
+
+    value: Any
+
+
+Spec = TensorSpec | SizeSpec | Constant
+
+
+class Ref:
+    """One output of one node, without keeping torch's module calls intercepted."""
+
+    __slots__ = ("index", "node")
+
+    def __init__(self, node: Node, index: int = 0) -> None:
+        self.node = node
+        self.index = index
+
+    @property
+    def spec(self) -> TensorSpec | SizeSpec:
+        """What is known of the value."""
+        return self.node.specs[self.index]  # type: ignore[return-value]
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Ref and self.node is other.node and self.index == other.index
+
+    def __hash__(self) -> int:
+        return hash((id(self.node), self.index))
+
+    def __repr__(self) -> str:
+        return f"Ref({self.node!r}, {self.index})"
+
+
+class Node:
+    """One recorded call.
+
+    Attributes:
+        op: `"input"`, `"module"` (target is an `nn.Module`) or `"function"` (any callable).
+        target: what is called; `None` for an input.
+        args, kwargs: its arguments, nested containers with a `Ref` for each symbolic value.
+        specs: what is known of each leaf of the result, in order.
+        structure: the pytree structure of the result; `None` when it is a single tensor.
+        name: the explicit name given at the call, if any.
+        seq: position in the order of recording, over all graphs of the process.
+        call: the layer call during which this node was recorded, if any.
+        masks: masks that travel with outputs, by output index.
+    """
+
+    __slots__ = (
+        "__weakref__", "args", "call", "kwargs", "masks", "name", "op", "seq", "specs",
+        "structure", "target",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        op: str,
+        target: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        specs: list[Spec],
+        structure: pytree.TreeSpec | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.op = op
+        self.target = target
+        self.args = args
+        self.kwargs = kwargs
+        self.specs = specs
+        self.structure = structure
+        self.name = name
+        self.seq = next(_sequence)
+        self.call = _current.call
+        self.masks: dict[int, Ref] | None = None
+
+    def refs(self) -> Iterator[Ref]:
+        """Yield the node outputs that this call takes, in argument order, repeats included."""
+        for leaf in iter_leaves(self.args):
+            if type(leaf) is Ref:
+                yield leaf
+        if self.kwargs:
+            for leaf in iter_leaves(self.kwargs):
+                if type(leaf) is Ref:
+                    yield leaf
+
+    def build(self, make: Callable[[Ref], Any]) -> Any:
+        """Return the call's result with `make(ref)` for each symbolic leaf."""
+        if self.structure is None:
+            return make(Ref(self))
+        leaves = [
+            spec.value if type(spec) is Constant else make(Ref(self, index))
+            for index, spec in enumerate(self.specs)
+        ]
+        return pytree.tree_unflatten(leaves, self.structure)
+
+    @property
+    def kind(self) -> str:
+        """The class name of the module, or the name of the function, or `"Input"`."""
+        if self.op == "input":
+            return "Input"
+        if self.op == "module":
+            return type(self.target).__name__
+        return getattr(self.target, "__name__", None) or type(self.target).__name__
+
+    def __repr__(self) -> str:
+        name = f" {self.name}" if self.name else ""
+        return f"<Node {self.seq}: {self.kind}{name}>"
+
+
+class Call:
+    """One call of a layer: the nodes recorded during it, seen from outside as one step.
+
+    Nodes hold their call, the call holds the nodes of its outputs only weakly: nothing here keeps
+    a discarded graph alive.
+
+    Attributes:
+        owner: the layer that was called.
+        inputs: its arguments `(args, kwargs)`, with a `Ref` for each symbolic value.
+        outer: the layer call during which this one was made, if any.
+    """
+
+    __slots__ = ("__weakref__", "_outputs", "inputs", "outer", "owner", "seq")
+
+    def __init__(self, owner: Any, inputs: Any) -> None:
+        self.owner = owner
+        self.inputs = inputs
+        self.outer = _current.call
+        self.seq = next(_sequence)
+        self._outputs: Any = None
+
+    @property
+    def outermost(self) -> Call:
+        """The layer call, made by the user's own code, that this one is part of."""
+        call = self
+        while call.outer is not None:
+            call = call.outer
+        return call
+
+    def set_outputs(self, outputs: Any) -> None:
+        """Remember the result, a structure with a `Ref` for each symbolic leaf."""
+        self._outputs = map_leaves(_weaken, outputs)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the graph that this call belongs to still exists."""
+        return all(
+            leaf() is not None
+            for leaf in map(_node_reference, iter_leaves(self._outputs))
+            if leaf is not None
+        )
+
+    @property
+    def outputs(self) -> Any:
+        """The result, a structure with a `Ref` for each symbolic leaf."""
+        return map_leaves(_strengthen, self._outputs)
+
+
+class _Weak:
+    """A `Ref` that does not keep its node alive."""
+
+    __slots__ = ("index", "node")
+
+    def __init__(self, ref: Ref) -> None:
+        self.node = weakref.ref(ref.node)
+        self.index = ref.index
+
+
+def _weaken(leaf: Any) -> Any:
+    return _Weak(leaf) if type(leaf) is Ref else leaf
+
+
+def _strengthen(leaf: Any) -> Any:
+    if type(leaf) is not _Weak:
+        return leaf
+    node = leaf.node()
+    if node is None:
+        raise ReferenceError("this layer call belongs to a graph that no longer exists")
+    return Ref(node, leaf.index)
+
+
+def _node_reference(leaf: Any) -> weakref.ref[Node] | None:
+    return leaf.node if type(leaf) is _Weak else None
+
+
+class _Current(threading.local):
+    """The layer call that is being recorded in this thread."""
+
+    call: Call | None = None
+
+
+_current = _Current()
+
+
+def current_call() -> Call | None:
+    """Return the layer call that is being recorded in this thread, if any."""
+    return _current.call
+
+
+@contextmanager
+def recording(call: Call | None) -> Iterator[Call | None]:
+    """Tag the nodes recorded in this thread, while the context is open, as parts of `call`."""
+    outer = _current.call
+    _current.call = call
+    try:
+        yield call
+    finally:
+        _current.call = outer
+
+
+def ancestors(outputs: Iterable[Ref], boundary: Iterable[Ref] = ()) -> list[Node]:
+    """Return the nodes that `outputs` need, in the order in which they were recorded.
+
+    That order is a topological one, and running in it draws random numbers and sums gradients
+    as the code that built the graph would have done.
+
+    Args:
+        outputs: what is to be computed.
+        boundary: values taken as given; the nodes behind them are left out.
+    """
+    given = set(boundary)
+    found: dict[int, Node] = {}
+    stack = [ref for ref in outputs if ref not in given]
+    while stack:
+        node = stack.pop().node
+        if id(node) not in found:
+            found[id(node)] = node
+            stack.extend(ref for ref in node.refs() if ref not in given)
+    return sorted(found.values(), key=lambda node: node.seq)

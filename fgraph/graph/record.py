@@ -1,0 +1,252 @@
+"""Recording: turn a call that has symbolic arguments into a node of the graph."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from ..errors import BuildError, SymbolicError
+from . import shapes
+from .capture import ModuleCalls
+from .names import torch_name
+from .node import Constant, Node, Ref, TensorSpec, current_call
+from .structure import iter_leaves, map_leaves
+
+
+class Symbol:
+    """A handle on one output of one node; equal to any other handle on the same output."""
+
+    __slots__ = ("__weakref__", "_ref", "_token")
+    __array_ufunc__ = None  # numpy leaves `array + symbol` to us
+
+    _ref: Ref
+
+    def __init__(self, ref: Ref) -> None:
+        self._ref = ref
+        self._token = module_calls.hold()
+
+    @property
+    def ref(self) -> Ref:
+        """The output that this handle stands for."""
+        return self._ref
+
+    @property
+    def node(self) -> Any:
+        """The `Node` that makes this value."""
+        return self.ref.node
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Record a torch function that was called with a symbolic argument."""
+        return record_function(func, args, kwargs or {})
+
+    def __hash__(self) -> int:
+        return hash(self.ref)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        no_value(self, "converted to a numpy array", "use torch functions, or `fgraph.apply(fn, x)`")
+
+    def __int__(self) -> NoReturn:
+        no_value(self, "converted to a number", "keep it as a tensor, or use `fgraph.apply`")
+
+    __float__ = __complex__ = __index__ = __int__
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Symbol:
+        return self  # a handle is immutable, and its node belongs to the graph
+
+    def __reduce__(self) -> NoReturn:
+        raise SymbolicError(
+            f"{self!r} cannot be pickled by itself: pickle the Model that is made of it, "
+            "and ask the copy for `model.inputs`, `model.outputs` or `layer.output`"
+        )
+
+
+handle_classes: dict[type, type[Symbol]] = {}  # the class of handles for each kind of spec
+
+
+def symbol(ref: Ref) -> Any:
+    """Return a handle on `ref`: a `SymbolicTensor`, or a `SymbolicSize` for a whole number."""
+    return handle_classes[type(ref.spec)](ref)
+
+
+def no_value(value: Symbol, use: str, instead: str) -> NoReturn:
+    raise SymbolicError(f"{value!r} has no value yet and cannot be {use}: {instead}")
+
+
+def record(
+    op: str,
+    target: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    name: str | None = None,
+    inferred: shapes.Inferred | None = None,
+) -> Any:
+    """Record one call and return its result, with a handle for each symbolic leaf.
+
+    Args:
+        op: `"module"` or `"function"`.
+        target: what is called.
+        args, kwargs: its arguments, with handles for symbolic values.
+        name: an explicit name.
+        inferred: what is known of the result; worked out by running on meta tensors if `None`.
+
+    Raises:
+        BuildError: torch refuses the arguments, or the result's shape cannot be inferred.
+    """
+    made = make_node(op, target, args, kwargs, name=name, inferred=inferred)
+    return made.build(symbol)
+
+
+def make_node(
+    op: str,
+    target: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    name: str | None = None,
+    inferred: shapes.Inferred | None = None,
+) -> Node:
+    """Record one call and return its node; arguments and errors are those of `record`."""
+    args = map_leaves(_to_ref, args)
+    kwargs = {key: map_leaves(_to_ref, value) for key, value in kwargs.items()}
+    try:
+        specs, structure = inferred or shapes.infer(op, target, args, kwargs)
+    except Exception as error:
+        raise _refusal(op, target, args, kwargs, name, error) from error
+    node = Node(op, target, args, kwargs, specs, structure, name)
+    if op == "module":
+        _inbound.setdefault(target, weakref.WeakSet()).add(node)
+    return node
+
+
+def record_function(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Record a torch function or tensor method; those that change a tensor are refused."""
+    name = getattr(func, "__name__", "")
+    if kwargs.get("out") is not None:
+        raise SymbolicError(
+            f"{_function_name(func)}(..., out=...) writes into a tensor, which a graph cannot "
+            "record: use the returned tensor instead"
+        )
+    if (name.endswith("_") and not name.endswith("__")) or _IN_PLACE_DUNDER.get(name):
+        plain = name.strip("_").removeprefix("i") if name.endswith("__") else name.rstrip("_")
+        raise SymbolicError(
+            f"{_function_name(func)} changes a tensor in place, which a graph cannot record: "
+            f"use the form that makes a new tensor, such as `x = x.{plain}(...)`"
+        )
+    if getattr(func, "__self__", None).__class__ in _DESCRIPTORS and name == "__get__":
+        return record("function", getattr, (args[0], func.__self__.__name__), {})
+    return record("function", func, tuple(args), kwargs)
+
+
+def apply(
+    target: Callable[..., Any],
+    *args: Any,
+    name: str | None = None,
+    output_shape: Any = None,
+    output_dtype: torch.dtype | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Record any Python callable as one node, a leaf that is called as it is at run time.
+
+    Args:
+        target: a function, or a `torch.nn.Module`.
+        *args: its positional arguments; symbolic tensors may be nested in containers.
+        name: a name for the node.
+        output_shape: the shape of the result, batch dimension included, `None` where a size is
+            unknown: `(None, 10)`. A list of shapes stands for a tuple of tensors. By default the
+            callable is run on meta tensors to find out.
+        output_dtype: the dtype that goes with `output_shape`; by default that of the first
+            symbolic tensor among the arguments.
+        **kwargs: its keyword arguments.
+
+    Returns:
+        The symbolic result, in the structure that `target` returns.
+
+    Raises:
+        TypeError: `target` is not callable, or no argument is symbolic.
+        BuildError: the result's shape cannot be inferred and `output_shape` is missing.
+    """
+    if not callable(target):
+        raise TypeError(f"fgraph.apply expects a callable first, got {target!r}")
+    symbols = [leaf for leaf in iter_leaves((args, kwargs)) if isinstance(leaf, Symbol)]
+    if not symbols:
+        raise TypeError(
+            f"fgraph.apply({_function_name(target)}, ...) expects at least one symbolic tensor "
+            f"among its arguments, got {[type(leaf).__name__ for leaf in iter_leaves((args, kwargs))]}"
+        )
+    inferred = None
+    if output_shape is not None:
+        dtypes = [s.ref.spec.dtype for s in symbols if type(s.ref.spec) is TensorSpec]
+        inferred = _declared(output_shape, output_dtype or (dtypes or [torch.get_default_dtype()])[0])
+    op = "module" if isinstance(target, nn.Module) else "function"
+    return record(op, target, args, kwargs, name=name, inferred=inferred)
+
+
+def inbound_nodes(module: nn.Module) -> list[Node]:
+    """Return the nodes that call `module` in graphs that still exist, in call order."""
+    return sorted(_inbound.get(module, ()), key=lambda node: node.seq)
+
+
+_inbound: weakref.WeakKeyDictionary[nn.Module, weakref.WeakSet[Node]] = weakref.WeakKeyDictionary()
+_DESCRIPTORS = (type(torch.Tensor.T), property)
+_IN_PLACE_DUNDER = {
+    f"__i{name}__": True
+    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor")
+} | {"__setitem__": True}
+
+
+def _declared(output_shape: Any, dtype: torch.dtype) -> shapes.Inferred:
+    """Make specs of what the caller says of the result."""
+    if isinstance(output_shape, list):
+        _, structure = pytree.tree_flatten((0,) * len(output_shape))
+        return [shapes.spec_of(tuple(shape), dtype) for shape in output_shape], structure
+    return [shapes.spec_of(tuple(output_shape), dtype)], None
+
+
+def _to_ref(leaf: Any) -> Any:
+    return leaf.ref if isinstance(leaf, Symbol) else leaf
+
+
+def _function_name(func: Any) -> str:
+    return torch_name(func) or getattr(func, "__qualname__", None) or repr(func)
+
+
+def _refusal(
+    op: str, target: Any, args: Any, kwargs: Any, name: str | None, error: Exception
+) -> BuildError:
+    """Say which call was refused, on what, and what to do."""
+    what = repr(target) if op == "module" else _function_name(target)
+    what = f"{name!r}: {what}" if name else what
+    call = current_call()
+    if call is not None:
+        what = f"layer {call.outermost.owner!r}: {what}"
+    refs = [leaf for leaf in iter_leaves((args, kwargs)) if type(leaf) is Ref]
+    given = ", ".join(_describe(ref) for ref in refs)
+    text = f"{what} cannot be called on {given}: {type(error).__name__}: {error}"
+    if any(spec.first != spec.second for spec in (ref.spec for ref in refs)):
+        batch, other = shapes.BATCH[0], shapes.OTHER[0]
+        text += f" (here {batch} stands for an unknown batch size, {other} for other unknown sizes)"
+    if isinstance(error, NotImplementedError) or "meta" in str(error).lower():
+        text += (
+            ". If its shape depends on values, which are not known yet, write "
+            "`fgraph.apply(fn, ..., output_shape=(None, ...))`"
+        )
+    return BuildError(text)
+
+
+def _describe(ref: Ref) -> str:
+    spec = ref.spec
+    if type(spec) is not TensorSpec:
+        return "an unknown size"
+    return f"{spec.shape} {str(spec.dtype).removeprefix('torch.')}"
+
+
+module_calls = ModuleCalls(Symbol, lambda module, args, kwargs: record("module", module, args, kwargs))
