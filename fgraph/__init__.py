@@ -1,10 +1,18 @@
 """fgraph: Keras-style functional graphs of plain PyTorch modules."""
 
 from . import layers as layers
+from . import models as models
+from . import utils as utils
+from .errors import AmbiguousNodeError as AmbiguousNodeError
+from .errors import BuildError as BuildError
+from .errors import SymbolicError as SymbolicError
+from .errors import UncalledLayerError as UncalledLayerError
 from .graph import Input as Input
 from .graph import SymbolicTensor as SymbolicTensor
 from .graph import apply as apply
 from .graph import inbound_nodes as inbound_nodes
 from .model import Model as Model
+from .models import clone_model as clone_model
+from .sequential import Sequential as Sequential
 
 __version__ = "0.1.0"

@@ -327,11 +327,15 @@ class Model(Trainer, nn.Module):
 
     def _need_graph(self, attribute: str) -> bool:
         if self._graph is None:
-            raise AttributeError(
-                f"{type(self).__name__}.{attribute}: this model has no graph, its forward is "
-                "written by hand"
-            )
+            raise AttributeError(self._missing_graph(attribute))
         return True
+
+    def _missing_graph(self, attribute: str) -> str:
+        """Say why there is no graph."""
+        return (
+            f"{type(self).__name__}.{attribute}: this model has no graph, its forward is written "
+            "by hand"
+        )
 
     def _live_graph(self, attribute: str) -> Graph:
         """Return the graph, brought up to date with the children that the model has now."""
