@@ -1,0 +1,451 @@
+"""Cross-entropies and their focal forms, on probabilities or on logits, as Keras defines them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .base import EPSILON, Loss, as_target, shape_text
+
+
+def _log_probabilities(y_pred: Tensor, from_logits: bool, axis: int) -> Tensor:
+    """Returns log-probabilities along `axis`; probabilities are normalised and clipped first."""
+    if from_logits:
+        return F.log_softmax(y_pred, axis)
+    return (y_pred / y_pred.sum(axis, keepdim=True)).clamp(EPSILON, 1 - EPSILON).log()
+
+
+def _smooth(y_true: Tensor, label_smoothing: float, classes: int) -> Tensor:
+    """Moves the share `label_smoothing` of each target evenly onto all classes."""
+    if not label_smoothing:
+        return y_true
+    return y_true * (1 - label_smoothing) + label_smoothing / classes
+
+
+def categorical_crossentropy(
+    y_true: Tensor,
+    y_pred: Tensor,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+) -> Tensor:
+    """Returns the cross-entropy between target and predicted class probabilities.
+
+    Args:
+        y_true: Probabilities (one-hot rows) in the shape of `y_pred`.
+        y_pred: Probabilities, or logits with `from_logits=True`, classes along `axis`.
+        from_logits: Whether `y_pred` holds logits.
+        label_smoothing: Share of each target spread over all classes.
+        axis: Axis of the classes.
+
+    Returns:
+        One value for each row of classes: the shape of `y_pred` without `axis`.
+    """
+    y_true = _smooth(as_target(y_true, y_pred), label_smoothing, y_pred.shape[axis])
+    return -(y_true * _log_probabilities(y_pred, from_logits, axis)).sum(axis)
+
+
+def _class_indices(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """Returns labels as int64 without a last dimension of size 1 that the predictions allow."""
+    if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
+        y_true = y_true.squeeze(-1)
+    return y_true if y_true.dtype == torch.int64 else y_true.long()
+
+
+def sparse_categorical_crossentropy(
+    y_true: Tensor,
+    y_pred: Tensor,
+    from_logits: bool = False,
+    ignore_class: int | None = None,
+    axis: int = -1,
+) -> Tensor:
+    """Returns the cross-entropy of predicted class probabilities at integer labels.
+
+    Args:
+        y_true: Labels, in the shape of `y_pred` without `axis` (or with size 1 there).
+        y_pred: Probabilities, or logits with `from_logits=True`, classes along `axis`.
+        from_logits: Whether `y_pred` holds logits.
+        ignore_class: Label whose loss is 0, or None.
+        axis: Axis of the classes.
+
+    Returns:
+        One value for each label.
+    """
+    labels = _class_indices(y_true, y_pred)
+    log_probabilities = _log_probabilities(y_pred, from_logits, axis).movedim(axis, 1)
+    ignored = -100 if ignore_class is None else ignore_class
+    return F.nll_loss(log_probabilities, labels, reduction="none", ignore_index=ignored)
+
+
+def _binary_crossentropy_values(y_true: Tensor, y_pred: Tensor, from_logits: bool) -> Tensor:
+    if from_logits:
+        return F.binary_cross_entropy_with_logits(y_pred, y_true, reduction="none")
+    y_pred = y_pred.clamp(EPSILON, 1 - EPSILON)
+    return -(y_true * y_pred.log() + (1 - y_true) * (1 - y_pred).log())
+
+
+def binary_crossentropy(
+    y_true: Tensor,
+    y_pred: Tensor,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+) -> Tensor:
+    """Returns the mean binary cross-entropy along `axis`.
+
+    Args:
+        y_true: Labels 0 and 1, or probabilities, in the shape of `y_pred`.
+        y_pred: Probabilities, or logits with `from_logits=True`.
+        from_logits: Whether `y_pred` holds logits.
+        label_smoothing: Share of each label moved to one half.
+        axis: Axis of the mean.
+
+    Returns:
+        The shape of `y_pred` without `axis`.
+    """
+    y_true = _smooth(as_target(y_true, y_pred), label_smoothing, 2)
+    return _binary_crossentropy_values(y_true, y_pred, from_logits).mean(axis)
+
+
+def categorical_focal_crossentropy(
+    y_true: Tensor,
+    y_pred: Tensor,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+) -> Tensor:
+    """Returns `alpha * (1 - p) ** gamma` times the cross-entropy (Lin et al., 2017).
+
+    Args:
+        y_true: Probabilities (one-hot rows) in the shape of `y_pred`.
+        y_pred: Probabilities, or logits with `from_logits=True`, classes along `axis`.
+        alpha: Weight of every class.
+        gamma: How much easy samples count less.
+        from_logits: Whether `y_pred` holds logits.
+        label_smoothing: Share of each target spread over all classes.
+        axis: Axis of the classes.
+
+    Returns:
+        The shape of `y_pred` without `axis`.
+    """
+    y_true = _smooth(as_target(y_true, y_pred), label_smoothing, y_pred.shape[axis])
+    log_p = _log_probabilities(y_pred, from_logits, axis)
+    return (alpha * (1 - log_p.exp()) ** gamma * -y_true * log_p).sum(axis)
+
+
+def binary_focal_crossentropy(
+    y_true: Tensor,
+    y_pred: Tensor,
+    apply_class_balancing: bool = False,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+) -> Tensor:
+    """Returns the binary cross-entropy, easy samples weighted down (Lin et al., 2017).
+
+    Args:
+        y_true: Labels 0 and 1 in the shape of `y_pred`.
+        y_pred: Probabilities, or logits with `from_logits=True`.
+        apply_class_balancing: Whether label 1 weighs `alpha` and label 0 `1 - alpha`.
+        alpha: Weight of label 1.
+        gamma: How much easy samples count less.
+        from_logits: Whether `y_pred` holds logits.
+        label_smoothing: Share of each label moved to one half.
+        axis: Axis of the mean.
+
+    Returns:
+        The shape of `y_pred` without `axis`.
+    """
+    y_true = _smooth(as_target(y_true, y_pred), label_smoothing, 2)
+    p = y_pred.sigmoid() if from_logits else y_pred
+    # 1 - p_t, written so that it keeps its digits when p is close to 0 or 1
+    miss = y_true * (1 - p) + (1 - y_true) * p
+    values = miss**gamma * _binary_crossentropy_values(y_true, y_pred, from_logits)
+    if apply_class_balancing:
+        values = values * (y_true * alpha + (1 - y_true) * (1 - alpha))
+    return values.mean(axis)
+
+
+class _CrossEntropy(Loss):
+    """The settings that all cross-entropies share."""
+
+    def __init__(
+        self,
+        from_logits: bool,
+        label_smoothing: float,
+        axis: int,
+        reduction: str | None,
+        name: str,
+    ) -> None:
+        super().__init__(reduction, name)
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(f"label_smoothing of {name} must be in [0, 1], got {label_smoothing}")
+        self.from_logits = from_logits
+        self.label_smoothing = label_smoothing
+        self.axis = axis
+
+
+def _refuse_class_indices(loss: Loss, y_true: Tensor, y_pred: Tensor, output: str) -> None:
+    """Names the sparse form where labels were given to a loss of one-hot rows."""
+    without_axis = [n for i, n in enumerate(y_pred.shape) if i != loss.axis % y_pred.ndim]
+    looks_sparse = list(y_true.shape) in (without_axis, [*without_axis, 1])
+    if looks_sparse and y_pred.shape[loss.axis] != 1:
+        raise ValueError(
+            f"the target of output {output!r} has shape {shape_text(y_true)}, which looks like "
+            f"class indices, but {loss.name} takes one-hot rows of shape {shape_text(y_pred)}: "
+            "use sparse_categorical_crossentropy, or fgraph.utils.to_categorical on the target"
+        )
+
+
+class CategoricalCrossentropy(_CrossEntropy):
+    """Cross-entropy on one-hot targets (Keras: `CategoricalCrossentropy`).
+
+    Args:
+        from_logits: Whether predictions are logits; on a softmax output that the graph shows,
+            the logits are found and used in any case.
+        label_smoothing: Share of each target spread over all classes.
+        axis: Axis of the classes.
+        reduction: As in `Loss`.
+        name: As in `Loss`.
+    """
+
+    activation = "softmax"
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "categorical_crossentropy",
+    ) -> None:
+        super().__init__(from_logits, label_smoothing, axis, reduction, name)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Returns one value for each row of classes."""
+        return categorical_crossentropy(
+            y_true, y_pred, self.from_logits, self.label_smoothing, self.axis
+        )
+
+    def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Returns the mean, on logits by torch's fused cross-entropy."""
+        if self.from_logits and y_pred.ndim == 2:
+            smoothing = self.label_smoothing
+            return F.cross_entropy(y_pred, as_target(y_true, y_pred), label_smoothing=smoothing)
+        return super().mean(y_true, y_pred)
+
+    def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
+        """Refuses class indices and other shapes than the prediction's."""
+        _refuse_class_indices(self, y_true, y_pred, output)
+        super().check(y_true, y_pred, output)
+
+
+class SparseCategoricalCrossentropy(_CrossEntropy):
+    """Cross-entropy on integer labels (Keras: `SparseCategoricalCrossentropy`).
+
+    Args:
+        from_logits: Whether predictions are logits; on a softmax output that the graph shows,
+            the logits are found and used in any case.
+        ignore_class: Label whose loss is 0, or None.
+        axis: Axis of the classes.
+        reduction: As in `Loss`.
+        name: As in `Loss`.
+    """
+
+    activation = "softmax"
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "sparse_categorical_crossentropy",
+    ) -> None:
+        super().__init__(from_logits, 0.0, axis, reduction, name)
+        self.ignore_class = ignore_class
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Returns one value for each label."""
+        return sparse_categorical_crossentropy(
+            y_true, y_pred, self.from_logits, self.ignore_class, self.axis
+        )
+
+    def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Returns the mean, on logits by torch's fused cross-entropy."""
+        if self.from_logits and self.ignore_class is None and y_pred.ndim == 2:
+            return F.cross_entropy(y_pred, _class_indices(y_true, y_pred))
+        return super().mean(y_true, y_pred)
+
+    def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
+        """Refuses targets that are not one label for each row of classes."""
+        rows = [n for i, n in enumerate(y_pred.shape) if i != self.axis % y_pred.ndim]
+        if list(y_true.shape) in (rows, [*rows, 1]):
+            return
+        hint = ""
+        if y_true.shape == y_pred.shape:
+            hint = ": one-hot rows belong to categorical_crossentropy"
+        raise ValueError(
+            f"the target of output {output!r} has shape {shape_text(y_true)}, but {self.name} on "
+            f"an output of shape {shape_text(y_pred)} takes one class index for each row{hint}"
+        )
+
+    def check_values(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
+        """Refuses labels outside the classes."""
+        labels = y_true if self.ignore_class is None else y_true[y_true != self.ignore_class]
+        if not labels.numel():
+            return
+        low, high = (int(x) for x in torch.aminmax(labels))
+        classes = y_pred.shape[self.axis]
+        if low < 0 or high >= classes:
+            raise ValueError(
+                f"the target of output {output!r} holds labels from {low} to {high}, but the "
+                f"output has {classes} classes: labels must be in [0, {classes - 1}]"
+            )
+
+
+class BinaryCrossentropy(_CrossEntropy):
+    """Cross-entropy on labels 0 and 1 (Keras: `BinaryCrossentropy`).
+
+    Args:
+        from_logits: Whether predictions are logits; on a sigmoid output that the graph shows,
+            the logits are found and used in any case.
+        label_smoothing: Share of each label moved to one half.
+        axis: Axis of the mean.
+        reduction: As in `Loss`.
+        name: As in `Loss`.
+    """
+
+    activation = "sigmoid"
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "binary_crossentropy",
+    ) -> None:
+        super().__init__(from_logits, label_smoothing, axis, reduction, name)
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Returns the mean along `axis` for each sample."""
+        return binary_crossentropy(
+            y_true, y_pred, self.from_logits, self.label_smoothing, self.axis
+        )
+
+    def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Returns the mean, on logits by torch's fused binary cross-entropy."""
+        if self.from_logits:
+            target = _smooth(as_target(y_true, y_pred), self.label_smoothing, 2)
+            return F.binary_cross_entropy_with_logits(y_pred, target)
+        return super().mean(y_true, y_pred)
+
+    def check_values(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
+        """Refuses labels outside [0, 1]."""
+        if not y_true.numel():
+            return
+        low, high = (float(x) for x in torch.aminmax(y_true))
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"the target of output {output!r} holds values from {low:g} to {high:g}, but "
+                f"{self.name} takes labels (or probabilities) in [0, 1]"
+            )
+
+
+class CategoricalFocalCrossentropy(_CrossEntropy):
+    """Focal cross-entropy on one-hot targets (Keras: `CategoricalFocalCrossentropy`).
+
+    Args:
+        alpha: Weight of every class.
+        gamma: How much easy samples count less.
+        from_logits: Whether predictions are logits.
+        label_smoothing: Share of each target spread over all classes.
+        axis: Axis of the classes.
+        reduction: As in `Loss`.
+        name: As in `Loss`.
+    """
+
+    activation = "softmax"
+
+    def __init__(
+        self,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "categorical_focal_crossentropy",
+    ) -> None:
+        super().__init__(from_logits, label_smoothing, axis, reduction, name)
+        self.alpha = alpha
+        self.gamma = gamma
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Returns one value for each row of classes."""
+        return categorical_focal_crossentropy(
+            y_true,
+            y_pred,
+            self.alpha,
+            self.gamma,
+            self.from_logits,
+            self.label_smoothing,
+            self.axis,
+        )
+
+    def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
+        """Refuses class indices and other shapes than the prediction's."""
+        _refuse_class_indices(self, y_true, y_pred, output)
+        super().check(y_true, y_pred, output)
+
+
+class BinaryFocalCrossentropy(_CrossEntropy):
+    """Focal cross-entropy on labels 0 and 1 (Keras: `BinaryFocalCrossentropy`).
+
+    Args:
+        apply_class_balancing: Whether label 1 weighs `alpha` and label 0 `1 - alpha`.
+        alpha: Weight of label 1.
+        gamma: How much easy samples count less.
+        from_logits: Whether predictions are logits.
+        label_smoothing: Share of each label moved to one half.
+        axis: Axis of the mean.
+        reduction: As in `Loss`.
+        name: As in `Loss`.
+    """
+
+    activation = "sigmoid"
+
+    def __init__(
+        self,
+        apply_class_balancing: bool = False,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "binary_focal_crossentropy",
+    ) -> None:
+        super().__init__(from_logits, label_smoothing, axis, reduction, name)
+        self.apply_class_balancing = apply_class_balancing
+        self.alpha = alpha
+        self.gamma = gamma
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Returns the mean along `axis` for each sample."""
+        return binary_focal_crossentropy(
+            y_true,
+            y_pred,
+            self.apply_class_balancing,
+            self.alpha,
+            self.gamma,
+            self.from_logits,
+            self.label_smoothing,
+            self.axis,
+        )

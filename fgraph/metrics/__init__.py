@@ -1,0 +1,24 @@
+"""Metrics by Keras's names; torchmetrics objects are taken as they are beside them."""
+
+from .accuracy import Accuracy as Accuracy
+from .accuracy import BinaryAccuracy as BinaryAccuracy
+from .accuracy import CategoricalAccuracy as CategoricalAccuracy
+from .accuracy import SparseCategoricalAccuracy as SparseCategoricalAccuracy
+from .accuracy import SparseTopKCategoricalAccuracy as SparseTopKCategoricalAccuracy
+from .accuracy import TopKCategoricalAccuracy as TopKCategoricalAccuracy
+from .accuracy import binary_accuracy as binary_accuracy
+from .accuracy import categorical_accuracy as categorical_accuracy
+from .accuracy import sparse_categorical_accuracy as sparse_categorical_accuracy
+from .accuracy import sparse_top_k_categorical_accuracy as sparse_top_k_categorical_accuracy
+from .accuracy import top_k_categorical_accuracy as top_k_categorical_accuracy
+from .base import MeanMetric as MeanMetric
+from .base import Metric as Metric
+from .confusion import AUC as AUC
+from .confusion import F1Score as F1Score
+from .confusion import Precision as Precision
+from .confusion import Recall as Recall
+from .registry import get as get
+from .regression import CosineSimilarity as CosineSimilarity
+from .regression import MeanAbsoluteError as MeanAbsoluteError
+from .regression import MeanSquaredError as MeanSquaredError
+from .regression import RootMeanSquaredError as RootMeanSquaredError

@@ -1,0 +1,210 @@
+"""Metrics that stream over batches and stay on the device until they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..losses.base import weighted
+
+_PENDING_LIMIT = 128
+
+
+def _wide(device: torch.device) -> torch.dtype:
+    """Returns the dtype of sums: float64, except on Apple's devices, which have none."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+class RunningMean:
+    """A weighted mean whose terms stay on their device.
+
+    Terms are kept as they come and added up many at a time, so that a term costs no kernel of its
+    own. When they are added up depends on their number alone, never on who reads the mean, so
+    that the sum has the same bits however often it is read.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all terms."""
+        self._terms: list[Tensor] = []
+        self._scale = 1.0
+        self._total: Tensor | None = None
+        self._weight = 0.0
+        self._weights: Tensor | None = None
+
+    def add(self, term: Tensor, scale: float, weight: float | Tensor) -> None:
+        """Adds `scale * term` to the total, and `weight` to the total weight.
+
+        Args:
+            term: A scalar without gradient; kept, so it must not be changed afterwards.
+            scale: A number on the host, for example the batch size for a mean over the batch.
+            weight: What the term weighs, on the host or on the device.
+        """
+        if scale != self._scale or len(self._terms) == _PENDING_LIMIT:
+            self._total = self._sum()
+            self._terms = []
+            self._scale = scale
+        self._terms.append(term)
+        if isinstance(weight, Tensor):
+            wide = weight.to(_wide(weight.device))
+            self._weights = wide if self._weights is None else self._weights + wide
+        else:
+            self._weight += weight
+
+    def _sum(self) -> Tensor | None:
+        if not self._terms:
+            return self._total
+        terms = torch.stack(self._terms)
+        added = terms.sum(dtype=_wide(terms.device)) * self._scale
+        return added if self._total is None else self._total + added
+
+    def summary(self) -> Tensor:
+        """Returns the pair (total, total weight), of shape `(2,)`; pairs can be added."""
+        total = self._sum()
+        if total is None:
+            return torch.zeros(2, dtype=torch.float64)
+        weight = torch.full_like(total, self._weight)
+        if self._weights is not None:
+            weight = weight + self._weights.to(weight.device)
+        return torch.stack([total, weight])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state in plain containers; loading it continues bit for bit."""
+        return {
+            "terms": list(self._terms),
+            "scale": self._scale,
+            "total": self._total,
+            "weight": self._weight,
+            "weights": self._weights,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over the state that `state_dict` returned."""
+        self._terms = list(state["terms"])
+        self._scale = state["scale"]
+        self._total = state["total"]
+        self._weight = state["weight"]
+        self._weights = state["weights"]
+
+
+class Metric:
+    """A streaming metric with Keras's interface: `update_state`, `result`, `reset_state`.
+
+    A metric whose state can be added over processes (all of this package's) gives `summary` and
+    `compute`; a metric of one's own may simply define `update_state`, `result` and `reset_state`.
+
+    Args:
+        name: Key in logs and histories.
+    """
+
+    direction: str | None = None
+    """`"max"` where more is better, `"min"` where less is, None where it is not known."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def update_state(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> None:
+        """Takes in one batch.
+
+        Args:
+            y_true: Target.
+            y_pred: Prediction.
+            sample_weight: Weights of shape `(N,)`, or None.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define update_state")
+
+    def summary(self) -> Tensor:
+        """Returns all that was seen as one tensor; those of several processes can be added."""
+        raise NotImplementedError(f"{type(self).__name__} must define summary or result")
+
+    def compute(self, summary: Tensor) -> Tensor:
+        """Returns the metric's value, given its (summed) summary."""
+        raise NotImplementedError(f"{type(self).__name__} must define compute or result")
+
+    def result(self) -> Any:
+        """Returns the value over all batches since `reset_state`."""
+        return self.compute(self.summary())
+
+    def reset_state(self) -> None:
+        """Forgets all batches."""
+        raise NotImplementedError(f"{type(self).__name__} must define reset_state")
+
+    def keys(self, key: str) -> list[str]:
+        """Returns the names of the figures in `result`: the given key, unless there are several."""
+        return [key]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the tensors and numbers among the attributes, to continue from later."""
+        kept = (Tensor, int, float, list)
+        return {k: v for k, v in vars(self).items() if v is None or isinstance(v, kept)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over the state that `state_dict` returned."""
+        vars(self).update(state)
+
+
+class MeanMetric(Metric):
+    """The mean of a function's values over all samples (Keras: `MeanMetricWrapper`).
+
+    Args:
+        fn: `fn(y_true, y_pred, **settings)` returns values of shape `(N, ...)`, or a scalar that
+            is the batch's mean.
+        name: Key in logs; defaults to the function's name.
+        direction: `"max"`, `"min"` or None.
+        **settings: Keyword arguments of every call.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Tensor],
+        name: str | None = None,
+        direction: str | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(name or getattr(fn, "__name__", type(fn).__name__))
+        self.fn = fn
+        self.direction = direction
+        self.settings = settings
+        self._mean = RunningMean()
+
+    def update_state(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> None:
+        """Adds the values of one batch; see `Metric.update_state`."""
+        values = self.fn(y_true, y_pred, **self.settings)
+        if not isinstance(values, Tensor):
+            values = torch.as_tensor(values)
+        if not values.ndim:
+            self._mean.add(values, y_pred.shape[0], y_pred.shape[0])
+        elif sample_weight is None:
+            self._mean.add(values.sum(), 1.0, values.numel())
+        else:
+            weights = weighted(torch.ones_like(values, dtype=torch.float32), sample_weight)
+            self._mean.add((values * weights).sum(), 1.0, weights.sum())
+
+    def summary(self) -> Tensor:
+        """Returns (sum of weighted values, sum of weights)."""
+        return self._mean.summary()
+
+    def compute(self, summary: Tensor) -> Tensor:
+        """Returns the mean, and 0 over nothing (Keras's `divide_no_nan`)."""
+        return torch.where(summary[1] == 0, torch.zeros_like(summary[0]), summary[0] / summary[1])
+
+    def reset_state(self) -> None:
+        """Forgets all batches."""
+        self._mean.reset()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state of the running mean."""
+        return self._mean.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over the state that `state_dict` returned."""
+        self._mean.load_state_dict(state)

@@ -1,0 +1,352 @@
+"""Epochs, validation and prediction: the steps of `Steps`, over all batches of a feed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..callbacks import Callback, CallbackList, History, ProgressBar
+from ..callbacks.base import LazyLogs
+from . import distributed
+from .arguments import validates
+from .compiled import Compiled
+from .data import Batch, Source, common_length, make_source
+from .feed import Feed
+from .objective import Objective
+from .run import Run
+from .steps import Steps
+from .structure import as_tensor, map_leaves
+
+
+class Loops(Steps):
+    """The loops around `Steps`."""
+
+    stop_training: bool = False
+    """Set by callbacks to end the run after the current epoch."""
+
+    history: History | None = None
+    """The figures of the last `fit`."""
+
+    # torch.nn.Module provides these
+    modules: Any
+    train: Any
+    eval: Any
+
+    # ---- what the loops are given
+
+    def _source(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        batch_size: int | None,
+        shuffle: bool = False,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> Source:
+        return make_source(
+            x,
+            y,
+            sample_weight,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            device=self._device(),
+            dtype=self._float_dtype(),
+            input_names=self._input_names(),
+            class_weight=class_weight,
+        )
+
+    def _one_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> Batch:
+        size = common_length({"x": x, "y": y, "sample_weight": sample_weight})
+        source = self._source(x, y, sample_weight, size, class_weight=class_weight)
+        return next(source.batches())
+
+    def _callback_list(
+        self,
+        given: Iterable[Callback] | Callback | None,
+        params: dict[str, Any],
+        history: History | None = None,
+    ) -> CallbackList:
+        if isinstance(given, CallbackList):
+            return given
+        if given is None:
+            given = []
+        callbacks = [given] if isinstance(given, Callback) else list(given)
+        verbose = 1 if params["verbose"] == "auto" else params["verbose"]
+        if verbose not in (0, 1, 2):
+            raise ValueError(f"verbose must be 'auto', 0, 1 or 2, got {verbose!r}")
+        params["verbose"] = int(verbose)
+        shown = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        if verbose and not shown and distributed.rank() == 0:
+            callbacks.append(ProgressBar(int(verbose)))
+        if history is not None:
+            callbacks.insert(0, history)
+        return CallbackList(callbacks, self, params)
+
+    # ---- training
+
+    def _fit(self, run: Run) -> None:
+        """Runs all epochs, and leaves the model in the mode in which it was."""
+        compiled = self._require_compiled("fit")
+        self.stop_training = False
+        callbacks = run.callbacks or CallbackList([], self, {})
+        with self._running(compiled, run.feed, training=True):
+            compiled.run = run
+            callbacks.call("on_train_begin")
+            logs: dict[str, Any] = {}
+            while run.epoch < run.epochs and not self.stop_training:
+                logs = self._epoch(run, compiled, callbacks)
+                if run.feed.dry and not logs:
+                    break
+                run.epoch += 1
+            callbacks.call("on_train_end", logs)
+
+    def _epoch(self, run: Run, compiled: Compiled, callbacks: CallbackList) -> dict[str, Any]:
+        """Runs one epoch and its validation; returns its figures, none where there was no data."""
+        resumed = run.step > 0
+        if not resumed:
+            callbacks.call("on_epoch_begin", run.epoch)
+            if compiled.figures is not None:
+                compiled.figures.reset()
+        self.train()
+        self._train_batches(run, compiled, callbacks)
+        steps, run.step = run.step, 0
+        if run.feed.dry:
+            _warn_dry(run, steps)
+            self.stop_training = True
+            if not steps:
+                return {}
+        logs: dict[str, Any] = compiled.figures.read(across=True)
+        if run.validation is not None and validates(run.epoch, run.validation_frequency):
+            figures = self._evaluate(run.validation, callbacks)
+            logs |= {f"val_{name}": value for name, value in figures.items()}
+            logs = dict(sorted(logs.items()))
+        self._step_scheduler(compiled, logs)
+        callbacks.call("on_epoch_end", run.epoch, logs)
+        return logs
+
+    def _train_batches(self, run: Run, compiled: Compiled, callbacks: CallbackList) -> None:
+        begins = callbacks.hooks("on_train_batch_begin")
+        ends = callbacks.hooks("on_train_batch_end")
+        train_step, record = self.train_step, self._record
+        total, gathered = run.feed.epoch_steps, compiled.accumulation
+        logs = LazyLogs(dict)
+        for batch in run.feed.epoch(run.step):
+            step = run.step
+            for hook in begins:
+                hook(step, logs)
+            if gathered > 1 and total is not None:
+                # the last step of an epoch is the mean over the batches that are left
+                compiled.window = min(gathered, total - step // gathered * gathered)
+            record(train_step(batch), batch, compiled)
+            run.step = step + 1
+            if ends:
+                logs = LazyLogs(compiled.figures.read)
+                for hook in ends:
+                    hook(step, logs)
+            if self.stop_training:
+                break
+        if compiled.waiting:
+            compiled.window = compiled.waiting
+            self._apply_gradients(compiled)
+
+    def _step_scheduler(self, compiled: Compiled, logs: dict[str, Any]) -> None:
+        scheduler = compiled.scheduler
+        if scheduler is None or compiled.scheduler_per_batch:
+            return
+        name = compiled.schedule.monitored(scheduler, logs)  # type: ignore[union-attr]
+        scheduler.step() if name is None else scheduler.step(logs[name])
+
+    @contextmanager
+    def _running(self, compiled: Compiled, feed: Feed, training: bool) -> Iterator[None]:
+        """Prepares for steps, and puts everything back, also after an error or Ctrl-C."""
+        modes = [(module, module.training) for module in self.modules()]
+        outer = (compiled.run, compiled.forward, compiled.checks, compiled.figures)
+        compiled.forward = distributed.wrap(self) if training else self._call_with_logits
+        compiled.checks = self._checks(compiled, feed)
+        compiled.waiting, compiled.window = 0, compiled.accumulation
+        try:
+            yield
+        finally:
+            compiled.run, compiled.forward, compiled.checks, _ = outer
+            compiled.seen, compiled.parts = None, []
+            for module, mode in modes:
+                module.training = mode
+
+    def _checks(self, compiled: Compiled, feed: Feed) -> Callable[..., None]:
+        """Returns what is checked of the first batch, and of every one that a loader yields."""
+
+        def check(objective: Objective, targets: list[Any], outputs: list[Tensor]) -> None:
+            whole = feed.source.whole_targets
+            if whole is not None:
+                tensors = map_leaves(lambda leaf: as_tensor(leaf, "y"), whole)
+                objective.check_values(objective.targets(tensors), outputs)
+                compiled.checks = None
+            else:
+                objective.check_values(targets, outputs)
+                # on a device, each look at the values would wait for it
+                if outputs[0].device.type != "cpu":
+                    compiled.checks = None
+            self._check_monitors(compiled)
+
+        return check
+
+    def _check_monitors(self, compiled: Compiled) -> None:
+        """Refuses callbacks and schedulers that watch a figure which does not exist."""
+        run = compiled.run
+        if run is None or run.monitors_checked or type(self).train_step is not Steps.train_step:
+            return
+        run.monitors_checked = True
+        names = self._figure_names()
+        if run.validation is not None:
+            names += [f"val_{name}" for name in names]
+        for callback in run.callbacks.callbacks:
+            check = getattr(callback, "check_monitor", None)
+            if check is not None:
+                check(names)
+
+    # ---- evaluation and prediction
+
+    def _evaluate(self, feed: Feed, callbacks: CallbackList) -> dict[str, Any]:
+        """Runs one pass of evaluation and returns its figures."""
+        compiled = self._require_compiled("evaluate")
+        with self._running(compiled, feed, training=False), torch.no_grad():
+            self.eval()
+            if compiled.figures is not None:
+                compiled.figures.reset()
+            callbacks.call("on_test_begin")
+            begins = callbacks.hooks("on_test_batch_begin")
+            ends = callbacks.hooks("on_test_batch_end")
+            steps = 0
+            for batch in feed.epoch():
+                for hook in begins:
+                    hook(steps, None)
+                self._record(self.test_step(batch), batch, compiled)
+                if ends:
+                    logs = LazyLogs(compiled.figures.read)
+                    for hook in ends:
+                        hook(steps, logs)
+                steps += 1
+            _require_steps(feed, steps, "evaluate")
+            figures: dict[str, Any] = compiled.figures.read(across=True)
+            callbacks.call("on_test_end", figures)
+        return figures
+
+    def _predict(self, feed: Feed, callbacks: CallbackList) -> Any:
+        """Runs one pass of prediction and returns the outputs as numpy arrays."""
+        modes = [(module, module.training) for module in self.modules()]
+        parts: list[Any] = []
+        try:
+            self.eval()
+            callbacks.call("on_predict_begin")
+            begins = callbacks.hooks("on_predict_batch_begin")
+            ends = callbacks.hooks("on_predict_batch_end")
+            with torch.inference_mode():
+                for batch in feed.epoch():
+                    for hook in begins:
+                        hook(len(parts), None)
+                    outputs = self.predict_step(batch)
+                    parts.append(map_leaves(_to_host, outputs))
+                    for hook in ends:
+                        hook(len(parts) - 1, {"outputs": outputs})
+            callbacks.call("on_predict_end")
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        _require_steps(feed, len(parts), "predict")
+        if self._device().type == "cuda":
+            torch.cuda.synchronize(self._device())  # the copies to the host were only begun
+        return _joined(parts)
+
+    def _on_batch(self, batch: Batch, training: bool) -> dict[str, Any]:
+        """Makes a single step outside any epoch and returns its figures."""
+        compiled = self._require_compiled("a step")
+        if compiled.figures is not None:
+            compiled.figures.reset()
+        modes = [(module, module.training) for module in self.modules()]
+        compiled.checks = lambda objective, y, outputs: objective.check_values(y, outputs)
+        try:
+            self.train(training)
+            with torch.set_grad_enabled(training):
+                result = self.train_step(batch) if training else self.test_step(batch)
+            self._record(result, batch, compiled)
+        finally:
+            compiled.checks = None
+            for module, mode in modes:
+                module.training = mode
+        figures: dict[str, Any] = compiled.figures.read()
+        return figures
+
+    # ---- names of figures
+
+    def _figure_names(self) -> list[str]:
+        """Returns the figures' names: the loss, the outputs' losses, the metrics."""
+        compiled = self._compiled
+        if compiled is None or compiled.objective is None:
+            return ["loss"]
+        parts = compiled.objective.part_names
+        entries = compiled.figures.metrics.entries
+        metrics = [name for _, _, key, metric in entries for name in metric.keys(key)]
+        if len(compiled.objective.names) > 1:
+            metrics = sorted(metrics)
+        return ["loss", *(parts if len(parts) > 1 else []), *metrics]
+
+    def _in_order(self, logs: dict[str, Any]) -> Any:
+        """Returns figures as Keras's `evaluate` does: a list, or a number where there is one."""
+        known = [name for name in self._figure_names() if name in logs]
+        values = [logs[name] for name in [*known, *(n for n in logs if n not in known)]]
+        return values[0] if len(values) == 1 else values
+
+
+def _to_host(output: Any) -> Any:
+    if not isinstance(output, Tensor):
+        return output
+    output = output.to("cpu", non_blocking=True)
+    # a batch that is a view of the inputs, or of a buffer, would change with it
+    return output.float() if output.dtype == torch.bfloat16 else output
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Returns the batches' outputs joined along the first axis, as numpy arrays."""
+    first = parts[0]
+    if isinstance(first, Mapping):
+        return {key: _joined([part[key] for part in parts]) for key in first}
+    if isinstance(first, list | tuple):
+        items = [_joined(list(column)) for column in zip(*parts, strict=True)]
+        if hasattr(first, "_fields"):
+            return type(first)(*items)
+        return items if isinstance(first, list) else tuple(items)
+    return torch.cat(parts).numpy() if isinstance(first, Tensor) else first
+
+
+def _warn_dry(run: Run, steps: int) -> None:
+    wanted = "" if run.feed.steps is None else f" of {run.feed.steps}"
+    if run.feed.steps is None and run.epoch + 1 >= run.epochs and steps:
+        return
+    warnings.warn(
+        f"the data ran dry in epoch {run.epoch + 1} after {steps}{wanted} steps: training ends "
+        f"here, of {run.epochs} epochs; no batch is used twice (give an iterable that can be gone "
+        "through again, or fewer steps)",
+        stacklevel=4,
+    )
+
+
+def _require_steps(feed: Feed, steps: int, caller: str) -> None:
+    if not steps:
+        raise ValueError(f"no data: {caller} was given no batch")
+    if feed.dry and feed.steps is not None:
+        warnings.warn(
+            f"the data ran dry after {steps} of {feed.steps} steps of {caller}; no batch is used "
+            "twice",
+            stacklevel=4,
+        )

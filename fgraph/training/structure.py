@@ -1,0 +1,112 @@
+"""Nested batches: lists, tuples and dicts of arrays or tensors, mapped leaf by leaf."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def map_leaves(fn: Callable[[Any], Any], value: Any) -> Any:
+    """Applies a function to every leaf of nested lists, tuples, named tuples and mappings.
+
+    Args:
+        fn: Called with each leaf; None is a leaf too.
+        value: The structure.
+
+    Returns:
+        The same structure with the results.
+    """
+    if isinstance(value, Tensor):
+        return fn(value)
+    if isinstance(value, Mapping):
+        return {key: map_leaves(fn, item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [map_leaves(fn, item) for item in value]
+        if hasattr(value, "_fields"):
+            return type(value)(*items)
+        return items if isinstance(value, list) else tuple(items)
+    return fn(value)
+
+
+def named_leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yields each leaf with its path, as in `("x['age']", array)` or `("y[0]", array)`."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from named_leaves(item, f"{name}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from named_leaves(item, f"{name}[{i}]")
+    else:
+        yield name, value
+
+
+def flatten(value: Any) -> list[Any]:
+    """Returns the leaves in order."""
+    return [leaf for _, leaf in named_leaves(value, "")]
+
+
+def as_tensor(array: Any, name: str) -> Tensor:
+    """Returns an array's values as a tensor that shares its memory.
+
+    Args:
+        array: A tensor, a numpy array (memory-mapped ones stay on disk), or anything with
+            `__array__`, such as a pandas column.
+        name: The argument's name, for error texts.
+
+    Returns:
+        A tensor of the same shape and dtype.
+
+    Raises:
+        TypeError: The values are not numbers.
+    """
+    if isinstance(array, Tensor):
+        return array
+    if not hasattr(array, "__array__"):
+        raise TypeError(
+            f"{name} must be a tensor or a numpy array, got {type(array).__name__}; "
+            "turn it into one with numpy.asarray"
+        )
+    values = np.asarray(array)
+    if values.dtype.kind not in "biufc":
+        raise TypeError(
+            f"{name} holds values of dtype {values.dtype}, which torch cannot take: "
+            "turn them into numbers"
+        )
+    if any(stride < 0 for stride in values.strides) or not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))  # torch can share neither
+    with warnings.catch_warnings():
+        # arrays on disk are opened read-only; batches are copies, so nothing is written to them
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(values)
+
+
+def to_device(value: Any, device: torch.device, dtype: torch.dtype, name: str = "batch") -> Any:
+    """Moves a batch to a device, `non_blocking`.
+
+    Args:
+        value: Nested tensors or numpy arrays; other leaves stay as they are.
+        device: Where to.
+        dtype: Dtype for numpy's float64, which Keras would make float32; tensors keep theirs.
+        name: The batch's name, for error texts.
+
+    Returns:
+        The same structure of tensors on the device.
+    """
+
+    def move(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            return leaf if leaf.device == device else leaf.to(device, non_blocking=True)
+        if isinstance(leaf, np.ndarray | np.generic):
+            tensor = as_tensor(leaf, name)
+            wanted = dtype if tensor.dtype == torch.float64 else tensor.dtype
+            return tensor.to(device, wanted, non_blocking=True)
+        if isinstance(leaf, int | float) and not isinstance(leaf, bool):
+            return torch.tensor(leaf, device=device)
+        return leaf
+
+    return map_leaves(move, value)
