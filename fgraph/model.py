@@ -330,6 +330,15 @@ class Model(Trainer, nn.Module):
             raise AttributeError(self._missing_graph(attribute))
         return True
 
+    def __getattr__(self, name: str) -> Any:
+        """Find children and tensors; a property that needs a graph says that there is none."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if isinstance(getattr(type(self), name, None), property) and self._graph is None:
+                raise AttributeError(self._missing_graph(name)) from None
+            raise
+
     def _missing_graph(self, attribute: str) -> str:
         """Say why there is no graph."""
         return (
