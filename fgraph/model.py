@@ -103,7 +103,7 @@ class Model(Trainer, nn.Module):
             else:
                 self.register_buffer(tensor_name, tensor)
         self._graph_tensors = dict(source.tensors)
-        self._source = source
+        self._forward_source = source
         self._attach_forward()
         for node, node_name in zip(graph.nodes, naming.nodes, strict=True):
             entity = entity_of(node)
@@ -117,7 +117,7 @@ class Model(Trainer, nn.Module):
         class; models with equal source share it.
         """
         base = self._public_class()
-        source = cast(codegen.Source, self._source)
+        source = cast(codegen.Source, self._forward_source)
         constants = tuple(sorted((key, id(value)) for key, value in source.namespace.items()))
         key = (base, source.text, constants)
         made = _classes.get(key)
@@ -176,7 +176,7 @@ class Model(Trainer, nn.Module):
         if signature is None:
             return super().__call__(*args, **kwargs)
         if kwargs or len(args) != len(signature.checks) or not self._fits(args, signature.checks):
-            args = tuple(self._bound(args, kwargs))
+            args = tuple(self._bind_inputs(args, kwargs))
         try:
             return super().__call__(*args)
         except Exception as error:
@@ -199,7 +199,7 @@ class Model(Trainer, nn.Module):
                     return False
         return True
 
-    def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    def _bind_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Bring the arguments of a call into order, and say what is wrong with them."""
         signature = cast(Signature, self._signature)
         values = signature.bind(args, kwargs)
@@ -222,7 +222,7 @@ class Model(Trainer, nn.Module):
     def code(self) -> str:
         """The generated source of `forward`."""
         self._need_graph("code")
-        return cast(codegen.Source, self._source).text
+        return cast(codegen.Source, self._forward_source).text
 
     @property
     def name(self) -> str:

@@ -25,7 +25,7 @@ def add_run_time_note(error: BaseException, model: Model) -> None:
     while traceback is not None:
         frame = traceback.tb_frame
         if frame.f_code is code and frame.f_locals.get("self") is model:
-            position = traceback.tb_lineno - model._source.first_line
+            position = traceback.tb_lineno - model._forward_source.first_line
             if 0 <= position < len(model._graph.nodes):
                 name = model._node_names[position]
                 note = _note(model, name, model._graph.nodes[position], frame.f_locals)
@@ -59,7 +59,7 @@ def _given_shapes(model: Model, node: Node, variables: dict[str, Any]) -> list[s
 def node_line(model: Model, node: Node) -> int:
     """Return the number of the line of `model.code` that runs `node`."""
     graph = model._graph
-    return model._source.first_line + graph.nodes.index(node)  # type: ignore[union-attr]
+    return model._forward_source.first_line + graph.nodes.index(node)  # type: ignore[union-attr]
 
 
 def _words(text: str) -> list[str]:
