@@ -1,0 +1,215 @@
+"""Running a call on `meta` tensors, without a trace in the real world.
+
+Every real tensor that an operation meets is replaced by a `meta` tensor of its shape, modules by
+shadows, and factories are sent to `meta` as well: no random number is drawn, no buffer is updated
+and no memory is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from .node import Ref, SizeSpec
+from .shadow import shadow_call
+from .structure import iter_leaves, map_leaves
+
+
+def run_on_meta(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], which: int) -> Any:
+    """Call `target` on meta tensors, with the `which`-th stand-in for each unknown size.
+
+    Where the way depends on the truth value of a tensor, which has none here, the call is run for
+    both answers. An answer that ends in an error is left out, as the check of values that it is.
+
+    Raises:
+        NotImplementedError: the answers lead to results of different shapes.
+    """
+    results = []
+    for answer in (False, True):
+        mode = _MetaMode(answer)
+        try:
+            results.append(_run(target, args, kwargs, which, mode))
+        except Exception:
+            if not mode.asked or (answer and not results):
+                raise
+        if not mode.asked:
+            break
+    if len(results) == 2 and _outline(results[0]) != _outline(results[1]):
+        raise NotImplementedError("the shape of the result depends on values")
+    return results[0]
+
+
+def _run(
+    target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], which: int, mode: _MetaMode
+) -> Any:
+    def concrete(leaf: Any) -> Any:
+        if type(leaf) is Ref:
+            spec = leaf.spec
+            if type(spec) is SizeSpec:
+                return spec[which]
+            return torch.empty(spec[which], dtype=spec[2], device="meta")
+        return mode.to_meta(leaf) if isinstance(leaf, Tensor) else leaf
+
+    args, kwargs = map_leaves(concrete, args), map_leaves(concrete, kwargs)
+    call = shadow_call(target) if isinstance(target, nn.Module) else target
+    with torch.no_grad(), mode:
+        return call(*args, **kwargs)
+
+
+def _outline(result: Any) -> Any:
+    """Return all that is known of a result: its structure, shapes, dtypes and plain values."""
+    leaves, structure = pytree.tree_flatten(result)
+    return structure, [
+        (leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf for leaf in leaves
+    ]
+
+
+_FACTORIES = frozenset(
+    getattr(torch, name)
+    for name in (
+        "arange", "bartlett_window", "blackman_window", "empty", "empty_permuted",
+        "empty_strided", "eye", "full", "hamming_window", "hann_window", "kaiser_window",
+        "linspace", "logspace", "normal", "ones", "rand", "randint", "randn", "randperm",
+        "range", "scalar_tensor", "tril_indices", "triu_indices", "zeros",
+    )
+)  # fmt: skip
+# their values may be read later on, to decide the way
+_FROM_DATA = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy})
+_READS = frozenset({"item", "tolist", "numpy", "__array__"}) | frozenset(
+    {"__bool__", "__int__", "__float__", "__index__", "__complex__", "__repr__", "__format__"}
+)
+_TRUTH_VALUES = frozenset(
+    {Tensor.__bool__, Tensor.is_nonzero, Tensor.equal, Tensor.allclose}
+    | {torch.is_nonzero, torch.equal, torch.allclose}
+    | {torch._nested_tensor_from_mask_left_aligned}  # asked by nn.TransformerEncoder
+)
+_MOST_QUESTIONS = 1000  # in one run: a loop that waits for a condition would never end
+_MOVES = frozenset({Tensor.to, Tensor.cuda, Tensor.cpu, Tensor.pin_memory})
+# torch's meta kernels of these unroll the sequence: half a second for 140 steps
+_RECURRENT = frozenset({torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu})
+
+
+class _MetaMode(TorchFunctionMode):
+    """Replaces real tensors by meta tensors in everything that runs inside.
+
+    Args:
+        answer: the truth value of every meta tensor that is asked for one.
+
+    Attributes:
+        asked: how often a truth value was asked for.
+    """
+
+    def __init__(self, answer: bool) -> None:
+        super().__init__()
+        self.asked = 0
+        self._answer = answer
+        self._stand_ins: dict[Any, tuple[Tensor, Tensor]] = {}  # keeps the keys' tensors alive
+
+    def to_meta(self, tensor: Tensor) -> Tensor:
+        """Return the meta tensor that stands for `tensor` in this run."""
+        if tensor.device.type == "meta" and type(tensor) is Tensor:
+            return tensor
+        return self._stand_in(tensor, _meta_like)
+
+    def _stand_in(self, tensor: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
+        key = (id(tensor), make)
+        found = self._stand_ins.get(key)
+        if found is None:
+            found = self._stand_ins[key] = (tensor, make(tensor))
+        return found[1]
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run `func` with everything real in its arguments replaced."""
+        kwargs = dict(kwargs or {})
+        tensors = [leaf for leaf in iter_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if tensors and all(map(_is_count, tensors)):
+            return func(*map_leaves(self._count, args), **map_leaves(self._count, kwargs))
+        if getattr(func, "__name__", "") in _READS and args[0].device.type != "meta":
+            return func(*args, **kwargs)  # a real value that decides the way: read it
+        if func in _TRUTH_VALUES:
+            return self._decide()
+        if self._takes_device(func, tensors, kwargs):
+            kwargs["device"] = "meta"
+            kwargs.pop("pin_memory", None)
+        kwargs.pop("generator", None)
+        args, kwargs = map_leaves(self._meta, args), map_leaves(self._meta, kwargs)
+        if func in _MOVES:
+            return _cast_only(*args, **kwargs)
+        if func in _RECURRENT:
+            return _one_step(func, args, kwargs)
+        return func(*args, **kwargs)
+
+    @staticmethod
+    def _takes_device(func: Any, tensors: list[Tensor], kwargs: dict[str, Any]) -> bool:
+        if kwargs.get("device") is not None:
+            return func not in _FROM_DATA
+        return func in _FACTORIES and not (func is torch.normal and tensors)
+
+    def _decide(self) -> bool:
+        self.asked += 1
+        if self.asked > _MOST_QUESTIONS:
+            raise NotImplementedError("a loop depends on values")
+        return self._answer
+
+    def _meta(self, leaf: Any) -> Any:
+        return self.to_meta(leaf) if isinstance(leaf, Tensor) else leaf
+
+    def _count(self, leaf: Any) -> Any:
+        return self._stand_in(leaf, Tensor.clone) if isinstance(leaf, Tensor) else leaf
+
+
+def _is_count(tensor: Tensor) -> bool:
+    """Whether `tensor` is a real counter or flag: these keep their values, in private copies.
+
+    Modules count their calls in buffers and read them (`BatchNorm2d(momentum=None)`), or mark
+    there that they are initialised.
+    """
+    return (
+        tensor.dim() == 0
+        and tensor.device.type == "cpu"
+        and not (tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized)
+    )
+
+
+def _meta_like(tensor: Tensor) -> Tensor:
+    if tensor.layout is torch.strided and not tensor.is_quantized:
+        return torch.empty_strided(
+            tensor.size(), tensor.stride(), dtype=tensor.dtype, device="meta"
+        )
+    return tensor.to("meta")
+
+
+def _cast_only(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """`Tensor.to` and its kin on meta: the dtype counts, the device does not."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, torch.dtype):
+            return tensor.to(value)
+        if isinstance(value, Tensor):
+            return tensor.to(value.dtype)
+    return tensor
+
+
+def _one_step(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a recurrent kernel on the first step only, and give its output the full length.
+
+    `args` are those of `torch.lstm` and its kin: `(input, hx, params, has_biases, num_layers,
+    dropout, train, bidirectional, batch_first)`. Packed sequences have a tensor second to
+    `input`'s data and pass through.
+    """
+    if len(args) != 9 or not isinstance(args[3], bool):
+        return func(*args, **kwargs)
+    sequence, time = args[0], 1 if args[8] else 0
+    length = sequence.shape[time]
+    if length < 2:
+        return func(*args, **kwargs)
+    output, *states = func(sequence.narrow(time, 0, 1), *args[1:], **kwargs)
+    shape = list(output.shape)
+    shape[time] = length
+    return (output.new_empty(shape), *states)
