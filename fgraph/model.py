@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from . import codegen
+from .fx import to_fx
 from .graph import Node, Ref, SymbolicTensor, symbol
 from .graph.graph import Graph
 from .layers.base import Layer
@@ -17,13 +18,13 @@ from .layers.input import InputLayer
 from .naming import Naming, entity_of, name_graph
 from .notes import add_run_time_note
 from .signature import Signature, flatten, label
-from .summary import print_summary
 from .training import Trainer
+from .views import Views
 
 _classes: weakref.WeakValueDictionary[Any, type] = weakref.WeakValueDictionary()
 
 
-class Model(Trainer, nn.Module):
+class Model(Views, Trainer, nn.Module):
     """A graph of layers, modules and functions as one `torch.nn.Module`.
 
     All that it does: it registers the modules of the graph as children under the names of their
@@ -75,7 +76,9 @@ class Model(Trainer, nn.Module):
         refs = [value.ref for _, value in given]
         for position, ref in enumerate(refs):
             if ref in refs[:position]:
-                raise ValueError(f"Model: the input {given[position][1]!r} is given twice in inputs=")
+                raise ValueError(
+                    f"Model: the input {given[position][1]!r} is given twice in inputs="
+                )
         graph = Graph(refs, [value.ref for _, value in wanted])
         by_key = isinstance(inputs, dict)
         naming = name_graph(
@@ -117,7 +120,7 @@ class Model(Trainer, nn.Module):
         class; models with equal source share it.
         """
         base = self._public_class()
-        source = cast(codegen.Source, self._forward_source)
+        source = self._forward_source
         constants = tuple(sorted((key, id(value)) for key, value in source.namespace.items()))
         key = (base, source.text, constants)
         made = _classes.get(key)
@@ -143,9 +146,7 @@ class Model(Trainer, nn.Module):
         if isinstance(self._output_template, dict):
             return [label(path) for path, _ in wanted]
         graph = cast(Graph, self._graph)
-        names = {
-            id(n): name for n, name in zip(graph.nodes, self._node_names, strict=True)
-        }
+        names = {id(n): name for n, name in zip(graph.nodes, self._node_names, strict=True)}
         inputs = dict(zip(graph.inputs, cast(Signature, self._signature).names, strict=True))
         found: list[str] = []
         for ref in graph.outputs:
@@ -222,7 +223,7 @@ class Model(Trainer, nn.Module):
     def code(self) -> str:
         """The generated source of `forward`."""
         self._need_graph("code")
-        return cast(codegen.Source, self._forward_source).text
+        return self._forward_source.text
 
     @property
     def name(self) -> str:
@@ -305,9 +306,9 @@ class Model(Trainer, nn.Module):
                 f"There is no layer at index {index}: the model has {len(found)} layers."
             ) from None
 
-    def summary(self, **options: Any) -> None:
-        """Print a table of the layers: see `fgraph.summary.print_summary`."""
-        print_summary(self, **options)
+    def to_fx(self) -> torch.fx.GraphModule:
+        """Return the graph as a `torch.fx.GraphModule` sharing the modules: see `fgraph.fx`."""
+        return to_fx(self)
 
     def count_params(self) -> int:
         """Return the number of parameters, each counted once."""
@@ -438,7 +439,7 @@ def probability_activation(ref: Ref) -> tuple[str, Ref, int] | None:
     if not node.args or type(node.args[0]) is not Ref:
         return None
     target = node.target
-    if node.op == "function" and target in _SIGMOID or isinstance(target, nn.Sigmoid):
+    if (node.op == "function" and target in _SIGMOID) or isinstance(target, nn.Sigmoid):
         return "sigmoid", node.args[0], -1
     axis = None
     if isinstance(target, nn.Softmax):

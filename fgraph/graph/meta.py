@@ -50,9 +50,10 @@ def _run(
     def concrete(leaf: Any) -> Any:
         if type(leaf) is Ref:
             spec = leaf.spec
-            if type(spec) is SizeSpec:
-                return spec[which]
-            return torch.empty(spec[which], dtype=spec[2], device="meta")
+            size = spec.second if which else spec.first
+            if isinstance(spec, SizeSpec):
+                return size
+            return torch.empty(size, dtype=spec.dtype, device="meta")
         return mode.to_meta(leaf) if isinstance(leaf, Tensor) else leaf
 
     args, kwargs = map_leaves(concrete, args), map_leaves(concrete, kwargs)

@@ -54,7 +54,7 @@ def _shadow_one(real: nn.Module) -> nn.Module:
 
 
 def _is_uninitialised(module: nn.Module) -> bool:
-    return isinstance(module, LazyModuleMixin) and module.has_uninitialized_params()  # type: ignore[misc]
+    return isinstance(module, LazyModuleMixin) and module.has_uninitialized_params()
 
 
 def _initialising_call(real: nn.Module) -> Callable[..., Any]:
@@ -63,7 +63,7 @@ def _initialising_call(real: nn.Module) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         if _is_uninitialised(real):
             with torch._C.DisableTorchFunction():
-                real._infer_parameters(real, args, kwargs)
+                cast(Any, real)._infer_parameters(real, args, kwargs)
         return shadow_call(real)(*args, **kwargs)
 
     return call
