@@ -88,9 +88,9 @@ class CallableLoss(Loss):
     def _unreduced(self) -> Callable[..., Tensor]:
         """Returns the callable in its form without reduction, if it has one."""
         if isinstance(self.fn, nn.Module) and hasattr(self.fn, "reduction"):
-            unreduced = copy.copy(self.fn)
+            unreduced: Any = copy.copy(self.fn)
             unreduced.reduction = "none"
-            return unreduced
+            return unreduced  # type: ignore[no-any-return]
         try:
             has_reduction = "reduction" in inspect.signature(self.fn).parameters
         except (TypeError, ValueError):

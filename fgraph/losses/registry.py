@@ -56,7 +56,7 @@ _BY_FUNCTION: dict[Callable[..., Any], Callable[[], Loss]] = {
 def _by_name() -> dict[str, Callable[[], Loss]]:
     names = dict(_CLASSES)
     names.update({alias: _CLASSES[name] for alias, name in _ALIASES.items()})
-    names.update({cls.__name__: cls for cls in _CLASSES.values()})  # type: ignore[attr-defined]
+    names.update({cls.__name__: cls for cls in _CLASSES.values()})
     names.update({alias.upper(): _CLASSES[_ALIASES[alias]] for alias in ("mse", "mae", "mape")})
     return names
 

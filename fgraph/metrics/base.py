@@ -168,7 +168,7 @@ class MeanMetric(Metric):
         direction: str | None = None,
         **settings: Any,
     ) -> None:
-        super().__init__(name or getattr(fn, "__name__", type(fn).__name__))
+        super().__init__(name or str(getattr(fn, "__name__", type(fn).__name__)))
         self.fn = fn
         self.direction = direction
         self.settings = settings

@@ -13,7 +13,7 @@ from .._names import unknown_name
 from ..losses.base import align_target
 from ..losses.callables import callable_name, takes_keras_order
 from . import accuracy, confusion, regression
-from .base import MeanMetric, Metric
+from .base import MeanMetric, Metric, RunningMean
 
 
 class ResolvedMetric(Metric):
@@ -44,7 +44,7 @@ class ResolvedMetric(Metric):
 
     def summary(self) -> Tensor:
         """Returns the chosen metric's summary."""
-        return self.chosen.summary() if self.chosen else MeanMetric(len, "empty").summary()
+        return self.chosen.summary() if self.chosen else RunningMean().summary()
 
     def compute(self, summary: Tensor) -> Tensor:
         """Returns the chosen metric's value."""

@@ -231,8 +231,8 @@ class Adam(_Betas):
     def make(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
         """Returns torch's fused Adam with Keras's epsilon."""
         # with decoupled decay Adam is AdamW; torch's own Adam couples it
-        cls = rules.KerasAdamW if self.weight_decay else rules.KerasAdam
-        optimizer = cls(
+        cls: type[Any] = rules.KerasAdamW if self.weight_decay else rules.KerasAdam
+        optimizer: torch.optim.Optimizer = cls(
             params,
             lr=self.learning_rate,
             betas=self.betas,
@@ -241,8 +241,6 @@ class Adam(_Betas):
             amsgrad=self.amsgrad,
             **fastest(params),
         )
-        for group in optimizer.param_groups:
-            group["keras_epsilon"] = self.epsilon
         return optimizer
 
 
@@ -358,7 +356,7 @@ class Nadam(_Betas):
     """
 
     def make(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """Returns `torch.optim.NAdam`, whose rule is Keras's where its decay is counted in steps."""
+        """Returns `torch.optim.NAdam`, whose rule is Keras's with a decay counted in steps."""
         return torch.optim.NAdam(
             params,
             lr=self.learning_rate,

@@ -7,7 +7,7 @@ and keep their counters on the host, in the parameter group, so that they are sa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -154,33 +154,45 @@ class KerasAdamax(_ForeachOptimizer):
         torch._foreach_addcdiv_(params, momentum, divisor, scale)
 
 
-def _uncorrected_epsilon(group: dict[str, Any]) -> None:
-    """Sets the group's epsilon so that torch's formula gives Keras's at this step.
+def _uncorrected_epsilon(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Sets each group's epsilon so that torch's formula gives Keras's at this step.
 
     torch divides by `sqrt(v / (1 - beta_2 ** t)) + eps`, Keras by `sqrt(v) + eps` with the
     correction outside (Kingma and Ba's "epsilon hat"). Both are one rule where torch's epsilon is
     Keras's over `sqrt(1 - beta_2 ** t)`.
     """
-    group["iterations"] = group.get("iterations", 0) + 1
-    correction = math.sqrt(1 - group["betas"][1] ** group["iterations"])
-    group["eps"] = group["keras_epsilon"] / correction
+    for group in optimizer.param_groups:
+        group["iterations"] = group.get("iterations", 0) + 1
+        correction = math.sqrt(1 - group["betas"][1] ** group["iterations"])
+        group["eps"] = group["keras_epsilon"] / correction
 
 
-class KerasAdam(torch.optim.Adam):
-    """torch's Adam with Keras's epsilon (see `_uncorrected_epsilon`)."""
+class _KerasEpsilon:
+    """Gives an optimizer of Adam's family Keras's epsilon, by a hook before each step.
 
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Updates all parameters that have a gradient; see `torch.optim.Adam.step`."""
-        for group in self.param_groups:
-            _uncorrected_epsilon(group)
-        return super().step(closure)  # type: ignore[arg-type]
+    A hook and not an overridden `step`: torch wraps every class's `step` in its profiling, and two
+    such wrappers cost as much as a kernel.
+    """
+
+    def __init__(self, params: Iterable[Tensor], *, eps: float, **settings: Any) -> None:
+        super().__init__(params, eps=eps, **settings)  # type: ignore[call-arg]
+        for group in self.param_groups:  # type: ignore[attr-defined]
+            group["keras_epsilon"] = eps
+        self._add_hook()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        self._add_hook()  # copies and unpickled optimizers have lost it
+
+    def _add_hook(self) -> None:
+        optimizer: Any = self
+        if _uncorrected_epsilon not in optimizer._optimizer_step_pre_hooks.values():
+            optimizer.register_step_pre_hook(_uncorrected_epsilon)
 
 
-class KerasAdamW(torch.optim.AdamW):
-    """torch's AdamW with Keras's epsilon (see `_uncorrected_epsilon`)."""
+class KerasAdam(_KerasEpsilon, torch.optim.Adam):
+    """torch's Adam with Keras's epsilon."""
 
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Updates all parameters that have a gradient; see `torch.optim.AdamW.step`."""
-        for group in self.param_groups:
-            _uncorrected_epsilon(group)
-        return super().step(closure)  # type: ignore[arg-type]
+
+class KerasAdamW(_KerasEpsilon, torch.optim.AdamW):
+    """torch's AdamW with Keras's epsilon."""

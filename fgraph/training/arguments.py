@@ -7,12 +7,16 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
 from .._names import unknown_name
 from .data import common_length, is_loader
 from .structure import map_leaves
 
 # what torch.compile takes; `model` is the module itself
-TORCH_COMPILE_OPTIONS = ("fullgraph", "dynamic", "backend", "mode", "options", "disable", "recompile_limit", "isolate_recompiles")  # fmt: skip
+TORCH_COMPILE_OPTIONS = [
+    name for name in inspect.signature(torch.compile).parameters if name != "model"
+]
 
 
 def names_of(function: Callable[..., Any]) -> list[str]:

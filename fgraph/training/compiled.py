@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import losses as loss_functions
 from .. import metrics as metric_functions
@@ -125,7 +125,7 @@ class Compiled:
         clip_grad_norm: float | None,
         gradient_accumulation_steps: int,
     ) -> None:
-        self.optimizer_given = optimizers.get("rmsprop" if optimizer is None else optimizer)
+        self.optimizer_given: Any = optimizers.get("rmsprop" if optimizer is None else optimizer)
         self.loss = _resolved_losses(loss)
         self.loss_weights = loss_weights
         for metric in _leaves(metrics) + _leaves(weighted_metrics):
@@ -205,7 +205,7 @@ class Compiled:
         self.objective = Objective(losses, factors, names)
         return self.objective
 
-    def make_optimizer(self, model: nn.Module) -> Any:
+    def make_optimizer(self, model: Any) -> Any:
         """Returns the optimizer, made of the parameters that require gradients.
 
         Raises:
@@ -219,7 +219,7 @@ class Compiled:
                     "gradients; unfreeze some, or use evaluate and predict"
                 )
             given = self.optimizer_given
-            made = given if hasattr(given, "param_groups") else given(trainable)
+            made: Any = given if hasattr(given, "param_groups") else given(trainable)
             self.optimizer = made
             self.takes_closure = needs_closure(made)
             self.plain_zero_grad = type(made).zero_grad is torch.optim.Optimizer.zero_grad

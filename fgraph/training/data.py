@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -95,9 +96,14 @@ class ArraySource(Source):
     ) -> None:
         named = {"x": x, "y": y, "sample_weight": sample_weight}
         self._parts = {name: part for name, part in named.items() if part is not None}
-        leaves = [pair for name, part in self._parts.items() for pair in named_leaves(part, name)]
-        self._casts = [not isinstance(leaf, Tensor) for _, leaf in leaves]
-        self._tensors = [as_tensor(leaf, name) for name, leaf in leaves]
+        self._tensors: list[Tensor] = []
+        self._casts: list[bool] = []
+        for name, part in self._parts.items():
+            for path, leaf in named_leaves(part, name):
+                tensor = as_tensor(leaf, path)
+                self._tensors.append(tensor)
+                # Keras makes numpy's float64 float32; a tensor's dtype was chosen on purpose
+                self._casts.append(leaf is not tensor and tensor.dtype == torch.float64)
         self.length = common_length(named)
         self.whole_targets = y
         self.batch_size = check_batch_size(batch_size)
@@ -114,53 +120,72 @@ class ArraySource(Source):
         order = distributed.broadcast(torch.randperm(self.length))
         return prefetched(self._shuffled(order, skip), self.device)
 
-    def _shuffled(self, order: Tensor, skip: int) -> Iterator[Batch]:
-        orders = {device: order.to(device) for device in {t.device for t in self._tensors}}
+    def _spans(self, skip: int) -> Iterator[tuple[int, int, int]]:
+        """Yields each batch's size, and where this process's share begins and ends."""
+        alone = distributed.world_size() == 1
         for start in range(skip * self.batch_size, self.length, self.batch_size):
             size = min(self.batch_size, self.length - start)
-            first, stop = distributed.share(size)
-            rows = {
-                device: indices[start + first : start + stop] for device, indices in orders.items()
-            }
-            leaves = [
-                self._finish(tensor, rows[tensor.device], cast)
-                for tensor, cast in zip(self._tensors, self._casts, strict=True)
-            ]
-            yield self._batch(leaves, size)
+            first, stop = (0, size) if alone else distributed.share(size)
+            yield size, start + first, start + stop
 
-    def _finish(self, tensor: Tensor, rows: Tensor, cast: bool) -> Tensor:
-        if tensor.device.type == "cpu" and self.device.type == "cuda":
-            pinned = torch.empty(
-                (len(rows), *tensor.shape[1:]), dtype=tensor.dtype, pin_memory=True
-            )
-            batch = torch.index_select(tensor, 0, rows, out=pinned)
-        else:
-            batch = tensor.index_select(0, rows)
-        return self._place(batch, cast)
+    def _shuffled(self, order: Tensor, skip: int) -> Iterator[Batch]:
+        gathers = [self._gather_of(tensor, cast) for tensor, cast in self._columns()]
+        orders = [order.to(tensor.device) for tensor in self._tensors]
+        shared = len({o.device for o in orders}) == 1
+        build = self._builder()
+        for size, first, stop in self._spans(skip):
+            if shared:
+                rows = orders[0][first:stop]
+                leaves = [gather(rows) for gather in gathers]
+            else:
+                leaves = [g(o[first:stop]) for g, o in zip(gathers, orders, strict=True)]
+            yield build(leaves, size)
 
     def _in_order(self, skip: int) -> Iterator[Batch]:
-        for start in range(skip * self.batch_size, self.length, self.batch_size):
-            size = min(self.batch_size, self.length - start)
-            first, stop = distributed.share(size)
-            leaves = [
-                self._place(tensor[start + first : start + stop], cast)
-                for tensor, cast in zip(self._tensors, self._casts, strict=True)
-            ]
-            yield self._batch(leaves, size)
+        build = self._builder()
+        for size, first, stop in self._spans(skip):
+            rows = [self._place(tensor[first:stop], cast) for tensor, cast in self._columns()]
+            yield build(rows, size)
+
+    def _columns(self) -> Iterator[tuple[Tensor, bool]]:
+        return zip(self._tensors, self._casts, strict=True)
+
+    def _gather_of(self, tensor: Tensor, cast: bool) -> Callable[[Tensor], Tensor]:
+        """Returns the function from row numbers to these rows of an array, on the device."""
+        if tensor.device == self.device and not cast:
+            return partial(tensor.index_select, 0)
+        if tensor.device.type == "cpu" and self.device.type == "cuda":
+            return partial(self._gather_pinned, tensor, cast)
+        return lambda rows: self._place(tensor.index_select(0, rows), cast)
+
+    def _gather_pinned(self, tensor: Tensor, cast: bool, rows: Tensor) -> Tensor:
+        shape = (len(rows), *tensor.shape[1:])
+        pinned = torch.empty(shape, dtype=tensor.dtype, pin_memory=True)
+        return self._place(torch.index_select(tensor, 0, rows, out=pinned), cast)
 
     def _place(self, tensor: Tensor, cast: bool) -> Tensor:
         if tensor.device != self.device:
             tensor = tensor.to(self.device, non_blocking=True)
-        # Keras makes numpy's float64 float32; a tensor's dtype was chosen on purpose
-        return tensor.to(self.dtype) if cast and tensor.dtype == torch.float64 else tensor
+        return tensor.to(self.dtype) if cast else tensor
 
-    def _batch(self, leaves: list[Tensor], size: int) -> Batch:
-        taken = iter(leaves)
-        parts = {
-            name: next(taken) if hasattr(part, "shape") else map_leaves(lambda _: next(taken), part)
-            for name, part in self._parts.items()
-        }
-        return Batch(parts.get("x"), parts.get("y"), parts.get("sample_weight"), size)
+    def _builder(self) -> Callable[[list[Tensor], int], Batch]:
+        """Returns the function from a batch's leaves and size to the batch in its structure."""
+        names = list(self._parts)
+        if all(hasattr(part, "shape") for part in self._parts.values()):
+            if names == ["x", "y"]:
+                return lambda leaves, size: Batch(leaves[0], leaves[1], None, size)
+            return lambda leaves, size: _batch_of(dict(zip(names, leaves, strict=True)), size)
+
+        def build(leaves: list[Tensor], size: int) -> Batch:
+            taken = iter(leaves)
+            nested = {n: map_leaves(lambda _: next(taken), p) for n, p in self._parts.items()}
+            return _batch_of(nested, size)
+
+        return build
+
+
+def _batch_of(parts: Mapping[str, Any], size: int) -> Batch:
+    return Batch(parts.get("x"), parts.get("y"), parts.get("sample_weight"), size)
 
 
 def common_length(parts: Mapping[str, Any]) -> int:
@@ -228,7 +253,7 @@ class LoaderSource(Source):
     def batches(self, skip: int = 0) -> Iterator[Batch]:
         """Begins a pass; see `Source.batches`."""
         sampler = getattr(self.loader, "sampler", None)
-        if hasattr(sampler, "set_epoch"):
+        if sampler is not None and hasattr(sampler, "set_epoch"):
             sampler.set_epoch(self._passes)
         self._passes += 1
         if not self._sharded:
@@ -251,8 +276,8 @@ class LoaderSource(Source):
             )
         elif world > 1:
             size *= world
-        moved = to_device((x, y, sample_weight), self.device, self.dtype)
-        return Batch(*moved, size)
+        x, y, sample_weight = to_device((x, y, sample_weight), self.device, self.dtype)
+        return Batch(x, y, sample_weight, size)
 
 
 def _size(x: Any) -> int:
@@ -368,7 +393,7 @@ def prefetched(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch
 
 
 def _on_side_stream(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    stream = torch.cuda.Stream(device)
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def draw() -> Batch | None:
         with torch.cuda.stream(stream):

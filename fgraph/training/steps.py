@@ -1,4 +1,4 @@
-"""One batch: forward, loss, backward, optimizer. Each step is short, so that it can be overridden."""
+"""One batch: forward, loss, backward, optimizer, in short steps that can be overridden."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ class Steps:
             self._clip_gradients(compiled)
             return loss
 
-        compiled.optimizer.step(closure)  # type: ignore[union-attr, arg-type]
+        compiled.optimizer.step(closure)
         self._after_optimizer_step(compiled)
         loss, compiled.seen, compiled.parts = first
         return loss  # type: ignore[no-any-return]
@@ -220,12 +220,12 @@ class Steps:
         optimizer, scaler = compiled.optimizer, compiled.scaler
         if scaler is None:
             self._clip_gradients(compiled)
-            optimizer.step()  # type: ignore[union-attr]
+            optimizer.step()
         else:
             if compiled.clip_grad_norm or getattr(optimizer, "_optimizer_step_pre_hooks", None):
-                scaler.unscale_(optimizer)  # type: ignore[arg-type]
+                scaler.unscale_(optimizer)
             self._clip_gradients(compiled)
-            scaler.step(optimizer)  # type: ignore[arg-type]
+            scaler.step(optimizer)
             scaler.update()
         compiled.clear_gradients()
         self._after_optimizer_step(compiled)

@@ -164,7 +164,10 @@ class Trainer(Loops):
             TypeError: A value of the wrong kind.
         """
         compiled = self._require_compiled("fit")
-        counts = {"epochs": (epochs, 0), "initial_epoch": (initial_epoch, 0)}
+        counts: dict[str, tuple[Any, int]] = {
+            "epochs": (epochs, 0),
+            "initial_epoch": (initial_epoch, 0),
+        }
         counts |= {
             "steps_per_epoch": (steps_per_epoch, 1),
             "validation_steps": (validation_steps, 1),
