@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from .graph import Node, Ref
-from .graph.graph import Graph
-from .graph.structure import iter_leaves, map_leaves
+from .graph import Ref
+from .graph.structure import map_leaves
 from .layers.base import Layer
-from .naming import entity_of
+from .outline import Outline, ParameterCount, Step, nested_model, parameters_of
+from .table import GAP, printable, size_text, table
 
 if TYPE_CHECKING:
     from .model import Model
 
 _HEADERS = ("Layer (type)", "Output shape", "Param #", "Connected to")
-_LEFT = (True, True, False, True)
+_NARROWEST = 40
 
 
 @dataclass
@@ -30,10 +31,14 @@ class Row:
     Attributes:
         name: the name in the model; a further call of the same layer has its number behind it.
         kind: the class of the layer or module, or the name of the function.
-        shape: the output shape, in the structure of the result.
-        parameters: how many parameters the layer brings in; `None` for a further call.
+        shape: the output shape, in the structure of the result; `None` where it is not known.
+        parameters: how many parameters the layer brings in; `None` for a further call, -1 where
+            the number is not known yet.
         sources: the names of the rows that it takes its input from.
         entity: the layer, module or node itself; `None` for an input.
+        trainable: whether the parameters require gradients: `"Y"`, `"N"`, `"part"`, or `"-"`
+            where there are none.
+        depth: how many nested models the row is inside of.
     """
 
     name: str
@@ -42,137 +47,240 @@ class Row:
     parameters: int | None
     sources: list[str]
     entity: Any
+    trainable: str = "-"
+    depth: int = 0
 
 
-def summary_rows(model: Model) -> list[Row]:
-    """Return the rows of `model.summary()`, in call order."""
-    graph = model._live_graph("summary")
-    return _Rows(model, graph).all
+def summary_rows(model: Model, expand_nested: bool = False) -> list[Row]:
+    """Return the rows of `model.summary()`, in call order.
+
+    Args:
+        model: a model; where it has no graph, the rows are its layers or children.
+        expand_nested: whether the first call of a nested model is followed by its own rows.
+
+    Returns:
+        A row for each input and each call.
+    """
+    if model._graph is None:
+        return _rows_without_graph(model)
+    return _rows(model, expand_nested, 0)
 
 
-class _Rows:
-    """Collects the rows of one model; remembers which row makes which value."""
-
-    def __init__(self, model: Model, graph: Graph) -> None:
-        self._made_by: dict[Ref, str] = {}
-        self._calls: dict[str, int] = {}
-        self._counted: set[int] = set()
-        self.all: list[Row] = []
-        for name, ref in zip(model.input_names, graph.inputs, strict=True):
-            self._made_by[ref] = name
-            shape = ref.spec.shape  # type: ignore[union-attr]
-            self.all.append(Row(name, "Input", shape, 0, [], None))
-        groups: dict[int, list[Node]] = {}
-        names: dict[int, str] = {}
-        for node, name in zip(graph.nodes, model._node_names, strict=True):
-            key = id(node.call.outermost) if node.call is not None else id(node)
-            groups.setdefault(key, []).append(node)
-            names[key] = name
-        for key, nodes in groups.items():
-            self._add(names[key], nodes)
-
-    def _add(self, name: str, nodes: list[Node]) -> None:
-        entity = entity_of(nodes[0])
-        number = self._calls[name] = self._calls.get(name, -1) + 1
-        label = f"{name}[{number}]" if number else name
-        inside = {id(node) for node in nodes}
-        sources = [ref for node in nodes for ref in node.refs() if id(ref.node) not in inside]
-        call = nodes[0].call
-        outputs = nodes[-1].build(lambda ref: ref) if call is None else call.outermost.outputs
-        for node in nodes:
-            for index in range(len(node.specs)):
-                self._made_by[Ref(node, index)] = label
-        shape = map_leaves(lambda r: getattr(r.spec, "shape", ()) if type(r) is Ref else r, outputs)
-        found = list(dict.fromkeys(self._made_by[ref] for ref in sources if ref in self._made_by))
-        kind = nodes[0].kind if isinstance(entity, Node) else type(entity).__name__
-        self.all.append(
-            Row(label, kind, shape, None if number else self._new_parameters(entity, nodes), found, entity)
+def _rows(model: Model, expand_nested: bool, depth: int) -> list[Row]:
+    outline, count, rows = Outline(model, "summary"), ParameterCount(), []
+    for step in outline.steps:
+        new = count.new(step)
+        parameters = None if step.call else _number(new)
+        sources = [source.name for source in outline.sources(step)]
+        shape = map_leaves(_shape, step.outputs)
+        trainable = _trainable(parameters_of(step))
+        rows.append(
+            Row(step.name, step.kind, shape, parameters, sources, step.entity, trainable, depth)
         )
+        nested = nested_model(step)
+        if expand_nested and nested is not None and not step.call:
+            rows += _rows(nested, expand_nested, depth + 1)
+    return rows
 
-    def _new_parameters(self, entity: Any, nodes: list[Node]) -> int:
-        """Count the parameters that no row before has brought in."""
-        module = entity.module if isinstance(entity, Layer) else entity
-        found = list(module.parameters()) if isinstance(module, nn.Module) else []
-        for node in nodes:
-            found += [p for p in iter_leaves((node.args, node.kwargs)) if isinstance(p, nn.Parameter)]
-        new = {id(p): p for p in found if id(p) not in self._counted}
-        self._counted.update(new)
-        return sum(p.numel() for p in new.values())
+
+def _rows_without_graph(model: Model) -> list[Row]:
+    """Return what is known of a model whose graph is not: its parts, in order."""
+    parts: Iterable[tuple[str, Any]] = model.named_children()
+    if (stack := getattr(model, "_stack", None)) is not None:
+        parts = ((str(number), layer) for number, layer in enumerate(stack))
+    rows, count = [], ParameterCount()
+    for name, part in parts:
+        step = Step(name, name, type(part).__name__, part, [], [], None)
+        unbuilt = isinstance(part, Layer) and not part.built
+        number = -1 if unbuilt else _number(count.new(step))
+        trainable = "-" if unbuilt else _trainable(parameters_of(step))
+        rows.append(Row(name, step.kind, None, number, [], part, trainable))
+    return rows
+
+
+def _number(parameters: list[nn.Parameter]) -> int:
+    if any(is_lazy(parameter) for parameter in parameters):
+        return -1
+    return sum(parameter.numel() for parameter in parameters)
+
+
+def _trainable(parameters: list[nn.Parameter]) -> str:
+    found = {parameter.requires_grad for parameter in parameters}
+    return "-" if not found else "part" if len(found) == 2 else "Y" if found.pop() else "N"
+
+
+def _shape(leaf: Any) -> Any:
+    return getattr(leaf.spec, "shape", ()) if type(leaf) is Ref else leaf
 
 
 def print_summary(
     model: Model,
     line_length: int | None = None,
-    print_fn: Callable[[str], Any] = print,
+    positions: Sequence[float] | None = None,
+    print_fn: Callable[[str], Any] | None = None,
+    expand_nested: bool = False,
+    show_trainable: bool = False,
+    layer_range: Sequence[str] | None = None,
 ) -> None:
     """Print the layers of a model: name and type, output shape, parameters, where inputs come from.
 
+    A layer that is called several times has a row for each call; its parameters are counted in the
+    first. Below the table stand the totals and their size in memory, each parameter counted once.
+
     Args:
-        model: a model that has a graph.
-        line_length: the width in characters; that of the terminal by default, 88 in a pipe.
-        print_fn: called with the whole text.
+        model: the model.
+        line_length: the width in characters; that of the terminal by default, at most 120, and 88
+            where there is no terminal.
+        positions: where each column ends, in characters or as fractions of the line length:
+            `[0.3, 0.6, 0.7, 1.0]`; by default the columns take what they need.
+        print_fn: called with each line; `print` by default.
+        expand_nested: whether a nested model is followed by its own rows, indented.
+        show_trainable: whether a column says which layers are trained: `Y`, `N`, `part`.
+        layer_range: names, or regular expressions for the names, of the first and the last layer
+            to show.
+
+    Raises:
+        ValueError: an option is out of range, or names a layer that is not there.
+        TypeError: an option is of another type.
+
+    Example:
+        >>> from fgraph import Input, Model
+        >>> x = Input((3,), name="x")
+        >>> print_summary(Model(x, nn.Linear(3, 2)(x)))
+        Model: "model"
+        ────────────────────────────────────────────────────────
+        Layer (type)       Output shape  Param #  Connected to
+        ────────────────────────────────────────────────────────
+        x (Input)          (None, 3)           0
+        linear_1 (Linear)  (None, 2)           8  x
+        ────────────────────────────────────────────────────────
+        Total params: 8 (32 B)
+        Trainable params: 8 (32 B)
+        Non-trainable params: 0 (0 B)
     """
-    rows = [
-        (f"{row.name} ({row.kind})", _shape_text(row.shape), _count_text(row), ", ".join(row.sources))
-        for row in summary_rows(model)
+    write = print_fn or (lambda line: print(printable(line)))
+    headers = (*_HEADERS, "Trainable") if show_trainable else _HEADERS
+    width = _line_length(line_length, positions)
+    widths = _widths(positions, width, headers)
+    rows = _in_range(summary_rows(model, expand_nested), layer_range)
+    cells = [_cells(row, show_trainable) for row in rows]
+    lines = [f'Model: "{model.name}"', *table(headers, cells, (2,), width, widths)]
+    for line in (*lines, *_totals(model)):
+        write(line)
+
+
+def _cells(row: Row, show_trainable: bool) -> list[str]:
+    indent = "   " * (row.depth - 1) + "└─ " if row.depth else ""
+    parameters = {None: "(shared)", -1: "?"}.get(row.parameters) or f"{row.parameters:,}"
+    cells = [
+        f"{indent}{row.name} ({row.kind})",
+        "?" if row.shape is None else str(row.shape),
+        parameters,
+        ", ".join(row.sources),
     ]
-    width = line_length or min(shutil.get_terminal_size((88, 24)).columns, 120)
-    lines = [f'Model: "{model.name}"', *_table(rows, width), *_totals(model)]
-    print_fn("\n".join(lines))
+    return [*cells, row.trainable] if show_trainable else cells
 
 
-def _table(rows: list[tuple[str, ...]], width: int) -> list[str]:
-    """Lay out the rows in columns, wrapping what is too long for `width`."""
-    needed = [max(len(row[i]) for row in [_HEADERS, *rows]) for i in range(4)]
-    room = max(width - 2 * 3, 40)
-    while sum(needed) > room:
-        widest = needed.index(max(needed))
-        needed[widest] -= 1
-    rule = "─" * (sum(needed) + 6)
-    lines = [rule, *_wrapped(_HEADERS, needed), rule]
-    for row in rows:
-        lines += _wrapped(row, needed)
-    return [*lines, rule]
+def _line_length(line_length: int | None, positions: Sequence[float] | None) -> int:
+    if line_length is None:
+        if positions is not None and max(positions, default=0) > 1:
+            return int(max(positions))
+        return max(min(shutil.get_terminal_size((88, 24)).columns, 120), _NARROWEST)
+    if isinstance(line_length, bool) or not isinstance(line_length, int):
+        raise TypeError(f"summary: line_length= expects a whole number, got {line_length!r}")
+    if line_length < _NARROWEST:
+        raise ValueError(f"summary: line_length= must be at least {_NARROWEST}, got {line_length}")
+    return line_length
 
 
-def _wrapped(row: tuple[str, ...], widths: list[int]) -> list[str]:
-    cells = [textwrap.wrap(text, w) or [""] for text, w in zip(row, widths, strict=True)]
-    height = max(len(cell) for cell in cells)
-    lines = []
-    for i in range(height):
-        parts = [
-            (cell[i] if i < len(cell) else "").ljust(w)
-            if left
-            else (cell[i] if i < len(cell) else "").rjust(w)
-            for cell, w, left in zip(cells, widths, _LEFT, strict=True)
-        ]
-        lines.append("  ".join(parts).rstrip())
-    return lines
+def _widths(
+    positions: Sequence[float] | None, width: int, headers: Sequence[str]
+) -> list[int] | None:
+    """Turn the ends of columns into their widths."""
+    if positions is None:
+        return None
+    if len(positions) != len(headers):
+        raise ValueError(
+            f"summary: positions= expects {len(headers)} numbers, one for each of the columns "
+            f"{', '.join(headers)}; got {len(positions)}: {positions!r}"
+        )
+    scale = width if positions[-1] <= 1 else 1
+    ends = [int(position * scale) for position in positions]
+    widths = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    widths = [size - GAP for size in widths[:-1]] + widths[-1:]
+    if min(widths) < 4 or ends[-1] > width:
+        raise ValueError(
+            f"summary: positions={positions!r} in a line of {width} characters leave the columns "
+            f"{widths} wide; each needs at least 4, and all must fit into the line"
+        )
+    return widths
 
 
-def _shape_text(shape: Any) -> str:
-    return str(shape)
+def _in_range(rows: list[Row], layer_range: Sequence[str] | None) -> list[Row]:
+    """Keep the rows from the first to the last layer that was asked for."""
+    if layer_range is None:
+        return rows
+    if (
+        isinstance(layer_range, str)
+        or len(layer_range) != 2
+        or not all(isinstance(name, str) for name in layer_range)
+    ):
+        raise ValueError(
+            f"summary: layer_range= expects two names, of the first and the last layer, "
+            f"got {layer_range!r}"
+        )
+    first, last = (_matches(rows, name) for name in layer_range)
+    start, end = min(first[0], last[0]), max(first[-1], last[-1])
+    if first[0] <= last[-1]:
+        start, end = first[0], last[-1]
+    while end + 1 < len(rows) and rows[end + 1].depth:
+        end += 1  # the rows of a nested model belong to it
+    return rows[start : end + 1]
 
 
-def _count_text(row: Row) -> str:
-    return "(shared)" if row.parameters is None else f"{row.parameters:,}"
+def _matches(rows: list[Row], name: str) -> list[int]:
+    """Return which rows have this name or, where none has, match it as a regular expression."""
+    names = {i: row.name.partition("[")[0] for i, row in enumerate(rows) if not row.depth}
+    found = [i for i, known in names.items() if name in (known, rows[i].name)]
+    if not found:
+        try:
+            found = [i for i, known in names.items() if re.match(name, known)]
+        except re.error as error:
+            raise ValueError(
+                f"summary: layer_range= has {name!r}, which is neither the name of a layer nor a "
+                f"regular expression: {error}"
+            ) from error
+    if not found:
+        raise ValueError(
+            f"summary: layer_range= names {name!r}, which matches none of the layers "
+            f"{list(dict.fromkeys(names.values()))}"
+        )
+    return found
 
 
 def _totals(model: Model) -> list[str]:
+    """Write how many parameters and buffers there are, and what is not known yet."""
     parameters = list(model.parameters())
-    total = sum(p.numel() for p in parameters)
-    trainable = sum(p.numel() for p in parameters if p.requires_grad)
-    size = sum(p.numel() * p.element_size() for p in parameters)
-    return [
-        f"Total params: {total:,} ({_bytes_text(size)})",
-        f"Trainable params: {trainable:,}",
-        f"Frozen params: {total - trainable:,}",
-    ]
+    known = [parameter for parameter in parameters if not is_lazy(parameter)]
+    trained = [parameter for parameter in known if parameter.requires_grad]
+    frozen = [parameter for parameter in known if not parameter.requires_grad]
+    buffers = [buffer for buffer in model.buffers() if not is_lazy(buffer)]
+    lines = []
+    if model._graph is not None or parameters:
+        lines += [
+            f"Total params: {_amount(known)}",
+            f"Trainable params: {_amount(trained)}",
+            f"Non-trainable params: {_amount(frozen)}",
+        ]
+    if buffers:
+        lines.append(f"Buffers: {_amount(buffers)}")
+    if len(known) < len(parameters):
+        lines.append("Some parameters get their sizes at the first call, and are not counted.")
+    if model._graph is None:
+        lines.append(model._missing_graph("summary"))
+    return lines
 
 
-def _bytes_text(size: float) -> str:
-    for unit in ("B", "KB", "MB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.2f} {unit}"
-        size /= 1024
-    return f"{size:.2f} GB"
+def _amount(tensors: Sequence[Tensor]) -> str:
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return f"{sum(tensor.numel() for tensor in tensors):,} ({size_text(size)})"

@@ -1,0 +1,147 @@
+"""A model as a person sees it: its inputs, then one step for each call of a layer or function."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from .graph import Node, Ref
+from .graph.structure import iter_leaves
+from .layers.base import Layer
+from .naming import entity_of
+
+if TYPE_CHECKING:
+    from .model import Model
+
+
+@dataclass(eq=False)
+class Step:
+    """An input of a model, or one call of a layer, module or function.
+
+    Attributes:
+        name: unique in the model: the layer's name, and for a further call its number behind it,
+            `lstm_1[1]`.
+        layer_name: the name of the layer, the same for all its calls.
+        kind: the class of the layer or module, or the name of the function.
+        entity: the layer, module or (for a function) node; `None` for an input.
+        nodes: the nodes that were recorded during the call.
+        inputs: the values that it takes from other steps, each once.
+        outputs: its result, a structure with a `Ref` for each tensor.
+        call: which call of the layer this is, from 0.
+        calls: how often the model calls the layer.
+    """
+
+    name: str
+    layer_name: str
+    kind: str
+    entity: Any
+    nodes: list[Node]
+    inputs: list[Ref]
+    outputs: Any
+    call: int = 0
+    calls: int = 1
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The torch module behind the step, `None` for an input or a function."""
+        entity = self.entity.module if isinstance(self.entity, Layer) else self.entity
+        return entity if isinstance(entity, nn.Module) else None
+
+
+class Outline:
+    """The steps of a model, in the order in which they run.
+
+    Args:
+        model: a model that has a graph.
+        purpose: the attribute that was asked for, for the message where there is no graph.
+
+    Attributes:
+        graph: the graph, with the modules that the model has now.
+        steps: the inputs, then the calls.
+        made_by: the step that makes each value.
+
+    Raises:
+        AttributeError: the model has no graph.
+    """
+
+    def __init__(self, model: Model, purpose: str) -> None:
+        self.graph = graph = model._live_graph(purpose)
+        self.steps = [
+            Step(name, name, "Input", None, [], [], ref)
+            for name, ref in zip(model.input_names, graph.inputs, strict=True)
+        ]
+        self.made_by: dict[Ref, Step] = {step.outputs: step for step in self.steps}
+        groups: dict[int, list[Node]] = {}
+        names: dict[int, str] = {}
+        for node, name in zip(graph.nodes, model._node_names, strict=True):
+            key = id(node.call.outermost) if node.call is not None else id(node)
+            groups.setdefault(key, []).append(node)
+            names[key] = name
+        totals = Counter(names.values())
+        done: Counter[str] = Counter()
+        for key, nodes in groups.items():
+            name = names[key]
+            self._add(name, nodes, done[name], totals[name])
+            done[name] += 1
+
+    def _add(self, name: str, nodes: list[Node], call: int, calls: int) -> None:
+        entity = entity_of(nodes[0])
+        kind = nodes[0].kind if isinstance(entity, Node) else type(entity).__name__
+        inside = {id(node) for node in nodes}
+        taken = [ref for node in nodes for ref in node.refs() if id(ref.node) not in inside]
+        label = f"{name}[{call}]" if call else name
+        inputs = list(dict.fromkeys(taken))
+        step = Step(label, name, kind, entity, nodes, inputs, None, call, calls)
+        step.outputs = self._outputs(nodes)
+        self.steps.append(step)
+        for node in nodes:
+            for index in range(len(node.specs)):
+                self.made_by.setdefault(Ref(node, index), step)
+
+    @staticmethod
+    def _outputs(nodes: list[Node]) -> Any:
+        """Return what a person got from the call."""
+        if nodes[0].call is not None:
+            try:
+                return nodes[0].call.outermost.outputs
+            except ReferenceError:  # a part that no output of the model needs is gone
+                pass
+        return nodes[-1].build(lambda ref: ref)
+
+    def sources(self, step: Step) -> list[Step]:
+        """Return the steps that `step` takes its inputs from, each once."""
+        found = (self.made_by[ref] for ref in step.inputs if ref in self.made_by)
+        return list(dict.fromkeys(found))
+
+
+class ParameterCount:
+    """Counts the parameters of steps, each parameter where it is met first."""
+
+    def __init__(self) -> None:
+        self._counted: set[int] = set()
+
+    def new(self, step: Step) -> list[nn.Parameter]:
+        """Return the parameters that no step before has brought in."""
+        new = {id(p): p for p in parameters_of(step) if id(p) not in self._counted}
+        self._counted.update(new)
+        return list(new.values())
+
+
+def parameters_of(step: Step) -> list[nn.Parameter]:
+    """Return the parameters that a step uses, those given to it as arguments included."""
+    found = list(step.module.parameters()) if step.module is not None else []
+    for node in step.nodes:
+        leaves = iter_leaves((node.args, node.kwargs))
+        found += [leaf for leaf in leaves if isinstance(leaf, nn.Parameter)]
+    return list({id(p): p for p in found}.values())
+
+
+def nested_model(step: Step) -> Model | None:
+    """Return the model that a step calls, where it is one whose graph is known."""
+    from .model import Model
+
+    entity = step.entity
+    return entity if isinstance(entity, Model) and entity._graph is not None else None

@@ -1,0 +1,75 @@
+"""`model.activations()`: the results in between, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ._names import unknown_name
+from .graph import Ref
+from .graph.graph import Graph
+from .graph.structure import iter_leaves, map_leaves
+from .outline import Outline, Step
+from .replay import replay
+
+if TYPE_CHECKING:
+    from .model import Model
+
+
+def activations(
+    model: Model, inputs: Sequence[Any], names: Iterable[str] | str | None = None
+) -> dict[str, Any]:
+    """Run a model once and return what its layers give.
+
+    Args:
+        model: a model that has a graph.
+        inputs: what the model takes, as in a call.
+        names: the names of layers, functions and inputs, as `model.summary()` writes them; all
+            layers and functions by default. Only what these need is run.
+
+    Returns:
+        For each name, in the order given, the result of that call: a tensor, or the structure of
+        tensors that the layer returns. Gradients flow through them unless grad mode is off.
+
+    Raises:
+        ValueError: there is no such name, or an input does not fit.
+        AttributeError: the model has no graph.
+
+    Example:
+        >>> import torch
+        >>> from fgraph import Input, Model
+        >>> x = Input((3,))
+        >>> model = Model(x, torch.relu(torch.nn.Linear(3, 2)(x)))
+        >>> {name: tuple(y.shape) for name, y in activations(model, [torch.ones(5, 3)]).items()}
+        {'linear_1': (5, 2), 'relu_1': (5, 2)}
+    """
+    outline = Outline(model, "activations")
+    chosen = _chosen(model, outline.steps, names)
+    values = model._bind_inputs(tuple(inputs), {})
+    refs = [
+        leaf
+        for step in chosen
+        for leaf in iter_leaves(step.outputs)
+        if type(leaf) is Ref
+    ]  # fmt: skip
+    found = replay(Graph(outline.graph.inputs, refs), values, refs)
+    return {
+        step.name: map_leaves(
+            lambda leaf: found.get(leaf, leaf) if type(leaf) is Ref else leaf, step.outputs
+        )
+        for step in chosen
+    }
+
+
+def _chosen(model: Model, steps: list[Step], names: Iterable[str] | str | None) -> list[Step]:
+    """Return the steps of these names."""
+    if names is None:
+        return [step for step in steps if step.nodes]
+    by_name = {step.name: step for step in steps}
+    wanted = [names] if isinstance(names, str) else list(names)
+    for name in wanted:
+        if name not in by_name:
+            raise ValueError(
+                f"activations of model {model.name!r}: {unknown_name('layer', name, by_name)}"
+            )
+    return [by_name[name] for name in wanted]

@@ -1,0 +1,58 @@
+"""Running a graph node by node, for those who want to see what happens in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from torch.utils import _pytree as pytree
+
+from .graph import Node, Ref
+from .graph.graph import Graph
+from .graph.structure import map_leaves
+
+Invoke = Callable[[Node, tuple[Any, ...], dict[str, Any]], Any]
+
+
+def run_node(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call what a node calls, as the generated forward does."""
+    return node.target(*args, **kwargs)
+
+
+def replay(
+    graph: Graph, inputs: Sequence[Any], keep: Iterable[Ref], invoke: Invoke = run_node
+) -> dict[Ref, Any]:
+    """Run the nodes of a graph in order; values are let go after their last use.
+
+    Args:
+        graph: what to run.
+        inputs: a value for each of the graph's inputs.
+        keep: the values to return.
+        invoke: called as `invoke(node, args, kwargs)` in place of each node; returns its result.
+
+    Returns:
+        The values in `keep`.
+    """
+    wanted = set(keep)
+    last_use = {ref: i for i, node in enumerate(graph.nodes) for ref in node.refs()}
+    values = dict(zip(graph.inputs, inputs, strict=True))
+
+    def now(leaf: Any) -> Any:
+        return values[leaf] if type(leaf) is Ref else leaf
+
+    for position, node in enumerate(graph.nodes):
+        result = invoke(node, map_leaves(now, node.args), map_leaves(now, node.kwargs))
+        for ref, value in leaves_of(node, result):
+            if ref in last_use or ref in wanted:
+                values.setdefault(ref, value)  # an input of the graph keeps what was given
+        del result
+        for ref in set(node.refs()) - wanted:
+            if last_use[ref] == position:
+                del values[ref]
+    return {ref: values[ref] for ref in wanted}
+
+
+def leaves_of(node: Node, result: Any) -> list[tuple[Ref, Any]]:
+    """Return the values in the result of a node, each with its place in the graph."""
+    leaves = [result] if node.structure is None else pytree.tree_leaves(result)
+    return [(Ref(node, index), leaf) for index, leaf in enumerate(leaves)]

@@ -1,0 +1,69 @@
+"""Looking at a model: summary, profile, results in between, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .profile import Profile
+
+
+class Views:
+    """The methods of `Model` that show what is in it."""
+
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        print_fn: Callable[[str], Any] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+        layer_range: Sequence[str] | None = None,
+    ) -> None:
+        """Print a table of the layers: name and type, output shape, parameters, connections.
+
+        The arguments and errors are those of `fgraph.summary.print_summary`, and mean what they
+        mean in Keras.
+        """
+        from .summary import print_summary
+
+        print_summary(
+            self,  # type: ignore[arg-type]
+            line_length,
+            positions,
+            print_fn,
+            expand_nested,
+            show_trainable,
+            layer_range,
+        )
+
+    def profile(
+        self,
+        *inputs: Any,
+        repeat: int = 10,
+        backward: bool = False,
+        sort: str | None = None,
+    ) -> Profile:
+        """Measure time, operations, memory and parameters of each call, on these inputs.
+
+        The arguments and errors are those of `fgraph.profile.profile`.
+
+        Returns:
+            The records, which print as a table: `print(model.profile(x))`.
+        """
+        from .profile import profile
+
+        return profile(self, inputs, repeat, backward, sort)  # type: ignore[arg-type]
+
+    def activations(self, *inputs: Any, names: Iterable[str] | str | None = None) -> dict[str, Any]:
+        """Run the model once and return the results in between, by the names of `summary()`.
+
+        The arguments and errors are those of `fgraph.probe.activations`.
+
+        Returns:
+            The result of each layer and function, or of those in `names`.
+        """
+        from .probe import activations
+
+        return activations(self, inputs, names)  # type: ignore[arg-type]
