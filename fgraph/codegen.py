@@ -77,12 +77,8 @@ class _Writer:
         self._variables: dict[Ref, str] = dict(zip(graph.inputs, parameters, strict=True))
         self._constants: dict[int, str] = {}
         self._tensors: dict[str, Tensor] = {}
-        self._names = {
-            id(node): name for node, name in zip(graph.nodes, naming.nodes, strict=True)
-        }
-        self._paths = {
-            id(node): path for node, path in zip(graph.nodes, naming.paths, strict=True)
-        }
+        self._names = {id(node): name for node, name in zip(graph.nodes, naming.nodes, strict=True)}
+        self._paths = {id(node): path for node, path in zip(graph.nodes, naming.paths, strict=True)}
         self._known_tensors = {
             id(tensor): f"{self._module(path)}.{name}"
             for path, module in self._parts()
@@ -179,7 +175,7 @@ class _Writer:
 
     def _call(self, node: Node) -> str:
         if node.op == "module":
-            module = self._module(self._paths[id(node)])
+            module = self._module(self._paths[id(node)] or ())
             return f"{module}({self._arguments(node.args, node.kwargs)})"
         target, args = node.target, node.args
         if target in _BINARY and len(args) == 2:
@@ -234,7 +230,7 @@ class _Writer:
             return self._variables[value]
         if isinstance(value, Tensor):
             return self._tensor(value)
-        if kind is float and math.isfinite(value) or kind in _REPR:
+        if (kind is float and math.isfinite(value)) or kind in _REPR:
             return repr(value) if value is not Ellipsis else "..."
         if kind is str:
             return quoted(value)
@@ -268,9 +264,8 @@ class _Writer:
         if isinstance(value, tuple):
             items = ", ".join(self._value(item) for item in value)
             return f"{self._constant(type(value))}({items})"
-        items, structure = pytree.tree_flatten(value, is_leaf=lambda item: item is not value)
-        rebuild = _Rebuild(structure)
-        return f"{self._constant(rebuild)}({self._value(items)})"
+        parts, structure = pytree.tree_flatten(value, is_leaf=lambda item: item is not value)
+        return f"{self._constant(_Rebuild(structure))}({self._value(parts)})"
 
     def _constant(self, value: Any) -> str:
         if id(value) not in self._constants:
@@ -311,14 +306,12 @@ def quoted(text: str) -> str:
 
 def _leaf_paths(node: Node) -> list[tuple[Any, ...]]:
     """Return the way from a node's result to each of its leaves."""
-    whole = pytree.tree_unflatten(range(len(node.specs)), node.structure)
-    found, _ = pytree.tree_flatten_with_path(whole)
+    found, _ = pytree.tree_flatten_with_path(node.layout())
     return [path for path, _ in found]
 
 
 def _pattern(node: Node, names: dict[int, str]) -> str | None:
     """Return an assignment target that unpacks nested tuples, `None` for other structures."""
-    whole = pytree.tree_unflatten(range(len(node.specs)), node.structure)
 
     def write(part: Any) -> str | None:
         if isinstance(part, (tuple, list)):
@@ -328,7 +321,7 @@ def _pattern(node: Node, names: dict[int, str]) -> str | None:
             return f"({', '.join(items)}{',' if len(items) == 1 else ''})"  # type: ignore[arg-type]
         return names.get(part, "_") if isinstance(part, int) else None
 
-    text = write(whole)
+    text = write(node.layout())
     return text[1:-1] if text and text.startswith("(") else text
 
 

@@ -131,7 +131,7 @@ class Model(Views, Trainer, nn.Module):
             made = type(base.__name__, (base,), body | {"__module__": base.__module__})
             made.__qualname__ = base.__qualname__
             _classes[key] = made
-        self.__class__ = made  # type: ignore[assignment]
+        self.__class__ = made
 
     @classmethod
     def _public_class(cls) -> type[Model]:

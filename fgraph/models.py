@@ -17,7 +17,7 @@ from .sequential import Sequential as Sequential
 
 
 def clone_model(model: Model, clone_function: Callable[[Any], Any] | None = None) -> Model:
-    """Return a model of the same graph with fresh weights of its own, as `keras.models.clone_model`.
+    """Return a model of the same graph with fresh weights of its own, as Keras does.
 
     Args:
         model: a model that has a graph.
@@ -45,7 +45,9 @@ class _Cloner:
         for ref, name in zip(graph.inputs, model.input_names, strict=True):
             explicit = name if ref.node.name else None
             self._values[ref] = Input(
-                batch_shape=ref.spec.shape, dtype=ref.spec.dtype, name=explicit  # type: ignore[union-attr]
+                batch_shape=ref.spec.shape,
+                dtype=ref.spec.dtype,
+                name=explicit,
             )
         for node in graph.nodes:
             self._replay(node)
@@ -82,9 +84,7 @@ class _Cloner:
         return self._copies[id(layer)]
 
     def _now(self, structure: Any) -> Any:
-        return map_leaves(
-            lambda leaf: self._values[leaf] if type(leaf) is Ref else leaf, structure
-        )
+        return map_leaves(lambda leaf: self._values[leaf] if type(leaf) is Ref else leaf, structure)
 
 
 def _structured(template: Any, values: list[Any]) -> Any:

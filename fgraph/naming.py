@@ -46,7 +46,9 @@ class Names:
             ValueError: the name is taken by another owner, or cannot be used.
         """
         if "." in name or not name:
-            raise ValueError(f"{what} cannot be named {name!r}: torch allows no '.' and no empty name")
+            raise ValueError(
+                f"{what} cannot be named {name!r}: torch allows no '.' and no empty name"
+            )
         if name in self._reserved:
             raise ValueError(
                 f"{what} cannot be named {name!r}: it would hide the attribute "
@@ -88,9 +90,7 @@ class Naming:
     children: dict[str, nn.Module]
 
 
-def name_graph(
-    graph: Graph, input_names: Iterable[str | None], reserved: Container[str]
-) -> Naming:
+def name_graph(graph: Graph, input_names: Iterable[str | None], reserved: Container[str]) -> Naming:
     """Name all that is in a graph.
 
     Names given by hand are kept; the others are counted in call order, layers and modules first,

@@ -53,7 +53,9 @@ def _given_shapes(model: Model, node: Node, variables: dict[str, Any]) -> list[s
         for name in dict.fromkeys(names)
         if isinstance(value := variables[name], Tensor)
     ]
-    return shapes or [type(leaf).__name__ for leaf in iter_leaves(node.args) if type(leaf) is not Ref]
+    return shapes or [
+        type(leaf).__name__ for leaf in iter_leaves(node.args) if type(leaf) is not Ref
+    ]
 
 
 def node_line(model: Model, node: Node) -> int:

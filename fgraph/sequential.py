@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .graph import Input, SymbolicTensor, symbol
+from .graph import Input, SymbolicTensor
 from .layers.base import Layer
 from .layers.input import InputLayer
 from .model import Model
@@ -37,7 +37,9 @@ class Sequential(Model):
     def __init__(self, layers: Iterable[Any] | None = None, name: str | None = None) -> None:
         super().__init__(name=name)
         self._stack: list[Any] = []
-        if isinstance(layers, (nn.Module, Layer)) or (name is not None and not isinstance(name, str)):
+        if isinstance(layers, (nn.Module, Layer)) or (
+            name is not None and not isinstance(name, str)
+        ):
             raise TypeError("Sequential expects one list of layers: Sequential([first, second])")
         for layer in layers or ():
             self._push(layer)
@@ -101,7 +103,9 @@ class Sequential(Model):
                 raise TypeError(f"Sequential takes Input(shape) as a first item, got {layer!r}")
             layer = InputLayer(layer.ref, layer.node.name)
         if not isinstance(layer, (Layer, nn.Module)):
-            kind = f"the class {layer.__name__}: call it" if isinstance(layer, type) else repr(layer)
+            kind = (
+                f"the class {layer.__name__}: call it" if isinstance(layer, type) else repr(layer)
+            )
             raise TypeError(
                 f"Sequential takes layers and torch modules, got {kind}. Wrap a function in "
                 "layers.Lambda(fn)"
@@ -112,7 +116,9 @@ class Sequential(Model):
 
     def _build_if_possible(self) -> None:
         """Build, or build on, the graph where the input's shape is known."""
-        if len(self._stack) < 1 or (len(self._stack) == 1 and isinstance(self._stack[0], InputLayer)):
+        if len(self._stack) < 1 or (
+            len(self._stack) == 1 and isinstance(self._stack[0], InputLayer)
+        ):
             return
         if self._graph is not None:
             self._extend(self.inputs[0], self.outputs[0], self._stack[-1:])

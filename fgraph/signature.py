@@ -52,7 +52,7 @@ class Signature:
         self.structure = structure
         self.names = names
         self.parameters = _parameters(names)
-        self.shapes = [ref.spec.shape for ref in refs]  # type: ignore[union-attr]
+        self.shapes = [ref.spec.shape for ref in refs]
         self.checks = tuple(
             (len(shape), tuple((i, size) for i, size in enumerate(shape) if size is not None))
             for shape in self.shapes
@@ -114,7 +114,8 @@ class Signature:
         elif isinstance(expected, (list, tuple)):
             if not isinstance(given, (list, tuple)):
                 raise ValueError(
-                    f"{self.owner} takes a list of {len(expected)} inputs{where}, got {_kind(given)}"
+                    f"{self.owner} takes a list of {len(expected)} inputs{where}, "
+                    f"got {_kind(given)}"
                 )
             if len(given) != len(expected):
                 self._wrong_number(len(given), where, len(expected))
@@ -178,7 +179,8 @@ class Signature:
 
     def _wrong_number(self, given: int, where: str = "", expected: int | None = None) -> NoReturn:
         raise ValueError(
-            f"{self.owner} takes {expected or len(self.names)} inputs{where} {self.names}, got {given}"
+            f"{self.owner} takes {expected or len(self.names)} inputs{where} {self.names}, "
+            f"got {given}"
         )
 
     def _wrong_keys(self, expected: list[Any], given: list[Any], where: str) -> NoReturn:

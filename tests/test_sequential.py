@@ -26,7 +26,7 @@ def test_stack_equals_torch_sequential():
 def test_first_call_builds_where_no_shape_was_given():
     layers = stack()
     model = Sequential(layers)
-    with pytest.raises(AttributeError, match="Sequential.code: model 'model' is not built yet"):
+    with pytest.raises(AttributeError, match=r"Sequential\.code: model 'model' is not built yet"):
         _ = model.code
     assert list(model.parameters()) == []
     value = torch.randn(5, 3)

@@ -67,7 +67,7 @@ class ModuleCalls:
                 return record(self, args, kwargs)
             return original(self, *args, **kwargs)
 
-        self._installed = nn.Module.__call__ = __call__  # type: ignore[method-assign, assignment]
+        self._installed = nn.Module.__call__ = __call__  # type: ignore[method-assign]
 
     def _release(self, token: weakref.ref[_Token]) -> None:
         with self._lock:

@@ -39,12 +39,12 @@ class Graph:
             (node for node in self.nodes if any(ref.node is missing for ref in node.refs())), None
         )
         name = f"Input {missing.name!r} of shape" if missing.name else "Input of shape"
-        spec = missing.specs[0]
+        spec = Ref(missing).spec
         user = "an output is that tensor itself" if needed_by is None else (
             f"{describe(needed_by)} needs it"
         )  # fmt: skip
         return (
-            f"Graph disconnected: {name} {spec.shape} is not among the model's inputs, "  # type: ignore[union-attr]
+            f"Graph disconnected: {name} {spec.shape} is not among the model's inputs, "
             f"but {user}. Add it to inputs=, or begin inputs= after that call."
         )
 
@@ -215,9 +215,7 @@ def _template(node: Node) -> Any:
 
 def _source_entry(node: Node) -> _Entry:
     """Write a node whose outputs are given from outside."""
-    return _Entry(
-        "input", None, None, (), {}, node.specs, _template(node), node.name, None, None
-    )
+    return _Entry("input", None, None, (), {}, node.specs, _template(node), node.name, None, None)
 
 
 def _restore(flat: _Flat) -> Graph:

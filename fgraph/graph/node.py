@@ -62,9 +62,9 @@ class Ref:
         self.index = index
 
     @property
-    def spec(self) -> TensorSpec | SizeSpec:
-        """What is known of the value."""
-        return self.node.specs[self.index]  # type: ignore[return-value]
+    def spec(self) -> Any:
+        """What is known of the value: a `TensorSpec`, or a `SizeSpec` for a whole number."""
+        return self.node.specs[self.index]
 
     def __eq__(self, other: object) -> bool:
         return type(other) is Ref and self.node is other.node and self.index == other.index
@@ -136,6 +136,12 @@ class Node:
             for index, spec in enumerate(self.specs)
         ]
         return pytree.tree_unflatten(leaves, self.structure)
+
+    def layout(self) -> Any:
+        """Return the structure of the result, with each leaf's number in its place."""
+        if self.structure is None:
+            return 0
+        return pytree.tree_unflatten(range(len(self.specs)), self.structure)
 
     @property
     def kind(self) -> str:

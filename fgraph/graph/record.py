@@ -14,7 +14,7 @@ from ..errors import BuildError, SymbolicError
 from . import shapes
 from .capture import ModuleCalls
 from .names import torch_name
-from .node import Constant, Node, Ref, TensorSpec, current_call
+from .node import Node, Ref, TensorSpec, current_call
 from .structure import iter_leaves, map_leaves
 
 
@@ -51,7 +51,9 @@ class Symbol:
         return hash(self.ref)
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        no_value(self, "converted to a numpy array", "use torch functions, or `fgraph.apply(fn, x)`")
+        no_value(
+            self, "converted to a numpy array", "use torch functions, or `fgraph.apply(fn, x)`"
+        )
 
     def __int__(self) -> NoReturn:
         no_value(self, "converted to a number", "keep it as a tensor, or use `fgraph.apply`")
@@ -185,7 +187,9 @@ def apply(
     inferred = None
     if output_shape is not None:
         dtypes = [s.ref.spec.dtype for s in symbols if type(s.ref.spec) is TensorSpec]
-        inferred = _declared(output_shape, output_dtype or (dtypes or [torch.get_default_dtype()])[0])
+        inferred = _declared(
+            output_shape, output_dtype or (dtypes or [torch.get_default_dtype()])[0]
+        )
     op = "module" if isinstance(target, nn.Module) else "function"
     return record(op, target, args, kwargs, name=name, inferred=inferred)
 
@@ -249,4 +253,6 @@ def _describe(ref: Ref) -> str:
     return f"{spec.shape} {str(spec.dtype).removeprefix('torch.')}"
 
 
-module_calls = ModuleCalls(Symbol, lambda module, args, kwargs: record("module", module, args, kwargs))
+module_calls = ModuleCalls(
+    Symbol, lambda module, args, kwargs: record("module", module, args, kwargs)
+)

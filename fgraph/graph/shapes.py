@@ -96,7 +96,11 @@ def _pair(first: Any, second: Any) -> Spec:
 
 # ------------------------------------------------------------------ remembering results
 
-_Uncacheable = type("_Uncacheable", (Exception,), {})
+
+class _Uncacheable(Exception):
+    """A result that depends on more than can be compared."""
+
+
 _PLAIN = (int, float, bool, str, complex, type(None), torch.dtype, torch.Size, type(Ellipsis))
 _PLAIN_TYPES = frozenset({*_PLAIN, torch.device, torch.memory_format, torch.layout})
 _BOOKKEEPING = frozenset(nn.Module().__dict__) - {"training"}

@@ -25,7 +25,8 @@ class SymbolicTensor(Symbol):
     @property
     def spec(self) -> TensorSpec:
         """What is known of the tensor."""
-        return self.ref.spec  # type: ignore[return-value]
+        spec: TensorSpec = self.ref.spec
+        return spec
 
     @property
     def shape(self) -> tuple[int | None, ...]:
@@ -53,7 +54,9 @@ class SymbolicTensor(Symbol):
     def mask(self) -> SymbolicTensor | None:
         """The boolean mask that travels with this tensor, if any."""
         masks = self.node.masks
-        return None if masks is None or self.ref.index not in masks else symbol(masks[self.ref.index])
+        return (
+            None if masks is None or self.ref.index not in masks else symbol(masks[self.ref.index])
+        )
 
     def dim(self) -> int:
         """Return the number of dimensions."""
@@ -228,7 +231,7 @@ def _install_operators() -> None:
         setattr(SymbolicTensor, f"__{name}__", _forward(getattr(operator, name)))
     for name in ("neg", "pos", "abs", "invert"):
         setattr(SymbolicTensor, f"__{name}__", _unary(getattr(operator, name)))
-    Symbol.__neg__ = _unary(operator.neg)  # type: ignore[attr-defined]
+    setattr(Symbol, "__neg__", _unary(operator.neg))  # noqa: B010 - mypy knows no __neg__
 
 
 def _forward(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
