@@ -11,13 +11,15 @@ from torch import Tensor, nn
 
 from . import codegen
 from .fx import to_fx
-from .graph import Node, Ref, SymbolicTensor, symbol
+from .graph import Node, SymbolicTensor, symbol
 from .graph.graph import Graph
 from .layers.base import Layer
 from .layers.input import InputLayer
+from .logits import Activation, output_activations
 from .naming import Naming, entity_of, name_graph
+from .nested import filled, flatten, label, numbered
 from .notes import add_run_time_note
-from .signature import Signature, flatten, label
+from .signature import Signature
 from .training import Trainer
 from .views import Views
 
@@ -87,8 +89,8 @@ class Model(Views, Trainer, nn.Module):
             _reserved_names(),
         )
         self._graph = graph
-        self._input_template = _numbered(inputs)
-        self._output_template = _numbered(outputs)
+        self._input_template = numbered(inputs)
+        self._output_template = numbered(outputs)
         self._node_names = naming.nodes
         self._node_paths = naming.paths
         self._signature = Signature(
@@ -139,7 +141,7 @@ class Model(Views, Trainer, nn.Module):
         return next(kind for kind in cls.__mro__ if "_generated" not in kind.__dict__)
 
     def _output_structure(self, values: Sequence[Any]) -> Any:
-        return _filled(self._output_template, values)
+        return filled(self._output_template, values)
 
     def _name_outputs(self, wanted: list[tuple[Any, Any]]) -> list[str]:
         """Name outputs by their dict keys, else by the layer that makes them, as Keras does."""
@@ -248,24 +250,24 @@ class Model(Views, Trainer, nn.Module):
     @property
     def input(self) -> Any:
         """The symbolic inputs, in the structure that the model was made of."""
-        return _filled(self._need_graph("input") and self._input_template, self.inputs)
+        return filled(self._need_graph("input") and self._input_template, self.inputs)
 
     @property
     def output(self) -> Any:
         """The symbolic outputs, in the structure that the model was made of."""
-        return _filled(self._need_graph("output") and self._output_template, self.outputs)
+        return filled(self._need_graph("output") and self._output_template, self.outputs)
 
     @property
     def input_shape(self) -> Any:
         """The shapes of the inputs, in their structure, `None` for unknown sizes."""
         shapes = [value.shape for value in self.inputs]
-        return _filled(self._input_template, shapes)
+        return filled(self._input_template, shapes)
 
     @property
     def output_shape(self) -> Any:
         """The shapes of the outputs, in their structure, `None` for unknown sizes."""
         shapes = [value.shape for value in self.outputs]
-        return _filled(self._output_template, shapes)
+        return filled(self._output_template, shapes)
 
     @property
     def input_names(self) -> list[str]:
@@ -390,7 +392,7 @@ class Model(Views, Trainer, nn.Module):
 
     def _call_with_logits(self, inputs: Any) -> tuple[list[Any], dict[int, tuple[str, Any, int]]]:
         """Run the model once for its outputs and for the logits behind softmax and sigmoid."""
-        activations = self._output_activations()
+        activations = output_activations(self._graph) if self._graph is not None else []
         if not activations:
             return super()._call_with_logits(inputs)
         forward = self.__dict__.get("_logits_forward")
@@ -403,50 +405,19 @@ class Model(Views, Trainer, nn.Module):
             del self.__dict__["forward"]
         count = len(self._output_names)
         return values[:count], {
-            index: (kind, logits, axis)
-            for (index, kind, _, axis), logits in zip(activations, values[count:], strict=True)
+            found.output: (found.kind, logits, found.axis)
+            for found, logits in zip(activations, values[count:], strict=True)
         }
 
-    def _output_activations(self) -> list[tuple[int, str, Ref, int]]:
-        """Find the outputs made by softmax or sigmoid: index, kind, logits and axis of each."""
-        if self._graph is None:
-            return []
-        found = []
-        for index, ref in enumerate(self._graph.outputs):
-            activation = probability_activation(ref)
-            if activation is not None:
-                found.append((index, *activation))
-        return found
-
-    def _make_logits_forward(self, activations: list[tuple[int, str, Ref, int]]) -> Any:
+    def _make_logits_forward(self, activations: list[Activation]) -> Any:
         """Generate a forward that returns a flat list: all outputs, then the logits."""
         graph = cast(Graph, self._graph)
-        refs = [*graph.outputs, *(logits for _, _, logits, _ in activations)]
+        refs = [*graph.outputs, *(activation.logits for activation in activations)]
         naming = Naming(self.input_names, self._node_names, self._node_paths, dict(self._modules))  # type: ignore[arg-type]
         source = codegen.generate(
             Graph(graph.inputs, refs), naming, refs, cast(Signature, self._signature).parameters
         )
         return codegen.compile_forward(source, f"{self.name} with logits")
-
-
-_SOFTMAX = {torch.softmax, torch.Tensor.softmax, nn.functional.softmax, torch.special.softmax}
-_SIGMOID = {torch.sigmoid, torch.Tensor.sigmoid, nn.functional.sigmoid, torch.special.expit}
-
-
-def probability_activation(ref: Ref) -> tuple[str, Ref, int] | None:
-    """Return kind, logits and axis where a softmax or sigmoid made this value, else `None`."""
-    node = ref.node
-    if not node.args or type(node.args[0]) is not Ref:
-        return None
-    target = node.target
-    if (node.op == "function" and target in _SIGMOID) or isinstance(target, nn.Sigmoid):
-        return "sigmoid", node.args[0], -1
-    axis = None
-    if isinstance(target, nn.Softmax):
-        axis = target.dim
-    elif node.op == "function" and target in _SOFTMAX:
-        axis = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
-    return None if not isinstance(axis, int) else ("softmax", node.args[0], axis)
 
 
 def _blank(kind: type[Model]) -> Model:
@@ -467,25 +438,6 @@ def _symbols(argument: str, structure: Any) -> list[tuple[Any, Any]]:
                 f"{leaf!r:.80}. Begin with `x = Input(shape)` and call layers on it"
             )
     return found
-
-
-def _numbered(structure: Any) -> Any:
-    """Return the structure with its leaves replaced by 0, 1, 2, ..."""
-    return _filled(structure, range(len(flatten(structure))))
-
-
-def _filled(structure: Any, values: Any) -> Any:
-    """Return the structure with its leaves replaced by `values`, in order."""
-    left = iter(values)
-
-    def fill(part: Any) -> Any:
-        if isinstance(part, dict):
-            return {key: fill(item) for key, item in part.items()}
-        if isinstance(part, (list, tuple)):
-            return type(part)([fill(item) for item in part])
-        return next(left)
-
-    return fill(structure)
 
 
 def _reserved_names() -> frozenset[str]:

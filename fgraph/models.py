@@ -13,6 +13,7 @@ from .graph.record import record
 from .graph.structure import iter_leaves, map_leaves
 from .layers.base import Layer
 from .model import Model as Model
+from .nested import filled
 from .sequential import Sequential as Sequential
 
 
@@ -51,8 +52,8 @@ class _Cloner:
             )
         for node in graph.nodes:
             self._replay(node)
-        inputs = _structured(model._input_template, [self._values[ref] for ref in graph.inputs])
-        outputs = _structured(model._output_template, [self._values[ref] for ref in graph.outputs])
+        inputs = filled(model._input_template, [self._values[ref] for ref in graph.inputs])
+        outputs = filled(model._output_template, [self._values[ref] for ref in graph.outputs])
         if isinstance(model, Sequential):
             made = Sequential(name=model.explicit_name)
             made._stack = [self._copies.get(id(layer), layer) for layer in model._stack]
@@ -85,10 +86,6 @@ class _Cloner:
 
     def _now(self, structure: Any) -> Any:
         return map_leaves(lambda leaf: self._values[leaf] if type(leaf) is Ref else leaf, structure)
-
-
-def _structured(template: Any, values: list[Any]) -> Any:
-    return map_leaves(lambda position: values[position], template)
 
 
 def _fresh(layer: Any) -> Any:

@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from torch import Tensor
 
 from .graph import Ref, SymbolicTensor
 from .naming import identifier
-
-Path = tuple[Any, ...]
-
-
-def flatten(structure: Any) -> list[tuple[Path, Any]]:
-    """Return the leaves of nested lists, tuples and dicts, each with the way to it."""
-    if isinstance(structure, dict):
-        items: Iterable[tuple[Any, Any]] = structure.items()
-    elif isinstance(structure, (list, tuple)):
-        items = enumerate(structure)
-    else:
-        return [((), structure)]
-    return [((key, *path), leaf) for key, part in items for path, leaf in flatten(part)]
-
-
-def label(path: Path) -> str:
-    """Write the way to a leaf: `('pair', 0)` is `pair[0]`."""
-    text = ""
-    for key in path:
-        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else str(key)
-    return text
+from .nested import Path, label
 
 
 class Signature:

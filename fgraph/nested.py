@@ -1,0 +1,46 @@
+"""Structures of inputs and outputs: tensors in nested lists, tuples and dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+Path = tuple[Any, ...]
+
+
+def flatten(structure: Any) -> list[tuple[Path, Any]]:
+    """Return the leaves of a structure, each with the way to it."""
+    if isinstance(structure, dict):
+        items: Iterable[tuple[Any, Any]] = structure.items()
+    elif isinstance(structure, (list, tuple)):
+        items = enumerate(structure)
+    else:
+        return [((), structure)]
+    return [((key, *path), leaf) for key, part in items for path, leaf in flatten(part)]
+
+
+def label(path: Path) -> str:
+    """Write the way to a leaf: `('pair', 0)` is `pair[0]`."""
+    text = ""
+    for key in path:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else str(key)
+    return text
+
+
+def numbered(structure: Any) -> Any:
+    """Return the structure with its leaves replaced by 0, 1, 2, ..."""
+    return filled(structure, range(len(flatten(structure))))
+
+
+def filled(structure: Any, values: Iterable[Any]) -> Any:
+    """Return the structure with its leaves replaced by `values`, in order."""
+    left = iter(values)
+
+    def fill(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {key: fill(item) for key, item in part.items()}
+        if isinstance(part, (list, tuple)):
+            return type(part)([fill(item) for item in part])
+        return next(left)
+
+    return fill(structure)
