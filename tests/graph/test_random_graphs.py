@@ -1,0 +1,103 @@
+"""Random programs: a graph gives what direct execution of the same code gives, bit for bit."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fgraph import Model
+from strategies import RANDOM_OPS, RECURRENT_OPS, Program, assert_same, programs, run, state
+
+CHECKED = settings(
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+MORE = 20  # how many times as many programs the slow profile draws
+
+
+def in_both_sizes(count: int):
+    """Run a property on `count` programs, and on many more, other ones, when slow tests run."""
+
+    def decorate(check):
+        @pytest.mark.parametrize(
+            "count", [count, pytest.param(count * MORE, marks=pytest.mark.slow)]
+        )
+        def test(count: int) -> None:
+            settings(CHECKED, max_examples=count)(check)()
+
+        test.__doc__ = check.__doc__
+        return test
+
+    return decorate
+
+
+def assert_equal_to_direct_execution(model: Model, owner: torch.nn.Module, twin: Program) -> None:
+    """Compare outputs, gradients and buffers; `owner` holds the model's modules."""
+    inputs = twin.inputs()
+    expected = run(twin, inputs)
+    assert_same(run(model, inputs), expected)
+    assert_same(state(owner), state(twin))
+
+
+@in_both_sizes(200)
+@given(program=programs())
+def test_a_graph_equals_direct_execution(program):
+    """Outputs, gradients of inputs and parameters, and buffers."""
+    twin = program.twin()
+    assert_equal_to_direct_execution(program.model(), program, twin)
+
+
+@in_both_sizes(60)
+@given(
+    program=programs(),
+    copier=st.sampled_from([copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]),
+)
+def test_a_copy_equals_the_original_and_leaves_it_alone(program, copier):
+    """deepcopy and pickle: the copy runs the same, with modules and a graph of its own."""
+    model = program.model()
+    copied, inputs = copier(model), program.inputs()
+    assert_same(run(copied, inputs), run(model, inputs))
+    assert_same(state(copied), state(model))
+    assert {id(p) for p in copied.parameters()}.isdisjoint(id(p) for p in model.parameters())
+    again = Model(copied.inputs, copied.outputs)
+    assert_same(run(again, inputs), run(Model(model.inputs, model.outputs), inputs))
+
+
+@in_both_sizes(60)
+@given(program=programs(leave_out=RANDOM_OPS), place=st.integers(0, 1000))
+def test_two_halves_of_a_graph_equal_the_whole(program, place):
+    """A cut at any value: the front gives that value, and the back goes on from it."""
+    program.eval()
+    inputs, symbols = program.inputs(), program.symbols()
+    number = sorted(program.needed)[place % len(program.needed)]
+    values, expected = program.values(*symbols), program.values(*inputs)
+    middle = Model(symbols, values[number])(*inputs)
+    assert_same([middle], [expected[number]])
+    if number >= len(inputs):
+        back = Model([values[number], *symbols], [values[i] for i in sorted(program.needed)])
+        assert_same(back(middle, *inputs), [expected[i] for i in sorted(program.needed)])
+
+
+@in_both_sizes(8)
+@given(program=programs(max_steps=8, leave_out=RANDOM_OPS | RECURRENT_OPS))
+def test_a_compiled_graph_equals_direct_execution(program):
+    """One graph without a break, with the eager backend."""
+    torch.compiler.reset()
+    twin, model = program.twin(), program.model()
+    model.compile(backend="eager", fullgraph=True)
+    assert_equal_to_direct_execution(model, program, twin)
+
+
+@in_both_sizes(30)
+@given(program=programs())
+def test_an_fx_graph_equals_direct_execution(program):
+    """`model.to_fx()` shares the modules and gives the same."""
+    twin = program.twin()
+    assert_equal_to_direct_execution(program.model().to_fx(), program, twin)
