@@ -276,6 +276,16 @@ class SparseCategoricalCrossentropy(_CrossEntropy):
             y_true, y_pred, self.from_logits, self.ignore_class, self.axis
         )
 
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """Computes the reduced loss; a mean is over the labels that are not ignored."""
+        value = super().__call__(y_true, y_pred, sample_weight)
+        if self.ignore_class is None or self.reduction not in ("sum_over_batch_size", "mean"):
+            return value
+        counted = (y_true != self.ignore_class).to(value.dtype).mean()
+        return torch.where(counted > 0, value / counted.clamp_min(EPSILON), value)
+
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Returns the mean, on logits by torch's fused cross-entropy."""
         if self.from_logits and self.ignore_class is None and y_pred.ndim == 2:

@@ -183,7 +183,8 @@ class Compiled:
     def training_state(self) -> dict[str, Any]:
         """Returns the states of optimizer, scheduler and scaler, as `torch.save` takes them."""
         parts = {"optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": self.scaler}
-        return {name: part.state_dict() for name, part in parts.items() if part is not None}
+        states = {name: part.state_dict() for name, part in parts.items() if part is not None}
+        return {**states, "waiting": self.waiting}
 
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Takes over the states that `training_state` returned."""
@@ -191,6 +192,16 @@ class Compiled:
         for name, part in parts.items():
             if part is not None and name in state:
                 part.load_state_dict(state[name])
+        self.waiting = state["waiting"]
+
+    def gathered_gradients(self) -> list[Tensor | None]:
+        """Returns the gradients that wait for more batches; none where a step was just made."""
+        return [p.grad for p in self.trained] if self.waiting else []
+
+    def load_gradients(self, gradients: list[Tensor | None]) -> None:
+        """Takes over the gradients that `gathered_gradients` returned."""
+        for parameter, gradient in zip(self.trained, gradients, strict=False):
+            parameter.grad = None if gradient is None else gradient.to(parameter.device)
 
     def bind(self, names: list[str]) -> Objective:
         """Resolves losses and metrics for the model's outputs, and returns the losses.

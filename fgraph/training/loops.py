@@ -90,7 +90,7 @@ class Loops(Steps):
         if verbose and not shown and distributed.rank() == 0:
             callbacks.append(ProgressBar(int(verbose)))
         if history is not None:
-            callbacks.insert(0, history)
+            callbacks.append(history)
         return CallbackList(callbacks, self, params)
 
     # ---- training
@@ -106,9 +106,6 @@ class Loops(Steps):
             logs: dict[str, Any] = {}
             while run.epoch < run.epochs and not self.stop_training:
                 logs = self._epoch(run, compiled, callbacks)
-                if run.feed.dry and not logs:
-                    break
-                run.epoch += 1
             callbacks.call("on_train_end", logs)
 
     def _epoch(self, run: Run, compiled: Compiled, callbacks: CallbackList) -> dict[str, Any]:
@@ -121,18 +118,19 @@ class Loops(Steps):
         self.train()
         self._train_batches(run, compiled, callbacks)
         steps, run.step = run.step, 0
+        number, run.epoch = run.epoch, run.epoch + 1
         if run.feed.dry:
-            _warn_dry(run, steps)
+            _warn_dry(run, number, steps)
             self.stop_training = True
             if not steps:
                 return {}
         logs: dict[str, Any] = compiled.figures.read(across=True)
-        if run.validation is not None and validates(run.epoch, run.validation_frequency):
+        if run.validation is not None and validates(number, run.validation_frequency):
             figures = self._evaluate(run.validation, callbacks)
             logs |= {f"val_{name}": value for name, value in figures.items()}
             logs = dict(sorted(logs.items()))
         self._step_scheduler(compiled, logs)
-        callbacks.call("on_epoch_end", run.epoch, logs)
+        callbacks.call("on_epoch_end", number, logs)
         return logs
 
     def _train_batches(self, run: Run, compiled: Compiled, callbacks: CallbackList) -> None:
@@ -140,6 +138,7 @@ class Loops(Steps):
         ends = callbacks.hooks("on_train_batch_end")
         train_step, record = self.train_step, self._record
         total, gathered = run.feed.epoch_steps, compiled.accumulation
+        compiled.window = gathered
         logs = LazyLogs(dict)
         for batch in run.feed.epoch(run.step):
             step = run.step
@@ -329,12 +328,10 @@ def _joined(parts: list[Any]) -> Any:
     return torch.cat(parts).numpy() if isinstance(first, Tensor) else first
 
 
-def _warn_dry(run: Run, steps: int) -> None:
+def _warn_dry(run: Run, number: int, steps: int) -> None:
     wanted = "" if run.feed.steps is None else f" of {run.feed.steps}"
-    if run.feed.steps is None and run.epoch + 1 >= run.epochs and steps:
-        return
     warnings.warn(
-        f"the data ran dry in epoch {run.epoch + 1} after {steps}{wanted} steps: training ends "
+        f"the data ran dry in epoch {number + 1} after {steps}{wanted} steps: training ends "
         f"here, of {run.epochs} epochs; no batch is used twice (give an iterable that can be gone "
         "through again, or fewer steps)",
         stacklevel=4,

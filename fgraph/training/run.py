@@ -44,7 +44,9 @@ class Run:
         return {
             "model": self.model.state_dict(),
             "training": compiled.training_state(),
+            "outputs": compiled.objective.names if compiled.objective else None,
             "figures": compiled.figures.state_dict() if compiled.figures else None,
+            "gradients": compiled.gathered_gradients(),
             "feed": self.feed.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
@@ -70,8 +72,11 @@ class Run:
             )
         self.model.load_state_dict(state["model"])
         compiled.load_training_state(state["training"])
-        if state["figures"] is not None:
-            self.model._bind_saved_figures(state["figures"])
+        if state["outputs"] is not None:
+            if compiled.objective is None:
+                compiled.bind(state["outputs"])
+            compiled.figures.load_state_dict(state["figures"])
+        compiled.load_gradients(state["gradients"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.model.stop_training = state["stop"]
         for callback, (_, saved) in zip(callbacks, state["callbacks"], strict=True):

@@ -1,0 +1,200 @@
+"""Saving the model, or the whole run, while it goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .base import Callback, Logs
+from .files import replacing, save_atomically
+from .monitor import MonitorCallback
+
+
+class ModelCheckpoint(MonitorCallback):
+    """Saves the model after each epoch, or when a figure improved (Keras: `ModelCheckpoint`).
+
+    What is written is the model's own `save`, where it has one, else its `state_dict`; either is
+    written atomically.
+
+    Args:
+        filepath: Where to; `{epoch}`, counted from 1, and figures such as `{val_loss:.2f}` are
+            filled in.
+        monitor: Name of the figure.
+        verbose: 1 says when the model is saved.
+        save_best_only: Whether to save only when the figure improved.
+        save_weights_only: Whether to save the `state_dict` alone.
+        mode: As in `MonitorCallback`.
+        save_freq: `"epoch"`, or a number of batches.
+        initial_value_threshold: What the figure must beat at first, or None.
+
+    Raises:
+        ValueError: `save_freq` is neither.
+    """
+
+    def __init__(
+        self,
+        filepath: str | os.PathLike[str],
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
+        mode: str = "auto",
+        save_freq: str | int = "epoch",
+        initial_value_threshold: float | None = None,
+    ) -> None:
+        super().__init__(monitor, mode, best=initial_value_threshold)
+        self.filepath = os.fspath(filepath)
+        self.verbose = verbose
+        self.save_best_only = save_best_only
+        self.save_weights_only = save_weights_only
+        self.save_freq = check_save_freq(save_freq, type(self).__name__)
+        self._batches = 0
+
+    def check_monitor(self, names: Any) -> None:
+        """Refuses a figure that does not exist, where one is watched."""
+        if self.save_best_only:
+            super().check_monitor(names)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Saves after so many batches."""
+        if self.save_freq == "epoch":
+            return
+        self._batches += 1
+        if self._batches % int(self.save_freq) == 0:
+            self._save(self.model._compiled.run.epoch, logs or {})
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Saves after the epoch."""
+        if self.save_freq == "epoch":
+            self._save(epoch, logs or {})
+
+    def _save(self, epoch: int, logs: Logs) -> None:
+        if self.save_best_only:
+            value = logs.get(self.monitor)
+            if value is None or not self.improves(value, self.best):
+                return
+            self.best = value
+        path = self._path(epoch, logs)
+        write_model(self.model, path, self.save_weights_only)
+        if self.verbose:
+            print(f"Epoch {epoch + 1}: saved model to {path}")
+
+    def _path(self, epoch: int, logs: Logs) -> str:
+        try:
+            return self.filepath.format(epoch=epoch + 1, **logs)
+        except KeyError as error:
+            raise KeyError(
+                f"filepath {self.filepath!r} of ModelCheckpoint names {error}, which is not among "
+                f"the figures: epoch, {', '.join(logs)}"
+            ) from error
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the best figure so far."""
+        return {"best": self.best, "_batches": self._batches}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over the state that `state_dict` returned."""
+        vars(self).update(state)
+
+
+def check_save_freq(save_freq: str | int, caller: str) -> str | int:
+    """Returns how often to save, or raises `ValueError` where it is no such thing."""
+    number = isinstance(save_freq, int) and not isinstance(save_freq, bool) and save_freq > 0
+    if save_freq != "epoch" and not number:
+        raise ValueError(
+            f"save_freq of {caller} must be 'epoch' or a number of batches, got {save_freq!r}"
+        )
+    return save_freq
+
+
+def write_model(model: Any, path: str, weights_only: bool) -> None:
+    """Writes a model atomically: by its own `save`, or its `state_dict`."""
+    from ..training import distributed
+
+    save = getattr(model, "save_weights" if weights_only else "save", None)
+    sharded = distributed.is_sharded(model)
+    weights = distributed.full_state_dict(model) if sharded or save is None else None
+    if distributed.rank():
+        return
+    if weights is not None:
+        save_atomically(weights, path)
+    elif save is not None:
+        with replacing(path) as temporary:
+            save(str(temporary))
+
+
+class BackupAndRestore(Callback):
+    """Saves the whole run, and goes on with it where a killed one stopped, bit for bit.
+
+    Saved are the model, optimizer, scheduler, scaler, random states, running figures, history,
+    the position in the data and the other callbacks' states. Start the same script again: `fit`
+    finds the backup and continues. Data that draws random numbers in other processes, or from
+    generators of its own, cannot be put back exactly.
+
+    Args:
+        backup_dir: Folder of the backup.
+        save_freq: `"epoch"`, or a number of batches.
+        double_checkpoint: Whether to keep the backup before the last one too.
+        delete_checkpoint: Whether to delete the backup when the run has ended.
+
+    Raises:
+        ValueError: `save_freq` is neither.
+    """
+
+    restores = True
+
+    def __init__(
+        self,
+        backup_dir: str | os.PathLike[str],
+        save_freq: str | int = "epoch",
+        double_checkpoint: bool = False,
+        delete_checkpoint: bool = True,
+    ) -> None:
+        super().__init__()
+        self.backup_dir = Path(backup_dir)
+        self.save_freq = check_save_freq(save_freq, type(self).__name__)
+        self.double_checkpoint = double_checkpoint
+        self.delete_checkpoint = delete_checkpoint
+        self._batches = 0
+
+    @property
+    def path(self) -> Path:
+        """The backup's file; each process of a distributed run has its own."""
+        from ..training import distributed
+
+        return self.backup_dir / f"run-{distributed.rank()}.pt"
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Continues with the backup, if there is one."""
+        if self.path.exists():
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            self.model._compiled.run.load_state_dict(state)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Saves after so many batches."""
+        if self.save_freq == "epoch":
+            return
+        self._batches += 1
+        if self._batches % int(self.save_freq) == 0:
+            self._save()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Saves after the epoch."""
+        self._save()
+
+    def _save(self) -> None:
+        if self.double_checkpoint and self.path.exists():
+            shutil.copyfile(self.path, self.path.with_suffix(".previous.pt"))
+        save_atomically(self.model._compiled.run.state_dict(), self.path)
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Deletes the backup."""
+        if self.delete_checkpoint:
+            self.path.unlink(missing_ok=True)
+            self.path.with_suffix(".previous.pt").unlink(missing_ok=True)
+            if self.backup_dir.is_dir() and not any(self.backup_dir.iterdir()):
+                self.backup_dir.rmdir()

@@ -1,0 +1,301 @@
+"""Losses: equal to Keras, finite under saturation, strict about shapes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fgraph import losses
+
+
+def _probabilities(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape).softmax(-1)
+
+
+def _one_hot(rows: int, classes: int) -> torch.Tensor:
+    return F.one_hot(torch.randint(classes, (rows,)), classes).float()
+
+
+def _positive(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape) + 0.1
+
+
+SHAPE = (6, 4)
+CASES = {
+    "CategoricalCrossentropy": (_one_hot(6, 4), _probabilities(*SHAPE)),
+    "CategoricalFocalCrossentropy": (_one_hot(6, 4), _probabilities(*SHAPE)),
+    "SparseCategoricalCrossentropy": (torch.randint(4, (6,)), _probabilities(*SHAPE)),
+    "BinaryCrossentropy": (torch.randint(2, SHAPE).float(), torch.rand(*SHAPE)),
+    "BinaryFocalCrossentropy": (torch.randint(2, SHAPE).float(), torch.rand(*SHAPE)),
+    "MeanSquaredError": (torch.randn(SHAPE), torch.randn(SHAPE)),
+    "MeanAbsoluteError": (torch.randn(SHAPE), torch.randn(SHAPE)),
+    "MeanAbsolutePercentageError": (_positive(*SHAPE), torch.randn(SHAPE)),
+    "MeanSquaredLogarithmicError": (_positive(*SHAPE), _positive(*SHAPE)),
+    "Huber": (3 * torch.randn(SHAPE), torch.randn(SHAPE)),
+    "LogCosh": (3 * torch.randn(SHAPE), torch.randn(SHAPE)),
+    "KLDivergence": (_probabilities(*SHAPE), _probabilities(*SHAPE)),
+    "Poisson": (_positive(*SHAPE), _positive(*SHAPE)),
+    "Hinge": (torch.randint(2, SHAPE).float(), torch.randn(SHAPE)),
+    "SquaredHinge": (torch.randint(2, SHAPE).float() * 2 - 1, torch.randn(SHAPE)),
+    "CategoricalHinge": (_one_hot(6, 4), torch.randn(SHAPE)),
+    "CosineSimilarity": (torch.randn(SHAPE), torch.randn(SHAPE)),
+    "Dice": (torch.randint(2, SHAPE).float(), torch.rand(*SHAPE)),
+    "CTC": (torch.tensor([[1, 2, 0], [3, 0, 0]]), torch.randn(2, 7, 4)),
+}
+SETTINGS = [
+    ("CategoricalCrossentropy", {"label_smoothing": 0.2}),
+    ("CategoricalCrossentropy", {"from_logits": True}),
+    ("CategoricalCrossentropy", {"from_logits": True, "label_smoothing": 0.1}),
+    ("SparseCategoricalCrossentropy", {"from_logits": True}),
+    ("SparseCategoricalCrossentropy", {"ignore_class": 0}),
+    ("BinaryCrossentropy", {"from_logits": True}),
+    ("BinaryCrossentropy", {"label_smoothing": 0.3}),
+    ("BinaryFocalCrossentropy", {"apply_class_balancing": True, "gamma": 1.5}),
+    ("BinaryFocalCrossentropy", {"from_logits": True, "label_smoothing": 0.1}),
+    ("CategoricalFocalCrossentropy", {"from_logits": True, "alpha": 0.5}),
+    ("Huber", {"delta": 0.4}),
+    ("CosineSimilarity", {"axis": 0}),
+    ("Dice", {"axis": (1,)}),
+    ("MeanSquaredError", {"reduction": "sum"}),
+    ("MeanSquaredError", {"reduction": "none"}),
+    ("MeanAbsoluteError", {"reduction": "mean_with_sample_weight"}),
+    *[(name, {}) for name in CASES],
+]
+_IDS = [f"{name}-{'-'.join(settings) or 'default'}" for name, settings in SETTINGS]
+
+
+@pytest.mark.parametrize(("name", "settings"), SETTINGS, ids=_IDS)
+@pytest.mark.parametrize("is_weighted", [False, True], ids=["plain", "weighted"])
+def test_class_equals_keras(keras, name, settings, is_weighted):
+    """Each loss gives Keras's number, with and without sample weights."""
+    y_true, y_pred = CASES[name]
+    weight = None
+    if is_weighted:
+        if name == "Dice" and not settings:
+            pytest.skip("without an axis there is no value a sample")
+        weight = torch.rand(len(y_true))
+    if name == "CosineSimilarity" and settings and is_weighted:
+        weight = torch.rand(4)
+    ours = getattr(losses, name)(**settings)(y_true, y_pred, weight)
+    theirs = getattr(keras.losses, name)(**settings)(y_true, y_pred, weight)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mean_squared_error",
+        "mean_absolute_error",
+        "mean_absolute_percentage_error",
+        "mean_squared_logarithmic_error",
+        "huber",
+        "log_cosh",
+        "hinge",
+        "squared_hinge",
+        "categorical_hinge",
+        "kl_divergence",
+        "poisson",
+        "cosine_similarity",
+        "categorical_crossentropy",
+        "sparse_categorical_crossentropy",
+        "binary_crossentropy",
+        "categorical_focal_crossentropy",
+        "binary_focal_crossentropy",
+        "ctc",
+        "dice",
+    ],
+)
+def test_function_has_keras_order_and_values(keras, name):
+    """`losses.name(y_true, y_pred)` gives Keras's value for each sample."""
+    class_name = {"kl_divergence": "KLDivergence", "ctc": "CTC"}.get(
+        name, "".join(word.capitalize() for word in name.split("_"))
+    )
+    y_true, y_pred = CASES[class_name]
+    expected = getattr(keras.losses, name)(y_true, y_pred)
+    # Keras makes -cosine_similarity a sum of its own sign: both are the loss
+    torch.testing.assert_close(getattr(losses, name)(y_true, y_pred), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_categorical_crossentropy_by_hand():
+    """The mean of minus the log-probability of the true class."""
+    y_pred = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
+    value = losses.get("categorical_crossentropy")(torch.eye(3)[[0, 2]], y_pred)
+    assert value.item() == pytest.approx(-(math.log(0.7) + math.log(0.8)) / 2, rel=1e-6)
+
+
+def test_spatial_sparse_crossentropy_matches_torch():
+    """Classes along the last axis of a `(N, H, W, classes)` output."""
+    logits, labels = torch.randn(2, 3, 5, 4), torch.randint(4, (2, 3, 5))
+    ours = losses.SparseCategoricalCrossentropy(from_logits=True)(labels, logits)
+    torch.testing.assert_close(ours, F.cross_entropy(logits.permute(0, 3, 1, 2), labels))
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("mse", "mean_squared_error"),
+        ("MSE", "mean_squared_error"),
+        ("mae", "mean_absolute_error"),
+        ("mape", "mean_absolute_percentage_error"),
+        ("msle", "mean_squared_logarithmic_error"),
+        ("bce", "binary_crossentropy"),
+        ("kld", "kl_divergence"),
+        ("Huber", "huber"),
+    ],
+)
+def test_aliases_name_the_same_loss(alias, name):
+    """Keras's short names."""
+    assert type(losses.get(alias)) is type(losses.get(name))
+
+
+def test_function_of_this_package_becomes_its_class():
+    """So that `loss=losses.binary_crossentropy` is computed from logits as its name is."""
+    loss = losses.get(losses.binary_crossentropy)
+    assert isinstance(loss, losses.BinaryCrossentropy)
+
+
+def test_torch_module_gets_prediction_then_target():
+    """`nn.KLDivLoss` is not symmetric, so the order shows."""
+    prediction, target = _probabilities(5, 3).log(), _probabilities(5, 3)
+    loss = nn.KLDivLoss(reduction="batchmean")
+    torch.testing.assert_close(losses.get(loss)(target, prediction), loss(prediction, target))
+
+
+def test_callable_with_keras_names_gets_target_first():
+    """Parameters named `y_true` and `y_pred` decide the order."""
+    loss = losses.get(lambda y_true, y_pred: (2 * y_true - y_pred).mean())
+    assert loss(torch.ones(3, 1), torch.zeros(3, 1)).item() == 2.0
+
+
+def test_callable_without_names_gets_torch_order():
+    """Every other callable is called `fn(prediction, target)`."""
+    loss = losses.get(lambda a, b: (2 * a - b).mean())
+    assert loss(torch.ones(3, 1), torch.zeros(3, 1)).item() == -1.0
+
+
+@pytest.mark.parametrize(
+    "loss", [nn.CrossEntropyLoss(), F.cross_entropy], ids=["module", "function"]
+)
+def test_sample_weight_reaches_torch_losses(loss):
+    """They are computed without reduction, weighted, and averaged over the batch."""
+    logits, labels, weight = torch.randn(6, 3), torch.randint(3, (6,)), torch.rand(6)
+    expected = (F.cross_entropy(logits, labels, reduction="none") * weight).mean()
+    torch.testing.assert_close(losses.get(loss)(labels, logits, weight), expected)
+
+
+def test_sample_weight_on_a_scalar_loss_is_refused():
+    """A number for the whole batch cannot be weighted."""
+    loss = losses.get(lambda prediction, target: (prediction - target).square().mean())
+    with pytest.raises(ValueError, match="one number for the whole batch"):
+        loss(torch.ones(3, 1), torch.ones(3, 1), torch.ones(3))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.int64])
+def test_integer_labels_of_any_width_reach_torch(dtype):
+    """torch's own losses take int64 only."""
+    labels = torch.from_numpy(np.array([0, 2, 1], dtype=dtype))
+    logits = torch.randn(3, 3)
+    expected = F.cross_entropy(logits, labels.long())
+    torch.testing.assert_close(losses.get(nn.CrossEntropyLoss())(labels, logits), expected)
+
+
+REFUSED = [
+    ("mse", (8,), (8, 8), "would otherwise broadcast"),
+    ("mse", (8, 1), (8, 3), "target of output 'out' has shape .None, 1."),
+    ("binary_crossentropy", (8, 2), (8, 1), "needs equal shapes"),
+    ("categorical_crossentropy", (8,), (8, 3), "use sparse_categorical_crossentropy"),
+    ("categorical_crossentropy", (8, 1), (8, 3), "use sparse_categorical_crossentropy"),
+    ("sparse_categorical_crossentropy", (8, 3), (8, 3), "belong to categorical_crossentropy"),
+    ("sparse_categorical_crossentropy", (8, 2), (8, 3), "one class index for each row"),
+    (nn.MSELoss(), (8,), (8, 3), "MSELoss would broadcast"),
+    (F.l1_loss, (8, 1), (8, 3), "l1_loss would broadcast"),
+    (lambda p, t: (p - t).mean(), (8, 1), (8, 3), "would broadcast"),
+    (lambda p, t: (p - t).mean(), (8, 1), (8,), "would broadcast"),
+    ("ctc", (8,), (8, 3), "takes a target .None, length."),
+]
+
+
+@pytest.mark.parametrize(("loss", "target", "output", "text"), REFUSED)
+def test_shapes_that_would_broadcast_are_refused(loss, target, output, text):
+    """A silent broadcast is a wrong loss."""
+    with pytest.raises(ValueError, match=text):
+        losses.get(loss).check(torch.zeros(target), torch.zeros(output), "out")
+
+
+@pytest.mark.parametrize(
+    ("loss", "target", "output"),
+    [
+        ("mse", (8,), (8, 1)),
+        ("binary_crossentropy", (8,), (8, 1)),
+        (nn.MSELoss(), (8,), (8, 1)),
+        (nn.CrossEntropyLoss(), (8,), (8, 3)),
+        ("sparse_categorical_crossentropy", (8, 1), (8, 3)),
+        ("sparse_categorical_crossentropy", (8, 5), (8, 5, 3)),
+    ],
+)
+def test_a_missing_last_dimension_passes(loss, target, output):
+    """As Keras expands it."""
+    losses.get(loss).check(torch.zeros(target), torch.zeros(output), "out")
+
+
+def test_missing_last_dimension_is_expanded_not_broadcast():
+    """`(N,)` against `(N, 1)` compares sample by sample."""
+    target, prediction = torch.tensor([1.0, 2.0]), torch.tensor([[1.0], [4.0]])
+    for loss in ("mse", nn.MSELoss(), lambda p, t: (p - t).square().mean()):
+        assert losses.get(loss)(target, prediction).item() == 2.0
+
+
+@pytest.mark.parametrize(
+    ("loss", "values", "text"),
+    [
+        ("sparse_categorical_crossentropy", [0, 3], "labels from 0 to 3, but the output has 3"),
+        ("sparse_categorical_crossentropy", [-1, 2], "labels from -1 to 2"),
+        (nn.CrossEntropyLoss(), [0, 5], "labels from 0 to 5, but the output has 3 classes"),
+    ],
+)
+def test_labels_outside_the_classes_are_refused(loss, values, text):
+    """Before torch reads beyond its arrays."""
+    with pytest.raises(ValueError, match=text):
+        losses.get(loss).check_values(torch.tensor(values), torch.zeros(2, 3), "out")
+
+
+def test_binary_labels_outside_zero_and_one_are_refused():
+    """Labels -1 and 1 belong to hinge losses."""
+    with pytest.raises(ValueError, match=r"from -1 to 1.*in \[0, 1\]"):
+        losses.get("bce").check_values(torch.tensor([-1.0, 1.0]), torch.zeros(2, 1), "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("categorical_crossentrpy", "unknown loss 'categorical_crossentrpy'; did you mean"),
+        ("qqq", "unknown loss 'qqq'; known: "),
+    ],
+)
+def test_unknown_names_say_what_is_close(name, text):
+    """A typing error costs one look."""
+    with pytest.raises(ValueError, match=text):
+        losses.get(name)
+
+
+def test_unknown_kinds_are_refused():
+    """A number is no loss."""
+    with pytest.raises(TypeError, match="a loss must be a name, a Loss or a callable, got int"):
+        losses.get(3)
+
+
+def test_unknown_reduction_is_refused():
+    """Keras's names only."""
+    with pytest.raises(ValueError, match="unknown reduction 'avg' of MeanSquaredError"):
+        losses.MeanSquaredError(reduction="avg")
+
+
+def test_label_smoothing_out_of_range_is_refused():
+    """A share lies in [0, 1]."""
+    with pytest.raises(ValueError, match=r"label_smoothing of .* must be in \[0, 1\]"):
+        losses.CategoricalCrossentropy(label_smoothing=2.0)
