@@ -204,12 +204,12 @@ class _Writer:
         return f"m[{quoted(first)}]" + "".join(f"._modules[{quoted(name)}]" for name in rest)
 
     def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        named = (
-            [f"{key}={self._value(value)}" for key, value in kwargs.items()]
-            if all(key.isidentifier() and not keyword.iskeyword(key) for key in kwargs)
-            else [f"**{self._value(kwargs)}"]
-        )
-        return ", ".join([*(self._value(value) for value in args), *named])
+        written = [self._value(value) for value in args]
+        if all(key.isidentifier() and not keyword.iskeyword(key) for key in kwargs):
+            written += [f"{key}={self._value(value)}" for key, value in kwargs.items()]
+        else:
+            written.append(f"**{self._value(kwargs)}")
+        return ", ".join(written)
 
     def _index(self, index: Any) -> str:
         if type(index) is tuple and index:

@@ -6,6 +6,7 @@ import keyword
 import re
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from torch import nn
@@ -14,6 +15,7 @@ from .graph import Node
 from .graph.graph import Graph
 
 
+@lru_cache(maxsize=1024)
 def snake_case(name: str) -> str:
     """Return a class name as Keras writes it in layer names: `MaxPooling2D` is `max_pooling2d`."""
     name = re.sub(r"([a-z])LU\b", r"\1lu", name).replace("PRelu", "Prelu").replace("LSTM", "Lstm")
@@ -21,6 +23,7 @@ def snake_case(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
+@lru_cache(maxsize=1024)
 def identifier(name: str) -> str:
     """Return `name` with all that a Python variable cannot hold replaced by underscores."""
     made = re.sub(r"\W", "_", name)

@@ -92,7 +92,7 @@ class Node:
     """
 
     __slots__ = (
-        "__weakref__", "args", "call", "kwargs", "masks", "name", "op", "seq", "specs",
+        "__weakref__", "_refs", "args", "call", "kwargs", "masks", "name", "op", "seq", "specs",
         "structure", "target",
     )  # fmt: skip
 
@@ -116,16 +116,14 @@ class Node:
         self.seq = next(_sequence)
         self.call = _current.call
         self.masks: dict[int, Ref] | None = None
+        leaves = [leaf for leaf in iter_leaves(args) if type(leaf) is Ref]
+        if kwargs:
+            leaves += [leaf for leaf in iter_leaves(kwargs) if type(leaf) is Ref]
+        self._refs = tuple(leaves)
 
-    def refs(self) -> Iterator[Ref]:
-        """Yield the node outputs that this call takes, in argument order, repeats included."""
-        for leaf in iter_leaves(self.args):
-            if type(leaf) is Ref:
-                yield leaf
-        if self.kwargs:
-            for leaf in iter_leaves(self.kwargs):
-                if type(leaf) is Ref:
-                    yield leaf
+    def refs(self) -> tuple[Ref, ...]:
+        """Return the node outputs that this call takes, in argument order, repeats included."""
+        return self._refs
 
     def build(self, make: Callable[[Ref], Any]) -> Any:
         """Return the call's result with `make(ref)` for each symbolic leaf."""
