@@ -118,7 +118,9 @@ def test_function_has_keras_order_and_values(keras, name):
     y_true, y_pred = CASES[class_name]
     expected = getattr(keras.losses, name)(y_true, y_pred)
     # Keras makes -cosine_similarity a sum of its own sign: both are the loss
-    torch.testing.assert_close(getattr(losses, name)(y_true, y_pred), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        getattr(losses, name)(y_true, y_pred), expected, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_categorical_crossentropy_by_hand():
