@@ -80,7 +80,7 @@ class _Writer:
         self._names = {id(node): name for node, name in zip(graph.nodes, naming.nodes, strict=True)}
         self._paths = {id(node): path for node, path in zip(graph.nodes, naming.paths, strict=True)}
         self._known_tensors = {
-            id(tensor): f"{self._module(path)}.{name}"
+            id(tensor): _attribute(self._module(path), name)
             for path, module in self._parts()
             for name, tensor in (*module._parameters.items(), *module._buffers.items())
             if tensor is not None
@@ -297,6 +297,13 @@ class _Rebuild:
 
     def __call__(self, items: list[Any]) -> Any:
         return pytree.tree_unflatten(items, self._structure)
+
+
+def _attribute(owner: str, name: str) -> str:
+    """Write a parameter or buffer of a module; those of an `nn.ParameterList` are named `0`."""
+    if name.isidentifier() and not keyword.iskeyword(name):
+        return f"{owner}.{name}"
+    return f"getattr({owner}, {quoted(name)})"
 
 
 def quoted(text: str) -> str:
