@@ -6,21 +6,36 @@ import copy
 import inspect
 import threading
 import weakref
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import AmbiguousNodeError, UncalledLayerError
-from ..graph import Call, Ref, SymbolicTensor, apply, symbol
+from .. import constraints, initializers, regularizers
+from .._names import unknown_name
+from ..errors import BuildError
+from ..graph import Call, SymbolicTensor, apply
+from ..graph.input import as_dtype
 from ..graph.node import recording
 from ..graph.structure import iter_leaves, map_leaves
 from ..naming import snake_case
+from .arguments import Expects
+from .masks import attach_masks, mask_of
+from .modules.activity import ActivityLoss
+from .nodes import Nodes
+from .weights import Weight
 
 _build_lock = threading.RLock()
+_ROLES = {
+    "initializer": initializers.get,
+    "regularizer": regularizers.get,
+    "constraint": constraints.get,
+}
 
 
-class Layer:
+class Layer(Nodes):
     """A layer in the sense of Keras: called on symbolic tensors, it makes a torch module once.
 
     It is not an `nn.Module`: a model registers the torch module under the layer's name, so that
@@ -33,9 +48,21 @@ class Layer:
         trainable: whether the parameters require gradients.
         dtype: dtype of the parameters, as torch dtype or its name; torch's default by default.
         input_shape: shape of one sample, for the first layer of a `Sequential`.
+        input_dim: the same for samples of one axis: `input_dim=784` is `input_shape=(784,)`.
+        activity_regularizer: a penalty on the output, by name, object or function.
+        **options: for each weight that the class declares, `<weight>_initializer`,
+            `<weight>_regularizer` and `<weight>_constraint`, by name, object or function; an
+            initializer may also be one of `torch.nn.init`'s in-place functions.
 
     Attributes:
         module: the torch module; `None` before the first call and for layers without state.
+        keras_weights: the weights as Keras has them, in its order; declared by the class.
+        expects: the axes and dtype of the input; checked before the layer is built.
+        supports_masking: whether a mask of the input is one of the output, too.
+
+    Raises:
+        TypeError: an option is not known.
+        ValueError: the name of an initializer, regularizer or constraint is not known.
 
     Example:
         >>> class Scale(Layer):
@@ -45,6 +72,10 @@ class Layer:
         ...         return x * torch.sigmoid(self.module(x))
     """
 
+    keras_weights: ClassVar[tuple[Weight, ...]] = ()
+    expects: Expects = Expects()
+    supports_masking: bool = False
+    _call_takes: ClassVar[tuple[str, ...]] = ()
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -53,24 +84,55 @@ class Layer:
         self._arguments = (args, kwargs)
         return self
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._call_takes = tuple(inspect.signature(cls.call).parameters)
+
     def __init__(
         self,
         *,
         name: str | None = None,
         trainable: bool = True,
         dtype: torch.dtype | str | None = None,
-        input_shape: tuple[int | None, ...] | None = None,
+        input_shape: Sequence[int | None] | None = None,
+        input_dim: int | None = None,
+        activity_regularizer: Any = None,
+        **options: Any,
     ) -> None:
+        super().__init__()
         if name is not None and not isinstance(name, str):
             raise TypeError(f"{type(self).__name__}: name= expects a string, got {name!r}")
         self.explicit_name = name
         self.module: nn.Module | None = None
         self.built = False
-        self.dtype = dtype
-        self.first_input_shape = input_shape
+        self.dtype = None if dtype is None else as_dtype(dtype)
+        if input_shape is None and input_dim is not None:
+            input_shape = (input_dim,)
+        self.first_input_shape = None if input_shape is None else tuple(input_shape)
+        self.input_dtype: torch.dtype | str | None = None  # that Sequential gives the first input
+        self.activity_regularizer = regularizers.get(activity_regularizer)
+        self._options = self._read_options(options)
         self._trainable = trainable
         self._model_name: str | None = None
-        self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
+        self._features: int | None = None
+
+    def _read_options(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return initializers, regularizers and constraints by the names of their arguments."""
+        known = {f"{weight.name}_{role}" for weight in self.keras_weights for role in _ROLES}
+        for key in given:
+            if key not in known:
+                arguments = {*inspect.signature(type(self).__init__).parameters, *known}
+                arguments |= set(inspect.signature(Layer.__init__).parameters)
+                arguments -= {"self", "args", "kwargs", "options"}
+                kind = type(self).__name__
+                raise TypeError(f"{kind}: {unknown_name('argument', key, arguments)}")
+        options = {}
+        for weight in self.keras_weights:
+            for role, get in _ROLES.items():
+                default = weight.initializer if role == "initializer" else None
+                key = f"{weight.name}_{role}"
+                options[key] = get(given.get(key) or default)
+        return options
 
     # ------------------------------------------------------------------ to be written by a layer
 
@@ -84,10 +146,27 @@ class Layer:
         return None
 
     def call(self, *inputs: Any, **kwargs: Any) -> Any:
-        """Write the layer's expression in torch, on symbolic tensors."""
+        """Write the layer's expression in torch, on symbolic tensors.
+
+        A parameter `mask` is given the mask of the first input, `<input>_mask` that of the input
+        of this name, and `training` the mode where the caller fixes one.
+        """
         if self.module is None:
             raise NotImplementedError(f"{type(self).__name__} has neither a module nor a call()")
         return self.module(*inputs, **kwargs)
+
+    def compute_mask(self, inputs: Any, mask: Any) -> Any:
+        """Return the mask of the output: that of the input where `supports_masking`.
+
+        Args:
+            inputs: the first argument of the call.
+            mask: its mask; a list of masks, some of them `None`, for a list of tensors.
+        """
+        return mask if self.supports_masking else None
+
+    def inner_layers(self) -> list[Layer]:
+        """Return the layers that this one is wrapped around; their weights are its weights."""
+        return []
 
     # ------------------------------------------------------------------ calling
 
@@ -99,17 +178,19 @@ class Layer:
             BuildError: the inputs do not fit the layer.
         """
         self._refuse_values(inputs, kwargs)
+        self._check_inputs(inputs)
         with _build_lock:
             if not self.built:
-                self.module = self.build(*map_leaves(_shape_of, inputs))
-                self.built = True
-                if self.module is not None and not self._trainable:
-                    self.module.requires_grad_(False)
+                self.make_module(*map_leaves(_shape_of, inputs))
         call = Call(self, map_leaves(_ref_of, (inputs, kwargs)))
         with recording(call):
+            kwargs, mask = self._with_masks(inputs, kwargs)
             outputs = self.call(*inputs, **kwargs)
             if not any(_made_by(call, leaf) for leaf in iter_leaves(outputs)):
                 outputs = map_leaves(lambda leaf: _passed_on(leaf), outputs)
+            if self.activity_regularizer is not None:
+                outputs = map_leaves(self._regularized, outputs)
+            attach_masks(outputs, self.compute_mask(inputs[0] if inputs else None, mask))
         call.set_outputs(map_leaves(_ref_of, outputs))
         self.add_call(call)
         return outputs
@@ -132,9 +213,184 @@ class Layer:
             f"layers.{kind} expects symbolic tensors, from Input(shape), got {given or 'nothing'}"
         )
 
-    def add_call(self, call: Call) -> None:
-        """Count `call` among the layer's nodes; the graph keeps it alive, not the layer."""
-        self._calls.add(call)
+    def _check_inputs(self, inputs: tuple[Any, ...]) -> None:
+        """Refuse inputs of another rank, dtype or number of features."""
+        first = inputs[0] if inputs else None
+        if not isinstance(first, SymbolicTensor):
+            return
+        kind, axis = type(self).__name__, self.expects.features
+        self.expects.check(kind, first.shape, first.dtype)
+        if axis is None:
+            return
+        if self._features not in (None, first.shape[axis]):
+            raise BuildError(
+                f"{kind} {self.name!r} was built for {self._features} features (axis {axis}), got "
+                f"{first.shape}: a layer has one set of weights, make another one for other sizes"
+            )
+
+    def make_module(self, *input_shapes: Any) -> nn.Module | None:
+        """Build the layer, if it is not built yet, and give it its first weights.
+
+        Args:
+            *input_shapes: as for `build`.
+        """
+        if self.built:
+            return self.module
+        module = self.build(*input_shapes)
+        if module is not None and self.dtype is not None and not self.inner_layers():
+            module = module.to(self.dtype)
+        self.module = module
+        self._initialize()
+        if self.expects.features is not None:
+            self._features = input_shapes[0][self.expects.features]
+        self.built = True
+        if not self._trainable:
+            self.trainable = False
+        return module
+
+    def _initialize(self) -> None:
+        """Fill the declared weights by their initializers."""
+        if self.module is None:
+            return
+        for weight in self.keras_weights:
+            tensors = weight.tensors(self.module)
+            initializer = self._options[f"{weight.name}_initializer"]
+            if getattr(initializer, "__module__", "") == "torch.nn.init":
+                for tensor in tensors:  # a torch name means what torch means: torch's layout
+                    initializer(tensor)
+            elif tensors:
+                shape = weight.read(self.module).shape
+                value = initializer(tuple(shape), dtype=tensors[0].dtype)
+                weight.write(self.module, torch.as_tensor(value))
+
+    @property
+    def _module(self) -> Any:
+        """The module, where there surely is one."""
+        return self.module
+
+    def _with_masks(
+        self, inputs: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[dict[str, Any], Any]:
+        """Return the keyword arguments that `call` takes, masks filled in, and the input's mask."""
+        kwargs = dict(kwargs)
+        if "training" in kwargs and "training" not in self._call_takes:
+            del kwargs["training"]  # as in Keras every layer takes it, and most do not mind
+        mask = mask_of(inputs[0]) if inputs else None
+        if kwargs.get("mask") is not None:
+            mask = kwargs["mask"]
+        if "mask" in self._call_takes:
+            kwargs["mask"] = mask
+        elif self.supports_masking:
+            kwargs.pop("mask", None)
+        given = dict(zip(self._call_takes[1:], inputs, strict=False)) | kwargs
+        for name, value in given.items():
+            if f"{name}_mask" in self._call_takes and kwargs.get(f"{name}_mask") is None:
+                kwargs[f"{name}_mask"] = mask_of(value)
+        return kwargs, mask
+
+    def _regularized(self, output: Any) -> Any:
+        """Pass an output through a module that keeps its penalty for the training loss."""
+        if not isinstance(output, SymbolicTensor) or self.activity_regularizer is None:
+            return output
+        return ActivityLoss(self.activity_regularizer)(output)
+
+    # ------------------------------------------------------------------ weights
+
+    def _held_weights(self) -> list[tuple[Layer, nn.Module, Weight]]:
+        """Return the weights with the layer and the module that hold them, in Keras's order."""
+        if inner := self.inner_layers():
+            return [held for layer in inner for held in layer._held_weights()]
+        if not self.built:
+            raise ValueError(
+                f"Layer {self.name} has no weights yet: call it on a symbolic tensor first"
+            )
+        module = self.module
+        if module is None:
+            return []
+        if not self.keras_weights:  # a person's own layer: torch's names, order and layout
+            return [(self, module, Weight(name, (name,))) for name, _ in module.named_parameters()]
+        return [(self, module, w) for w in self.keras_weights if w.tensors(module)]
+
+    def get_weights(self) -> list[np.ndarray[Any, Any]]:
+        """Return copies of the weights in Keras's order and layout.
+
+        Raises:
+            ValueError: the layer was not called yet, so its sizes are not known.
+        """
+        return [
+            weight.read(module).detach().cpu().numpy().copy()
+            for _, module, weight in self._held_weights()
+        ]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Take over weights in Keras's order and layout.
+
+        Args:
+            weights: one array or tensor for each weight, as `get_weights` returns them.
+
+        Raises:
+            ValueError: their number or a shape is wrong, or the layer was not called yet.
+        """
+        held = self._held_weights()
+        if len(weights) != len(held):
+            names = [weight.name for _, _, weight in held]
+            raise ValueError(
+                f"Layer {self.name} has {len(held)} weights {names}, got {len(weights)}"
+            )
+        values = [torch.as_tensor(value) for value in weights]
+        for (_, module, weight), value in zip(held, values, strict=True):
+            expected = tuple(weight.read(module).shape)
+            if tuple(value.shape) != expected:
+                raise ValueError(
+                    f"Layer {self.name}: weight {weight.name!r} has shape {expected} in Keras's "
+                    f"layout, got {tuple(value.shape)}"
+                )
+        for (_, module, weight), value in zip(held, values, strict=True):
+            weight.write(module, value)
+
+    def count_params(self) -> int:
+        """Return the number of weights that Keras counts, statistics included.
+
+        Raises:
+            ValueError: the layer was not called yet, so its sizes are not known.
+        """
+        return sum(weight.read(module).numel() for _, module, weight in self._held_weights())
+
+    @property
+    def losses(self) -> list[Tensor]:
+        """The penalties of this layer's weights, each a scalar tensor that has gradients."""
+        return [
+            regularizer(weight.read(module))
+            for module, weight, regularizer in self._with_option("regularizer")
+        ]
+
+    def apply_constraints(self) -> None:
+        """Replace every weight that has a constraint by its constrained value."""
+        for module, weight, constraint in self._with_option("constraint"):
+            with torch.no_grad():
+                weight.write(module, constraint(weight.read(module)))
+
+    def _with_option(self, role: str) -> list[tuple[nn.Module, Weight, Callable[..., Any]]]:
+        if not self.built:
+            return []
+        found = [
+            (module, weight, layer._options.get(f"{weight.name}_{role}"))
+            for layer, module, weight in self._held_weights()
+        ]
+        return [(module, weight, option) for module, weight, option in found if option is not None]
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the parameters require gradients; setting it holds for all models that share."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        for layer in self.inner_layers():
+            layer.trainable = value
+        if self.module is not None:
+            self.module.requires_grad_(self._trainable)
 
     # ------------------------------------------------------------------ names and configuration
 
@@ -148,37 +404,15 @@ class Layer:
         if self._model_name is None:
             self._model_name = name
 
-    @property
-    def trainable(self) -> bool:
-        """Whether the parameters require gradients; setting it holds for all models that share."""
-        return self._trainable
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        self._trainable = bool(value)
-        if self.module is not None:
-            self.module.requires_grad_(self._trainable)
-
-    def count_params(self) -> int:
-        """Return the number of parameters.
-
-        Raises:
-            ValueError: the layer was not called yet, so its sizes are not known.
-        """
-        if not self.built:
-            raise ValueError(
-                f"Layer {self.name} has no weights yet: call it on a symbolic tensor first"
-            )
-        return sum(p.numel() for p in self.module.parameters()) if self.module is not None else 0
-
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, defaults included, by name."""
         args, kwargs = self._arguments
-        bound = inspect.signature(type(self).__init__).bind(self, *args, **kwargs)
+        signature = inspect.signature(type(self).__init__)
+        bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         config = dict(bound.arguments)
         config.pop("self", None)
-        for parameter in inspect.signature(type(self).__init__).parameters.values():
+        for parameter in signature.parameters.values():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 config.update(config.pop(parameter.name, {}))
             elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
@@ -189,7 +423,7 @@ class Layer:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Layer:
         """Make a layer, with fresh weights, from what `get_config` returned."""
-        made: Layer = cls(**config)
+        made: Layer = cls(**map_leaves(_fresh, config))
         return made
 
     def with_module(self, module: nn.Module | None) -> Layer:
@@ -211,101 +445,10 @@ class Layer:
         written = [*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())]
         return f"{type(self).__name__}({', '.join(written)})"
 
-    # ------------------------------------------------------------------ nodes
 
-    @property
-    def inbound_nodes(self) -> list[Call]:
-        """The calls of this layer in graphs that still exist, in call order."""
-        return sorted((call for call in self._calls if call.alive), key=lambda call: call.seq)
-
-    @property
-    def input(self) -> Any:
-        """The symbolic input, where the layer was called once."""
-        return self._only("input", lambda call: _first(call))
-
-    @property
-    def output(self) -> Any:
-        """The symbolic output, where the layer was called once."""
-        return self._only("output", lambda call: call.outputs)
-
-    @property
-    def input_shape(self) -> Any:
-        """The shape of the input, where all calls agree on it."""
-        return self._only_shape("input shape", "input_shape", lambda call: _first(call))
-
-    @property
-    def output_shape(self) -> Any:
-        """The shape of the output, where all calls agree on it."""
-        return self._only_shape("output shape", "output_shape", lambda call: call.outputs)
-
-    def get_input_at(self, node_index: int) -> Any:
-        """Return the symbolic input of the `node_index`-th call."""
-        return _handles(_first(self._at(node_index, "input")))
-
-    def get_output_at(self, node_index: int) -> Any:
-        """Return the symbolic output of the `node_index`-th call."""
-        return _handles(self._at(node_index, "output").outputs)
-
-    def get_input_shape_at(self, node_index: int) -> Any:
-        """Return the input shape of the `node_index`-th call."""
-        return _shapes(_first(self._at(node_index, "input shape")))
-
-    def get_output_shape_at(self, node_index: int) -> Any:
-        """Return the output shape of the `node_index`-th call."""
-        return _shapes(self._at(node_index, "output shape").outputs)
-
-    def _at(self, index: int, what: str) -> Call:
-        calls = self.inbound_nodes
-        if not calls:
-            raise RuntimeError(
-                f"The layer {self.name} has never been called and thus has no defined {what}."
-            )
-        if not -len(calls) <= index < len(calls):
-            raise ValueError(
-                f"Asked to get {what} at node {index}, but the layer {self.name} has only "
-                f"{len(calls)} inbound nodes."
-            )
-        return calls[index]
-
-    def _only(self, what: str, read: Any) -> Any:
-        calls = self.inbound_nodes
-        if len(calls) > 1:
-            raise AmbiguousNodeError(self._ambiguous(what, f"get_{what}_at"))
-        return _handles(read(self._first_call(calls, what)))
-
-    def _only_shape(self, what: str, attribute: str, read: Any) -> Any:
-        calls = self.inbound_nodes
-        first = _shapes(read(self._first_call(calls, what)))
-        if any(_shapes(read(call)) != first for call in calls[1:]):
-            raise AmbiguousNodeError(self._ambiguous(what, f"get_{attribute}_at"))
-        return first
-
-    def _first_call(self, calls: list[Call], what: str) -> Call:
-        if not calls:
-            raise UncalledLayerError(
-                f"The layer {self.name} has never been called and thus has no defined {what}."
-            )
-        return calls[0]
-
-    def _ambiguous(self, what: str, method: str) -> str:
-        return (
-            f"Layer {self.name} has multiple inbound nodes, hence the notion of "
-            f'"layer {what}" is ill-defined. Use `{method}(node_index)` instead.'
-        )
-
-
-def _first(call: Call) -> Any:
-    """Return what a call's `layer.input` is: its only argument, or the list of them."""
-    args, _ = call.inputs
-    return args[0] if len(args) == 1 else list(args)
-
-
-def _handles(structure: Any) -> Any:
-    return map_leaves(lambda leaf: symbol(leaf) if type(leaf) is Ref else leaf, structure)
-
-
-def _shapes(structure: Any) -> Any:
-    return map_leaves(lambda leaf: leaf.spec.shape if type(leaf) is Ref else leaf, structure)
+def _fresh(value: Any) -> Any:
+    """Make a layer in a configuration anew, so that no weights are shared by accident."""
+    return value.from_config(value.get_config()) if isinstance(value, Layer) else value
 
 
 def _ref_of(leaf: Any) -> Any:

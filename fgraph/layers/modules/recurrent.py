@@ -1,0 +1,279 @@
+"""Recurrent modules: torch's own with one bias, and loops for what those cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .noise import SharedDropout
+
+Activation = Callable[[Tensor], Tensor]
+States = tuple[Tensor, ...]
+
+
+def with_one_bias(module: nn.RNNBase) -> nn.RNNBase:
+    """Make the second bias, which torch adds to the first, a buffer of zeros.
+
+    The keys of the `state_dict` stay those of torch; one step of an optimizer is that of one bias.
+    """
+    if module.bias:
+        zeros = torch.zeros_like(module.bias_hh_l0.detach())  # type: ignore[operator, union-attr]
+        del module.bias_hh_l0
+        module.register_buffer("bias_hh_l0", zeros)
+        module._init_flat_weights()  # the list of weights that the kernel is given
+    return module
+
+
+class KerasRNN(nn.RNNBase):
+    """What `KerasLSTM`, `KerasGRU` and `KerasSimpleRNN` add to torch's modules.
+
+    Masks (a masked step repeats the output and keeps the states), other activations, dropout that
+    is the same at every step, and states that outlive a call. Where torch's kernel can do the
+    work it does; else the steps are run one by one.
+
+    Args:
+        input_size: the number of features.
+        hidden_size: the number of units.
+        bias: whether biases are added.
+        activation: what the new state goes through.
+        recurrent_activation: what the gates go through.
+        plain: whether both are those of torch's kernel.
+        dropout: the share of features that training drops, the same ones at every step.
+        recurrent_dropout: likewise of the state, as the kernels see it.
+        batch_size: for states that outlive a call: their batch size.
+        seed: gives the dropouts random numbers of their own.
+    """
+
+    state_count = 1
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        activation: Activation = torch.tanh,
+        recurrent_activation: Activation = torch.sigmoid,
+        plain: bool = True,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        batch_size: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias=bias, batch_first=True)  # type: ignore[call-arg]
+        self.activation = activation
+        self.recurrent_activation = recurrent_activation
+        self.plain = plain
+        self.input_dropout = SharedDropout(dropout, (None, 1, None), seed) if dropout else None
+        self.recurrent_dropout = (
+            SharedDropout(recurrent_dropout, None, seed) if recurrent_dropout else None
+        )
+        self.stateful = batch_size is not None
+        if batch_size is not None:
+            for index in range(self.state_count):
+                self.register_buffer(f"state_{index}", torch.zeros(batch_size, hidden_size))
+
+    def forward(  # type: ignore[override]
+        self,
+        x: Tensor,
+        states: States | None = None,
+        mask: Tensor | None = None,
+        training: bool | None = None,
+    ) -> tuple[Tensor, States]:
+        """Run over a sequence.
+
+        Args:
+            x: `(batch, steps, features)`.
+            states: one `(batch, units)` tensor, or two; zeros by default.
+            mask: `(batch, steps)`, true where a step counts.
+            training: fixes the mode of the dropouts.
+
+        Returns:
+            The outputs, `(batch, steps, units)`, and the states after the last step.
+        """
+        training = self.training if training is None else training
+        states = self._start(x) if states is None else tuple(states)
+        if self.input_dropout is not None:
+            x = self.input_dropout(x, training)
+        loops = not self.plain or (self.recurrent_dropout is not None and training)
+        if loops:
+            outputs, states = self._loop(x, states, mask, training)
+        elif mask is None or x.is_meta:  # lengths are values, and a meta tensor has none
+            outputs, states = self._kernel(x, states)
+        else:
+            outputs, states = self._packed(x, states, mask)
+        if self.stateful:
+            for kept, state in zip(self._kept(), states, strict=True):
+                kept.copy_(state.detach())
+        return outputs, states
+
+    def reset_states(self) -> None:
+        """Set states that outlive a call to zero."""
+        for state in self._kept():
+            state.zero_()
+
+    def _kept(self) -> States:
+        count = self.state_count if self.stateful else 0
+        return tuple(getattr(self, f"state_{index}") for index in range(count))
+
+    def _start(self, x: Tensor) -> States:
+        if self.stateful:
+            return tuple(state.clone() for state in self._kept())
+        zeros = x.new_zeros(x.shape[0], self.hidden_size)
+        return (zeros,) * self.state_count
+
+    def _kernel(self, x: Any, states: States) -> tuple[Any, States]:
+        """Run torch's kernel on a whole sequence, or a packed one."""
+        start: Any = tuple(state.unsqueeze(0) for state in states)
+        outputs, last = super().forward(x, start if self.state_count > 1 else start[0])
+        last = last if self.state_count > 1 else (last,)
+        return outputs, tuple(state.squeeze(0) for state in last)
+
+    def _packed(self, x: Tensor, states: States, mask: Tensor) -> tuple[Tensor, States]:
+        """Run torch's kernel on the steps that count, moved to the front."""
+        counts = mask.sum(1)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            compress_steps(x, mask),
+            counts.clamp(min=1).cpu(),
+            batch_first=True,
+            enforce_sorted=False,
+        )
+        outputs, last = self._kernel(packed, states)
+        padded, _ = nn.utils.rnn.pad_packed_sequence(
+            outputs, batch_first=True, total_length=x.shape[1]
+        )
+        some = (counts > 0).unsqueeze(1)
+        kept = tuple(torch.where(some, new, old) for new, old in zip(last, states, strict=True))
+        return spread_steps(padded, mask), kept
+
+    def _loop(
+        self, x: Tensor, states: States, mask: Tensor | None, training: bool
+    ) -> tuple[Tensor, States]:
+        """Run the steps one by one."""
+        drop = self._recurrent_factor(x, training)
+        projected = F.linear(x, self.weight_ih_l0, self._input_bias())  # type: ignore[arg-type]
+        previous, outputs = x.new_zeros(x.shape[0], self.hidden_size), []
+        for index, step in enumerate(projected.unbind(1)):
+            hidden = states[0] if drop is None else states[0] * drop
+            new = self.step(step, hidden, states)
+            if mask is not None:
+                counts = mask[:, index].unsqueeze(1)
+                new = tuple(torch.where(counts, a, b) for a, b in zip(new, states, strict=True))
+                previous = torch.where(counts, new[0], previous)
+            states = new
+            outputs.append(new[0] if mask is None else previous)
+        return torch.stack(outputs, 1), states
+
+    def _recurrent_factor(self, x: Tensor, training: bool) -> Tensor | None:
+        if self.recurrent_dropout is None:
+            return None
+        return self.recurrent_dropout(x.new_ones(x.shape[0], self.hidden_size), training)  # type: ignore[no-any-return]
+
+    def _input_bias(self) -> Tensor | None:
+        return self.bias_ih_l0 + self.bias_hh_l0 if self.bias else None  # type: ignore[operator, return-value]
+
+    def step(self, x: Tensor, hidden: Tensor, states: States) -> States:
+        """Return the states after one step.
+
+        Args:
+            x: the step, projected, `(batch, gates * units)`.
+            hidden: the first state, some of it dropped, as the recurrent kernel sees it.
+            states: the states before the step.
+        """
+        raise NotImplementedError
+
+
+class KerasLSTM(KerasRNN, nn.LSTM):
+    """An `nn.LSTM` that knows masks, other activations, recurrent dropout and kept states."""
+
+    state_count = 2
+
+    def step(self, x: Tensor, hidden: Tensor, states: States) -> States:
+        """Return the states after one step."""
+        i, f, g, o = F.linear(hidden, self.weight_hh_l0).add(x).chunk(4, 1)  # type: ignore[arg-type]
+        gate = self.recurrent_activation
+        cell = gate(f) * states[1] + gate(i) * self.activation(g)
+        return gate(o) * self.activation(cell), cell
+
+
+class KerasGRU(KerasRNN, nn.GRU):
+    """An `nn.GRU` that knows masks, other activations, recurrent dropout and kept states.
+
+    Args:
+        reset_after: whether the reset gate acts after the recurrent kernel, as torch's kernel has
+            it, or before; the other arguments are those of `KerasRNN`.
+    """
+
+    def __init__(self, *args: Any, reset_after: bool = True, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.reset_after = reset_after
+        self.plain = self.plain and reset_after
+
+    def _input_bias(self) -> Tensor | None:
+        return self.bias_ih_l0 if self.bias else None  # type: ignore[return-value]
+
+    def step(self, x: Tensor, hidden: Tensor, states: States) -> States:
+        """Return the state after one step."""
+        xr, xz, xn = x.chunk(3, 1)
+        units = self.hidden_size
+        weight, bias = self.weight_hh_l0, self.bias_hh_l0 if self.bias else None
+        if self.reset_after:
+            hr, hz, hn = F.linear(hidden, weight, bias).chunk(3, 1)  # type: ignore[arg-type]
+        else:
+            hr, hz = F.linear(hidden, weight[: 2 * units]).chunk(2, 1)  # type: ignore[index]
+        reset, update = self.recurrent_activation(xr + hr), self.recurrent_activation(xz + hz)
+        if self.reset_after:
+            hn = reset * hn
+        else:
+            hn = F.linear(reset * hidden, weight[2 * units :])  # type: ignore[index]
+        return (update * states[0] + (1 - update) * self.activation(xn + hn),)
+
+
+class KerasSimpleRNN(KerasRNN, nn.RNN):
+    """An `nn.RNN` that knows masks, other activations, recurrent dropout and kept states."""
+
+    def step(self, x: Tensor, hidden: Tensor, states: States) -> States:
+        """Return the state after one step."""
+        return (self.activation(x + F.linear(hidden, self.weight_hh_l0)),)  # type: ignore[arg-type]
+
+
+# -------------------------------------------------------- masked steps, for torch's kernels
+
+
+def compress_steps(x: Tensor, mask: Tensor) -> Tensor:
+    """Move the steps that count to the front, in order.
+
+    Args:
+        x: `(batch, steps, features)`.
+        mask: `(batch, steps)`, true where a step counts.
+    """
+    order = torch.argsort(mask.logical_not().to(torch.uint8), dim=1, stable=True)
+    return x.gather(1, order.unsqueeze(2).expand(-1, -1, x.shape[2]))
+
+
+def spread_steps(outputs: Tensor, mask: Tensor) -> Tensor:
+    """Put the outputs of compressed steps back in place; a masked step repeats the one before.
+
+    Args:
+        outputs: `(batch, steps, units)`, of steps moved by `compress_steps`.
+        mask: `(batch, steps)`, true where a step counts. Before the first such step it is zero.
+    """
+    counts = mask.cumsum(1)
+    index = (counts - 1).clamp(min=0).unsqueeze(2).expand(-1, -1, outputs.shape[2])
+    return outputs.gather(1, index) * (counts > 0).unsqueeze(2)
+
+
+def last_step(outputs: Tensor, mask: Tensor) -> Tensor:
+    """Return the output of the last step that counts, zeros where none does.
+
+    Args:
+        outputs: `(batch, steps, units)`, of steps moved by `compress_steps`.
+        mask: `(batch, steps)`, true where a step counts.
+    """
+    counts = mask.sum(1)
+    index = (counts - 1).clamp(min=0).view(-1, 1, 1).expand(-1, -1, outputs.shape[2])
+    return outputs.gather(1, index).squeeze(1) * (counts > 0).unsqueeze(1)

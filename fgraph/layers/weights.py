@@ -1,0 +1,113 @@
+"""Where each of Keras's weights is kept in a torch module, and in which layout.
+
+A layer declares its weights once, as a tuple of `Weight`s. Initializers, regularizers,
+constraints, `get_weights`, `set_weights` and `count_params` all follow from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Layout(NamedTuple):
+    """How a weight's layout in torch and in Keras are turned into each other.
+
+    Attributes:
+        to_keras: from torch's tensors and the module that holds them to Keras's one tensor.
+        to_torch: from Keras's tensor and the module to as many tensors as torch has.
+    """
+
+    to_keras: Callable[[list[Tensor], nn.Module], Tensor]
+    to_torch: Callable[[Tensor, nn.Module], list[Tensor]]
+
+
+SAME = Layout(lambda tensors, _: tensors[0], lambda value, _: [value])
+TRANSPOSED = Layout(lambda tensors, _: tensors[0].mT, lambda value, _: [value.mT])
+# torch has (out, in, *kernel_size), or (in, out, ...) where transposed; Keras the reverse, last
+KERNEL = Layout(
+    lambda tensors, _: tensors[0].permute(*range(2, tensors[0].dim()), 1, 0),
+    lambda value, _: [value.permute(value.dim() - 1, value.dim() - 2, *range(value.dim() - 2))],
+)
+
+
+def _depthwise_to_keras(tensors: list[Tensor], module: nn.Module) -> Tensor:
+    """Turn `(in * multiplier, 1, *kernel_size)` into `(*kernel_size, in, multiplier)`."""
+    tensor = tensors[0].squeeze(1)
+    return tensor.unflatten(0, (_depthwise(module).groups, -1)).permute(
+        *range(2, tensor.dim() + 1), 0, 1
+    )
+
+
+def _depthwise_to_torch(value: Tensor, module: nn.Module) -> list[Tensor]:
+    last = value.dim()
+    return [value.permute(last - 2, last - 1, *range(last - 2)).flatten(0, 1).unsqueeze(1)]
+
+
+def _depthwise(module: nn.Module) -> nn.Conv2d:
+    """Return the depthwise convolution: the module itself, or the first of a separable pair."""
+    return module[0] if isinstance(module, nn.Sequential) else module  # type: ignore[return-value]
+
+
+DEPTHWISE = Layout(_depthwise_to_keras, _depthwise_to_torch)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One weight as Keras has it.
+
+    Attributes:
+        name: Keras's name, which its arguments begin with: `kernel` for `kernel_initializer`.
+        paths: the names of its parameters or buffers in the torch module, dots included.
+        layout: how the layouts are turned into each other.
+        initializer: the default of `<name>_initializer`.
+        trainable: False for statistics, which gradients do not change.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    layout: Layout = SAME
+    initializer: str = "zeros"
+    trainable: bool = True
+
+    def tensors(self, module: nn.Module) -> list[Tensor]:
+        """Return torch's tensors, none where the module goes without this weight."""
+        found = [_attribute(module, path) for path in self.paths]
+        return [tensor for tensor in found if tensor is not None]
+
+    def read(self, module: nn.Module) -> Tensor:
+        """Return the weight in Keras's layout, a view where that is possible."""
+        return self.layout.to_keras(self.tensors(module), module)
+
+    def write(self, module: nn.Module, value: Tensor) -> None:
+        """Copy a value in Keras's layout into the module."""
+        with torch.no_grad():
+            made = self.layout.to_torch(value, module)
+            for tensor, part in zip(self.tensors(module), made, strict=True):
+                tensor.copy_(part)
+
+
+def _attribute(module: nn.Module, path: str) -> Tensor | None:
+    *parents, last = path.split(".")
+    for name in parents:
+        module = module._modules[name]  # type: ignore[assignment]
+    return getattr(module, last, None)
+
+
+def kernel_and_bias(
+    kernel: Layout, *, kernel_path: str = "weight", bias_path: str = "bias", prefix: str = "kernel"
+) -> tuple[Weight, Weight]:
+    """Declare a Glorot uniform kernel and a zero bias, as most layers have them."""
+    return (
+        Weight(prefix, (kernel_path,), kernel, "glorot_uniform"),
+        Weight("bias", (bias_path,)),
+    )
+
+
+def scale_and_shift() -> tuple[Weight, Weight]:
+    """Declare the `gamma` and `beta` of a normalisation."""
+    return Weight("gamma", ("weight",), initializer="ones"), Weight("beta", ("bias",))
