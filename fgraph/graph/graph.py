@@ -106,6 +106,9 @@ class Graph:
                     name=node.name,
                 )
                 made.seq = node.seq
+        for node in self.nodes:
+            if node.masks and id(node) in nodes:
+                nodes[id(node)].masks = {i: now(ref) for i, ref in node.masks.items()}
         for call in self.calls:
             if id(call) in calls:
                 calls[id(call)].set_outputs(map_leaves(now, call.outputs))
@@ -237,8 +240,9 @@ def _restore(flat: _Flat) -> Graph:
         with recording(None if entry.call is None else calls[entry.call]):
             args, kwargs = map_leaves(ref, entry.args), map_leaves(ref, entry.kwargs)
             node = Node(entry.op, target, args, kwargs, entry.specs, structure, entry.name)
-        node.masks = {i: ref(at) for i, at in entry.masks.items()} if entry.masks else None
         nodes.append(node)
+    for node, entry in zip(nodes, flat.entries, strict=True):  # a mask may be made after its node
+        node.masks = {i: ref(at) for i, at in entry.masks.items()} if entry.masks else None
     for call, (_, inputs, outputs, _) in zip(calls, flat.calls, strict=True):
         call.inputs = map_leaves(ref, inputs)
         call.set_outputs(map_leaves(ref, outputs))
