@@ -308,7 +308,7 @@ def test_visual_and_video_question_answering():
     output = Dense(1000, activation="softmax")(merged)
     video_qa_model = Model(inputs=[video_input, video_question_input], outputs=output)
     assert video_qa_model.output_shape == (None, 1000)
-    assert encoded_frame_sequence.shape == (None, 100, 26 * 26 * 256)
+    assert encoded_frame_sequence.shape == (None, 100, 25 * 25 * 256)
     shared = {id(p) for p in vqa_model.parameters()} & {id(p) for p in video_qa_model.parameters()}
     read = [*vision_model.parameters(), *question_encoder.parameters()]
     assert shared == {id(p) for p in read}
