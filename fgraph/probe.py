@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor, nn
+
 from ._names import unknown_name
-from .graph import Ref
+from .graph import Node, Ref
 from .graph.graph import Graph
 from .graph.structure import iter_leaves, map_leaves
 from .outline import Outline, Step
-from .replay import replay
+from .replay import replay, run_node
 
 if TYPE_CHECKING:
     from .model import Model
@@ -52,13 +54,21 @@ def activations(
         for leaf in iter_leaves(step.outputs)
         if type(leaf) is Ref
     ]  # fmt: skip
-    found = replay(Graph(outline.graph.inputs, refs), values, refs)
+    found = replay(Graph(outline.graph.inputs, refs), values, refs, _run_on_copies)
     return {
         step.name: map_leaves(
             lambda leaf: found.get(leaf, leaf) if type(leaf) is Ref else leaf, step.outputs
         )
         for step in chosen
     }
+
+
+def _run_on_copies(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call what a node calls; where that works in place, what came before stays as it was."""
+    parts = node.target.modules() if isinstance(node.target, nn.Module) else ()
+    if kwargs.get("inplace") or any(getattr(part, "inplace", False) for part in parts):
+        args, kwargs = map_leaves(lambda x: x.clone() if type(x) is Tensor else x, (args, kwargs))
+    return run_node(node, args, kwargs)
 
 
 def _chosen(model: Model, steps: list[Step], names: Iterable[str] | str | None) -> list[Step]:

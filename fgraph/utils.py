@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .plot import plot_model as plot_model
+
 
 def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray[Any, np.dtype[Any]]:
     """Turn class numbers into one-hot rows, as `keras.utils.to_categorical`.

@@ -67,3 +67,65 @@ class Views:
         from .probe import activations
 
         return activations(self, inputs, names)  # type: ignore[arg-type]
+
+    def to_dot(
+        self,
+        show_shapes: bool = False,
+        show_dtype: bool = False,
+        show_layer_names: bool = False,
+        rankdir: str = "TB",
+        expand_nested: bool = False,
+        show_layer_activations: bool = False,
+        show_trainable: bool = False,
+    ) -> str:
+        """Write the picture of the model in DOT, the language of graphviz; nothing else is needed.
+
+        The arguments and errors are those of `fgraph.utils.plot_model`.
+        """
+        from .diagram import Show, diagram
+        from .dot import to_dot
+
+        show = Show(
+            show_shapes,
+            show_dtype,
+            show_layer_names,
+            expand_nested,
+            show_layer_activations,
+            show_trainable,
+        )
+        return to_dot(diagram(self, show, "to_dot"), rankdir)  # type: ignore[arg-type]
+
+    def to_mermaid(
+        self,
+        show_shapes: bool = False,
+        show_dtype: bool = False,
+        show_layer_names: bool = False,
+        rankdir: str = "TB",
+        expand_nested: bool = False,
+        show_layer_activations: bool = False,
+        show_trainable: bool = False,
+    ) -> str:
+        """Write the picture of the model as a Mermaid flowchart; nothing else is needed.
+
+        The arguments and errors are those of `fgraph.utils.plot_model`.
+        """
+        from .diagram import Show, diagram
+        from .mermaid import to_mermaid
+
+        show = Show(
+            show_shapes,
+            show_dtype,
+            show_layer_names,
+            expand_nested,
+            show_layer_activations,
+            show_trainable,
+        )
+        return to_mermaid(diagram(self, show, "to_mermaid"), rankdir)  # type: ignore[arg-type]
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, str]:
+        """Show a notebook the picture, or the text alone where it cannot be drawn."""
+        from .plot import notebook_picture
+
+        picture = notebook_picture(self)  # type: ignore[arg-type]
+        text = {"text/plain": repr(self)}
+        return text if picture is None else {**text, "image/svg+xml": picture}

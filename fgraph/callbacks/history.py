@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from typing import Any
 
 from .base import Callback, Logs
@@ -13,6 +15,7 @@ class History(Callback):
     Attributes:
         history: Figure name to its list of values, one an epoch.
         epoch: The epochs' numbers, from 0.
+        recorded: Figure name to the epochs that have it: validation may skip some.
         params: The run's parameters.
     """
 
@@ -20,21 +23,41 @@ class History(Callback):
         super().__init__()
         self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
+        self.recorded: dict[str, list[int]] = {}
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Appends the epoch's figures."""
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
+            self.recorded.setdefault(name, []).append(epoch)
+
+    def plot(
+        self,
+        names: Iterable[str] | str | None = None,
+        to_file: str | os.PathLike[str] | None = None,
+    ) -> list[Any]:
+        """Draws the figures over the epochs, training beside validation.
+
+        The arguments and errors are those of `fgraph.curves.plot_history`.
+
+        Returns:
+            The matplotlib axes, one for each figure.
+        """
+        from ..curves import plot_history
+
+        return plot_history(self.history, self.recorded, names, to_file)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the figures so far."""
         return {
             "history": {name: list(values) for name, values in self.history.items()},
             "epoch": list(self.epoch),
+            "recorded": {name: list(epochs) for name, epochs in self.recorded.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over the figures so far."""
         self.history = {name: list(values) for name, values in state["history"].items()}
         self.epoch = list(state["epoch"])
+        self.recorded = {name: list(epochs) for name, epochs in state["recorded"].items()}

@@ -1,0 +1,138 @@
+"""`plot_model`, and the picture of a model in a notebook."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .diagram import Show, diagram
+from .dot import check_rankdir, to_dot
+
+if TYPE_CHECKING:
+    from .model import Model
+
+_DOTS = ("png", "jpg", "jpeg", "gif")
+_FORMATS = (*_DOTS, "svg", "pdf", "dot", "gv")
+_NOTEBOOK_BOXES = 400  # beyond, graphviz takes many seconds and nobody can read the picture
+
+
+def plot_model(
+    model: Model,
+    to_file: str | os.PathLike[str] = "model.png",
+    show_shapes: bool = False,
+    show_dtype: bool = False,
+    show_layer_names: bool = False,
+    rankdir: str = "TB",
+    expand_nested: bool = False,
+    dpi: int = 200,
+    show_layer_activations: bool = False,
+    show_trainable: bool = False,
+) -> Any:
+    """Draw a model into a file, as `keras.utils.plot_model`.
+
+    Each call of a layer is a box. Calls that share their weights have one colour and are joined by
+    a dashed line; nested models have a double border.
+
+    Args:
+        model: a model that has a graph.
+        to_file: the file, whose ending says how it is drawn: `.png` (also without an ending),
+            `.svg`, `.pdf`, `.jpg`, `.gif`, or `.dot` for the text.
+        show_shapes: whether to write the shapes of inputs and outputs.
+        show_dtype: whether to write their dtypes.
+        show_layer_names: whether to write the names of layers. Those of nested models, and of
+            inputs that were named by hand, are always written.
+        rankdir: where the graph runs: `"TB"` (top to bottom), `"BT"`, `"LR"`, `"RL"`.
+        expand_nested: whether to draw the layers of nested models, in a frame.
+        dpi: dots per inch, for pictures made of dots.
+        show_layer_activations: whether to write the activation functions of layers.
+        show_trainable: whether to write which layers are trained and which are frozen.
+
+    Returns:
+        In a notebook the picture, else `None`.
+
+    Raises:
+        ImportError: graphviz is missing; the message says how to install it.
+        ValueError: the ending, `rankdir` or `dpi` is not one that can be drawn.
+        AttributeError: the model has no graph.
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import fgraph
+        >>> x = fgraph.Input((3,))
+        >>> plot_model(fgraph.Model(x, x.relu()), "relu.png")  # doctest: +SKIP
+    """
+    path = Path(to_file)
+    kind = path.suffix.removeprefix(".").lower() or "png"
+    if kind not in _FORMATS:
+        raise ValueError(
+            f"plot_model: to_file={str(to_file)!r} should end in one of "
+            f"{', '.join('.' + name for name in _FORMATS)}"
+        )
+    if isinstance(dpi, bool) or not isinstance(dpi, int) or dpi < 1:
+        raise ValueError(f"plot_model: dpi= expects a whole number of at least 1, got {dpi!r}")
+    check_rankdir(rankdir)
+    show = Show(
+        show_shapes,
+        show_dtype,
+        show_layer_names,
+        expand_nested,
+        show_layer_activations,
+        show_trainable,
+    )
+    text = to_dot(diagram(model, show), rankdir, dpi if kind in _DOTS else None)
+    picture = text.encode() + b"\n" if kind in ("dot", "gv") else render(text, kind)
+    _write(path, picture)
+    return _displayed(picture, kind)
+
+
+def render(dot: str, kind: str) -> bytes:
+    """Draw DOT text as `"svg"`, `"png"`, `"pdf"`, ....
+
+    Raises:
+        ImportError: the Python package graphviz or the system's `dot` is missing.
+    """
+    try:
+        import graphviz
+    except ImportError as error:
+        raise ImportError(_missing("the Python package graphviz")) from error
+    try:
+        picture: bytes = graphviz.Source(dot).pipe(format=kind)
+    except graphviz.ExecutableNotFound as error:
+        raise ImportError(_missing("the program `dot`")) from error
+    return picture
+
+
+def notebook_picture(model: Model) -> str | None:
+    """Return the SVG of a model, `None` where it cannot be drawn or is too large."""
+    if model._graph is None or len(model._graph.nodes) > _NOTEBOOK_BOXES:
+        return None
+    try:
+        return render(to_dot(diagram(model, Show(shapes=True, names=True))), "svg").decode()
+    except Exception:  # a display must never fail: the text is shown instead
+        return None
+
+
+def _missing(what: str) -> str:
+    return (
+        f"drawing a model needs {what}, which is missing. Install the extra `plot` from a clone of "
+        "fgraph, `python -m pip install -e '.[plot]'`, and the system package, "
+        "`apt-get install graphviz` (Debian, Ubuntu) or `brew install graphviz` (macOS). "
+        "`model.to_dot()` and `model.to_mermaid()` give the picture as text and need neither"
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    from .saving.atomic import replacing
+
+    with replacing(path) as new:
+        new.write_bytes(content)
+
+
+def _displayed(picture: bytes, kind: str) -> Any:
+    """Return what a notebook shows; only there is IPython imported already."""
+    display = sys.modules.get("IPython.display")
+    if display is None or kind not in ("png", "jpg", "jpeg", "gif", "svg"):
+        return None
+    return display.SVG(picture) if kind == "svg" else display.Image(picture)
