@@ -13,6 +13,10 @@ from .graph import apply as apply
 from .graph import inbound_nodes as inbound_nodes
 from .model import Model as Model
 from .models import clone_model as clone_model
+from .models import load_model as load_model
+from .saving.errors import LoadError as LoadError
+from .saving.errors import SaveError as SaveError
+from .saving.registry import register as register
 from .sequential import Sequential as Sequential
 
 __version__ = "0.1.0"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from . import codegen
+from .files import Files
 from .fx import to_fx
 from .graph import Node, SymbolicTensor, symbol
 from .graph.graph import Graph
@@ -26,7 +27,7 @@ from .views import Views
 _classes: weakref.WeakValueDictionary[Any, type] = weakref.WeakValueDictionary()
 
 
-class Model(Views, Trainer, nn.Module):
+class Model(Views, Files, Trainer, nn.Module):
     """A graph of layers, modules and functions as one `torch.nn.Module`.
 
     All that it does: it registers the modules of the graph as children under the names of their

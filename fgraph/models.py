@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from .graph import Input, Node, Ref
@@ -15,6 +17,44 @@ from .layers.base import Layer
 from .model import Model as Model
 from .nested import filled
 from .sequential import Sequential as Sequential
+
+
+def load_model(
+    path: str | os.PathLike[str],
+    custom_objects: Mapping[str, Any] | None = None,
+    map_location: str | torch.device | None = None,
+) -> Model:
+    """Read a model that `model.save` wrote; nothing in the file is executed.
+
+    Args:
+        path: the file.
+        custom_objects: your own classes and functions by the names that the file has for them.
+        map_location: the device for all tensors; by default each goes where it was.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no such file.
+        LoadError: the file is damaged, of another kind or version, or needs something unknown.
+
+    See `fgraph.saving.model_file.load_model`.
+    """
+    from .saving.model_file import load_model
+
+    return load_model(path, custom_objects, map_location)
+
+
+def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) -> Model:
+    """Make a model with fresh weights from what `model.to_json()` returned.
+
+    Args:
+        text: JSON.
+        custom_objects: your own classes and functions by name.
+
+    Raises:
+        LoadError: the text is no JSON, or needs something unknown.
+    """
+    from .saving.config import model_from_json
+
+    return model_from_json(text, custom_objects)
 
 
 def clone_model(model: Model, clone_function: Callable[[Any], Any] | None = None) -> Model:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.base import Layer
+from ..model import Model
 from .errors import SaveError
 
 _MISSING = object()
@@ -20,19 +21,28 @@ _MISSING = object()
 
 @dataclass
 class Construction:
-    """How an object is made: `cls(*args, **kwargs)`, or `cls.from_config(config)`."""
+    """How an object is made: `cls(*args, **kwargs)`, or `cls.from_config(config)`.
+
+    With `blank` the constructor is not called at all: everything is filled in afterwards.
+    """
 
     cls: type
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] | None = None
+    blank: bool = False
 
-    def make(self) -> Any:
+    def make(self, real: bool = False) -> Any:
         """Make the object; modules of torch and of this package without values or memory.
 
         Random numbers are left as they were, whatever the constructor draws.
+
+        Args:
+            real: make these modules with values, too, and draw the numbers for it.
         """
-        if not issubclass(self.cls, nn.Module):
+        if self.blank:
+            return _blank(self.cls)
+        if real or not issubclass(self.cls, nn.Module):
             return self._call()
         if self.cls.__module__.startswith(("torch.nn.", "fgraph.")):
             with torch.device("meta"):
@@ -46,6 +56,13 @@ class Construction:
         if self.config is not None:
             return self.cls.from_config(self.config)  # type: ignore[attr-defined]
         return self.cls(*self.args, **self.kwargs)
+
+
+def _blank(cls: type) -> Any:
+    made = cls.__new__(cls)
+    if isinstance(made, nn.Module):
+        (Model if isinstance(made, Model) else nn.Module).__init__(made)
+    return made
 
 
 def construction_of(value: Any) -> Construction:
@@ -64,9 +81,10 @@ def construction_of(value: Any) -> Construction:
     rule = _RULES.get(cls)
     if rule is not None:
         return rule(value)
-    if callable(getattr(value, "get_config", None)):
+    own = getattr(cls, "get_config", None)
+    if own is not None and own is not getattr(Model, "get_config", None):
         config = value.get_config()
-        if hasattr(cls, "from_config"):
+        if hasattr(cls, "from_config") and not issubclass(cls, Model):
             return Construction(cls, config=config)
         return Construction(cls, kwargs=config)
     return Construction(cls, *_read_arguments(value))
