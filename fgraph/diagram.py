@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
 from torch.utils import _pytree as pytree
 
 from .graph import Node, Ref
 from .graph.structure import iter_leaves
-from .outline import Outline, Step, nested_model, parameters_of
+from .outline import Outline, Step, nested_call, parameters_of
 
 if TYPE_CHECKING:
     from .model import Model
@@ -159,10 +160,11 @@ class _Drawer:
     def _add(
         self, step: Step, group: Group, tails: dict[Ref, str], shared: int | None
     ) -> Box | Group:
-        nested = nested_model(step)
-        if nested is not None and self._show.nested and nested.nodes:
-            return self._add_group(step, nested, group, tails, shared)
-        box = self._box(group, step, _family(step), nested is not None, shared)
+        nested = nested_call(step)
+        if nested is not None and self._show.nested and nested[1].nodes:
+            return self._add_group(step, group, tails, shared)
+        named = isinstance(step.entity, nn.Module) and nested is not None
+        box = self._box(group, step, _family(step), named, shared)
         for ref in step.inputs:
             if ref in tails:
                 self._arrows[tails[ref], box.id] = None
@@ -171,25 +173,35 @@ class _Drawer:
         return box
 
     def _add_group(
-        self, step: Step, model: Model, group: Group, tails: dict[Ref, str], shared: int | None
+        self, step: Step, group: Group, tails: dict[Ref, str], shared: int | None
     ) -> Group:
         """Draw a nested model with its layers; arrows go straight to them."""
-        node: Node = step.nodes[0]
-        lines = [step.layer_name, step.kind]
+        lines = [step.layer_name, step.title]
         if shared is not None:
             lines.append(_place(step))
         made = Group(self._id(), lines, shared)
         group.items.append(made)
+        for node in step.nodes:
+            if node.target is step.module:
+                self._add_inside(node, made, tails)
+            else:  # what a wrapper does around the model is left out
+                tail = next((tails[ref] for ref in node.refs() if ref in tails), None)
+                if tail is not None:
+                    tails.update((Ref(node, index), tail) for index in range(len(node.specs)))
+        return made
+
+    def _add_inside(self, node: Node, group: Group, tails: dict[Ref, str]) -> None:
+        """Draw the layers of the model that `node` calls."""
+        model: Model = node.target
         outline = Outline(model, "plot_model")
         inner = {
             ref: tails[given]
             for ref, given in zip(outline.graph.inputs, node.args, strict=True)
             if type(given) is Ref and given in tails
         }
-        self._add_steps(outline, made, inner)
+        self._add_steps(outline, group, inner)
         results = pytree.tree_leaves(model._output_structure(outline.graph.outputs))
         tails.update((Ref(node, i), inner[ref]) for i, ref in enumerate(results) if ref in inner)
-        return made
 
     def _box(
         self, group: Group, step: Step, family: str, named: bool, shared: int | None = None
@@ -198,7 +210,7 @@ class _Drawer:
         if shared is not None:
             lines.append(_place(step))
         lines += _details(step, self._show)
-        box = Box(self._id(), family, step.kind, lines, shared)
+        box = Box(self._id(), family, step.title, lines, shared)
         group.items.append(box)
         return box
 
@@ -212,7 +224,7 @@ def _place(step: Step) -> str:
 
 
 def _family(step: Step) -> str:
-    if nested_model(step) is not None:
+    if nested_call(step) is not None:
         return "model"
     if isinstance(step.entity, Node):
         return "function"

@@ -50,6 +50,14 @@ class Step:
         entity = self.entity.module if isinstance(self.entity, Layer) else self.entity
         return entity if isinstance(entity, nn.Module) else None
 
+    @property
+    def title(self) -> str:
+        """The kind, with what is inside of a wrapper: `TimeDistributed(Dense)`."""
+        inner = getattr(self.entity, "layer", None) if isinstance(self.entity, Layer) else None
+        if not isinstance(inner, (Layer, nn.Module)):
+            return self.kind
+        return f"{self.kind}({getattr(inner, 'explicit_name', None) or type(inner).__name__})"
+
 
 class Outline:
     """The steps of a model, in the order in which they run.
@@ -139,9 +147,21 @@ def parameters_of(step: Step) -> list[nn.Parameter]:
     return list({id(p): p for p in found}.values())
 
 
-def nested_model(step: Step) -> Model | None:
-    """Return the model that a step calls, where it is one whose graph is known."""
+def nested_call(step: Step) -> tuple[Node, Model] | None:
+    """Return the model that a step calls, itself or in a wrapper such as `TimeDistributed`.
+
+    Args:
+        step: a call.
+
+    Returns:
+        The node that calls the model, and the model; `None` where the step calls something else,
+        or a model whose graph is not known.
+    """
     from .model import Model
 
-    entity = step.entity
-    return entity if isinstance(entity, Model) and entity._graph is not None else None
+    inner = step.module
+    if isinstance(inner, Model) and inner._graph is not None:
+        nodes = [node for node in step.nodes if node.target is inner]
+        if len(nodes) == 1:
+            return nodes[0], inner
+    return None

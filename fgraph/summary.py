@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 from .graph import Ref
 from .graph.structure import map_leaves
 from .layers.base import Layer
-from .outline import Outline, ParameterCount, Step, nested_model, parameters_of
+from .outline import Outline, ParameterCount, Step, nested_call, parameters_of
 from .table import GAP, printable, size_text, table
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def _rows(model: Model, expand_nested: bool, depth: int) -> list[Row]:
         rows.append(
             Row(step.name, step.kind, shape, parameters, sources, step.entity, trainable, depth)
         )
-        nested = nested_model(step)
+        nested = nested_call(step)
         if expand_nested and nested is not None and not step.call:
-            rows += _rows(nested, expand_nested, depth + 1)
+            rows += _rows(nested[1], expand_nested, depth + 1)
     return rows
 
 
