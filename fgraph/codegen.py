@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from .callables import callables
 from .graph import Node, Ref
 from .graph.graph import Graph
 from .graph.names import torch_name
@@ -34,6 +35,8 @@ _BINARY = {
 }  # fmt: skip
 _UNARY = {operator.neg: "-", operator.pos: "+", operator.invert: "~"}
 _REPR = (bool, int, bytes, type(None), type(Ellipsis), torch.dtype, torch.memory_format)
+# what every generated forward can name
+_FREE_NAMES = {"torch": torch, "operator": operator, "callables": callables}
 
 
 @dataclass
@@ -73,7 +76,7 @@ class _Writer:
         self._naming = naming
         self._parameters = parameters
         self._namespace: dict[str, Any] = {}
-        self._taken = {"self", "m", "torch", "operator", *parameters, *dir(builtins)}
+        self._taken = {*_FREE_NAMES, "self", "m", *parameters, *dir(builtins)}
         self._variables: dict[Ref, str] = dict(zip(graph.inputs, parameters, strict=True))
         self._constants: dict[int, str] = {}
         self._tensors: dict[str, Tensor] = {}
@@ -115,8 +118,8 @@ class _Writer:
         result = self._value(outputs)
         signature = ", ".join(["self", *self._parameters])
         head = [f"def forward({signature}):"]
-        if any("m[" in line for line in body):
-            head.append("    m = self._modules")
+        if any(path is not None and len(path) == 1 for path in self._naming.paths):
+            head.append(f"    m = callables({signature})")
         text = "\n".join([*head, *(f"    {line}" for line in body), f"    return {result}", ""])
         return Source(text, self._namespace, self._tensors, len(head) + 1)
 
@@ -175,7 +178,8 @@ class _Writer:
 
     def _call(self, node: Node) -> str:
         if node.op == "module":
-            module = self._module(self._paths[id(node)] or ())
+            path = self._paths[id(node)] or ()
+            module = f"m[{quoted(path[0])}]" if len(path) == 1 else self._module(path)
             return f"{module}({self._arguments(node.args, node.kwargs)})"
         target, args = node.target, node.args
         if target in _BINARY and len(args) == 2:
@@ -200,8 +204,7 @@ class _Writer:
 
     @staticmethod
     def _module(path: tuple[str, ...]) -> str:
-        first, *rest = path
-        return f"m[{quoted(first)}]" + "".join(f"._modules[{quoted(name)}]" for name in rest)
+        return "self" + "".join(f"._modules[{quoted(name)}]" for name in path)
 
     def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         written = [self._value(value) for value in args]
@@ -345,7 +348,7 @@ def compile_forward(source: Source, title: str) -> Callable[..., Any]:
         title: shown as the file name, `<fgraph title 1>`.
     """
     filename = f"<fgraph {title} {next(_numbers)}>"
-    namespace = {"torch": torch, "operator": operator, **source.namespace}
+    namespace = {**_FREE_NAMES, **source.namespace}
     exec(compile(source.text, filename, "exec"), namespace)
     forward: Callable[..., Any] = namespace["forward"]
     linecache.cache[filename] = (

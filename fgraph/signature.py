@@ -179,7 +179,7 @@ def _kind(value: Any) -> str:
 
 def _parameters(names: list[str]) -> list[str]:
     """Return distinct identifiers that the generated forward does not use itself."""
-    taken = {"self", "m", "torch", "operator"}
+    taken = {"self", "m", "torch", "operator", "callables"}
     found = []
     for name in names:
         made = identifier(name)

@@ -165,7 +165,7 @@ def test_activations_are_released_after_their_last_use():
 def test_code_reads_like_hand_written_torch(twin):
     assert siamese(twin).code == (
         "def forward(self, left, right):\n"
-        "    m = self._modules\n"
+        "    m = callables(self, left, right)\n"
         '    linear_1 = m["linear_1"](left)\n'
         "    relu_1 = torch.nn.functional.relu(linear_1, inplace=False); del linear_1\n"
         '    linear_1_2 = m["linear_1"](right)\n'
@@ -214,7 +214,7 @@ def test_a_part_of_another_child_is_reached_through_it():
     x = Input((4,))
     model = Model(x, block(x) + block[0](x))
     assert list(model._modules) == ["sequential_1"]
-    assert 'm["sequential_1"]._modules["0"](input_1)' in model.code
+    assert 'self._modules["sequential_1"]._modules["0"](input_1)' in model.code
     value = torch.randn(2, 4)
     assert torch.equal(model(value), block(value) + block[0](value))
 

@@ -79,6 +79,12 @@ class ModuleCalls:
                 nn.Module.__call__ = self._original  # type: ignore[method-assign]
                 self._installed = None
 
+    @property
+    def underneath(self) -> Any:
+        """What `nn.Module.__call__` is, but for this interception."""
+        call: Any = nn.Module.__call__
+        return self._original if call is self._installed else call
+
     def has_symbolic(self, value: Any) -> bool:
         """Whether a symbolic value is anywhere in the nested `value`."""
         return any(isinstance(leaf, self._symbolic) for leaf in iter_leaves(value))
