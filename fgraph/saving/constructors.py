@@ -180,18 +180,20 @@ def _attention(module: nn.MultiheadAttention) -> Construction:
 
 
 def _transformer_layer(module: Any) -> Construction:
-    attention, activation = module.self_attn, module.activation
+    attention = module.self_attn
+    # a part that was replaced may not tell; it is written by itself then
     optional = {
-        "dim_feedforward": (module.linear1.out_features, 2048),
-        "dropout": (module.dropout.p, 0.1),
-        "activation": (activation, torch.nn.functional.relu),
-        "layer_norm_eps": (module.norm1.eps, 1e-5),
-        "batch_first": (attention.batch_first, False),
+        "dim_feedforward": (getattr(module.linear1, "out_features", 1), 2048),
+        "dropout": (getattr(module.dropout, "p", 0.1), 0.1),
+        "activation": (module.activation, nn.functional.relu),
+        "layer_norm_eps": (getattr(module.norm1, "eps", 1e-5), 1e-5),
+        "batch_first": (getattr(attention, "batch_first", False), False),
         "norm_first": (module.norm_first, False),
-        "bias": (module.linear1.bias is not None, True),
+        "bias": (getattr(module.linear1, "bias", True) is not None, True),
     }
     kwargs = {name: value for name, (value, default) in optional.items() if value != default}
-    return Construction(type(module), (attention.embed_dim, attention.num_heads), kwargs)
+    sizes = getattr(attention, "embed_dim", 1), getattr(attention, "num_heads", 1)
+    return Construction(type(module), sizes, kwargs)
 
 
 def _transformer_stack(module: Any) -> Construction:

@@ -123,6 +123,11 @@ class Decoder:
                 self._construct(number, entry)
         return self._made[number]
 
+    def make_all(self) -> None:
+        """Make every object, those that only calls and settings refer to included."""
+        for number in range(len(self._entries)):
+            self.object(number)
+
     def _construct(self, number: int, entry: dict[str, Any]) -> None:
         cls = self._name(entry["class"])
         if not isinstance(cls, type):
@@ -219,7 +224,7 @@ class Decoder:
     def fill_others(self) -> None:
         """Give the modules outside the root their tensors."""
         for number, entry in enumerate(self._entries):
-            if number in self._made and "state" in entry:
+            if "state" in entry:
                 module = self.object(number)
                 for path, held in entry["state"].items():
                     owner, name = _owner(module, path)
@@ -233,13 +238,9 @@ class Decoder:
 
     def finish(self) -> None:
         """Set the attributes of all objects, then make the graphs of the models."""
-        done: set[int] = set()
-        while left := [number for number in self._made if number not in done]:
-            for number in left:  # attributes may make more objects
-                done.add(number)
-                self._set_attributes(self._made[number], self._entries[number])
-        for number in list(self._made):
-            entry = self._entries[number]
+        for number, entry in enumerate(self._entries):
+            self._set_attributes(self._made[number], entry)
+        for number, entry in enumerate(self._entries):
             if entry.get("kind") == "model":
                 self._finish_model(self._made[number], entry)
 

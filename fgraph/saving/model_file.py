@@ -154,6 +154,7 @@ def decode_model(
     model = decoder.object(document["root"])
     if not isinstance(model, Model):
         raise LoadError("it holds something else than a model")
+    decoder.make_all()
     if tensors is None:
         decoder.name_tensors(model)
     else:
