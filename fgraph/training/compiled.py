@@ -74,7 +74,7 @@ class Schedule:
         Raises:
             ValueError: The scheduler belongs to another optimizer.
         """
-        if not hasattr(self.given, "step"):
+        if isinstance(self.given, type) or not hasattr(self.given, "step"):
             return self.given(optimizer)
         if getattr(self.given, "optimizer", optimizer) is not optimizer:
             raise ValueError(

@@ -206,7 +206,7 @@ class Steps:
                 first.extend((loss.detach(), compiled.seen, compiled.parts))
             self._backward(loss, batch, compiled)
             self._clip_gradients(compiled)
-            return loss
+            return loss.detach()  # LBFGS makes a float of it
 
         compiled.optimizer.step(closure)
         self._after_optimizer_step(compiled)

@@ -53,7 +53,8 @@ if freq != "never":
     backup = BackupAndRestore(f"{folder}/backup", save_freq=freq if freq == "epoch" else int(freq))
     callbacks += [LambdaCallback(on_train_batch_end=say), backup]
 run = net.fit(*data, epochs=4, verbose=0, callbacks=callbacks, validation_data=(x, y), **settings)
-torch.save({"weights": net.state_dict(), "optimizer": net.optimizer.state_dict()}, f"{folder}/end.pt")
+end = {"weights": net.state_dict(), "optimizer": net.optimizer.state_dict()}
+torch.save(end, f"{folder}/end.pt")
 print(json.dumps([run.history, run.epoch, list(csv.reader(open(f"{folder}/log.csv")))]))
 """
 

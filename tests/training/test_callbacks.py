@@ -1,0 +1,374 @@
+"""Callbacks: Keras's hooks in Keras's order, and what each of them does."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from fgraph import callbacks
+from fgraph.callbacks.files import replacing, save_atomically
+from fgraph.training import Trainer
+
+
+class Net(Trainer, nn.Sequential):
+    """A stack of modules with the trainer."""
+
+
+X = torch.linspace(-1, 1, 24).view(-1, 1)
+
+
+def _net(**settings) -> Net:
+    net = Net(nn.Linear(1, 1))
+    net.compile("sgd", "mse", **settings)
+    return net
+
+
+class Figures(callbacks.Callback):
+    """Replaces a figure of each epoch by the next one of a list."""
+
+    def __init__(self, name: str, values: list[float]) -> None:
+        super().__init__()
+        self.name, self.values = name, values
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs[self.name] = self.values[epoch]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_hooks_are_called_in_keras_order(keras):
+    """The same sequence of hooks with the same arguments."""
+    sequences = []
+    for module, net in ((keras, None), (None, _net())):
+        calls = []
+        names = [name for name in vars(callbacks.Callback) if name.startswith("on_")]
+        names = [n for n in names if n not in ("on_batch_begin", "on_batch_end")]
+        base = (module or callbacks).__dict__.get("callbacks", callbacks).Callback
+
+        def record(name, calls=calls):
+            def hook(self, *args, **_):
+                calls.append((name, args[0] if args and isinstance(args[0], int) else None))
+
+            return hook
+
+        recorder = type("Recorder", (base,), {n: record(n) for n in names})()
+        if net is None:
+            net = keras.Sequential([keras.layers.Dense(1)])
+            net.compile("sgd", "mse")
+        data = X.numpy()
+        settings = {"batch_size": 12, "verbose": 0, "callbacks": [recorder]}
+        net.fit(data, data, epochs=2, validation_data=(data, data), **settings)
+        net.evaluate(data, data, **settings)
+        net.predict(data, **settings)
+        sequences.append(calls)
+    assert sequences[1] == sequences[0]
+
+
+def test_unused_hooks_cost_nothing():
+    """Only callbacks that fill a hook are called at it."""
+
+    class Filled(callbacks.Callback):
+        def on_batch_end(self, batch, logs=None):
+            """Keras's older name."""
+
+    listed = callbacks.CallbackList([callbacks.Callback(), Filled()], None, {})
+    assert len(listed.hooks("on_train_batch_end")) == 1
+    assert listed.hooks("on_train_batch_begin") == []
+
+
+def test_batch_logs_are_running_means():
+    """Read when they are looked at."""
+    seen = []
+    net = _net()
+    hook = callbacks.LambdaCallback(on_train_batch_end=lambda b, logs: seen.append(logs["loss"]))
+    run = net.fit(X, X, batch_size=10, verbose=0, callbacks=[hook])
+    assert len(seen) == 3
+    assert seen[-1] == run.history["loss"][0]
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "epochs", "best"),
+    [
+        ([3, 2, 1, 1.5, 1.6, 1.7, 0], {"patience": 2}, 5, 2),
+        ([3, 2, 1, 1.5, 1.6, 1.7, 0], {"patience": 0}, 4, 2),
+        ([3, 2.95, 2.9, 2, 1, 1, 1], {"patience": 2, "min_delta": 0.2}, 3, 0),
+        ([1, 5, 6, 7, 1, 1, 1], {"patience": 1, "start_from_epoch": 3}, 6, 4),
+        ([1, 2, 3, 2, 2, 9, 9], {"patience": 2, "mode": "max"}, 5, 2),
+        ([5, 4, 3, 2, 1, 1, 1], {"patience": 2, "baseline": 0.5}, 6, 4),
+    ],
+)
+def test_early_stopping_equals_keras(keras, values, settings, epochs, best):
+    """Stopped after the same epoch, with the same best one."""
+    stopping = callbacks.EarlyStopping("val_loss", restore_best_weights=True, **settings)
+    weights = []
+    keep = callbacks.LambdaCallback(
+        on_epoch_end=lambda e, logs: weights.append(net[0].weight.clone())
+    )
+    net = _net()
+    run = net.fit(
+        X, X, epochs=7, verbose=0, validation_data=(X, X),
+        callbacks=[keep, Figures("val_loss", values), stopping],
+    )  # fmt: skip
+    assert (len(run.epoch), stopping.best_epoch) == (epochs, best)
+    assert torch.equal(net[0].weight, weights[best])
+    theirs = keras.callbacks.EarlyStopping("val_loss", **settings)
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    feed = type("Feed", (keras.callbacks.Callback,), {"on_epoch_end": Figures.on_epoch_end})()
+    feed.name, feed.values = "val_loss", values
+    data = X.numpy()
+    their_run = model.fit(
+        data, data, epochs=7, verbose=0, validation_data=(data, data), callbacks=[feed, theirs]
+    )
+    assert len(their_run.epoch) == epochs
+
+
+def test_the_mode_follows_the_figure():
+    """Losses fall, accuracies rise; what does not tell must be told."""
+
+    def strange(y_true, y_pred):
+        return y_pred.mean()
+
+    net = _net(metrics=["mae", "accuracy", strange])
+    net.fit(X, X, verbose=0)
+    for name, direction in (("val_loss", "min"), ("mae", "min"), ("val_accuracy", "max")):
+        stopping = callbacks.EarlyStopping(name)
+        stopping.set_model(net)
+        assert stopping.direction() == direction
+    with pytest.raises(ValueError, match="cannot tell whether 'strange' should rise or fall"):
+        net.fit(X, X, verbose=0, callbacks=[callbacks.EarlyStopping("strange")])
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_reduce_lr_on_plateau_equals_keras(keras):
+    """Rates of all epochs, with cooldown and a least rate."""
+    values = [5, 4, 4, 4, 4, 4, 3, 3, 3, 3, 3, 3, 3, 3]
+    settings = {"factor": 0.5, "patience": 2, "cooldown": 1, "min_lr": 0.002}
+    net = _net()
+    run = net.fit(
+        X, X, epochs=14, verbose=0, validation_data=(X, X),
+        callbacks=[Figures("val_loss", values), callbacks.ReduceLROnPlateau(**settings)],
+    )  # fmt: skip
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    feed = type("Feed", (keras.callbacks.Callback,), {"on_epoch_end": Figures.on_epoch_end})()
+    feed.name, feed.values = "val_loss", values
+    data = X.numpy()
+    theirs = model.fit(
+        data, data, epochs=14, verbose=0, validation_data=(data, data),
+        callbacks=[feed, keras.callbacks.ReduceLROnPlateau(**settings)],
+    )  # fmt: skip
+    assert run.history["learning_rate"] == pytest.approx(theirs.history["learning_rate"])
+
+
+@pytest.mark.parametrize("schedule", [lambda e: 0.1 / (e + 1), lambda e, lr: lr / 2])
+def test_learning_rate_scheduler_sets_the_rate(schedule):
+    """`schedule(epoch)` or `schedule(epoch, rate)`; the history shows it."""
+    net = _net()
+    run = net.fit(X, X, epochs=3, verbose=0, callbacks=[callbacks.LearningRateScheduler(schedule)])
+    one = schedule.__code__.co_argcount == 1
+    expected = [0.1, 0.05, 0.1 / 3] if one else [0.005, 0.0025, 0.00125]
+    assert run.history["learning_rate"] == pytest.approx(expected)
+    with pytest.raises(TypeError, match="must return a number, got None"):
+        net.fit(X, X, verbose=0, callbacks=[callbacks.LearningRateScheduler(lambda e: None)])
+
+
+def test_terminate_on_nan_ends_the_run():
+    """At the batch where it happened."""
+    net = _net()
+    x = X.clone()
+    x[13] = math.nan
+    batches = []
+    run = net.fit(
+        x, x, batch_size=4, epochs=3, verbose=0, shuffle=False,
+        callbacks=[callbacks.TerminateOnNaN(),
+                   callbacks.LambdaCallback(on_train_batch_end=lambda b, _: batches.append(b))],
+    )  # fmt: skip
+    assert batches == [0, 1, 2, 3]
+    assert math.isnan(run.history["loss"][0])
+
+
+def test_model_checkpoint_fills_names_and_keeps_the_best(tmp_path):
+    """`{epoch}` counts from 1; figures are filled in by their formats."""
+    net = _net()
+    values = [3.0, 1.0, 2.0]
+    every = callbacks.ModelCheckpoint(tmp_path / "e{epoch}-{val_loss:.1f}.pt")
+    best = callbacks.ModelCheckpoint(tmp_path / "best.pt", save_best_only=True)
+    weights = []
+    keep = callbacks.LambdaCallback(
+        on_epoch_end=lambda e, _: weights.append(net[0].weight.detach().clone())
+    )
+    net.fit(
+        X, X, epochs=3, verbose=0, validation_data=(X, X),
+        callbacks=[keep, Figures("val_loss", values), every, best],
+    )  # fmt: skip
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["best.pt", "e1-3.0.pt", "e2-1.0.pt", "e3-2.0.pt"]
+    saved = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert torch.equal(saved["0.weight"], weights[1])
+
+
+def test_model_checkpoint_after_batches(tmp_path):
+    """Every so many of them."""
+    net = _net()
+    path = tmp_path / "at{epoch}.pt"
+    net.fit(X, X, batch_size=4, epochs=2, verbose=0,
+            callbacks=[callbacks.ModelCheckpoint(path, save_freq=5)])  # fmt: skip
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["at1.pt", "at2.pt"]
+
+
+def test_model_checkpoint_names_unknown_figures(tmp_path):
+    """With those that there are."""
+    with pytest.raises(KeyError, match="names 'val_los', which is not among the figures"):
+        _net().fit(
+            X, X, verbose=0, callbacks=[callbacks.ModelCheckpoint(tmp_path / "{val_los}.pt")]
+        )
+
+
+def test_csv_logger_writes_a_row_an_epoch(tmp_path):
+    """The history's numbers, to the last digit; appended where asked."""
+    path = tmp_path / "log.csv"
+    net = _net()
+    run = net.fit(X, X, epochs=2, verbose=0, callbacks=[callbacks.CSVLogger(path)])
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert [float(row["loss"]) for row in rows] == run.history["loss"]
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    net.fit(X, X, verbose=0, callbacks=[callbacks.CSVLogger(path, append=True)])
+    assert len(list(csv.DictReader(path.read_text().splitlines()))) == 3
+
+
+def test_tensorboard_writes_to_any_writer():
+    """Tags `loss/train` and `loss/validation`."""
+    written = []
+
+    class Writer:
+        def add_scalar(self, tag, value, step):
+            written.append((tag, value, step))
+
+    run = _net().fit(
+        X, X, epochs=2, verbose=0, validation_data=(X, X),
+        callbacks=[callbacks.TensorBoard(writer=Writer())],
+    )  # fmt: skip
+    for tag, name in (("loss/train", "loss"), ("loss/validation", "val_loss")):
+        assert [v for t, v, _ in written if t == tag] == run.history[name]
+
+
+def test_tensorboard_is_asked_for_by_name_when_missing(monkeypatch):
+    """The message names the extra."""
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match=r"install fgraph\[tensorboard\]"):
+        _net().fit(X, X, verbose=0, callbacks=[callbacks.TensorBoard()])
+
+
+def test_backup_of_other_callbacks_is_refused(tmp_path):
+    """Their states could not be put back."""
+
+    class Interrupt(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise KeyboardInterrupt
+
+    backup = callbacks.BackupAndRestore(tmp_path / "b", save_freq=1)
+    with pytest.raises(KeyboardInterrupt):
+        _net().fit(X, X, verbose=0, callbacks=[Interrupt(), backup])
+    with pytest.raises(ValueError, match="the saved run had the callbacks"):
+        _net().fit(X, X, verbose=0, callbacks=[backup])
+
+
+def test_backups_hold_plain_values_only(tmp_path):
+    """`torch.load(weights_only=True)` takes them, whatever the optimizer."""
+    for optimizer in ("adam", "rmsprop", "adagrad", "nadam"):
+        net = Net(nn.Linear(1, 1))
+        net.compile(optimizer, "mse", metrics=["mae", "auc"], precision="float16")
+        run_states = []
+        keep = callbacks.LambdaCallback(
+            on_train_batch_end=lambda b, _, net=net, kept=run_states: kept.append(
+                net._compiled.run.state_dict()
+            )
+        )
+        net.fit(X, (X > 0).float(), verbose=0, callbacks=[keep])
+        save_atomically(run_states[-1], tmp_path / "run.pt")
+        assert torch.load(tmp_path / "run.pt", weights_only=True)["step"] == 1
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    """Whole or absent."""
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def write_half():
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="full"):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("verbose", [1, 2, "auto"])
+def test_without_a_terminal_there_is_a_line_an_epoch(capfd, verbose):
+    """And no control characters."""
+    _net().fit(X, X, epochs=2, verbose=verbose)
+    out, err = capfd.readouterr()
+    lines = out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("Epoch 1/2 - ")
+    assert "loss: " in lines[1]
+    assert "\r" not in out + err
+
+
+def test_verbose_0_is_silent(capfd):
+    """Everywhere."""
+    net = _net()
+    net.fit(X, X, verbose=0)
+    net.evaluate(X, X, verbose=0)
+    net.predict(X, verbose=0)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_on_a_terminal_there_is_a_bar(monkeypatch):
+    """Figures are read a few times a second, not at each step."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    net = _net()
+    reads = []
+    read = type(net._compiled).bind
+
+    def counting(self, names):
+        objective = read(self, names)
+        original = self.figures.read
+        self.figures.read = lambda *a, **k: reads.append(1) or original(*a, **k)
+        return objective
+
+    monkeypatch.setattr(type(net._compiled), "bind", counting)
+    net.fit(X.repeat(50, 1), X.repeat(50, 1), batch_size=2, verbose=1)
+    assert "Epoch 1/1" in terminal.getvalue()
+    assert "loss=" in terminal.getvalue() or "loss: " in terminal.getvalue()
+    assert len(reads) < 60
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: callbacks.ReduceLROnPlateau(factor=1.0), "factor of ReduceLROnPlateau must be"),
+        (lambda: callbacks.EarlyStopping(mode="up"), "mode of EarlyStopping must be 'auto', 'min'"),
+        (lambda: callbacks.ModelCheckpoint("x", save_freq=0), "save_freq of ModelCheckpoint must"),
+        (lambda: callbacks.BackupAndRestore("x", save_freq="b"), "save_freq of BackupAndRestore"),
+        (lambda: callbacks.TensorBoard(update_freq="e"), "update_freq of TensorBoard must be"),
+    ],
+)
+def test_bad_settings_are_refused(make, text):
+    """By name."""
+    with pytest.raises(ValueError, match=text):
+        make()
