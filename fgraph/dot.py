@@ -154,4 +154,5 @@ def _ties(diagram: Diagram) -> list[str]:
 def escaped(text: str) -> str:
     """Write any text so that graphviz shows it as it is."""
     visible = re.sub(r"[\x00-\x1f\x7f]", " ", text)
-    return html.escape(visible).replace("\\", "&#92;")
+    # graphviz puts the name of the box for `\N`, unless the two stand in different elements
+    return re.sub(r"\\(?=[NGETHL])", r"<font>\\</font>", html.escape(visible))

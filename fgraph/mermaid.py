@@ -79,7 +79,7 @@ def _classes(boxes: list[Box]) -> list[str]:
 
 def escaped(text: str) -> str:
     """Write any text so that Mermaid shows it as it is, by its `#number;` codes."""
-    return re.sub(r'[\x00-\x1f"#&<>`\\]', _code, text)
+    return re.sub(r'[\x00-\x1f"#%&<>`\\]', _code, text)
 
 
 def _code(found: re.Match[str]) -> str:
