@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -77,12 +77,15 @@ class Files:
         export_model(self, path, **options)  # type: ignore[arg-type]
 
     def to_source(
-        self, class_name: str = "Net", constructors: Mapping[str, str] | None = None
+        self,
+        class_name: str = "Net",
+        constructors: Mapping[str, str] | None = None,
+        imports: Iterable[str] = (),
     ) -> str:
         """Return the model as the text of a plain PyTorch file, without fgraph.
 
-        The arguments and errors are those of `fgraph.to_source.to_source`.
+        The arguments and errors are those of `fgraph.source.to_source`.
         """
-        from .to_source import to_source
+        from .source import to_source
 
-        return to_source(self, class_name, constructors)  # type: ignore[arg-type]
+        return to_source(self, class_name, constructors, imports)  # type: ignore[arg-type]

@@ -161,7 +161,7 @@ class Encoder:
         try:
             construction = construction_of(value)
             made = construction.make()
-            if isinstance(value, nn.Module) and not _same_slots(value, made):
+            if isinstance(value, nn.Module) and not same_slots(value, made):
                 raise SaveError(f"{type(value).__name__} has other parameters than it began with")
         except Exception as error:
             if type(value).__module__.startswith("torch."):
@@ -304,7 +304,7 @@ def _is_function(value: Any) -> bool:
     return hasattr(value, "__code__") or type(value).__module__ == "builtins"
 
 
-def _same_slots(first: nn.Module, second: nn.Module, shapes: bool = False) -> bool:
+def same_slots(first: nn.Module, second: nn.Module, shapes: bool = False) -> bool:
     """Whether two modules have parameters and buffers of the same names, and shapes."""
 
     def described(module: nn.Module) -> list[Any]:
@@ -363,7 +363,7 @@ class _Differences:
         self._children: dict[str, nn.Module | None] = {}
         self._dropped: list[str] = []
         self._slots: dict[str, str] = {}
-        if isinstance(value, nn.Module) and not _same_slots(value, made, shapes=True):
+        if isinstance(value, nn.Module) and not same_slots(value, made, shapes=True):
             self._slots = _slot_kinds(value)
         self._compare(value, made, "")
 
@@ -394,7 +394,7 @@ class _Differences:
             or id(child) in self.parts
             or id(child) in self._encoder._parts
             or id(child) in self._encoder._numbers
-            or not _same_slots(child, made, shapes=True)
+            or not same_slots(child, made, shapes=True)
         ):
             self._children[path] = child
             return

@@ -1,0 +1,3 @@
+"""Models as plain PyTorch source."""
+
+from .module import to_source as to_source
