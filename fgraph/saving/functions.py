@@ -60,7 +60,9 @@ def may_be_named(name: str) -> bool:
 
 def _is_operator_method(name: str) -> bool:
     """Whether a name such as `__add__` or `__radd__` is that of an operator."""
-    return hasattr(operator, name) or hasattr(operator, name.replace("__r", "__", 1))
+    plain = name.strip("_")
+    known = {operator_name.strip("_") for operator_name in _OPERATORS}
+    return name == f"__{plain}__" and (plain in known or plain.removeprefix("r") in known)
 
 
 def known_function(target: Any) -> str | None:

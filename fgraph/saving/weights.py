@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +82,9 @@ def _is_zip_or_pickle(path: Path) -> bool:
 def _read_torch(path: Path) -> dict[str, Tensor]:
     _refuse_packed(path)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what an odd pickle warns of, the error says
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError,
             AttributeError, IndexError, OSError, AssertionError) as error:  # fmt: skip
         raise LoadError(
@@ -99,8 +103,6 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
 
 def _refuse_packed(path: Path) -> None:
     """Refuse archives that are larger inside than outside; torch never compresses."""
-    import zipfile
-
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
