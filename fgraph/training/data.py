@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from . import distributed
-from .structure import as_tensor, flatten, map_leaves, named_leaves, to_device
+from .structure import as_tensor, flatten, map_leaves, moved, named_leaves, to_device
 
 
 class Batch(NamedTuple):
@@ -164,8 +164,7 @@ class ArraySource(Source):
         return self._place(torch.index_select(tensor, 0, rows, out=pinned), cast)
 
     def _place(self, tensor: Tensor, cast: bool) -> Tensor:
-        if tensor.device != self.device:
-            tensor = tensor.to(self.device, non_blocking=True)
+        tensor = moved(tensor, self.device)
         return tensor.to(self.dtype) if cast else tensor
 
     def _builder(self) -> Callable[[list[Tensor], int], Batch]:

@@ -85,6 +85,18 @@ def as_tensor(array: Any, name: str) -> Tensor:
         return torch.from_numpy(values)
 
 
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """Returns a tensor on a device; the copy from the host to CUDA does not wait.
+
+    It goes through pinned memory, without which `non_blocking` has no effect.
+    """
+    if tensor.device == device:
+        return tensor
+    if device.type == "cuda" and tensor.device.type == "cpu" and not tensor.is_pinned():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def to_device(value: Any, device: torch.device, dtype: torch.dtype, name: str = "batch") -> Any:
     """Moves a batch to a device, `non_blocking`.
 
@@ -100,11 +112,11 @@ def to_device(value: Any, device: torch.device, dtype: torch.dtype, name: str = 
 
     def move(leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
-            return leaf if leaf.device == device else leaf.to(device, non_blocking=True)
+            return moved(leaf, device)
         if isinstance(leaf, np.ndarray | np.generic):
             tensor = as_tensor(leaf, name)
             wanted = dtype if tensor.dtype == torch.float64 else tensor.dtype
-            return tensor.to(device, wanted, non_blocking=True)
+            return moved(tensor, device).to(wanted)
         if isinstance(leaf, int | float) and not isinstance(leaf, bool):
             return torch.tensor(leaf, device=device)
         return leaf
