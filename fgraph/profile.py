@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from .graph.structure import iter_leaves, map_leaves
 from .outline import Outline, ParameterCount, Step
 from .replay import leaves_of, replay
 from .stopwatch import Stopwatch
-from .table import size_text, table
+from .table import size_text, table, terminal_width
 
 if TYPE_CHECKING:
     from .model import Model
@@ -81,18 +81,22 @@ class Profile:
         self.repeat = repeat
         self.total = _sum(records)
 
-    def table(self, line_length: int = 120) -> str:
+    def table(self, line_length: int | None = None) -> str:
         """Return the records and their sum as a table of text.
 
         Args:
-            line_length: the most characters that a line may have.
+            line_length: the most characters that a line may have; the width of the terminal, from
+                80 to 120, by default.
+
+        Raises:
+            ValueError: the columns do not fit.
         """
         columns = _columns(self.total)
         headers = [header for header, _ in columns]
         rows = [
             [str(read(record)) for _, read in columns] for record in (*self.records, self.total)
         ]
-        lines = table(headers, rows, range(2, len(headers)), line_length)
+        lines = table(headers, rows, range(2, len(headers)), line_length or terminal_width(120, 80))
         lines.insert(-2, lines[0])
         return "\n".join([*lines, f"Times are medians of {self.repeat} runs."])
 
@@ -144,9 +148,11 @@ def profile(
         raise ValueError(f"profile: {unknown_name('sort', sort, _SORT)}")
     outline = Outline(model, "profile")
     values = model._bind_inputs(tuple(inputs), {})
-    on_cuda = any(t.is_cuda for t in (*model.parameters(), *model.buffers(), *values))
-    run = _Run(Stopwatch(on_cuda), backward)
-    with _undisturbed(model, on_cuda), torch.set_grad_enabled(backward or torch.is_grad_enabled()):
+    tensors = (*values, *model.parameters(), *model.buffers())
+    device = next((tensor.device for tensor in tensors if tensor.is_cuda), None)
+    run = _Run(Stopwatch(device is not None), backward)
+    grad = backward or torch.is_grad_enabled()
+    with _undisturbed(model, device), torch.set_grad_enabled(grad):
         run.counting = True
         replay(outline.graph, values, (), run)
         run.counting = False
@@ -268,22 +274,22 @@ def _storage(leaf: Any) -> tuple[int, int] | None:
 
 
 @contextmanager
-def _undisturbed(model: nn.Module, on_cuda: bool) -> Iterator[None]:
-    """Put buffers and the state of random numbers back as they were."""
+def _undisturbed(model: nn.Module, device: torch.device | None) -> Iterator[None]:
+    """Put buffers and the state of random numbers back as they were; `device` is a GPU, if any."""
     before = [
-        (module._buffers, name, buffer, buffer.clone(), buffer._version)
+        (module._buffers, name, buffer, buffer.clone())
         for module in model.modules()
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
-    devices = range(torch.cuda.device_count()) if on_cuda else ()
+    current = nullcontext() if device is None else torch.cuda.device(device)
     try:
-        with torch.random.fork_rng(devices):
+        with current, torch.random.fork_rng(() if device is None else (device,)):
             yield
     finally:
-        for buffers, name, buffer, values, version in before:
+        for buffers, name, buffer, values in before:
             buffers[name] = buffer
-            if buffer._version != version:
+            if not torch.equal(buffer, values):  # batch norm leaves the version as it was
                 with torch.no_grad():
                     buffer.copy_(values)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from .graph import Ref
 from .graph.structure import map_leaves
 from .layers.base import Layer
 from .outline import Outline, ParameterCount, Step, nested_call, parameters_of
-from .table import GAP, printable, size_text, table
+from .table import GAP, printable, size_text, table, terminal_width
 
 if TYPE_CHECKING:
     from .model import Model
@@ -148,12 +147,12 @@ def print_summary(
         >>> x = Input((3,), name="x")
         >>> print_summary(Model(x, nn.Linear(3, 2)(x)))
         Model: "model"
-        ────────────────────────────────────────────────────────
+        ──────────────────────────────────────────────────────
         Layer (type)       Output shape  Param #  Connected to
-        ────────────────────────────────────────────────────────
+        ──────────────────────────────────────────────────────
         x (Input)          (None, 3)           0
         linear_1 (Linear)  (None, 2)           8  x
-        ────────────────────────────────────────────────────────
+        ──────────────────────────────────────────────────────
         Total params: 8 (32 B)
         Trainable params: 8 (32 B)
         Non-trainable params: 0 (0 B)
@@ -185,7 +184,7 @@ def _line_length(line_length: int | None, positions: Sequence[float] | None) -> 
     if line_length is None:
         if positions is not None and max(positions, default=0) > 1:
             return int(max(positions))
-        return max(min(shutil.get_terminal_size((88, 24)).columns, 120), _NARROWEST)
+        return terminal_width(88, _NARROWEST)
     if isinstance(line_length, bool) or not isinstance(line_length, int):
         raise TypeError(f"summary: line_length= expects a whole number, got {line_length!r}")
     if line_length < _NARROWEST:

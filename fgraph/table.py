@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -70,6 +71,11 @@ def text_width(text: str) -> int:
         return len(text)
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
     return len(text) + wide - sum(unicodedata.combining(letter) != 0 for letter in text)
+
+
+def terminal_width(otherwise: int, least: int) -> int:
+    """Return the width of the terminal, from `least` to 120; `otherwise` where there is none."""
+    return max(min(shutil.get_terminal_size((otherwise, 24)).columns, 120), least)
 
 
 def size_text(size: float) -> str:
