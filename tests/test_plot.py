@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -21,7 +22,10 @@ from fgraph.utils import plot_model
 
 NASTY = "a<b> & \"c\" 'd' \\N \\l #35; `e` {f|g} -- end %% [h](i) 数"
 
-needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="graphviz is not installed")
+needs_dot = pytest.mark.skipif(
+    shutil.which("dot") is None or importlib.util.find_spec("graphviz") is None,
+    reason="graphviz, the Python package or the system's, is not installed",
+)
 
 
 def siamese(name: str = "left") -> Model:
