@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -351,7 +351,7 @@ class Decoder:
         first, second = held
         return SizeSpec(int(first), int(second))
 
-    _KINDS = {
+    _KINDS: ClassVar[dict[str, Any]] = {
         "$at": _at, "$tensor": _tensor, "$array": _array, "$name": _name, "$named": _named,
         "$partial": _partial, "$method": _method, "$optimizer": _optimizer, "$object": object,
     }  # fmt: skip

@@ -158,8 +158,10 @@ def leaves(value, path=()):
             yield (*path, key)
 
 
-ODD = [None, -1, 10**6, 1.5, "", "x", "os.system", [], {}, {"$object": 999}, {"$name": "torch.load"},
-       {"$at": [99, 0]}, {"$tensor": "none"}, {"$unknown": 1}, True]  # fmt: skip
+ODD = [
+    None, -1, 10**6, 1.5, "", "x", "os.system", True, [], {}, {"$object": 999}, {"$at": [99, 0]},
+    {"$name": "torch.load"}, {"$tensor": "none"}, {"$unknown": 1},
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("count", [150, pytest.param(2000, marks=pytest.mark.slow)])
@@ -182,7 +184,7 @@ def test_descriptions_with_odd_values_load_or_say_why(count, whole, tmp_path):
 
 def test_a_newer_version_says_so(whole, tmp_path):
     path = rewritten(whole, tmp_path / "new.fgraph", lambda d, _: d.update(version=99))
-    with pytest.raises(fgraph.LoadError, match="version 99.*upgrade"):
+    with pytest.raises(fgraph.LoadError, match=r"version 99.*upgrade"):
         fgraph.load_model(path)
 
 

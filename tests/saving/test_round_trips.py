@@ -13,7 +13,6 @@ from torch.utils import _pytree as pytree
 
 import fgraph
 from fgraph import Input, Model, Sequential, layers
-
 from strategies import Halves, Mix, Split, States, assert_same, programs, run, state
 
 
@@ -190,7 +189,7 @@ def test_every_kind_of_torch_module_comes_back(name, tmp_path):
         out = module(x, x, x)
     else:
         out = module(x)
-    model = Model(x if name != "cell" else x, out)
+    model = Model(x, out)
     sample = [torch.rand(2, *model.inputs[0].shape[1:], dtype=dtype)]
     assert_equal_models(reload(model.eval(), tmp_path), model, *sample)
 

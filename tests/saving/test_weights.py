@@ -108,13 +108,13 @@ def test_weights_that_do_not_fit_change_nothing(make, text, ending, tmp_path):
 
 def test_a_torch_file_of_something_else_is_refused(tmp_path):
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(fgraph.LoadError, match="holds no state_dict.*list"):
+    with pytest.raises(fgraph.LoadError, match=r"holds no state_dict.*list"):
         tied().load_weights(tmp_path / "list.pt")
 
 
 def test_a_file_of_weights_is_no_model(tmp_path):
     tied().save_weights(tmp_path / "weights.safetensors")
-    with pytest.raises(fgraph.LoadError, match="weights but no model.*load_weights"):
+    with pytest.raises(fgraph.LoadError, match=r"weights but no model.*load_weights"):
         fgraph.load_model(tmp_path / "weights.safetensors")
 
 
