@@ -91,8 +91,6 @@ _TRUTH_VALUES = frozenset(
 )
 _MOST_QUESTIONS = 1000  # in one run: a loop that waits for a condition would never end
 _MOVES = frozenset({Tensor.to, Tensor.cuda, Tensor.cpu, Tensor.pin_memory})
-# torch's meta kernels of these unroll the sequence: half a second for 140 steps
-_RECURRENT = frozenset({torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu})
 
 
 class _MetaMode(TorchFunctionMode):
@@ -143,8 +141,8 @@ class _MetaMode(TorchFunctionMode):
         args, kwargs = map_leaves(self._meta, args), map_leaves(self._meta, kwargs)
         if func in _MOVES:
             return _cast_only(*args, **kwargs)
-        if func in _RECURRENT:
-            return _one_step(func, args, kwargs)
+        if (rule := _RULES.get(func)) is not None:
+            return rule(func, *args, **kwargs)
         return func(*args, **kwargs)
 
     @staticmethod
@@ -197,20 +195,25 @@ def _cast_only(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return tensor
 
 
-def _one_step(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a recurrent kernel on the first step only, and give its output the full length.
+def _recurrent(func: Callable[..., Any], *args: Any) -> Any:
+    """Return what a recurrent kernel returns, from the shapes of its input and states.
 
-    `args` are those of `torch.lstm` and its kin: `(input, hx, params, has_biases, num_layers,
-    dropout, train, bidirectional, batch_first)`. Packed sequences have a tensor second to
-    `input`'s data and pass through.
+    torch's meta kernel unrolls the sequence: half a second for 140 steps.
+
+    Args:
+        func: `torch.lstm` or its kin.
+        *args: `(input, hx, params, has_biases, num_layers, dropout, train, bidirectional,
+            batch_first)`; others for packed sequences, which torch's own kernel runs.
     """
-    if len(args) != 9 or not isinstance(args[3], bool):
-        return func(*args, **kwargs)
-    sequence, time = args[0], 1 if args[8] else 0
-    length = sequence.shape[time]
-    if length < 2:
-        return func(*args, **kwargs)
-    output, *states = func(sequence.narrow(time, 0, 1), *args[1:], **kwargs)
-    shape = list(output.shape)
-    shape[time] = length
-    return (output.new_empty(shape), *states)
+    if not isinstance(args[3], bool):
+        return func(*args)
+    sequence, states, bidirectional = args[0], args[1], args[7]
+    states = states if isinstance(states, (tuple, list)) else (states,)
+    width = states[0].shape[-1] * (2 if bidirectional else 1)
+    output = sequence.new_empty((*sequence.shape[:-1], width))
+    return (output, *(torch.empty_like(state) for state in states))
+
+
+_RULES: dict[Any, Callable[..., Any]] = dict.fromkeys(
+    (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu), _recurrent
+)
