@@ -78,6 +78,7 @@ class _Writer:
         self._namespace: dict[str, Any] = {}
         self._taken = {*_FREE_NAMES, "self", "m", *parameters, *dir(builtins)}
         self._variables: dict[Ref, str] = dict(zip(graph.inputs, parameters, strict=True))
+        self._counts: dict[str, int] = {}
         self._constants: dict[int, str] = {}
         self._tensors: dict[str, Tensor] = {}
         self._names = {id(node): name for node, name in zip(graph.nodes, naming.nodes, strict=True)}
@@ -156,10 +157,11 @@ class _Writer:
         return name
 
     def _fresh(self, base: str) -> str:
-        name, number = base, 1
+        name, number = base, self._counts.get(base, 1)
         while name in self._taken:
             number += 1
             name = f"{base}_{number}"
+        self._counts[base] = number
         self._taken.add(name)
         return name
 
