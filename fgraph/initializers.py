@@ -49,7 +49,7 @@ class Zeros(Initializer):
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return zeros of this shape."""
-        return torch.zeros(*shape, dtype=dtype)
+        return torch.zeros(tuple(shape), dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Ones(Initializer):
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return ones of this shape."""
-        return torch.ones(*shape, dtype=dtype)
+        return torch.ones(tuple(shape), dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class RandomNormal(Initializer):
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return normal values of this shape."""
-        made = torch.empty(*shape, dtype=dtype)
+        made = torch.empty(tuple(shape), dtype=dtype)
         return nn.init.normal_(made, self.mean, self.stddev, _generator(self.seed))
 
 
@@ -113,7 +113,7 @@ class RandomUniform(Initializer):
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return uniform values of this shape."""
-        made = torch.empty(*shape, dtype=dtype)
+        made = torch.empty(tuple(shape), dtype=dtype)
         return nn.init.uniform_(made, self.minval, self.maxval, _generator(self.seed))
 
 
@@ -133,7 +133,7 @@ class TruncatedNormal(Initializer):
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return truncated normal values of this shape."""
-        made = torch.empty(*shape, dtype=dtype)
+        made = torch.empty(tuple(shape), dtype=dtype)
         low, high = self.mean - 2 * self.stddev, self.mean + 2 * self.stddev
         return nn.init.trunc_normal_(made, self.mean, self.stddev, low, high, _generator(self.seed))
 

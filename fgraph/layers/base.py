@@ -24,6 +24,7 @@ from ..naming import snake_case
 from .arguments import Expects
 from .masks import attach_masks, mask_of
 from .modules.activity import ActivityLoss
+from .modules.normalization import BatchNorm
 from .nodes import Nodes
 from .weights import Weight
 
@@ -118,7 +119,7 @@ class Layer(Nodes):
 
     def _read_options(self, given: dict[str, Any]) -> dict[str, Any]:
         """Return initializers, regularizers and constraints by the names of their arguments."""
-        known = {f"{weight.name}_{role}" for weight in self.keras_weights for role in _ROLES}
+        known = {weight.argument(role) for weight in self.keras_weights for role in _ROLES}
         for key in given:
             if key not in known:
                 arguments = {*inspect.signature(type(self).__init__).parameters, *known}
@@ -130,7 +131,7 @@ class Layer(Nodes):
         for weight in self.keras_weights:
             for role, get in _ROLES.items():
                 default = weight.initializer if role == "initializer" else None
-                key = f"{weight.name}_{role}"
+                key = weight.argument(role)
                 options[key] = get(given.get(key) or default)
         return options
 
@@ -254,7 +255,7 @@ class Layer(Nodes):
             return
         for weight in self.keras_weights:
             tensors = weight.tensors(self.module)
-            initializer = self._options[f"{weight.name}_initializer"]
+            initializer = self._options[weight.argument("initializer")]
             if getattr(initializer, "__module__", "") == "torch.nn.init":
                 for tensor in tensors:  # a torch name means what torch means: torch's layout
                     initializer(tensor)
@@ -298,18 +299,18 @@ class Layer(Nodes):
 
     def _held_weights(self) -> list[tuple[Layer, nn.Module, Weight]]:
         """Return the weights with the layer and the module that hold them, in Keras's order."""
-        if inner := self.inner_layers():
-            return [held for layer in inner for held in layer._held_weights()]
         if not self.built:
             raise ValueError(
                 f"Layer {self.name} has no weights yet: call it on a symbolic tensor first"
             )
-        module = self.module
+        module, inner = self.module, self.inner_layers()
+        held = [found for layer in inner for found in layer._held_weights()]
         if module is None:
-            return []
-        if not self.keras_weights:  # a person's own layer: torch's names, order and layout
-            return [(self, module, Weight(name, (name,))) for name, _ in module.named_parameters()]
-        return [(self, module, w) for w in self.keras_weights if w.tensors(module)]
+            return held
+        declared = self.keras_weights
+        if not declared and not inner:  # a person's own layer: torch's names, order and layout
+            declared = tuple(Weight(name, (name,)) for name, _ in module.named_parameters())
+        return held + [(self, module, w) for w in declared if w.tensors(module)]
 
     def get_weights(self) -> list[np.ndarray[Any, Any]]:
         """Return copies of the weights in Keras's order and layout.
@@ -370,11 +371,16 @@ class Layer(Nodes):
             with torch.no_grad():
                 weight.write(module, constraint(weight.read(module)))
 
+    @property
+    def has_penalties(self) -> bool:
+        """Whether any weight has a regularizer or a constraint."""
+        return bool(self._with_option("regularizer") or self._with_option("constraint"))
+
     def _with_option(self, role: str) -> list[tuple[nn.Module, Weight, Callable[..., Any]]]:
         if not self.built:
             return []
         found = [
-            (module, weight, layer._options.get(f"{weight.name}_{role}"))
+            (module, weight, layer._options.get(weight.argument(role)))
             for layer, module, weight in self._held_weights()
         ]
         return [(module, weight, option) for module, weight, option in found if option is not None]
@@ -391,6 +397,9 @@ class Layer(Nodes):
             layer.trainable = value
         if self.module is not None:
             self.module.requires_grad_(self._trainable)
+            for part in self.module.modules():
+                if isinstance(part, BatchNorm):  # its statistics are weights, too
+                    part.frozen = not self._trainable
 
     # ------------------------------------------------------------------ names and configuration
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ..graph import apply
 from .arguments import Expects, one_of
 
+CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _SPATIAL = {1: ("steps",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 _MEMORY_FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
 

@@ -11,10 +11,17 @@ from .. import activations
 from ..errors import BuildError
 from .arguments import one_of, sizes, whole
 from .base import Layer
-from .channels import image, in_memory_format, is_channels_last, pad_same, to_first, to_last
+from .channels import (
+    CONVOLUTIONS,
+    image,
+    in_memory_format,
+    is_channels_last,
+    pad_same,
+    to_first,
+    to_last,
+)
 from .weights import DEPTHWISE, KERNEL, Weight, kernel_and_bias
 
-_CONVOLUTIONS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED: dict[int, type[nn.Module]] = {
     1: nn.ConvTranspose1d,
     2: nn.ConvTranspose2d,
@@ -42,7 +49,6 @@ class BaseConv(Layer):
     """
 
     rank: ClassVar[int]
-    filters: int | None = None
 
     def __init__(
         self,
@@ -91,7 +97,7 @@ class BaseConv(Layer):
 
     def _conv(self, channels: int, filters: int, groups: int, bias: bool) -> nn.Module:
         """Make a convolution with this layer's window, and torch's own padding where it has it."""
-        return _CONVOLUTIONS[self.rank](
+        made: nn.Module = CONVOLUTIONS[self.rank](
             channels,
             filters,
             self.kernel_size,
@@ -101,6 +107,7 @@ class BaseConv(Layer):
             groups=groups,
             bias=bias,
         )
+        return made
 
     @property
     def _torch_pads(self) -> bool:
@@ -211,7 +218,7 @@ class Conv3D(_Conv):
 class _DepthwiseConv(BaseConv):
     """Base of `DepthwiseConv1D` and `DepthwiseConv2D`."""
 
-    keras_weights = kernel_and_bias(DEPTHWISE, prefix="depthwise")
+    keras_weights = kernel_and_bias(DEPTHWISE, "depthwise")
 
     def __init__(
         self,
@@ -304,7 +311,7 @@ class _SeparableConv(BaseConv):
         wide = channels * self.depth_multiplier
         return nn.Sequential(
             self._conv(channels, wide, channels, False),
-            _CONVOLUTIONS[self.rank](wide, self.filters, 1, bias=self.use_bias),
+            CONVOLUTIONS[self.rank](wide, self.filters, 1, bias=self.use_bias),
         )
 
 

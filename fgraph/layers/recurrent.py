@@ -54,7 +54,7 @@ _GRU_BIAS = Layout(_gru_bias_to_keras, _gru_bias_to_torch)
 def _recurrent_weights(kernel: Layout, bias: Weight) -> tuple[Weight, ...]:
     return (
         Weight("kernel", ("weight_ih_l0",), kernel, "glorot_uniform"),
-        Weight("recurrent", ("weight_hh_l0",), kernel, "orthogonal"),
+        Weight("recurrent_kernel", ("weight_hh_l0",), kernel, "orthogonal", option="recurrent"),
         bias,
     )
 
@@ -101,7 +101,7 @@ class Recurrent(Layer):
             mask: `(batch, steps)`, true where a step counts.
             training: fixes the mode of the dropouts.
         """
-        states = None if initial_state is None else _listed(initial_state)
+        states = None if initial_state is None else listed(initial_state)
         if self.go_backwards:
             x, mask = torch.flip(x, (1,)), None if mask is None else torch.flip(mask, (1,))
         output, states = self.run(x, states, mask, training)
@@ -148,7 +148,8 @@ class Recurrent(Layer):
     reset_states = reset_state
 
 
-def _listed(states: Any) -> list[Any]:
+def listed(states: Any) -> list[Any]:
+    """Return the states as a list: one may be given by itself."""
     return [states] if isinstance(states, SymbolicTensor) else list(states)
 
 
@@ -198,8 +199,9 @@ class _KernelRNN(Recurrent):
         """Make torch's own module, or, for what that cannot do, one derived from it."""
         shape = input_shapes[0]
         standard, derived = self.modules
+        module: Any
         if not self._needs_more:
-            module = standard(shape[-1], self.units, bias=self.use_bias, batch_first=True)  # type: ignore[call-arg, arg-type]
+            module = standard(shape[-1], self.units, bias=self.use_bias, batch_first=True)  # type: ignore[call-arg]
         else:
             module = derived(
                 shape[-1],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,10 +37,8 @@ KERNEL = Layout(
 
 def _depthwise_to_keras(tensors: list[Tensor], module: nn.Module) -> Tensor:
     """Turn `(in * multiplier, 1, *kernel_size)` into `(*kernel_size, in, multiplier)`."""
-    tensor = tensors[0].squeeze(1)
-    return tensor.unflatten(0, (_depthwise(module).groups, -1)).permute(
-        *range(2, tensor.dim() + 1), 0, 1
-    )
+    tensor: Tensor = tensors[0].squeeze(1).unflatten(0, (_depthwise(module).groups, -1))
+    return tensor.permute(*range(2, tensor.dim()), 0, 1)
 
 
 def _depthwise_to_torch(value: Tensor, module: nn.Module) -> list[Tensor]:
@@ -50,7 +48,7 @@ def _depthwise_to_torch(value: Tensor, module: nn.Module) -> list[Tensor]:
 
 def _depthwise(module: nn.Module) -> nn.Conv2d:
     """Return the depthwise convolution: the module itself, or the first of a separable pair."""
-    return module[0] if isinstance(module, nn.Sequential) else module  # type: ignore[return-value]
+    return cast(nn.Conv2d, module[0] if isinstance(module, nn.Sequential) else module)
 
 
 DEPTHWISE = Layout(_depthwise_to_keras, _depthwise_to_torch)
@@ -61,11 +59,12 @@ class Weight:
     """One weight as Keras has it.
 
     Attributes:
-        name: Keras's name, which its arguments begin with: `kernel` for `kernel_initializer`.
+        name: Keras's name.
         paths: the names of its parameters or buffers in the torch module, dots included.
         layout: how the layouts are turned into each other.
         initializer: the default of `<name>_initializer`.
         trainable: False for statistics, which gradients do not change.
+        option: what its arguments begin with, where that is not its name.
     """
 
     name: str
@@ -73,6 +72,11 @@ class Weight:
     layout: Layout = SAME
     initializer: str = "zeros"
     trainable: bool = True
+    option: str = ""
+
+    def argument(self, role: str) -> str:
+        """Return the name of an argument of a layer: `kernel_initializer`."""
+        return f"{self.option or self.name}_{role}"
 
     def tensors(self, module: nn.Module) -> list[Tensor]:
         """Return torch's tensors, none where the module goes without this weight."""
@@ -94,18 +98,16 @@ class Weight:
 def _attribute(module: nn.Module, path: str) -> Tensor | None:
     *parents, last = path.split(".")
     for name in parents:
-        module = module._modules[name]  # type: ignore[assignment]
+        child = module._modules.get(name)
+        if child is None:
+            return None
+        module = child
     return getattr(module, last, None)
 
 
-def kernel_and_bias(
-    kernel: Layout, *, kernel_path: str = "weight", bias_path: str = "bias", prefix: str = "kernel"
-) -> tuple[Weight, Weight]:
+def kernel_and_bias(layout: Layout, name: str = "kernel") -> tuple[Weight, Weight]:
     """Declare a Glorot uniform kernel and a zero bias, as most layers have them."""
-    return (
-        Weight(prefix, (kernel_path,), kernel, "glorot_uniform"),
-        Weight("bias", (bias_path,)),
-    )
+    return Weight(name, ("weight",), layout, "glorot_uniform"), Weight("bias", ("bias",))
 
 
 def scale_and_shift() -> tuple[Weight, Weight]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..errors import BuildError
-from .arguments import Expects
+from .arguments import Expects, one_of
 from .base import Layer
+from .recurrent import Recurrent
 
 
 class TimeDistributed(Layer):
@@ -46,7 +49,8 @@ class TimeDistributed(Layer):
         """Build the inner layer for the shape of one step."""
         if isinstance(self.layer, Layer):
             return self.layer.make_module((None, *input_shape[2:]))
-        return self.layer  # type: ignore[no-any-return]
+        module: nn.Module = self.layer
+        return module
 
     def call(self, x: Any, mask: Any = None, training: bool | None = None) -> Any:
         """Record the folding, the inner layer and the unfolding."""
@@ -62,3 +66,112 @@ class TimeDistributed(Layer):
         if isinstance(made, (list, tuple, dict)):
             raise BuildError(f"TimeDistributed expects a layer of one output, got {made!r}")
         return made.unflatten(0, (batch, steps))
+
+
+_MERGES: dict[str, Callable[[Any, Any], Any]] = {
+    "concat": lambda a, b: torch.cat([a, b], dim=-1),
+    "sum": lambda a, b: a + b,
+    "mul": lambda a, b: a * b,
+    "ave": lambda a, b: (a + b) / 2,
+}
+
+
+class Bidirectional(Layer):
+    """Runs a recurrent layer in both directions, as Keras's `Bidirectional`.
+
+    The module holds the modules of both, `forward_layer` and `backward_layer`.
+
+    Args:
+        layer: a recurrent layer.
+        merge_mode: how both outputs become one: `"concat"`, `"sum"`, `"mul"`, `"ave"`, or `None`
+            for a list of both.
+        backward_layer: the layer for the other direction, with `go_backwards=True`; one like
+            `layer` by default.
+        **options: those of every `Layer`.
+
+    Input shape: `(batch, steps, features)`. Output shape: that of `layer`, with twice the
+    features for `"concat"`; with its `return_state` a list of it and the states of both.
+
+    Raises:
+        TypeError: `layer` is not a recurrent layer.
+        ValueError: the merge mode is not known, or both layers run in one direction.
+    """
+
+    supports_masking = True
+
+    def __init__(
+        self,
+        layer: Any,
+        merge_mode: str | None = "concat",
+        *,
+        backward_layer: Any = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        for part in (layer, backward_layer):
+            if not isinstance(part, Recurrent) and part is not None:
+                raise TypeError(f"Bidirectional expects a recurrent layer, got {part!r}")
+        if merge_mode is not None:
+            one_of("Bidirectional", "merge_mode", merge_mode, tuple(_MERGES))
+        self.merge_mode = merge_mode
+        self.forward_layer: Recurrent = layer
+        if backward_layer is None:
+            config = {**layer.get_config(), "go_backwards": not layer.go_backwards, "name": None}
+            backward_layer = type(layer).from_config(config)
+        self.backward_layer: Recurrent = backward_layer
+        self._check_directions()
+        self.expects = layer.expects
+
+    def _check_directions(self) -> None:
+        first, second = self.forward_layer, self.backward_layer
+        if first.go_backwards == second.go_backwards:
+            raise ValueError("Bidirectional: one of both layers expects go_backwards=True")
+        for argument in ("return_sequences", "return_state", "stateful"):
+            if getattr(first, argument) != getattr(second, argument):
+                raise ValueError(f"Bidirectional: both layers expect the same {argument}=")
+
+    def inner_layers(self) -> list[Layer]:
+        """Return both layers."""
+        return [self.forward_layer, self.backward_layer]
+
+    def build(self, *input_shapes: Any) -> nn.Module:
+        """Build both layers."""
+        parts = {
+            "forward_layer": self.forward_layer.make_module(*input_shapes),
+            "backward_layer": self.backward_layer.make_module(*input_shapes),
+        }
+        return nn.ModuleDict(parts)  # type: ignore[arg-type]
+
+    def call(
+        self, x: Any, initial_state: Any = None, mask: Any = None, training: bool | None = None
+    ) -> Any:
+        """Record both directions and what is made of their outputs."""
+        halves: tuple[Any, Any] = (None, None)
+        if initial_state is not None:
+            half = len(initial_state) // 2
+            halves = initial_state[:half], initial_state[half:]
+        results = []
+        for layer, states in zip(self.inner_layers(), halves, strict=True):
+            made = layer(x, initial_state=states, mask=mask, training=training)
+            results.append(made if isinstance(made, list) else [made])
+        (ahead, *states_ahead), (back, *states_back) = results
+        if self.forward_layer.return_sequences:
+            back = torch.flip(back, (1,))
+        if self.merge_mode is None:
+            return [ahead, back, *states_ahead, *states_back]
+        merged = _MERGES[self.merge_mode](ahead, back)
+        states = [*states_ahead, *states_back]
+        return [merged, *states] if states else merged
+
+    def compute_mask(self, inputs: Any, mask: Any) -> Any:
+        """Return the mask of the steps, where the output has them."""
+        if not self.forward_layer.return_sequences:
+            return None
+        return [mask, mask] if self.merge_mode is None else mask
+
+    def reset_state(self) -> None:
+        """Set states that outlive a call to zero."""
+        self.forward_layer.reset_state()
+        self.backward_layer.reset_state()
+
+    reset_states = reset_state

@@ -135,7 +135,8 @@ class AlphaNoise(Noise):
         kept = torch.rand(shape, generator=self.generator(x), device=x.device) >= self.rate
         variance = (1.0 - self.rate) * (1.0 + self.rate * self.limit**2)
         scale = max(variance, 1e-7) ** -0.5
-        return scale * (torch.where(kept, x, self.limit) - self.rate * self.limit)
+        noisy: Tensor = torch.where(kept, x, self.limit) - self.rate * self.limit
+        return torch.mul(noisy, scale)
 
 
 def _normal_like(x: Tensor, generator: torch.Generator | None) -> Tensor:

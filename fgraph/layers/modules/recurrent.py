@@ -21,14 +21,14 @@ def with_one_bias(module: nn.RNNBase) -> nn.RNNBase:
     The keys of the `state_dict` stay those of torch; one step of an optimizer is that of one bias.
     """
     if module.bias:
-        zeros = torch.zeros_like(module.bias_hh_l0.detach())  # type: ignore[operator, union-attr]
+        zeros = torch.zeros_like(module.get_parameter("bias_hh_l0").detach())
         del module.bias_hh_l0
         module.register_buffer("bias_hh_l0", zeros)
         module._init_flat_weights()  # the list of weights that the kernel is given
     return module
 
 
-class KerasRNN(nn.RNNBase):
+class KerasRNN(nn.Module):
     """What `KerasLSTM`, `KerasGRU` and `KerasSimpleRNN` add to torch's modules.
 
     Masks (a masked step repeats the output and keeps the states), other activations, dropout that
@@ -49,6 +49,12 @@ class KerasRNN(nn.RNNBase):
     """
 
     state_count = 1
+    hidden_size: int
+    bias: bool
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
 
     def __init__(
         self,
@@ -64,7 +70,7 @@ class KerasRNN(nn.RNNBase):
         batch_size: int | None = None,
         seed: int | None = None,
     ) -> None:
-        super().__init__(input_size, hidden_size, bias=bias, batch_first=True)  # type: ignore[call-arg]
+        super().__init__(input_size, hidden_size, bias=bias, batch_first=True)
         self.activation = activation
         self.recurrent_activation = recurrent_activation
         self.plain = plain
@@ -77,7 +83,7 @@ class KerasRNN(nn.RNNBase):
             for index in range(self.state_count):
                 self.register_buffer(f"state_{index}", torch.zeros(batch_size, hidden_size))
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         x: Tensor,
         states: States | None = None,
@@ -155,7 +161,7 @@ class KerasRNN(nn.RNNBase):
     ) -> tuple[Tensor, States]:
         """Run the steps one by one."""
         drop = self._recurrent_factor(x, training)
-        projected = F.linear(x, self.weight_ih_l0, self._input_bias())  # type: ignore[arg-type]
+        projected = F.linear(x, self.weight_ih_l0, self._input_bias())
         previous, outputs = x.new_zeros(x.shape[0], self.hidden_size), []
         for index, step in enumerate(projected.unbind(1)):
             hidden = states[0] if drop is None else states[0] * drop
@@ -174,7 +180,7 @@ class KerasRNN(nn.RNNBase):
         return self.recurrent_dropout(x.new_ones(x.shape[0], self.hidden_size), training)  # type: ignore[no-any-return]
 
     def _input_bias(self) -> Tensor | None:
-        return self.bias_ih_l0 + self.bias_hh_l0 if self.bias else None  # type: ignore[operator, return-value]
+        return self.bias_ih_l0 + self.bias_hh_l0 if self.bias else None
 
     def step(self, x: Tensor, hidden: Tensor, states: States) -> States:
         """Return the states after one step.
@@ -187,20 +193,20 @@ class KerasRNN(nn.RNNBase):
         raise NotImplementedError
 
 
-class KerasLSTM(KerasRNN, nn.LSTM):
+class KerasLSTM(KerasRNN, nn.LSTM):  # type: ignore[misc]
     """An `nn.LSTM` that knows masks, other activations, recurrent dropout and kept states."""
 
     state_count = 2
 
     def step(self, x: Tensor, hidden: Tensor, states: States) -> States:
         """Return the states after one step."""
-        i, f, g, o = F.linear(hidden, self.weight_hh_l0).add(x).chunk(4, 1)  # type: ignore[arg-type]
+        i, f, g, o = F.linear(hidden, self.weight_hh_l0).add(x).chunk(4, 1)
         gate = self.recurrent_activation
         cell = gate(f) * states[1] + gate(i) * self.activation(g)
         return gate(o) * self.activation(cell), cell
 
 
-class KerasGRU(KerasRNN, nn.GRU):
+class KerasGRU(KerasRNN, nn.GRU):  # type: ignore[misc]
     """An `nn.GRU` that knows masks, other activations, recurrent dropout and kept states.
 
     Args:
@@ -214,7 +220,7 @@ class KerasGRU(KerasRNN, nn.GRU):
         self.plain = self.plain and reset_after
 
     def _input_bias(self) -> Tensor | None:
-        return self.bias_ih_l0 if self.bias else None  # type: ignore[return-value]
+        return self.bias_ih_l0 if self.bias else None
 
     def step(self, x: Tensor, hidden: Tensor, states: States) -> States:
         """Return the state after one step."""
@@ -222,23 +228,23 @@ class KerasGRU(KerasRNN, nn.GRU):
         units = self.hidden_size
         weight, bias = self.weight_hh_l0, self.bias_hh_l0 if self.bias else None
         if self.reset_after:
-            hr, hz, hn = F.linear(hidden, weight, bias).chunk(3, 1)  # type: ignore[arg-type]
+            hr, hz, hn = F.linear(hidden, weight, bias).chunk(3, 1)
         else:
-            hr, hz = F.linear(hidden, weight[: 2 * units]).chunk(2, 1)  # type: ignore[index]
+            hr, hz = F.linear(hidden, weight[: 2 * units]).chunk(2, 1)
         reset, update = self.recurrent_activation(xr + hr), self.recurrent_activation(xz + hz)
         if self.reset_after:
             hn = reset * hn
         else:
-            hn = F.linear(reset * hidden, weight[2 * units :])  # type: ignore[index]
+            hn = F.linear(reset * hidden, weight[2 * units :])
         return (update * states[0] + (1 - update) * self.activation(xn + hn),)
 
 
-class KerasSimpleRNN(KerasRNN, nn.RNN):
+class KerasSimpleRNN(KerasRNN, nn.RNN):  # type: ignore[misc]
     """An `nn.RNN` that knows masks, other activations, recurrent dropout and kept states."""
 
     def step(self, x: Tensor, hidden: Tensor, states: States) -> States:
         """Return the state after one step."""
-        return (self.activation(x + F.linear(hidden, self.weight_hh_l0)),)  # type: ignore[arg-type]
+        return (self.activation(x + F.linear(hidden, self.weight_hh_l0)),)
 
 
 # -------------------------------------------------------- masked steps, for torch's kernels

@@ -1,0 +1,129 @@
+"""Attention with several heads of any size, on torch's fused kernel."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class HeadAttention(nn.Module):
+    """Attention of several heads between sequences.
+
+    `nn.MultiheadAttention` has one size for all; here every size is free, heads of keys and
+    values may be fewer than those of queries, and the parts are four `nn.Linear`s.
+
+    Args:
+        features: the sizes of query, key and value features.
+        heads: the numbers of query heads, and of key and value heads.
+        head_sizes: the sizes of a key head and of a value head.
+        output: the size of the output.
+        bias: whether the projections have biases.
+        dropout: the share of attention weights that training drops.
+        gate: whether the output of the heads is gated by the query.
+    """
+
+    def __init__(
+        self,
+        features: tuple[int, int, int],
+        heads: tuple[int, int],
+        head_sizes: tuple[int, int],
+        output: int,
+        *,
+        bias: bool = True,
+        dropout: float = 0.0,
+        gate: bool = False,
+    ) -> None:
+        super().__init__()
+        self.heads, self.shared_heads = heads
+        self.key_size, self.value_size = head_sizes
+        self.dropout = dropout
+        self.query = nn.Linear(features[0], self.heads * self.key_size, bias)
+        self.key = nn.Linear(features[1], self.shared_heads * self.key_size, bias)
+        self.value = nn.Linear(features[2], self.shared_heads * self.value_size, bias)
+        self.gate = nn.Linear(features[0], self.heads * self.value_size, bias) if gate else None
+        self.output = nn.Linear(self.heads * self.value_size, output, bias)
+
+    def forward(
+        self,
+        query: Tensor,
+        value: Tensor,
+        key: Tensor,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        scores: bool = False,
+        training: bool | None = None,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Attend.
+
+        Args:
+            query: `(batch, steps, features)`.
+            value: `(batch, others, features)`.
+            key: `(batch, others, features)`.
+            mask: `(batch, steps, others)`, true where a step may attend.
+            causal: whether a step attends to no later one.
+            scores: whether the attention weights are returned, too.
+            training: fixes the mode of the dropout.
+
+        Returns:
+            `(batch, steps, output)`; with `scores` also `(batch, heads, steps, others)`.
+        """
+        training = self.training if training is None else training
+        q = self._split(self.query(query), self.heads)
+        k = self._repeat(self._split(self.key(key), self.shared_heads))
+        v = self._repeat(self._split(self.value(value), self.shared_heads))
+        if mask is not None:
+            mask = mask.to(torch.bool).unsqueeze(1)
+        rate = self.dropout if training else 0.0
+        if scores:
+            weights = self._weights(q, k, mask, causal)
+            mixed = F.dropout(weights, rate, training) @ v
+        else:
+            weights = None
+            if causal and mask is not None:
+                mask, causal = mask & _lower(q, k), False
+            mixed = F.scaled_dot_product_attention(q, k, v, mask, rate, causal)
+        mixed = mixed.transpose(1, 2).flatten(2)
+        if self.gate is not None:
+            mixed = mixed * torch.sigmoid(self.gate(query))
+        made = self.output(mixed)
+        return made if weights is None else (made, weights)
+
+    def _split(self, x: Tensor, heads: int) -> Tensor:
+        split: Tensor = x.unflatten(2, (heads, -1))
+        return split.transpose(1, 2)
+
+    def _repeat(self, x: Tensor) -> Tensor:
+        times = self.heads // self.shared_heads
+        return x if times == 1 else x.repeat_interleave(times, 1)
+
+    def _weights(self, q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+        logits = q @ k.mT / math.sqrt(self.key_size)
+        if causal:
+            mask = _lower(q, k) if mask is None else mask & _lower(q, k)
+        if mask is not None:
+            logits = logits.masked_fill(~mask, torch.finfo(logits.dtype).min / 2)
+        return torch.softmax(logits, -1)
+
+
+def _lower(q: Tensor, k: Tensor) -> Tensor:
+    """Return `(steps, others)`, true where the other is not later."""
+    return torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
+
+
+class Scale(nn.Module):
+    """Multiplies by a learned number, or one for each feature.
+
+    Args:
+        shape: the shape of the factor.
+    """
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x`, of any shape `(..., *shape)`, times the factor."""
+        return x * self.weight

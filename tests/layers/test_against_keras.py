@@ -1,0 +1,348 @@
+"""Every layer against Keras 3 itself: the same weights give the same numbers.
+
+Each row makes a layer in either package. Compared are the shapes for an unknown batch, the number
+of parameters, the shapes and order of the weights, the outputs in evaluation mode, and the
+gradients by inputs and weights.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+keras = pytest.importorskip("keras")
+if keras.backend.backend() != "torch":
+    pytest.skip("Keras runs on another backend", allow_module_level=True)
+
+from fgraph import Input, Model, layers  # noqa: E402
+
+# Keras's own code warns of torch functions that are on their way out.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def integers(*shape: int, high: int = 6) -> tuple[Any, ...]:
+    """Stand for an input of whole numbers."""
+    return ("integers", high, shape)
+
+
+IMAGE = (9, 8, 4)
+VOLUME = (6, 5, 7, 3)
+STEPS = (7, 4)
+
+# name of the row, how to make the layer from either package, shapes of the inputs
+ROWS: list[tuple[str, Any, Any]] = [
+    # core
+    ("dense", lambda L: L.Dense(5), (3,)),
+    ("dense 3d no bias", lambda L: L.Dense(5, use_bias=False, activation="relu"), (4, 3)),
+    ("einsum dense", lambda L: L.EinsumDense("abc,cd->abd", (None, 6), bias_axes="d"), (5, 4)),
+    ("einsum ellipsis", lambda L: L.EinsumDense("...x,xy->...y", 6, activation="tanh"), (5, 4)),
+    ("einsum heads", lambda L: L.EinsumDense("abc,cde->abde", (None, 2, 3), None, "de"), (5, 4)),
+    ("einsum bias inside", lambda L: L.EinsumDense("abc,cd->abd", (5, 6), bias_axes="b"), (5, 4)),
+    ("embedding", lambda L: L.Embedding(6, 3), integers(5)),
+    ("embedding keywords", lambda L: L.Embedding(output_dim=3, input_dim=6), integers(5)),
+    ("identity", lambda L: L.Identity(), (3,)),
+    ("masking", lambda L: L.Masking(0.0), (4, 3)),
+    ("lambda", lambda L: L.Lambda(lambda x: x * 2), (3,)),
+    # activations
+    ("relu", lambda L: L.ReLU(), (3,)),
+    ("relu max", lambda L: L.ReLU(max_value=0.5), (8,)),
+    ("relu all", lambda L: L.ReLU(1.0, 0.2, 0.3), (8,)),
+    ("relu threshold", lambda L: L.ReLU(threshold=0.4), (8,)),
+    ("leaky relu", lambda L: L.LeakyReLU(0.1), (8,)),
+    ("leaky relu default", lambda L: L.LeakyReLU(), (8,)),
+    ("prelu", lambda L: L.PReLU(), (4, 3)),
+    ("prelu shared", lambda L: L.PReLU(shared_axes=[1, 2]), (4, 3, 2)),
+    ("elu", lambda L: L.ELU(0.7), (8,)),
+    ("softmax", lambda L: L.Softmax(), (8,)),
+    ("softmax axes", lambda L: L.Softmax(axis=(1, 2)), (4, 3)),
+    *[
+        (f"activation {name}", lambda L, name=name: L.Activation(name), (3, 8))
+        for name in (
+            "linear", "relu", "leaky_relu", "elu", "celu", "gelu", "softmax", "log_softmax",
+            "sparse_plus", "sparse_sigmoid", "squareplus", "sigmoid", "tanh",
+            "exponential", "softplus", "softsign", "silu", "swish", "selu", "mish", "relu6",
+            "log_sigmoid", "hard_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "hard_shrink",
+            "soft_shrink", "tanh_shrink",
+        )
+    ],
+    # convolutions
+    ("conv1d", lambda L: L.Conv1D(5, 3), STEPS),
+    ("conv1d causal", lambda L: L.Conv1D(5, 3, padding="causal", dilation_rate=2), STEPS),
+    ("conv1d same strides", lambda L: L.Conv1D(5, 3, 2, "same"), STEPS),
+    ("conv1d causal strides", lambda L: L.Conv1D(5, 3, 2, "causal"), STEPS),
+    ("conv2d", lambda L: L.Conv2D(5, 3), IMAGE),
+    ("conv2d same", lambda L: L.Conv2D(5, 3, padding="same", activation="relu"), IMAGE),
+    ("conv2d same even", lambda L: L.Conv2D(5, (2, 4), padding="same"), IMAGE),
+    ("conv2d same strides", lambda L: L.Conv2D(5, 3, strides=2, padding="same"), IMAGE),
+    ("conv2d same strides 3", lambda L: L.Conv2D(5, (4, 5), (2, 3), "same"), IMAGE),
+    ("conv2d same dilation", lambda L: L.Conv2D(5, 3, padding="same", dilation_rate=2), IMAGE),
+    ("conv2d strides", lambda L: L.Conv2D(5, 3, strides=(2, 1)), IMAGE),
+    ("conv2d groups", lambda L: L.Conv2D(6, 3, groups=2, use_bias=False), IMAGE),
+    ("conv2d softmax", lambda L: L.Conv2D(5, 3, activation="softmax"), IMAGE),
+    ("conv2d first", lambda L: L.Conv2D(5, 3, data_format="channels_first"), (4, 9, 8)),
+    ("conv2d unknown", lambda L: L.Conv2D(5, 3, 2, "same"), (None, None, 4)),
+    ("conv3d", lambda L: L.Conv3D(4, 2), VOLUME),
+    ("conv3d same strides", lambda L: L.Conv3D(4, 3, 2, "same"), VOLUME),
+    ("transpose 1d", lambda L: L.Conv1DTranspose(5, 3), STEPS),
+    ("transpose 1d strides", lambda L: L.Conv1DTranspose(5, 2, 3), STEPS),
+    ("transpose 2d", lambda L: L.Conv2DTranspose(5, 3), IMAGE),
+    ("transpose 2d same", lambda L: L.Conv2DTranspose(5, 3, padding="same"), IMAGE),
+    ("transpose 2d strides", lambda L: L.Conv2DTranspose(5, 3, strides=2), IMAGE),
+    ("transpose 2d same strides", lambda L: L.Conv2DTranspose(5, 4, 2, "same"), IMAGE),
+    ("transpose 2d same small", lambda L: L.Conv2DTranspose(5, 2, 2, "same"), IMAGE),
+    ("transpose 3d", lambda L: L.Conv3DTranspose(4, 3), VOLUME),
+    ("depthwise 1d", lambda L: L.DepthwiseConv1D(3, depth_multiplier=2), STEPS),
+    ("depthwise 2d", lambda L: L.DepthwiseConv2D(3, 2, "same"), IMAGE),
+    ("depthwise 2d multiplier", lambda L: L.DepthwiseConv2D((3, 2), depth_multiplier=3), IMAGE),
+    ("separable 1d", lambda L: L.SeparableConv1D(5, 3, padding="same"), STEPS),
+    ("separable 2d", lambda L: L.SeparableConv2D(5, 3, depth_multiplier=2), IMAGE),
+    ("separable 2d strides", lambda L: L.SeparableConv2D(5, 3, 2, "same"), IMAGE),
+    # pooling
+    *[
+        (f"{kind.lower()} {rank}d {padding}", lambda L, a=kind, r=rank, p=padding: getattr(
+            L, f"{a}Pooling{r}D")(2, padding=p), shape)
+        for kind in ("Max", "Average")
+        for rank, shape in ((1, STEPS), (2, IMAGE), (3, VOLUME))
+        for padding in ("valid", "same")
+    ],
+    ("max 2d strides", lambda L: L.MaxPooling2D(3, 2, "same"), IMAGE),
+    ("average 2d strides", lambda L: L.AveragePooling2D((3, 4), 2, "same"), IMAGE),
+    ("average 2d step 1", lambda L: L.AveragePooling2D(2, 1, "same"), IMAGE),
+    ("max 2d first", lambda L: L.MaxPooling2D(2, data_format="channels_first"), IMAGE),
+    ("max 2d unknown", lambda L: L.MaxPooling2D(3, 2, "same"), (None, None, 4)),
+    *[
+        (f"global {kind.lower()} {rank}d", lambda L, a=kind, r=rank, k=keep: getattr(
+            L, f"Global{a}Pooling{r}D")(keepdims=k), shape)
+        for kind in ("Max", "Average")
+        for rank, shape, keep in ((1, STEPS, False), (2, IMAGE, True), (3, VOLUME, False))
+    ],
+    ("global first", lambda L: L.GlobalMaxPooling2D(data_format="channels_first"), IMAGE),
+    # normalisation
+    ("batch", lambda L: L.BatchNormalization(), IMAGE),
+    ("batch axis 1", lambda L: L.BatchNormalization(axis=1, epsilon=0.1), IMAGE),
+    ("batch no scale", lambda L: L.BatchNormalization(scale=False), (4,)),
+    ("batch no center", lambda L: L.BatchNormalization(center=False), (4, 3)),
+    ("layer", lambda L: L.LayerNormalization(), (4, 3)),
+    ("layer axes", lambda L: L.LayerNormalization(axis=(1, 2), scale=False), (4, 3)),
+    ("rms", lambda L: L.RMSNormalization(), (4, 3)),
+    ("group", lambda L: L.GroupNormalization(2), IMAGE),
+    ("group instance", lambda L: L.GroupNormalization(-1, axis=1, scale=False), IMAGE),
+    ("unit", lambda L: L.UnitNormalization(), (4, 3)),
+    ("unit axes", lambda L: L.UnitNormalization(axis=[1, 2]), (4, 3)),
+    ("spectral dense", lambda L: L.SpectralNormalization(L.Dense(4)), (3,)),
+    # recurrent
+    *[
+        (f"{kind} {text}", lambda L, k=kind, o=options: getattr(L, k)(5, **o), STEPS)
+        for kind in ("SimpleRNN", "LSTM", "GRU")
+        for text, options in (
+            ("", {}),
+            ("sequences", {"return_sequences": True}),
+            ("state", {"return_state": True}),
+            ("both", {"return_state": True, "return_sequences": True}),
+            ("backwards", {"go_backwards": True, "return_sequences": True}),
+            ("relu", {"activation": "relu", "return_sequences": True}),
+            ("no bias", {"use_bias": False}),
+            ("dropouts", {"dropout": 0.3, "recurrent_dropout": 0.2}),
+        )
+    ],
+    ("lstm gates", lambda L: L.LSTM(5, recurrent_activation="hard_sigmoid"), STEPS),
+    ("gru before", lambda L: L.GRU(5, reset_after=False), STEPS),
+    ("gru before no bias", lambda L: L.GRU(5, reset_after=False, use_bias=False), STEPS),
+    *[
+        (f"bidirectional {mode}", lambda L, m=mode: L.Bidirectional(
+            L.LSTM(5, return_sequences=True), merge_mode=m), STEPS)
+        for mode in ("concat", "sum", "mul", "ave", None)
+    ],
+    ("bidirectional last", lambda L: L.Bidirectional(L.GRU(5)), STEPS),
+    ("bidirectional state", lambda L: L.Bidirectional(L.LSTM(5, return_state=True)), STEPS),
+    ("time distributed", lambda L: L.TimeDistributed(L.Dense(5)), STEPS),
+    ("time distributed conv", lambda L: L.TimeDistributed(L.Conv2D(5, 3)), (3, *IMAGE)),
+    ("rnn cell", lambda L: L.RNN(L.LSTMCell(5)), STEPS),
+    ("rnn cells", lambda L: L.RNN([L.LSTMCell(5), L.GRUCell(3)], return_sequences=True), STEPS),
+    ("rnn simple", lambda L: L.RNN(L.SimpleRNNCell(5), return_state=True), STEPS),
+    ("conv lstm 1d", lambda L: L.ConvLSTM1D(3, 3, return_sequences=True), (3, *STEPS)),
+    ("conv lstm 2d", lambda L: L.ConvLSTM2D(3, 3, padding="same"), (3, *IMAGE)),
+    ("conv lstm 2d state", lambda L: L.ConvLSTM2D(3, 3, 2, return_state=True), (3, *IMAGE)),
+    ("conv lstm 3d", lambda L: L.ConvLSTM3D(3, 2), (2, *VOLUME)),
+    # attention
+    ("attention", lambda L: L.Attention(), [(5, 4), (6, 4)]),
+    ("attention key", lambda L: L.Attention(use_scale=True), [(5, 4), (6, 3), (6, 4)]),
+    ("attention concat", lambda L: L.Attention(True, score_mode="concat"), [(5, 4), (6, 4)]),
+    ("additive attention", lambda L: L.AdditiveAttention(), [(5, 4), (6, 4)]),
+    ("additive plain", lambda L: L.AdditiveAttention(use_scale=False), [(5, 4), (6, 4)]),
+    # regularisation
+    ("dropout", lambda L: L.Dropout(0.4), (3,)),
+    ("spatial dropout 1d", lambda L: L.SpatialDropout1D(0.4), STEPS),
+    ("spatial dropout 2d", lambda L: L.SpatialDropout2D(0.4), IMAGE),
+    ("spatial dropout 3d", lambda L: L.SpatialDropout3D(0.4), VOLUME),
+    ("gaussian noise", lambda L: L.GaussianNoise(0.4), (3,)),
+    ("gaussian dropout", lambda L: L.GaussianDropout(0.4), (3,)),
+    ("alpha dropout", lambda L: L.AlphaDropout(0.4), (3,)),
+    ("activity", lambda L: L.ActivityRegularization(0.1, 0.2), (3,)),
+    # reshaping
+    ("flatten", lambda L: L.Flatten(), IMAGE),
+    ("flatten first", lambda L: L.Flatten(data_format="channels_first"), IMAGE),
+    ("flatten nothing", lambda L: L.Flatten(), ()),
+    ("reshape", lambda L: L.Reshape((3, 4)), (12,)),
+    ("reshape -1", lambda L: L.Reshape((2, -1)), (3, 4)),
+    ("permute", lambda L: L.Permute((2, 1, 3)), IMAGE),
+    ("repeat", lambda L: L.RepeatVector(3), (4,)),
+    ("crop 1d", lambda L: L.Cropping1D((1, 2)), STEPS),
+    ("crop 1d start", lambda L: L.Cropping1D((2, 0)), STEPS),
+    ("crop 2d", lambda L: L.Cropping2D(((1, 2), (0, 3))), IMAGE),
+    ("crop 2d first", lambda L: L.Cropping2D((1, 1), data_format="channels_first"), IMAGE),
+    ("crop 3d", lambda L: L.Cropping3D(1), VOLUME),
+    ("pad 1d", lambda L: L.ZeroPadding1D((1, 2)), STEPS),
+    ("pad 2d", lambda L: L.ZeroPadding2D((1, 2)), IMAGE),
+    ("pad 2d first", lambda L: L.ZeroPadding2D(2, data_format="channels_first"), IMAGE),
+    ("pad 3d", lambda L: L.ZeroPadding3D(((1, 0), (2, 1), (0, 0))), VOLUME),
+    ("up 1d", lambda L: L.UpSampling1D(3), STEPS),
+    ("up 2d", lambda L: L.UpSampling2D((2, 3)), IMAGE),
+    ("up 2d bilinear", lambda L: L.UpSampling2D(2, interpolation="bilinear"), IMAGE),
+    ("up 3d", lambda L: L.UpSampling3D(2), VOLUME),
+    # merging
+    ("add", lambda L: L.Add(), [(4, 3), (4, 3), (4, 3)]),
+    ("add ranks", lambda L: L.Add(), [(4, 3), (3,)]),
+    ("subtract", lambda L: L.Subtract(), [(4, 3), (4, 3)]),
+    ("multiply", lambda L: L.Multiply(), [(4, 3), (1, 3)]),
+    ("average", lambda L: L.Average(), [(3,), (3,), (3,)]),
+    ("maximum", lambda L: L.Maximum(), [(3,), (3,)]),
+    ("minimum", lambda L: L.Minimum(), [(3,), (3,), (3,)]),
+    ("concatenate", lambda L: L.Concatenate(), [(4, 3), (4, 2)]),
+    ("concatenate axis", lambda L: L.Concatenate(axis=1), [(4, 3), (5, 3)]),
+    ("dot", lambda L: L.Dot(axes=1), [(3,), (3,)]),
+    ("dot axes", lambda L: L.Dot(axes=(2, 1)), [(4, 3), (3, 5)]),
+    ("dot normalize", lambda L: L.Dot(axes=-1, normalize=True), [(4, 3), (5, 3)]),
+    # preprocessing
+    ("rescaling", lambda L: L.Rescaling(0.5, 2.0), IMAGE),
+    ("resizing", lambda L: L.Resizing(5, 12), IMAGE),
+    ("resizing nearest", lambda L: L.Resizing(5, 12, "nearest"), IMAGE),
+    ("center crop", lambda L: L.CenterCrop(4, 5), IMAGE),
+    ("normalization", lambda L: L.Normalization(-1, [1.0, 2, 3, 4], [1.0, 4, 9, 1]), IMAGE),
+    ("normalization scalar", lambda L: L.Normalization(None, 1.0, 2.0), IMAGE),
+    ("normalization invert", lambda L: L.Normalization(None, 1.0, 2.0, invert=True), IMAGE),
+    ("discretization", lambda L: L.Discretization([-0.5, 0.0, 0.7]), (8,)),
+    ("discretization hot", lambda L: L.Discretization([0.0, 1.0], output_mode="one_hot"), (8,)),
+    ("category multi", lambda L: L.CategoryEncoding(6), integers(4)),
+    ("category one", lambda L: L.CategoryEncoding(6, "one_hot"), integers(4)),
+    ("category count", lambda L: L.CategoryEncoding(6, "count"), integers(4)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "shapes"), [row[1:] for row in ROWS], ids=[r[0] for r in ROWS])
+def test_layer_gives_what_keras_gives(make: Any, shapes: Any) -> None:
+    """Shapes, counts, weights, outputs and gradients are Keras's, from random weights."""
+    rng = np.random.default_rng(0)
+    shapes = shapes if isinstance(shapes, list) else [shapes]
+    compare(make, shapes, rng)
+
+
+def compare(make: Any, shapes: list[Any], rng: np.random.Generator, **call: Any) -> None:
+    """Compare one layer in both packages."""
+    values = [random_values(shape, rng) for shape in shapes]
+    theirs, theirs_model = in_keras(make, shapes, call)
+    ours, model = in_fgraph(make, shapes, call)
+    assert agree(flat_shapes(model.output_shape), flat_shapes(theirs_model.output_shape))
+    assert ours.count_params() == theirs.count_params()
+    weights = [random_weight(w, rng) for w in theirs.weights if "seed" not in w.path]
+    theirs.set_weights(filled(theirs, weights))
+    ours.set_weights(weights)
+    for mine, given in zip(ours.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(mine, given)
+    model.eval()
+    own_inputs, their_inputs = tensors(values), tensors(values)
+    own = flat(model(*own_inputs))
+    expected = flat(theirs_model(their_inputs, training=False))
+    assert len(own) == len(expected)
+    for mine, reference in zip(own, expected, strict=True):
+        torch.testing.assert_close(mine.float(), reference.float(), rtol=1e-5, atol=1e-5)
+    compare_gradients((ours, own_inputs, own), (theirs, their_inputs, expected))
+
+
+def compare_gradients(ours: Any, theirs: Any) -> None:
+    """Compare the gradients of a weighted sum of all outputs."""
+    for _, _, outputs in (ours, theirs):
+        scores = [(o.float() * torch.linspace(-1, 1, o.numel()).view_as(o)).sum() for o in outputs]
+        if not any(score.requires_grad for score in scores):
+            return
+        sum(scores).backward()
+    for mine, reference in zip(ours[1], theirs[1], strict=True):
+        if mine.requires_grad:
+            torch.testing.assert_close(mine.grad, reference.grad, rtol=1e-5, atol=1e-5)
+    own = [
+        weight.layout.to_keras([gradient(t) for t in weight.tensors(module)], module)
+        for _, module, weight in ours[0]._held_weights()
+        if weight.trainable
+    ]
+    expected = [gradient(weight.value) for weight in theirs[0].trainable_weights]
+    for mine, reference in zip(own, expected, strict=True):
+        torch.testing.assert_close(mine, reference, rtol=1e-5, atol=1e-4)
+
+
+def gradient(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+
+
+def in_keras(make: Any, shapes: list[Any], call: Any) -> tuple[Any, Any]:
+    inputs = [
+        keras.Input(s[2], dtype="int32") if s[:1] == ("integers",) else keras.Input(s)
+        for s in shapes
+    ]
+    layer = make(keras.layers)
+    result = layer(inputs if len(inputs) > 1 else inputs[0], **call)
+    return layer, keras.Model(inputs, result)
+
+
+def in_fgraph(make: Any, shapes: list[Any], call: Any) -> tuple[Any, Any]:
+    inputs = [Input(s[2], dtype="int64") if s[:1] == ("integers",) else Input(s) for s in shapes]
+    layer = make(layers)
+    result = layer(inputs if len(inputs) > 1 else inputs[0], **call)
+    return layer, Model(inputs, result)
+
+
+def random_values(shape: Any, rng: np.random.Generator) -> np.ndarray:
+    if shape[:1] == ("integers",):
+        return rng.integers(0, shape[1], (3, *shape[2]))
+    return rng.normal(size=(3, *(7 if size is None else size for size in shape))).astype("float32")
+
+
+def random_weight(weight: Any, rng: np.random.Generator) -> np.ndarray:
+    value = rng.normal(scale=0.5, size=tuple(weight.shape)).astype("float32")
+    return np.abs(value) + 0.5 if "variance" in weight.path else value
+
+
+def filled(layer: Any, weights: list[np.ndarray]) -> list[Any]:
+    """Put the states of Keras's random generators, which are weights to it, where it wants them."""
+    given = iter(weights)
+    return [w.numpy() if "seed" in w.path else next(given) for w in layer.weights]
+
+
+def tensors(values: list[np.ndarray]) -> list[torch.Tensor]:
+    made = [torch.tensor(value) for value in values]
+    return [value.requires_grad_() if value.is_floating_point() else value for value in made]
+
+
+def flat(structure: Any) -> list[torch.Tensor]:
+    if isinstance(structure, torch.Tensor):
+        return [structure]
+    return [leaf for part in structure for leaf in flat(part)]
+
+
+def agree(own: list[Any], theirs: list[Any]) -> bool:
+    """Whether shapes are equal, but for sizes that Keras does not work out."""
+    return [len(shape) for shape in own] == [len(shape) for shape in theirs] and all(
+        mine == reference or reference is None
+        for pair in zip(own, theirs, strict=True)
+        for mine, reference in zip(*pair, strict=True)
+    )
+
+
+def flat_shapes(shape: Any) -> list[tuple[Any, ...]]:
+    if all(size is None or isinstance(size, int) for size in shape):
+        return [tuple(shape)]
+    return [leaf for part in shape for leaf in flat_shapes(part)]
