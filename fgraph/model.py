@@ -20,6 +20,7 @@ from .logits import Activation, output_activations
 from .naming import Naming, entity_of, name_graph
 from .nested import filled, flatten, label, numbered
 from .notes import add_run_time_note
+from .penalties import Penalties
 from .signature import Signature
 from .training import Trainer
 from .views import Views
@@ -27,7 +28,7 @@ from .views import Views
 _classes: weakref.WeakValueDictionary[Any, type] = weakref.WeakValueDictionary()
 
 
-class Model(Views, Files, Trainer, nn.Module):
+class Model(Views, Files, Penalties, Trainer, nn.Module):
     """A graph of layers, modules and functions as one `torch.nn.Module`.
 
     All that it does: it registers the modules of the graph as children under the names of their
