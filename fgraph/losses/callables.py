@@ -55,6 +55,7 @@ class CallableLoss(Loss):
         self.fn = fn
         self.keras_order = takes_keras_order(fn)
         self.elementwise = self.name in _ELEMENTWISE
+        self._device: torch.device | None = None
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Returns what the callable returns."""
@@ -62,6 +63,10 @@ class CallableLoss(Loss):
 
     def _invoke(self, fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor) -> Tensor:
         y_true = align_target(y_true, y_pred)
+        if isinstance(self.fn, nn.Module) and self._device != y_pred.device:
+            # it is no submodule of the model, so `model.to` does not reach its buffers
+            self.fn.to(y_pred.device)
+            self._device = y_pred.device
         if self.keras_order:
             return fn(y_true, y_pred)
         if y_true.dtype != y_pred.dtype and (self.elementwise or y_true.is_floating_point()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -148,10 +149,7 @@ class Compiled:
         self.scheduler_per_batch = False
         self.window = self.accumulation
         self.waiting = 0
-        self._forget_run()
-
-    def _forget_run(self) -> None:
-        """Drops what belongs to a run that is going on."""
+        # what belongs to a run that is going on
         self.run: Any = None
         self.forward: Any = None
         self.checks: Any = None
@@ -222,7 +220,9 @@ class Compiled:
         Raises:
             ValueError: There are none.
         """
-        if self.optimizer is None:
+        if self.optimizer is not None:
+            self._warn_of_newly_trainable(model)
+        else:
             trainable = [p for p in model.parameters() if p.requires_grad]
             if not trainable:
                 raise ValueError(
@@ -244,6 +244,19 @@ class Compiled:
                 self.load_training_state(self.saved)
                 self.saved = None
         return self.optimizer
+
+    def _warn_of_newly_trainable(self, model: Any) -> None:
+        """Warns of parameters that were frozen, or absent, when the optimizer was made here."""
+        if self.optimizer is self.optimizer_given:
+            return
+        held = {id(p) for p in self.trained}
+        new = [n for n, p in model.named_parameters() if p.requires_grad and id(p) not in held]
+        if new:
+            warnings.warn(
+                f"{', '.join(new[:3])}{', ...' * (len(new) > 3)} became trainable after the "
+                "optimizer was made and will not be trained: call compile again",
+                stacklevel=4,
+            )
 
     def _check_combination(self, optimizer: torch.optim.Optimizer) -> None:
         if self.takes_closure and (self.scaler is not None or self.accumulation > 1):

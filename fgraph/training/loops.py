@@ -173,7 +173,9 @@ class Loops(Steps):
         outer = (compiled.run, compiled.forward, compiled.checks, compiled.figures)
         compiled.forward = distributed.wrap(self) if training else self._call_with_logits
         compiled.checks = self._checks(compiled, feed)
-        compiled.waiting, compiled.window = 0, compiled.accumulation
+        if training:
+            compiled.waiting = 0
+            compiled.clear_gradients()  # a loop by hand, or a run that failed, may have left some
         try:
             yield
         finally:
@@ -274,6 +276,8 @@ class Loops(Steps):
             compiled.figures.reset()
         modes = [(module, module.training) for module in self.modules()]
         compiled.checks = lambda objective, y, outputs: objective.check_values(y, outputs)
+        if training and not compiled.waiting:
+            compiled.clear_gradients()
         try:
             self.train(training)
             with torch.set_grad_enabled(training):

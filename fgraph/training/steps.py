@@ -108,8 +108,9 @@ class Steps:
         if masks:
             weights = _masked(weights, masks)
         total, compiled.parts = objective(targets, outputs, logits or {}, weights)
-        for penalty in getattr(self, "losses", ()):
-            total = total + penalty
+        if hasattr(type(self), "losses"):  # a property, such as the graph's regularisers
+            for penalty in self.losses:  # type: ignore[attr-defined]
+                total = total + penalty
         return total
 
     def _require_compiled(self, caller: str) -> Compiled:

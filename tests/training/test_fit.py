@@ -586,3 +586,47 @@ def test_tensors_keep_their_dtype_and_arrays_follow_the_model():
     net.compile("sgd", "mse")
     assert net.predict(np.ones((3, 4)), verbose=0).dtype == np.float64
     assert net.predict(torch.ones(3, 4, dtype=torch.float64), verbose=0).dtype == np.float64
+
+
+def test_left_over_gradients_are_not_used():
+    """Those of a loop by hand, or of a run that failed."""
+    x, y = make_data()
+    weights = []
+    for leave in (False, True):
+        torch.manual_seed(1)
+        net = make_net()
+        net.compile("sgd", nn.CrossEntropyLoss())
+        if leave:
+            net(x).sum().backward()
+        net.train_on_batch(x, y)
+        if leave:
+            net(x).sum().backward()
+        net.fit(x, y, shuffle=False, verbose=0)
+        weights.append(net[0].weight.detach())
+    assert torch.equal(*weights)
+
+
+def test_parameters_that_become_trainable_later_are_named():
+    """The optimizer does not hold them: as Keras, it asks for another `compile`."""
+    net = make_net()
+    net[0].requires_grad_(False)
+    net.compile("sgd", nn.CrossEntropyLoss())
+    net.fit(*make_data(), verbose=0)
+    net[0].requires_grad_(True)
+    with pytest.warns(UserWarning, match=r"0\.weight, 0\.bias became trainable"):
+        net.fit(*make_data(), verbose=0)
+
+
+def test_the_documented_example_runs():
+    """The class's docstring."""
+    import doctest
+
+    from fgraph.training import trainer
+
+    finder = doctest.DocTestFinder(recurse=True)
+    runner = doctest.DocTestRunner()
+    names = {"Trainer": Trainer, "torch": torch, "nn": nn}
+    for test in finder.find(trainer.Trainer, "Trainer", globs=names):
+        runner.run(test)
+    assert runner.summarize().failed == 0
+    assert runner.tries > 0
