@@ -235,8 +235,9 @@ def _details(step: Step, show: Show) -> list[str]:
     """Write what was asked for about one call."""
     lines = []
     activation = getattr(step.entity, "activation", None)
-    if show.activations and callable(activation):
-        lines.append(f"activation: {getattr(activation, '__name__', type(activation).__name__)}")
+    if show.activations and (callable(activation) or isinstance(activation, str)):
+        named = activation if isinstance(activation, str) else getattr(activation, "__name__", None)
+        lines.append(f"activation: {named or type(activation).__name__}")
     if show.trainable and (parameters := parameters_of(step)):
         found = {parameter.requires_grad for parameter in parameters}
         lines.append(

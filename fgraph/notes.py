@@ -29,7 +29,7 @@ def add_run_time_note(error: BaseException, model: Model) -> None:
             if 0 <= position < len(model._graph.nodes):
                 name = model._node_names[position]
                 note = _note(model, name, model._graph.nodes[position], frame.f_locals)
-                _add_note(error, note)
+                add_note(error, note)
             return
         traceback = traceback.tb_next
 
@@ -74,7 +74,8 @@ def _shape(shape: Any) -> str:
     return str(tuple(shape))
 
 
-def _add_note(error: BaseException, note: str) -> None:
+def add_note(error: BaseException, note: str) -> None:
+    """Add a line below the text of an error, as Python 3.11's method does."""
     if sys.version_info >= (3, 11):
         error.add_note(note)
     else:  # Python 3.10 prints no notes: put it where it is printed

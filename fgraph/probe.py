@@ -23,6 +23,8 @@ def activations(
 ) -> dict[str, Any]:
     """Run a model once and return what its layers give.
 
+    The calls are run one by one, with the hooks of the layers but not those of the model.
+
     Args:
         model: a model that has a graph.
         inputs: what the model takes, as in a call.

@@ -8,8 +8,9 @@ from typing import Any
 from torch.utils import _pytree as pytree
 
 from .graph import Node, Ref
-from .graph.graph import Graph
+from .graph.graph import Graph, describe
 from .graph.structure import map_leaves
+from .notes import add_note
 
 Invoke = Callable[[Node, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -32,6 +33,9 @@ def replay(
 
     Returns:
         The values in `keep`.
+
+    Raises:
+        Exception: what a call raises, with a note that names it.
     """
     wanted = set(keep)
     last_use = {ref: i for i, node in enumerate(graph.nodes) for ref in node.refs()}
@@ -41,7 +45,11 @@ def replay(
         return values[leaf] if type(leaf) is Ref else leaf
 
     for position, node in enumerate(graph.nodes):
-        result = invoke(node, map_leaves(now, node.args), map_leaves(now, node.kwargs))
+        try:
+            result = invoke(node, map_leaves(now, node.args), map_leaves(now, node.kwargs))
+        except Exception as error:
+            add_note(error, f"in {describe(node)}")
+            raise
         for ref, value in leaves_of(node, result):
             if ref in last_use or ref in wanted:
                 values.setdefault(ref, value)  # an input of the graph keeps what was given

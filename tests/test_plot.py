@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import html
+import pickle
 import importlib.util
 import re
 import shutil
@@ -152,6 +154,20 @@ def test_a_nested_model_is_expanded_in_a_frame():
     # from the inputs straight to the layers inside, and from these straight out
     assert len(arrows(dot)) == 3 + 3 + 4
     assert nested().to_mermaid(expand_nested=True).count("subgraph") == 3
+
+
+def test_a_copy_is_drawn_alike():
+    model = nested()
+    for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        options = {"expand_nested": True, "show_shapes": True, "show_layer_names": True}
+        assert copied.to_dot(**options) == model.to_dot(**options)
+
+
+def test_a_replaced_child_is_drawn():
+    model = nested()
+    model.inner = nn.Linear(8, 8)
+    found = boxes(model.to_dot(expand_nested=True))
+    assert found.count(["Linear", "shared 1 of 2"]) == 1
 
 
 def test_models_in_models_in_models():

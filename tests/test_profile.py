@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import pytest
@@ -10,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from fgraph import Input, Model, Sequential, layers
+from fgraph.costs import Profile, Record
 from fgraph.flops import counting_flops
-from fgraph.profile import Profile, Record
 
 
 def two_branches() -> Model:
@@ -305,8 +306,10 @@ def test_only_what_the_names_need_is_run():
     assert found["x"] is value
     assert torch.equal(found["relu_1"], model.linear_1(value).relu())
     assert list(model.activations(value, names="linear_1")) == ["linear_1"]
-    with pytest.raises(RuntimeError, match="not to be run"):
+    with pytest.raises(RuntimeError, match="not to be run") as caught:
         model.activations(value)
+    if sys.version_info >= (3, 11):
+        assert caught.value.__notes__ == ["in Refuse()"]
 
 
 def test_a_structure_comes_back_as_it_is():
