@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import html
-import pickle
 import importlib.util
+import pickle
 import re
 import shutil
 import subprocess
