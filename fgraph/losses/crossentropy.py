@@ -1,4 +1,4 @@
-"""Cross-entropies and their focal forms, on probabilities or on logits, as Keras defines them."""
+"""Cross-entropies on probabilities or on logits, as Keras defines them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 from .base import EPSILON, Loss, as_target, shape_text
 
 
-def _log_probabilities(y_pred: Tensor, from_logits: bool, axis: int) -> Tensor:
+def log_probabilities(y_pred: Tensor, from_logits: bool, axis: int) -> Tensor:
     """Returns log-probabilities along `axis`; probabilities are normalised and clipped first."""
     if from_logits:
         return F.log_softmax(y_pred, axis)
     return (y_pred / y_pred.sum(axis, keepdim=True)).clamp(EPSILON, 1 - EPSILON).log()
 
 
-def _smooth(y_true: Tensor, label_smoothing: float, classes: int) -> Tensor:
+def smooth(y_true: Tensor, label_smoothing: float, classes: int) -> Tensor:
     """Moves the share `label_smoothing` of each target evenly onto all classes."""
     if not label_smoothing:
         return y_true
@@ -42,8 +42,8 @@ def categorical_crossentropy(
     Returns:
         One value for each row of classes: the shape of `y_pred` without `axis`.
     """
-    y_true = _smooth(as_target(y_true, y_pred), label_smoothing, y_pred.shape[axis])
-    return -(y_true * _log_probabilities(y_pred, from_logits, axis)).sum(axis)
+    y_true = smooth(as_target(y_true, y_pred), label_smoothing, y_pred.shape[axis])
+    return -(y_true * log_probabilities(y_pred, from_logits, axis)).sum(axis)
 
 
 def _class_indices(y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -73,12 +73,13 @@ def sparse_categorical_crossentropy(
         One value for each label.
     """
     labels = _class_indices(y_true, y_pred)
-    log_probabilities = _log_probabilities(y_pred, from_logits, axis).movedim(axis, 1)
+    by_class = log_probabilities(y_pred, from_logits, axis).movedim(axis, 1)
     ignored = -100 if ignore_class is None else ignore_class
-    return F.nll_loss(log_probabilities, labels, reduction="none", ignore_index=ignored)
+    return F.nll_loss(by_class, labels, reduction="none", ignore_index=ignored)
 
 
-def _binary_crossentropy_values(y_true: Tensor, y_pred: Tensor, from_logits: bool) -> Tensor:
+def binary_values(y_true: Tensor, y_pred: Tensor, from_logits: bool) -> Tensor:
+    """Returns the binary cross-entropy of each element."""
     if from_logits:
         return F.binary_cross_entropy_with_logits(y_pred, y_true, reduction="none")
     y_pred = y_pred.clamp(EPSILON, 1 - EPSILON)
@@ -104,74 +105,11 @@ def binary_crossentropy(
     Returns:
         The shape of `y_pred` without `axis`.
     """
-    y_true = _smooth(as_target(y_true, y_pred), label_smoothing, 2)
-    return _binary_crossentropy_values(y_true, y_pred, from_logits).mean(axis)
+    y_true = smooth(as_target(y_true, y_pred), label_smoothing, 2)
+    return binary_values(y_true, y_pred, from_logits).mean(axis)
 
 
-def categorical_focal_crossentropy(
-    y_true: Tensor,
-    y_pred: Tensor,
-    alpha: float = 0.25,
-    gamma: float = 2.0,
-    from_logits: bool = False,
-    label_smoothing: float = 0.0,
-    axis: int = -1,
-) -> Tensor:
-    """Returns `alpha * (1 - p) ** gamma` times the cross-entropy (Lin et al., 2017).
-
-    Args:
-        y_true: Probabilities (one-hot rows) in the shape of `y_pred`.
-        y_pred: Probabilities, or logits with `from_logits=True`, classes along `axis`.
-        alpha: Weight of every class.
-        gamma: How much easy samples count less.
-        from_logits: Whether `y_pred` holds logits.
-        label_smoothing: Share of each target spread over all classes.
-        axis: Axis of the classes.
-
-    Returns:
-        The shape of `y_pred` without `axis`.
-    """
-    y_true = _smooth(as_target(y_true, y_pred), label_smoothing, y_pred.shape[axis])
-    log_p = _log_probabilities(y_pred, from_logits, axis)
-    return (alpha * (1 - log_p.exp()) ** gamma * -y_true * log_p).sum(axis)
-
-
-def binary_focal_crossentropy(
-    y_true: Tensor,
-    y_pred: Tensor,
-    apply_class_balancing: bool = False,
-    alpha: float = 0.25,
-    gamma: float = 2.0,
-    from_logits: bool = False,
-    label_smoothing: float = 0.0,
-    axis: int = -1,
-) -> Tensor:
-    """Returns the binary cross-entropy, easy samples weighted down (Lin et al., 2017).
-
-    Args:
-        y_true: Labels 0 and 1 in the shape of `y_pred`.
-        y_pred: Probabilities, or logits with `from_logits=True`.
-        apply_class_balancing: Whether label 1 weighs `alpha` and label 0 `1 - alpha`.
-        alpha: Weight of label 1.
-        gamma: How much easy samples count less.
-        from_logits: Whether `y_pred` holds logits.
-        label_smoothing: Share of each label moved to one half.
-        axis: Axis of the mean.
-
-    Returns:
-        The shape of `y_pred` without `axis`.
-    """
-    y_true = _smooth(as_target(y_true, y_pred), label_smoothing, 2)
-    p = y_pred.sigmoid() if from_logits else y_pred
-    # 1 - p_t, written so that it keeps its digits when p is close to 0 or 1
-    miss = y_true * (1 - p) + (1 - y_true) * p
-    values = miss**gamma * _binary_crossentropy_values(y_true, y_pred, from_logits)
-    if apply_class_balancing:
-        values = values * (y_true * alpha + (1 - y_true) * (1 - alpha))
-    return values.mean(axis)
-
-
-class _CrossEntropy(Loss):
+class CrossEntropy(Loss):
     """The settings that all cross-entropies share."""
 
     def __init__(
@@ -190,7 +128,7 @@ class _CrossEntropy(Loss):
         self.axis = axis
 
 
-def _refuse_class_indices(loss: Loss, y_true: Tensor, y_pred: Tensor, output: str) -> None:
+def refuse_class_indices(loss: Loss, y_true: Tensor, y_pred: Tensor, output: str) -> None:
     """Names the sparse form where labels were given to a loss of one-hot rows."""
     without_axis = [n for i, n in enumerate(y_pred.shape) if i != loss.axis % y_pred.ndim]
     looks_sparse = list(y_true.shape) in (without_axis, [*without_axis, 1])
@@ -202,7 +140,7 @@ def _refuse_class_indices(loss: Loss, y_true: Tensor, y_pred: Tensor, output: st
         )
 
 
-class CategoricalCrossentropy(_CrossEntropy):
+class CategoricalCrossentropy(CrossEntropy):
     """Cross-entropy on one-hot targets (Keras: `CategoricalCrossentropy`).
 
     Args:
@@ -241,11 +179,11 @@ class CategoricalCrossentropy(_CrossEntropy):
 
     def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
         """Refuses class indices and other shapes than the prediction's."""
-        _refuse_class_indices(self, y_true, y_pred, output)
+        refuse_class_indices(self, y_true, y_pred, output)
         super().check(y_true, y_pred, output)
 
 
-class SparseCategoricalCrossentropy(_CrossEntropy):
+class SparseCategoricalCrossentropy(CrossEntropy):
     """Cross-entropy on integer labels (Keras: `SparseCategoricalCrossentropy`).
 
     Args:
@@ -319,7 +257,7 @@ class SparseCategoricalCrossentropy(_CrossEntropy):
             )
 
 
-class BinaryCrossentropy(_CrossEntropy):
+class BinaryCrossentropy(CrossEntropy):
     """Cross-entropy on labels 0 and 1 (Keras: `BinaryCrossentropy`).
 
     Args:
@@ -352,7 +290,7 @@ class BinaryCrossentropy(_CrossEntropy):
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Returns the mean, on logits by torch's fused binary cross-entropy."""
         if self.from_logits:
-            target = _smooth(as_target(y_true, y_pred), self.label_smoothing, 2)
+            target = smooth(as_target(y_true, y_pred), self.label_smoothing, 2)
             return F.binary_cross_entropy_with_logits(y_pred, target)
         return super().mean(y_true, y_pred)
 
@@ -366,96 +304,3 @@ class BinaryCrossentropy(_CrossEntropy):
                 f"the target of output {output!r} holds values from {low:g} to {high:g}, but "
                 f"{self.name} takes labels (or probabilities) in [0, 1]"
             )
-
-
-class CategoricalFocalCrossentropy(_CrossEntropy):
-    """Focal cross-entropy on one-hot targets (Keras: `CategoricalFocalCrossentropy`).
-
-    Args:
-        alpha: Weight of every class.
-        gamma: How much easy samples count less.
-        from_logits: Whether predictions are logits.
-        label_smoothing: Share of each target spread over all classes.
-        axis: Axis of the classes.
-        reduction: As in `Loss`.
-        name: As in `Loss`.
-    """
-
-    activation = "softmax"
-
-    def __init__(
-        self,
-        alpha: float = 0.25,
-        gamma: float = 2.0,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-        axis: int = -1,
-        reduction: str | None = "sum_over_batch_size",
-        name: str = "categorical_focal_crossentropy",
-    ) -> None:
-        super().__init__(from_logits, label_smoothing, axis, reduction, name)
-        self.alpha = alpha
-        self.gamma = gamma
-
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns one value for each row of classes."""
-        return categorical_focal_crossentropy(
-            y_true,
-            y_pred,
-            self.alpha,
-            self.gamma,
-            self.from_logits,
-            self.label_smoothing,
-            self.axis,
-        )
-
-    def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
-        """Refuses class indices and other shapes than the prediction's."""
-        _refuse_class_indices(self, y_true, y_pred, output)
-        super().check(y_true, y_pred, output)
-
-
-class BinaryFocalCrossentropy(_CrossEntropy):
-    """Focal cross-entropy on labels 0 and 1 (Keras: `BinaryFocalCrossentropy`).
-
-    Args:
-        apply_class_balancing: Whether label 1 weighs `alpha` and label 0 `1 - alpha`.
-        alpha: Weight of label 1.
-        gamma: How much easy samples count less.
-        from_logits: Whether predictions are logits.
-        label_smoothing: Share of each label moved to one half.
-        axis: Axis of the mean.
-        reduction: As in `Loss`.
-        name: As in `Loss`.
-    """
-
-    activation = "sigmoid"
-
-    def __init__(
-        self,
-        apply_class_balancing: bool = False,
-        alpha: float = 0.25,
-        gamma: float = 2.0,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-        axis: int = -1,
-        reduction: str | None = "sum_over_batch_size",
-        name: str = "binary_focal_crossentropy",
-    ) -> None:
-        super().__init__(from_logits, label_smoothing, axis, reduction, name)
-        self.apply_class_balancing = apply_class_balancing
-        self.alpha = alpha
-        self.gamma = gamma
-
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns the mean along `axis` for each sample."""
-        return binary_focal_crossentropy(
-            y_true,
-            y_pred,
-            self.apply_class_balancing,
-            self.alpha,
-            self.gamma,
-            self.from_logits,
-            self.label_smoothing,
-            self.axis,
-        )

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from .._names import unknown_name
-from . import crossentropy, regression, structured
+from . import crossentropy, focal, regression, structured
 from .base import Loss
 from .callables import CallableLoss
 
@@ -16,8 +16,8 @@ _CLASSES: dict[str, Callable[[], Loss]] = {
     "categorical_crossentropy": crossentropy.CategoricalCrossentropy,
     "sparse_categorical_crossentropy": crossentropy.SparseCategoricalCrossentropy,
     "binary_crossentropy": crossentropy.BinaryCrossentropy,
-    "categorical_focal_crossentropy": crossentropy.CategoricalFocalCrossentropy,
-    "binary_focal_crossentropy": crossentropy.BinaryFocalCrossentropy,
+    "categorical_focal_crossentropy": focal.CategoricalFocalCrossentropy,
+    "binary_focal_crossentropy": focal.BinaryFocalCrossentropy,
     "mean_squared_error": regression.MeanSquaredError,
     "mean_absolute_error": regression.MeanAbsoluteError,
     "mean_absolute_percentage_error": regression.MeanAbsolutePercentageError,
@@ -48,7 +48,7 @@ _ALIASES = {
 _BY_FUNCTION: dict[Callable[..., Any], Callable[[], Loss]] = {
     getattr(module, name): cls
     for name, cls in _CLASSES.items()
-    for module in (crossentropy, regression, structured)
+    for module in (crossentropy, focal, regression, structured)
     if hasattr(module, name)
 }
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from .._names import unknown_name
-from .data import common_length, is_loader
+from .arrays import common_length
+from .data import is_loader
 from .structure import map_leaves
 
 # what torch.compile takes; `model` is the module itself
@@ -37,19 +38,25 @@ def check_options(options: Mapping[str, Any], known: list[str]) -> None:
             raise TypeError("compile: " + unknown_name("argument", name, names))
 
 
-def check_count(value: Any, name: str, least: int, optional: bool = True) -> None:
-    """Refuses a number of epochs or steps that is no integer of at least `least`.
+def check_counts(epochs: Mapping[str, Any], steps: Mapping[str, Any]) -> None:
+    """Refuses numbers of epochs and steps that are none.
+
+    Args:
+        epochs: Argument name to an integer of at least 0.
+        steps: Argument name to an integer of at least 1, or to None.
 
     Raises:
-        TypeError: It is no integer.
-        ValueError: It is too small.
+        TypeError: One is no integer.
+        ValueError: One is too small.
     """
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
+    for least, counts in ((0, epochs), (1, steps)):
+        for name, value in counts.items():
+            if value is None and least:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an integer, got {value!r}")
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
 def split_validation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .data import Batch, Source
+from .batch import Batch, Source
 from .random_state import get_random_state, set_random_state
 
 

@@ -14,8 +14,10 @@ from ..callbacks import Callback, CallbackList, History, ProgressBar
 from ..callbacks.base import LazyLogs
 from . import distributed
 from .arguments import validates
+from .arrays import common_length
+from .batch import Batch, Source
 from .compiled import Compiled
-from .data import Batch, Source, common_length, make_source
+from .data import make_source
 from .feed import Feed
 from .objective import Objective
 from .run import Run

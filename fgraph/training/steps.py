@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from . import distributed
+from .batch import Batch
 from .compiled import Compiled
-from .data import Batch
 from .metric_set import detached
 from .objective import Logits, Objective
 from .structure import flatten

@@ -10,8 +10,9 @@ from torch import nn
 
 from ..callbacks import Callback, History
 from . import arguments, distributed
+from .arrays import common_length
 from .compiled import Compiled
-from .data import common_length, is_loader
+from .data import is_loader
 from .feed import Feed
 from .loops import Loops
 from .run import Run
@@ -164,16 +165,10 @@ class Trainer(Loops):
             TypeError: A value of the wrong kind.
         """
         compiled = self._require_compiled("fit")
-        counts: dict[str, tuple[Any, int]] = {
-            "epochs": (epochs, 0),
-            "initial_epoch": (initial_epoch, 0),
-        }
-        counts |= {
-            "steps_per_epoch": (steps_per_epoch, 1),
-            "validation_steps": (validation_steps, 1),
-        }
-        for name, (count, least) in counts.items():
-            arguments.check_count(count, name, least)
+        arguments.check_counts(
+            {"epochs": epochs, "initial_epoch": initial_epoch},
+            {"steps_per_epoch": steps_per_epoch, "validation_steps": validation_steps},
+        )
         distributed.start(self._device())
         if validation_split:
             parts = arguments.split_validation(x, y, sample_weight, validation_split)
@@ -183,8 +178,7 @@ class Trainer(Loops):
         run = Run(self, Feed(train, steps_per_epoch), epochs, initial_epoch)
         if validation_data is not None:
             triple = arguments.unpack_validation(validation_data)
-            own_batches = is_loader(triple[0])
-            size = validation_batch_size or (None if own_batches else batch_size)
+            size = validation_batch_size or (None if is_loader(triple[0]) else batch_size)
             run.validation = Feed(self._source(*triple, size), validation_steps)
             run.validation_frequency = validation_freq
         compiled.make_optimizer(self)
@@ -225,7 +219,7 @@ class Trainer(Loops):
             ValueError: Something does not fit; the text says what.
         """
         self._require_compiled("evaluate")
-        arguments.check_count(steps, "steps", 1)
+        arguments.check_counts({}, {"steps": steps})
         distributed.start(self._device())
         feed = Feed(self._source(x, y, sample_weight, batch_size), steps)
         params = {"verbose": verbose, "steps": feed.epoch_steps}
@@ -255,7 +249,7 @@ class Trainer(Loops):
         Raises:
             ValueError: There is no data.
         """
-        arguments.check_count(steps, "steps", 1)
+        arguments.check_counts({}, {"steps": steps})
         feed = Feed(self._source(x, None, None, batch_size), steps)
         params = {"verbose": verbose, "steps": feed.epoch_steps}
         return self._predict(feed, self._callback_list(callbacks, params))

@@ -11,8 +11,11 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from fgraph.training import distributed
-from fgraph.training.data import ArraySource, ClassWeight, make_source, split_batch
+from fgraph.training.arrays import ArraySource
+from fgraph.training.class_weight import ClassWeight
+from fgraph.training.data import make_source
 from fgraph.training.feed import Feed
+from fgraph.training.loader import split_batch
 from fgraph.training.random_state import get_random_state, set_random_state
 from fgraph.training.structure import as_tensor, map_leaves, named_leaves
 
