@@ -19,7 +19,7 @@ from ..model import Model
 from ..naming import Naming
 from ..nested import filled
 from ..signature import Signature
-from .constructors import Construction
+from .construction import Construction
 from .encoder import MODEL_KEYS, MODULE_KEYS, slots
 from .errors import LoadError
 from .functions import is_tensor_attribute

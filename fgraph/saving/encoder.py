@@ -24,7 +24,9 @@ from ..graph.node import SizeSpec, Spec, TensorSpec
 from ..layers.base import Layer
 from ..layers.input import InputLayer
 from ..model import Model
-from .constructors import Construction, construction_of, same
+from .comparing import same
+from .construction import Construction
+from .constructors import construction_of
 from .errors import SaveError
 from .functions import is_tensor_attribute, may_be_named
 from .registry import name_of
@@ -166,6 +168,10 @@ class Encoder:
         except Exception as error:
             if type(value).__module__.startswith("torch."):
                 raise SaveError(f"{value!r:.200} cannot be written as data: {error}") from error
+            if self.inline and isinstance(value, nn.Module) and any(True for _ in slots(value)):
+                raise SaveError(  # fresh weights are the constructor's business
+                    f"{type(value).__name__} cannot be made afresh: {error}"
+                ) from error
             # the constructor cannot be called as it was: fill in an object that it never saw
             construction = Construction(type(value), blank=True)
             made = construction.make()

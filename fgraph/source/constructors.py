@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +9,9 @@ from torch import Tensor, nn
 
 from ..codegen import quoted
 from ..model import Model
-from ..saving.constructors import Construction, construction_of, same
+from ..saving.comparing import same
+from ..saving.construction import Construction
+from ..saving.constructors import construction_of, parameters_of
 from ..saving.encoder import attributes_of, same_slots
 from ..saving.errors import SaveError
 from .forward import reach
@@ -108,7 +109,7 @@ class ConstructorWriter:
         kwargs = dict(construction.config or construction.kwargs)
         parts = [self._argument(value, path) for value in construction.args]
         if not parts:
-            for parameter in _signature(construction.cls):
+            for parameter in parameters_of(construction.cls):
                 required = parameter.default is parameter.empty
                 if not required or parameter.kind is parameter.KEYWORD_ONLY:
                     break
@@ -116,7 +117,7 @@ class ConstructorWriter:
                     parts.append(self._argument(kwargs.pop(parameter.name), path))
         parts += [f"{key}={self._argument(value, path)}" for key, value in kwargs.items()]
         dtype = _dtype(module)
-        if dtype is not None and any(p.name == "dtype" for p in _signature(construction.cls)):
+        if dtype is not None and any(p.name == "dtype" for p in parameters_of(construction.cls)):
             return f"{self._class(construction.cls)}({', '.join([*parts, f'dtype={dtype}'])})"
         moved = "" if dtype is None else f".to({dtype})"
         return f"{self._class(construction.cls)}({', '.join(parts)}){moved}"
@@ -190,13 +191,6 @@ def _assignment(path: tuple[str, ...], text: str) -> str:
     if path[-1].isidentifier() or path[-1].isdigit():
         return f"self{reach(path)} = {text}"
     return f"self{reach(path[:-1])}.add_module({quoted(path[-1])}, {text})"
-
-
-def _signature(cls: type) -> tuple[inspect.Parameter, ...]:
-    try:
-        return tuple(inspect.signature(cls).parameters.values())
-    except (TypeError, ValueError):
-        return ()
 
 
 def _flags(module: nn.Module) -> str:

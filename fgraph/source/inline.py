@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import importlib
 import inspect
 import sys
@@ -57,49 +58,95 @@ class Inliner:
         self.definitions.append(source)
         return name
 
-    def _need_globals(self, target: Any, tree: ast.Module) -> None:
-        namespace = _globals(target)
+    def _need_globals(self, target: Any, tree: ast.AST) -> None:
+        module = sys.modules[inspect.unwrap(target).__module__]
         for name in dict.fromkeys(_loaded_names(tree)):
-            if name not in namespace or self._names.get(name) is namespace[name]:
-                continue
-            value = namespace[name]
-            if isinstance(value, types.ModuleType):
-                self.need_import(_import_of(value, name))
-            elif isinstance(value, type) or callable(value):
-                self._need_callable(name, value)
-            elif name not in self._names and not name.startswith("__"):
-                self._need_constant(name, value)
+            if name in vars(module):
+                self._need_global(module, name)
 
-    def _need_callable(self, name: str, value: Any) -> None:
-        owner = getattr(value, "__module__", None)
-        if getattr(value, "__name__", None) == name and (owner in sys.modules):
-            self.need(value)
-        elif hasattr(sys.modules.get("typing"), name):  # `Any`, `cast` and their like
-            self.need_import(f"from typing import {name}")
+    def _need_global(self, module: types.ModuleType, name: str) -> None:
+        """Define or import what `name` means in `module`."""
+        value = vars(module)[name]
+        if name in self._names and self._names[name] is value:
+            return
+        origin = _origin(module, name)
+        if isinstance(value, types.ModuleType):
+            self._names[name] = value
+            self.need_import(_import_of(value, name))
+        elif _is_defined_in_own_source(value):
+            if (known_as := self.need(value)) != name:
+                self._names[name] = value
+                self.definitions.append(f"{name} = {known_as}")
+        elif origin is None:
+            self._need_assignment(module, name, value)
+        elif origin[0].__name__.partition(".")[0] == module.__name__.partition(".")[0]:
+            self._need_global(*origin)
         else:
-            raise SaveError(f"{name} = {value!r} cannot be written as source")
+            self._names[name] = value
+            self.need_import(_from_import(origin[0].__name__, origin[1], name))
 
-    def _need_constant(self, name: str, value: Any) -> None:
-        text = repr(value)
-        try:
-            ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            if hasattr(sys.modules.get("typing"), name):
-                self.need_import(f"from typing import {name}")
-                return
-            raise SaveError(f"{name} = {text:.80} cannot be written as source") from None
+    def _need_assignment(self, module: types.ModuleType, name: str, value: Any) -> None:
+        found = _assignment(module, name)
+        if found is None:
+            raise SaveError(f"{name} = {value!r:.80} of {module.__name__} has no source")
+        source, node = found
         self._names[name] = value
-        self.definitions.append(f"{name} = {text}")
+        for used in dict.fromkeys(_loaded_names(node)):
+            if used in vars(module) and used != name:
+                self._need_global(module, used)
+        self.definitions.append(source)
+
+
+def _is_defined_in_own_source(value: Any) -> bool:
+    """Whether a value is a function or class that neither torch nor Python brings."""
+    is_definition = isinstance(value, (type, types.FunctionType))
+    return is_definition and not _is_library(value)
 
 
 def _is_library(target: Any) -> bool:
-    """Whether a function or class is imported from torch or another installed package."""
+    """Whether a function or class is to be imported, from torch or the standard library."""
     package = str(getattr(target, "__module__", "")).partition(".")[0]
-    if package in ("fgraph", "__main__", ""):
-        return False
-    if package in sys.stdlib_module_names or package in ("torch", "numpy"):
-        return True
-    return False
+    return package in ("torch", "numpy") or (
+        package in sys.stdlib_module_names and package != "__main__"
+    )
+
+
+def _assignment(module: types.ModuleType, name: str) -> tuple[str, ast.AST] | None:
+    """Find the statement of a module that assigns a name."""
+    text, tree = _module_source(module)
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else (
+            [node.target] if isinstance(node, ast.AnnAssign) else []
+        )  # fmt: skip
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            return ast.get_source_segment(text, node) or "", node
+    return None
+
+
+def _origin(module: types.ModuleType, name: str) -> tuple[types.ModuleType, str] | None:
+    """Find the module that a name is imported from, and its name there."""
+    _, tree = _module_source(module)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    package = module.__package__ if node.level else None
+                    relative = "." * node.level + (node.module or "")
+                    return importlib.import_module(relative, package), alias.name
+    return None
+
+
+@functools.lru_cache(maxsize=256)
+def _module_source(module: types.ModuleType) -> tuple[str, ast.Module]:
+    try:
+        text = inspect.getsource(module)
+    except (OSError, TypeError):
+        return "", ast.Module([], [])
+    return text, ast.parse(text)
+
+
+def _from_import(module: str, name: str, known_as: str) -> str:
+    return f"from {module} import {name}" + ("" if name == known_as else f" as {known_as}")
 
 
 def _source(target: Any) -> tuple[str, ast.Module]:
@@ -121,15 +168,7 @@ def _source(target: Any) -> tuple[str, ast.Module]:
     return "\n".join(lines[first : node.end_lineno]), tree
 
 
-def _globals(target: Any) -> dict[str, Any]:
-    if isinstance(target, type):
-        module = sys.modules.get(target.__module__) or importlib.import_module(target.__module__)
-        return vars(module)
-    found: dict[str, Any] = inspect.unwrap(target).__globals__
-    return found
-
-
-def _loaded_names(tree: ast.Module) -> Iterator[str]:
+def _loaded_names(tree: ast.AST) -> Iterator[str]:
     """Yield the names that a definition reads from outside, in order."""
     bound = {
         node.id

@@ -14,6 +14,7 @@ from ..graph.structure import iter_leaves
 from ..model import Model
 from ..naming import Naming
 from ..nested import filled
+from ..saving.constructors import construction_of
 from ..saving.errors import SaveError
 from .constructors import ConstructorWriter
 from .forward import ForwardWriter
@@ -50,7 +51,6 @@ def to_source(
         >>> import fgraph
         >>> x = fgraph.Input((3,))
         >>> print(to_source(fgraph.Model(x, nn.Linear(3, 2)(x))))
-        import torch
         from torch import nn
         <BLANKLINE>
         <BLANKLINE>
@@ -144,9 +144,19 @@ class _FileWriter:
             return f"functools.partial({', '.join(parts)})"
         if isinstance(value, type) or hasattr(value, "__code__"):
             return self.inliner.need(value)
+        if hasattr(value, "__dict__") and not isinstance(value, nn.Module):
+            return self._object(value)
         raise SaveError(
             f"{value!r:.80} cannot be written as source: replace it by a function defined by `def`"
         )
+
+    def _object(self, value: Any) -> str:
+        """Write an object as a call of its class."""
+        made = construction_of(value)
+        kwargs = dict(made.config or made.kwargs)
+        parts = [self.literal(item) for item in made.args]
+        parts += [f"{key}={self.literal(item)}" for key, item in kwargs.items()]
+        return f"{self.inliner.need(made.cls)}({', '.join(parts)})"
 
     def literal(self, value: Any) -> str:
         """Write a plain value, a container of them, a function or a class."""
@@ -159,10 +169,9 @@ class _FileWriter:
             + self.classes
         )
         future = ["from __future__ import annotations", ""] if self.inliner.definitions else []
-        wanted = {"import torch", "from torch import nn", *self.inliner.imports, *self.imports}
+        wanted = {"from torch import nn", *self.inliner.imports, *self.imports}
+        wanted |= {f"import {name}" for name in ("torch", "operator") if f"{name}." in body}
         wanted -= {"from __future__ import annotations"}
-        if re.search(r"\boperator\.", body):
-            wanted.add("import operator")
         return "\n".join([*future, *_sorted_imports(wanted), "", "", body, ""])
 
 

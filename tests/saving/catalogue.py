@@ -83,16 +83,16 @@ ROWS: dict[str, Callable[[], Any]] = {
     "MultiHeadAttention": lambda: heads(L.MultiHeadAttention(2, 3, dropout=0.1)),
     "GroupQueryAttention": lambda: heads(L.GroupQueryAttention(2, 4, 2)),
     "RNN": lambda: once(L.RNN(L.LSTMCell(3), return_sequences=True), *STEPS),
-    "StackedRNNCells": lambda: once(L.RNN(L.StackedRNNCells([L.GRUCell(3), L.SimpleRNNCell(2)])),
+    "RNN stacked": lambda: once(L.RNN(L.StackedRNNCells([L.GRUCell(3), L.SimpleRNNCell(2)])),
                                     *STEPS),
-    **by_rank("Conv{}D", 3, 2, padding="same"),
+    **by_rank("Conv{}D", 3, 3, padding="same"),
     "Conv2D strides": lambda: once(L.Conv2D(3, 3, 2, "same", activation="relu"), *IMAGE),
     **by_rank("Conv{}DTranspose", 3, 2),
     **by_rank("DepthwiseConv{}D", 2, ranks="12"),
     **by_rank("SeparableConv{}D", 3, 2, ranks="12"),
-    "ConvLSTM1D": lambda: once(L.ConvLSTM1D(2, 2), 3, *STEPS),
-    "ConvLSTM2D": lambda: once(L.ConvLSTM2D(2, 2), 3, *IMAGE),
-    "ConvLSTM3D": lambda: once(L.ConvLSTM3D(2, 2), 2, *VOLUME),
+    "ConvLSTM1D": lambda: once(L.ConvLSTM1D(2, 3), 3, *STEPS),
+    "ConvLSTM2D": lambda: once(L.ConvLSTM2D(2, 3), 3, *IMAGE),
+    "ConvLSTM3D": lambda: once(L.ConvLSTM3D(2, 3), 2, *VOLUME),
     **{name: lambda n=name: twice(getattr(L, n)(), 4) for name in (
         "Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract")},
     "Dot": lambda: twice(L.Dot(axes=1), 4),
@@ -126,7 +126,7 @@ ROWS: dict[str, Callable[[], Any]] = {
 }  # fmt: skip
 
 # classes that other rows contain, or that stand for an input
-ELSEWHERE = {"Layer", "InputLayer", "LSTMCell", "GRUCell", "SimpleRNNCell"}
+ELSEWHERE = {"StackedRNNCells", "Layer", "InputLayer", "LSTMCell", "GRUCell", "SimpleRNNCell"}
 
 
 def model_of(row: str) -> Model:

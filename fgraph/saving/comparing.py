@@ -1,0 +1,44 @@
+"""Whether two settings are equal."""
+
+from __future__ import annotations
+
+import functools
+import types
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether two settings are equal: numbers, texts, tensors, functions, containers, objects."""
+    if first is second:
+        return True
+    kind = type(first)
+    if kind is not type(second):
+        return False
+    if isinstance(first, Tensor):
+        return _same_tensor(first, second)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(same, first, second))
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    if isinstance(first, types.FunctionType):
+        return first.__code__ == second.__code__ and first.__closure__ == second.__closure__
+    if isinstance(first, functools.partial):
+        return same(first.__reduce__()[2], second.__reduce__()[2])
+    if kind.__eq__ is not object.__eq__:
+        return bool(first == second)
+    if isinstance(first, nn.Module) or not hasattr(first, "__dict__"):
+        return False
+    return same(vars(first), vars(second))
+
+
+def _same_tensor(first: Tensor, second: Tensor) -> bool:
+    return (
+        first.shape == second.shape
+        and first.dtype == second.dtype
+        and first.device == second.device
+        and first.device.type != "meta"
+        and torch.equal(first, second)
+    )
