@@ -21,32 +21,7 @@ if TYPE_CHECKING:
 def activations(
     model: Model, inputs: Sequence[Any], names: Iterable[str] | str | None = None
 ) -> dict[str, Any]:
-    """Run a model once and return what its layers give.
-
-    The calls are run one by one, with the hooks of the layers but not those of the model.
-
-    Args:
-        model: a model that has a graph.
-        inputs: what the model takes, as in a call.
-        names: the names of layers, functions and inputs, as `model.summary()` writes them; all
-            layers and functions by default. Only what these need is run.
-
-    Returns:
-        For each name, in the order given, the result of that call: a tensor, or the structure of
-        tensors that the layer returns. Gradients flow through them unless grad mode is off.
-
-    Raises:
-        ValueError: there is no such name, or an input does not fit.
-        AttributeError: the model has no graph.
-
-    Example:
-        >>> import torch
-        >>> from fgraph import Input, Model
-        >>> x = Input((3,))
-        >>> model = Model(x, torch.relu(torch.nn.Linear(3, 2)(x)))
-        >>> {name: tuple(y.shape) for name, y in activations(model, [torch.ones(5, 3)]).items()}
-        {'linear_1': (5, 2), 'relu_1': (5, 2)}
-    """
+    """Return what the layers of a model give: see `Model.activations`."""
     outline = Outline(model, "activations")
     chosen = _chosen(model, outline.steps, names)
     values = model._bind_inputs(tuple(inputs), {})

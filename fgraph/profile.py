@@ -33,36 +33,7 @@ def profile(
     backward: bool = False,
     sort: str | None = None,
 ) -> Profile:
-    """Measure what each call of a model costs.
-
-    The calls are run one by one, in the mode (training or not) that the model is in, with the hooks
-    of the layers but not those of the model. Buffers such as running statistics, gradients and the
-    state of random numbers are left as they were.
-
-    Args:
-        model: a model that has a graph.
-        inputs: what the model takes, as in a call.
-        repeat: how often to run it, after one run to warm up; each time is the median.
-        backward: whether to measure the gradients too: of the parameters that require them, and of
-            the results in between that these need.
-        sort: `"time"`, `"flops"`, `"memory"` or `"parameters"`, the largest first; by default
-            the calls stay in order.
-
-    Returns:
-        The records; printing them shows a table.
-
-    Raises:
-        ValueError: an option is out of range, or an input does not fit.
-        TypeError: `repeat` is not a whole number.
-        AttributeError: the model has no graph.
-
-    Example:
-        >>> from fgraph import Input, Model
-        >>> x = Input((8,))
-        >>> found = profile(Model(x, nn.Linear(8, 4)(x)), [torch.zeros(2, 8)])
-        >>> found.records[0].name, found.records[0].flops, found.records[0].memory
-        ('linear_1', 128, 32)
-    """
+    """Measure what each call of a model costs: see `Model.profile`."""
     if isinstance(repeat, bool) or not isinstance(repeat, int):
         raise TypeError(f"profile: repeat= expects a whole number, got {repeat!r}")
     if repeat < 1:

@@ -121,42 +121,7 @@ def print_summary(
     show_trainable: bool = False,
     layer_range: Sequence[str] | None = None,
 ) -> None:
-    """Print the layers of a model: name and type, output shape, parameters, where inputs come from.
-
-    A layer that is called several times has a row for each call; its parameters are counted in the
-    first. Below the table stand the totals and their size in memory, each parameter counted once.
-
-    Args:
-        model: the model.
-        line_length: the width in characters; that of the terminal by default, at most 120, and 88
-            where there is no terminal.
-        positions: where each column ends, in characters or as fractions of the line length:
-            `[0.3, 0.6, 0.7, 1.0]`; by default the columns take what they need.
-        print_fn: called with each line; `print` by default.
-        expand_nested: whether a nested model is followed by its own rows, indented.
-        show_trainable: whether a column says which layers are trained: `Y`, `N`, `part`.
-        layer_range: names, or regular expressions for the names, of the first and the last layer
-            to show.
-
-    Raises:
-        ValueError: an option is out of range, or names a layer that is not there.
-        TypeError: an option is of another type.
-
-    Example:
-        >>> from fgraph import Input, Model
-        >>> x = Input((3,), name="x")
-        >>> print_summary(Model(x, nn.Linear(3, 2)(x)))
-        Model: "model"
-        ──────────────────────────────────────────────────────
-        Layer (type)       Output shape  Param #  Connected to
-        ──────────────────────────────────────────────────────
-        x (Input)          (None, 3)           0
-        linear_1 (Linear)  (None, 2)           8  x
-        ──────────────────────────────────────────────────────
-        Total params: 8 (32 B)
-        Trainable params: 8 (32 B)
-        Non-trainable params: 0 (0 B)
-    """
+    """Print the layers of a model: see `Model.summary`, which has the same arguments."""
     write = print_fn or (lambda line: print(printable(line)))
     headers = (*_HEADERS, "Trainable") if show_trainable else _HEADERS
     width = _line_length(line_length, positions)
