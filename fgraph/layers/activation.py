@@ -143,11 +143,10 @@ class Softmax(Layer):
         if mask is not None:
             x = x.masked_fill(torch.logical_not(mask), torch.finfo(x.dtype).min)
         if isinstance(self.axis, int):
-            return torch.softmax(x, dim=self.axis)
-        axes = tuple(self.axis)
-        if len(axes) == 1:
-            return torch.softmax(x, dim=axes[0])
-        return torch.exp(x - torch.logsumexp(x, axes, keepdim=True))
+            made = torch.softmax(x, dim=self.axis)
+        else:
+            made = torch.exp(x - torch.logsumexp(x, tuple(self.axis), keepdim=True))
+        return made if mask is None else made * mask
 
 
 class PReLU(Layer):

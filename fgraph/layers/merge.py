@@ -96,13 +96,15 @@ class Multiply(Merge):
     """
 
     def call(self, tensors: Any, mask: Any = None) -> Any:
-        """Record the product, with ones where an input is masked."""
+        """Record the product, with ones where an input is masked, zeros where all are."""
         masks = mask or [None] * len(tensors)
         given = [
             tensor if m is None else torch.where(_fit(m, tensor), tensor, 1.0)
             for tensor, m in zip(tensors, masks, strict=True)
         ]
-        return super().call(given)
+        made = super().call(given)
+        any_counts = self.compute_mask(tensors, mask)
+        return made if any_counts is None else made * _fit(any_counts, made)
 
     def pair(self, a: Any, b: Any) -> Any:
         """Record `a * b`."""
@@ -194,20 +196,14 @@ class Concatenate(Merge):
         return torch.cat(list(tensors), dim=self.axis)
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
-        """Return the masks one after the other, all true for an input without one."""
+        """Return where any feature counts, of the masks put together like the inputs."""
         if mask is None or all(item is None for item in mask):
             return None
-        parts = [
-            torch.ones_like(tensor[..., :1] if own is None else tensor, dtype=torch.bool)
-            if own is None or own.ndim == tensor.ndim
-            else _fit(own, tensor)
-            for tensor, own in zip(inputs, mask, strict=True)
-        ]
-        parts = [
-            torch.logical_and(torch.ones_like(tensor, dtype=torch.bool), part)
-            for tensor, part in zip(inputs, parts, strict=True)
-        ]
-        return torch.cat(parts, dim=self.axis).all(-1)
+        parts = []
+        for tensor, own in zip(inputs, mask, strict=True):
+            ones = torch.ones_like(tensor, dtype=torch.bool)
+            parts.append(ones if own is None else torch.logical_and(ones, _fit(own, tensor)))
+        return torch.cat(parts, dim=self.axis).any(-1)
 
 
 class Dot(Merge):

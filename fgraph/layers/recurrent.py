@@ -69,6 +69,7 @@ class Recurrent(Layer):
             order in which they are made.
         stateful: whether the states after one batch are those before the next; `reset_state()`
             sets them to zero.
+        zero_output_for_mask: whether a masked step gives zeros, and not the output before it.
         **options: those of every `Layer`.
     """
 
@@ -82,9 +83,11 @@ class Recurrent(Layer):
         return_state: bool = False,
         go_backwards: bool = False,
         stateful: bool = False,
+        zero_output_for_mask: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self.zero_output_for_mask = zero_output_for_mask
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.go_backwards = go_backwards
@@ -105,6 +108,8 @@ class Recurrent(Layer):
         if self.go_backwards:
             x, mask = torch.flip(x, (1,)), None if mask is None else torch.flip(mask, (1,))
         output, states = self.run(x, states, mask, training)
+        if mask is not None and self.zero_output_for_mask and self.return_sequences:
+            output = output * mask.unsqueeze(-1)
         return [output, *states] if self.return_state else output
 
     def run(self, x: Any, states: Any, mask: Any, training: bool | None) -> tuple[Any, list[Any]]:
@@ -193,7 +198,9 @@ class _KernelRNN(Recurrent):
     @property
     def _needs_more(self) -> bool:
         """Whether torch's own module will not do."""
-        return not self._plain or bool(self.dropout or self.recurrent_dropout or self.stateful)
+        # with a mask torch's states are those after the last step, not after the last that counts
+        more = self.dropout or self.recurrent_dropout or self.stateful or self.return_state
+        return not self._plain or bool(more)
 
     def build(self, *input_shapes: Any) -> nn.Module:
         """Make torch's own module, or, for what that cannot do, one derived from it."""
@@ -315,11 +322,6 @@ class LSTM(_KernelRNN):
     ) -> None:
         super().__init__(units, activation, recurrent_activation, use_bias, **options)
         self.unit_forget_bias = unit_forget_bias
-
-    @property
-    def _needs_more(self) -> bool:
-        # the kernel gives the cell after the last step only, not after the last that counts
-        return super()._needs_more or self.return_state
 
     def _initialize(self) -> None:
         super()._initialize()

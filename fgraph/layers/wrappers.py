@@ -120,6 +120,8 @@ class Bidirectional(Layer):
             backward_layer = type(layer).from_config(config)
         self.backward_layer: Recurrent = backward_layer
         self._check_directions()
+        for part in (layer, backward_layer):
+            part.zero_output_for_mask = part.return_sequences  # as Keras sets it here
         self.expects = layer.expects
 
     def _check_directions(self) -> None:

@@ -74,17 +74,16 @@ class HeadAttention(nn.Module):
         q = self._split(self.query(query), self.heads)
         k = self._repeat(self._split(self.key(key), self.shared_heads))
         v = self._repeat(self._split(self.value(value), self.shared_heads))
-        if mask is not None:
-            mask = mask.to(torch.bool).unsqueeze(1)
-        rate = self.dropout if training else 0.0
+        rate, weights = self.dropout if training else 0.0, None
+        if scores or mask is not None:
+            mask, causal = _allowed(q, k, mask, causal), False
         if scores:
-            weights = self._weights(q, k, mask, causal)
+            weights = self._weights(q, k, mask)
             mixed = F.dropout(weights, rate, training) @ v
         else:
-            weights = None
-            if causal and mask is not None:
-                mask, causal = mask & _lower(q, k), False
-            mixed = F.scaled_dot_product_attention(q, k, v, mask, rate, causal)
+            # where a step may attend to nothing, Keras has it attend to everything equally
+            added = None if mask is None else torch.where(mask, 0.0, 0.7 * torch.finfo(q.dtype).min)
+            mixed = F.scaled_dot_product_attention(q, k, v, added, rate, causal)
         mixed = mixed.transpose(1, 2).flatten(2)
         if self.gate is not None:
             mixed = mixed * torch.sigmoid(self.gate(query))
@@ -99,18 +98,22 @@ class HeadAttention(nn.Module):
         times = self.heads // self.shared_heads
         return x if times == 1 else x.repeat_interleave(times, 1)
 
-    def _weights(self, q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+    def _weights(self, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the attention weights; like Keras's all zero where nothing may be attended to."""
         logits = q @ k.mT / math.sqrt(self.key_size)
-        if causal:
-            mask = _lower(q, k) if mask is None else mask & _lower(q, k)
-        if mask is not None:
-            logits = logits.masked_fill(~mask, torch.finfo(logits.dtype).min / 2)
-        return torch.softmax(logits, -1)
+        if mask is None:
+            return torch.softmax(logits, -1)
+        lowest = torch.finfo(logits.dtype).min
+        return torch.softmax(torch.where(mask, logits, lowest), -1) * mask
 
 
-def _lower(q: Tensor, k: Tensor) -> Tensor:
-    """Return `(steps, others)`, true where the other is not later."""
-    return torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
+def _allowed(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Tensor | None:
+    """Return `(batch, 1, steps, others)`, true where a step may attend."""
+    mask = None if mask is None else mask.to(torch.bool).unsqueeze(1)
+    if not causal:
+        return mask
+    lower = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
+    return lower if mask is None else mask & lower
 
 
 class Scale(nn.Module):

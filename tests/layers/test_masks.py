@@ -1,0 +1,160 @@
+"""Masks: where they come from, which layers pass them on, and what uses them, as in Keras."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fgraph import Input, Model, layers
+from keras_oracle import compare_models
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+# nothing that counts, gaps inside, padding at the end, padding at the start, no padding
+TOKENS = np.array(
+    [[0] * 6, [1, 2, 0, 1, 2, 0], [1, 2, 1, 2, 0, 0], [0, 0, 1, 2, 2, 1], [2, 1, 2, 1, 1, 2]]
+)
+
+# what follows a masked embedding: layers in the order of a chain
+CHAINS: dict[str, Any] = {
+    "lstm": lambda L: [L.LSTM(5)],
+    "lstm sequences": lambda L: [L.LSTM(5, return_sequences=True)],
+    "lstm stack": lambda L: [L.LSTM(5, return_sequences=True), L.LSTM(3)],
+    "lstm states": lambda L: [L.LSTM(5, return_state=True)],
+    "lstm everything": lambda L: [L.LSTM(5, return_state=True, return_sequences=True)],
+    "lstm relu": lambda L: [L.LSTM(5, activation="relu", return_state=True)],
+    "lstm backwards": lambda L: [L.LSTM(5, go_backwards=True, return_sequences=True)],
+    "gru": lambda L: [L.GRU(5, return_sequences=True)],
+    "gru everything": lambda L: [L.GRU(5, return_state=True, return_sequences=True)],
+    "gru before": lambda L: [L.GRU(5, return_state=True, reset_after=False)],
+    "rnn": lambda L: [L.SimpleRNN(5, return_state=True)],
+    "bidirectional": lambda L: [L.Bidirectional(L.LSTM(5, return_sequences=True))],
+    "bidirectional last": lambda L: [L.Bidirectional(L.GRU(5))],
+    "bidirectional stack": lambda L: [
+        L.Bidirectional(L.GRU(5, return_sequences=True)), L.Bidirectional(L.GRU(5))
+    ],
+    "cells": lambda L: [L.RNN([L.LSTMCell(5), L.GRUCell(4)])],
+    "through dense": lambda L: [L.Dense(3, activation="relu"), L.Dropout(0.5), L.LSTM(5)],
+    "through norms": lambda L: [L.LayerNormalization(), L.BatchNormalization(), L.LSTM(5)],
+    "through activations": lambda L: [L.Activation("relu"), L.PReLU(), L.LSTM(5)],
+    "through time distributed": lambda L: [L.TimeDistributed(L.Dense(3)), L.LSTM(5)],
+    "lost in a reshape": lambda L: [L.Reshape((6, 4)), L.LSTM(5)],
+    "lost in a convolution": lambda L: [L.Conv1D(3, 2), L.LSTM(5)],
+    "mean": lambda L: [L.GlobalAveragePooling1D()],
+    "mean kept": lambda L: [L.GlobalAveragePooling1D(keepdims=True)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS.keys())
+def test_chain_behind_a_masked_embedding(chain: Any) -> None:
+    """Values behind `Embedding(mask_zero=True)` are Keras's."""
+
+    def build(L: Any, tokens: Any) -> Any:
+        made = [L.Embedding(3, 4, mask_zero=True), *chain(L)]
+        x = tokens
+        for layer in made:
+            x = layer(x)
+        return x, made
+
+    compare_models(build, [TOKENS])
+
+
+def pair(L: Any, e: Any) -> Any:
+    return [e, L.Activation("tanh")(e)]
+
+
+# what is made of a masked embedding: the result and the layers with weights
+GRAPHS: dict[str, Any] = {
+    "add": lambda L, e: (L.Add()(pair(L, e)), []),
+    "multiply": lambda L, e: (L.Multiply()(pair(L, e)), []),
+    "concatenate": lambda L, e: (L.Concatenate()(pair(L, e)), []),
+    "concatenate steps": lambda L, e: (L.Concatenate(axis=1)(pair(L, e)), []),
+    "concatenate with unmasked": lambda L, e: (
+        L.Concatenate(axis=1)([e, L.Reshape((6, 4))(e)]), []),
+    "attention": lambda L, e: (L.Attention()([e, e]), []),
+    "attention causal": lambda L, e: (L.Attention()([e, e], use_causal_mask=True), []),
+    "additive attention": lambda L, e: (L.AdditiveAttention(use_scale=False)([e, e]), []),
+    **{
+        f"heads {name}": lambda L, e, o=options, c=call: attend(
+            L.MultiHeadAttention(2, 3, **o), e, c)
+        for name, options, call in (
+            ("", {}, {}),
+            ("causal", {}, {"use_causal_mask": True}),
+            ("scores", {}, {"return_attention_scores": True}),
+            ("sizes", {"value_dim": 5, "output_shape": 7, "use_bias": False}, {}),
+            ("gate", {"use_gate": True, "sliding_window": 2}, {}),
+        )
+    },
+    "groups": lambda L, e: attend(L.GroupQueryAttention(3, 4, 2), e, {}),
+    "groups causal": lambda L, e: attend(
+        L.GroupQueryAttention(3, 4, 2), e, {"use_causal_mask": True}),
+}  # fmt: skip
+
+
+def attend(layer: Any, e: Any, call: Any) -> Any:
+    return layer(e, e, **call), [layer]
+
+
+@pytest.mark.parametrize("masked", [True, False], ids=["masked", "unmasked"])
+@pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS.keys())
+def test_graph_behind_an_embedding(graph: Any, masked: bool) -> None:
+    """Merging and attention use masks as Keras does; a mean at the end shows what they pass on."""
+
+    def build(L: Any, tokens: Any) -> Any:
+        embedding = L.Embedding(3, 4, mask_zero=masked)
+        result, made = graph(L, embedding(tokens))
+        first = result[0] if isinstance(result, (tuple, list)) else result
+        mean = L.GlobalAveragePooling1D()(first)
+        rest = list(result) if isinstance(result, (tuple, list)) else [result]
+        return [mean, *rest], [embedding, *made]
+
+    compare_models(build, [TOKENS])
+
+
+def test_masking_hides_steps_of_one_value() -> None:
+    """`Masking` feeds an LSTM as in Keras."""
+    values = np.random.default_rng(0).normal(size=(3, 5, 2)).astype("float32")
+    values[0, 3:] = 0.0
+    values[1, 1] = 0.0
+
+    def build(L: Any, x: Any) -> Any:
+        made = [L.Masking(), L.LSTM(3, return_sequences=True)]
+        return made[1](made[0](x)), made
+
+    compare_models(build, [values])
+
+
+def test_mask_travels_with_the_output() -> None:
+    """`layer.output.mask` is symbolic, and a model of it computes the mask."""
+    tokens = Input((6,), dtype="int64")
+    embedding, dense = layers.Embedding(3, 4, mask_zero=True), layers.Dense(2)
+    hidden = dense(embedding(tokens))
+    assert embedding.output.mask == dense.output.mask == hidden.mask
+    assert hidden.mask.dtype is torch.bool
+    assert layers.Flatten()(hidden).mask is None
+    found = Model(tokens, hidden.mask)(torch.as_tensor(TOKENS))
+    assert torch.equal(found, torch.as_tensor(TOKENS) != 0)
+
+
+def test_explicit_mask_takes_precedence() -> None:
+    """`mask=` at a call replaces the mask that came with the input."""
+    x, mask = Input((5, 2)), Input((5,), dtype="bool")
+    layer = layers.LSTM(3)
+    model = Model([x, mask], layer(x, mask=mask))
+    values = torch.randn(2, 5, 2)
+    counts = torch.tensor([[True, True, True, False, False], [True] * 5])
+    expected = layer.module(values[:1, :3])[0][0, -1], layer.module(values[1:])[0][0, -1]
+    torch.testing.assert_close(model(values, counts), torch.stack(expected))
+
+
+def test_masks_survive_copies() -> None:
+    """A copy's outputs have their masks, too."""
+    import copy
+
+    tokens = Input((6,), dtype="int64")
+    model = Model(tokens, layers.Embedding(3, 4, mask_zero=True)(tokens))
+    both = Model(tokens, [model.output, layers.LSTM(2)(model.output)])
+    assert copy.deepcopy(both).outputs[0].mask is not None
