@@ -1,4 +1,4 @@
-"""Epochs, validation and prediction: the steps of `Steps`, over all batches of a feed."""
+"""Epochs and validation: the steps of `Steps`, over all batches of a feed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from .compiled import Compiled
 from .data import make_source
 from .feed import Feed
 from .objective import Objective
+from .prediction import Prediction, keeping_modes, require_steps
 from .run import Run
 from .steps import Steps
 from .structure import as_tensor, map_leaves
 
 
-class Loops(Steps):
+class Loops(Prediction):
     """The loops around `Steps`."""
 
     stop_training: bool = False
@@ -171,20 +172,18 @@ class Loops(Steps):
     @contextmanager
     def _running(self, compiled: Compiled, feed: Feed, training: bool) -> Iterator[None]:
         """Prepares for steps, and puts everything back, also after an error or Ctrl-C."""
-        modes = [(module, module.training) for module in self.modules()]
-        outer = (compiled.run, compiled.forward, compiled.checks, compiled.figures)
+        outer = (compiled.run, compiled.forward, compiled.checks)
         compiled.forward = distributed.wrap(self) if training else self._call_with_logits
         compiled.checks = self._checks(compiled, feed)
         if training:
             compiled.waiting = 0
             compiled.clear_gradients()  # a loop by hand, or a run that failed, may have left some
         try:
-            yield
+            with keeping_modes(self):
+                yield
         finally:
-            compiled.run, compiled.forward, compiled.checks, _ = outer
+            compiled.run, compiled.forward, compiled.checks = outer
             compiled.seen, compiled.parts = None, []
-            for module, mode in modes:
-                module.training = mode
 
     def _checks(self, compiled: Compiled, feed: Feed) -> Callable[..., None]:
         """Returns what is checked of the first batch, and of every one that a loader yields."""
@@ -218,7 +217,7 @@ class Loops(Steps):
             if check is not None:
                 check(names)
 
-    # ---- evaluation and prediction
+    # ---- evaluation
 
     def _evaluate(self, feed: Feed, callbacks: CallbackList) -> dict[str, Any]:
         """Runs one pass of evaluation and returns its figures."""
@@ -240,55 +239,26 @@ class Loops(Steps):
                     for hook in ends:
                         hook(steps, logs)
                 steps += 1
-            _require_steps(feed, steps, "evaluate")
+            require_steps(feed, steps, "evaluate")
             figures: dict[str, Any] = compiled.figures.read(across=True)
             callbacks.call("on_test_end", figures)
         return figures
-
-    def _predict(self, feed: Feed, callbacks: CallbackList) -> Any:
-        """Runs one pass of prediction and returns the outputs as numpy arrays."""
-        modes = [(module, module.training) for module in self.modules()]
-        parts: list[Any] = []
-        try:
-            self.eval()
-            callbacks.call("on_predict_begin")
-            begins = callbacks.hooks("on_predict_batch_begin")
-            ends = callbacks.hooks("on_predict_batch_end")
-            with torch.inference_mode():
-                for batch in feed.epoch():
-                    for hook in begins:
-                        hook(len(parts), None)
-                    outputs = self.predict_step(batch)
-                    parts.append(map_leaves(_to_host, outputs))
-                    for hook in ends:
-                        hook(len(parts) - 1, {"outputs": outputs})
-            callbacks.call("on_predict_end")
-        finally:
-            for module, mode in modes:
-                module.training = mode
-        _require_steps(feed, len(parts), "predict")
-        if self._device().type == "cuda":
-            torch.cuda.synchronize(self._device())  # the copies to the host were only begun
-        return _joined(parts)
 
     def _on_batch(self, batch: Batch, training: bool) -> dict[str, Any]:
         """Makes a single step outside any epoch and returns its figures."""
         compiled = self._require_compiled("a step")
         if compiled.figures is not None:
             compiled.figures.reset()
-        modes = [(module, module.training) for module in self.modules()]
         compiled.checks = lambda objective, y, outputs: objective.check_values(y, outputs)
         if training and not compiled.waiting:
             compiled.clear_gradients()
         try:
-            self.train(training)
-            with torch.set_grad_enabled(training):
+            with keeping_modes(self), torch.set_grad_enabled(training):
+                self.train(training)
                 result = self.train_step(batch) if training else self.test_step(batch)
             self._record(result, batch, compiled)
         finally:
             compiled.checks = None
-            for module, mode in modes:
-                module.training = mode
         figures: dict[str, Any] = compiled.figures.read()
         return figures
 
@@ -313,27 +283,6 @@ class Loops(Steps):
         return values[0] if len(values) == 1 else values
 
 
-def _to_host(output: Any) -> Any:
-    if not isinstance(output, Tensor):
-        return output
-    output = output.to("cpu", non_blocking=True)
-    # a batch that is a view of the inputs, or of a buffer, would change with it
-    return output.float() if output.dtype == torch.bfloat16 else output
-
-
-def _joined(parts: list[Any]) -> Any:
-    """Returns the batches' outputs joined along the first axis, as numpy arrays."""
-    first = parts[0]
-    if isinstance(first, Mapping):
-        return {key: _joined([part[key] for part in parts]) for key in first}
-    if isinstance(first, list | tuple):
-        items = [_joined(list(column)) for column in zip(*parts, strict=True)]
-        if hasattr(first, "_fields"):
-            return type(first)(*items)
-        return items if isinstance(first, list) else tuple(items)
-    return torch.cat(parts).numpy() if isinstance(first, Tensor) else first
-
-
 def _warn_dry(run: Run, number: int, steps: int) -> None:
     wanted = "" if run.feed.steps is None else f" of {run.feed.steps}"
     warnings.warn(
@@ -342,14 +291,3 @@ def _warn_dry(run: Run, number: int, steps: int) -> None:
         "through again, or fewer steps)",
         stacklevel=4,
     )
-
-
-def _require_steps(feed: Feed, steps: int, caller: str) -> None:
-    if not steps:
-        raise ValueError(f"no data: {caller} was given no batch")
-    if feed.dry and feed.steps is not None:
-        warnings.warn(
-            f"the data ran dry after {steps} of {feed.steps} steps of {caller}; no batch is used "
-            "twice",
-            stacklevel=4,
-        )
