@@ -24,10 +24,11 @@ def same(first: Any, second: Any) -> bool:
     if isinstance(first, dict):
         return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
     if isinstance(first, types.FunctionType):
-        return first.__code__ == second.__code__ and first.__closure__ == second.__closure__
+        parts = (first.__code__, first.__closure__), (second.__code__, second.__closure__)
+        return bool(parts[0] == parts[1])
     if isinstance(first, functools.partial):
         return same(first.__reduce__()[2], second.__reduce__()[2])
-    if kind.__eq__ is not object.__eq__:
+    if any("__eq__" in vars(base) for base in kind.__mro__[:-1]):
         return bool(first == second)
     if isinstance(first, nn.Module) or not hasattr(first, "__dict__"):
         return False

@@ -50,10 +50,11 @@ class Construction:
         return self.cls(*self.args, **self.kwargs)
 
 
-def _blank(cls: type) -> Any:
+def _blank(cls: Any) -> Any:
     made = cls.__new__(cls)
     if isinstance(made, nn.Module):
-        (Model if isinstance(made, Model) else nn.Module).__init__(made)
+        kind: Any = Model if isinstance(made, Model) else nn.Module
+        kind.__init__(made)
     return made
 
 

@@ -47,7 +47,8 @@ def _read_arguments(value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Read the arguments of the constructor from the attributes that have their names."""
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
-    for parameter in parameters_of(type(value)):
+    cls: Any = type(value)
+    for parameter in parameters_of(cls):
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
         found = _read(value, parameter.name)

@@ -213,7 +213,7 @@ class Decoder:
         self._tensors = dict(slots(root))
 
     def _check_shape(self, module: nn.Module, name: str, before: Tensor, now: Tensor) -> None:
-        if id(module) in self._reshaped or nn.parameter.is_lazy(before):  # type: ignore[no-untyped-call]
+        if id(module) in self._reshaped or nn.parameter.is_lazy(before):
             return
         if before.shape != now.shape:
             raise LoadError(

@@ -121,9 +121,8 @@ class Encoder:
         return name
 
     def _input(self, layer: InputLayer) -> dict[str, Any]:
-        spec = layer._ref.spec
-        return {"name": layer._ref.node.name, "shape": list(spec.shape),  # type: ignore[union-attr]
-                "dtype": self.value(spec.dtype)}  # type: ignore[union-attr]  # fmt: skip
+        name, spec = layer._ref.node.name, cast(TensorSpec, layer._ref.spec)
+        return {"name": name, "shape": list(spec.shape), "dtype": self.value(spec.dtype)}
 
     def _optimizer(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Write an optimizer as its class and groups; parameters are those of the root."""

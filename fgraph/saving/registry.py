@@ -113,7 +113,7 @@ _NAMESPACES: dict[str, Any] = {
 }
 
 
-def _is_library_class(target: type) -> bool:
+def _is_library_class(target: Any) -> bool:
     return (
         issubclass(target, (nn.Module, torch.optim.Optimizer, tuple))
         or target.__module__ == "torch.optim.lr_scheduler"

@@ -155,7 +155,7 @@ class _Data:
     def _empty(self) -> None:
         part = self._buffer[: self._used]
         self._check = checksum(part, self._check)
-        self._file.write(memoryview(part.numpy()))
+        self._file.write(_buffer(part))
         self._used = 0
 
     def finish(self) -> int:
@@ -177,7 +177,12 @@ def checksum(data: Tensor, start: int = 0) -> int:
     sums = torch.cat([words[:blocks].view(-1, _BLOCK).sum(1), words[blocks:].sum().view(1)])
     if blocks == len(words):
         sums = sums[:-1]
-    return zlib.crc32(data[whole:].numpy(), zlib.crc32(sums.numpy(), start))
+    return zlib.crc32(_buffer(data[whole:]), zlib.crc32(_buffer(sums), start))
+
+
+def _buffer(tensor: Tensor) -> memoryview:
+    array: Any = tensor.numpy()
+    return memoryview(array)
 
 
 # ---------------------------------------------------------------------- reading
@@ -191,8 +196,8 @@ def read(path: Path) -> TensorFile:
         LoadError: the file is of another kind, cut off or damaged.
     """
     size = _file_size(path)
-    storage = torch.UntypedStorage.from_file(str(path), False, size)
-    data = torch.empty(0, dtype=torch.uint8).set_(storage)  # type: ignore[call-overload]
+    storage: Any = torch.UntypedStorage.from_file(str(path), False, size)
+    data = torch.empty(0, dtype=torch.uint8).set_(storage)
     try:
         return _parse(storage, data)
     except LoadError as error:
@@ -276,7 +281,7 @@ def _tensor(storage: torch.UntypedStorage, start: int, entry: dict[str, Any]) ->
     first, last = entry["data_offsets"]
     if first == last:
         return torch.empty(shape, dtype=dtype)
-    part = torch.empty(0, dtype=torch.uint8).set_(storage[start + first : start + last])  # type: ignore[call-overload]
+    part = torch.empty(0, dtype=torch.uint8).set_(storage[start + first : start + last])
     if (start + first) % dtype.itemsize:
         part = part.clone()  # only other programs' files: no number may begin there
     whole: Tensor = part.view(dtype).view(shape)

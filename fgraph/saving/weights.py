@@ -144,7 +144,7 @@ def _matched(
 
 
 def _check_fit(path: str, name: str, tensor: Any, value: Tensor) -> None:
-    if nn.parameter.is_lazy(tensor):  # type: ignore[no-untyped-call]
+    if nn.parameter.is_lazy(tensor):
         raise LoadError(f"cannot load {path!r}: {name!r} has no shape yet; call the model once")
     if tensor.shape != value.shape:
         raise LoadError(

@@ -142,15 +142,15 @@ class ConstructorWriter:
             if not (name in before and same(value, before[name])):
                 self._later.append(f"self{reach(path)}.{name} = {self._file.literal(value)}")
         for name, child in module._modules.items():
-            inner, other = (*path, name), made._modules.get(name)
-            if child is None or id(child) in self._made or (
-                type(child) is not type(other) or not same_slots(child, other, shapes=True)  # type: ignore[arg-type]
-            ):  # fmt: skip
-                if child is not other:
-                    text = "None" if child is None else self._text(child, inner)
-                    self._later.append(_assignment(inner, text))
-            else:
-                self._compare(child, other, inner)  # type: ignore[arg-type]
+            inner = (*path, name)
+            other: Any = made._modules.get(name)
+            if child is not None and id(child) not in self._made and _alike(child, other):
+                self._compare(child, other, inner)
+            elif child is not other:
+                text = "None" if child is None else self._text(child, inner)
+                self._later.append(_assignment(inner, text))
+        for name in made._modules.keys() - module._modules.keys():
+            self._later.append(f"del self{reach((*path, name))}")
 
     def _remember(self, module: nn.Module, path: tuple[str, ...]) -> None:
         """Note where the parts of a module are that is made as a whole."""
@@ -167,10 +167,13 @@ class ConstructorWriter:
             text = f"self{reach(way)}"
             if first.setdefault(id(parameter), text) != text:
                 lines.append(f"{text} = {first[id(parameter)]}")
-        seen = {id(p): n for n, p in self._model.named_parameters()}
         modules = {path for path, _ in self._model.named_modules()}
-        del seen
         return [line for line in lines if _is_own(line, modules)]
+
+
+def _alike(child: nn.Module, other: Any) -> bool:
+    """Whether a constructor made a child of the right kind and sizes."""
+    return type(child) is type(other) and same_slots(child, other, shapes=True)
 
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)

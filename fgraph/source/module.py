@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -88,10 +88,11 @@ class _FileWriter:
         self.reserved.add(class_name)
         graph = model._live_graph("to_source")
         for name, part in model.named_modules():
-            is_model = isinstance(part, Model) and id(part) not in self.class_names
-            if is_model and part._graph is not None:  # type: ignore[union-attr]
+            if id(part) in self.class_names or not isinstance(part, Model):
+                continue
+            if part._graph is not None:
                 inner = self._fresh_class(name.rpartition(".")[2])
-                self.add_model(cast(Model, part), inner, f"{path}{name}.")
+                self.add_model(part, inner, f"{path}{name}.")
         self._reserve(model)
         init = ConstructorWriter(self, model, path).lines()
         naming = Naming(model.input_names, model._node_names, model._node_paths, _children(model))
@@ -135,8 +136,9 @@ class _FileWriter:
         name = torch_name(value)
         if name is not None:
             return name
-        if isinstance(value, type) and getattr(nn, value.__name__, None) is value:
-            return f"nn.{value.__name__}"
+        own = getattr(value, "__name__", "")
+        if isinstance(value, type) and getattr(nn, own, None) is value:
+            return f"nn.{own}"
         if isinstance(value, functools.partial):
             self.inliner.need_import("import functools")
             keywords = [f"{key}={self.literal(item)}" for key, item in value.keywords.items()]
