@@ -216,7 +216,17 @@ def _declared(output_shape: Any, dtype: torch.dtype) -> shapes.Inferred:
 
 
 def _to_ref(leaf: Any) -> Any:
-    return leaf.ref if isinstance(leaf, Symbol) else leaf
+    if isinstance(leaf, Symbol):
+        return leaf.ref
+    if isinstance(leaf, torch.Tensor) and leaf.grad_fn is not None:
+        raise ValueError(
+            f"a real tensor of shape {tuple(leaf.shape)} that was computed from parameters, by "
+            f"{type(leaf.grad_fn).__name__}, is used in the graph: it would keep the value of now, "
+            "and no gradient would reach the parameters. Use the parameter itself, as in "
+            "`torch.nn.functional.linear(x, weight)`, or compute the tensor in the graph by "
+            "`fgraph.apply(lambda x, w: x @ w.T, x, weight)`; `.detach()` makes it a constant"
+        )
+    return leaf
 
 
 def _function_name(func: Any) -> str:
