@@ -122,7 +122,11 @@ class Expects:
                 f"{owner} expects whole numbers, got {_name(dtype)} of shape {shape}: "
                 'write Input(..., dtype="int64"), or convert it, `x.long()`'
             )
-        if self.features is not None and shape[self.features] is None:
+        if self.features is None:
+            return
+        if not -len(shape) <= self.features < len(shape):
+            raise BuildError(f"{owner}: axis={self.features} does not exist in {shape}")
+        if shape[self.features] is None:
             raise BuildError(
                 f"{owner} needs to know the size of axis {self.features} to make its weights, "
                 f"got {shape}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import BuildError
@@ -171,6 +171,11 @@ _OUTPUT = Layout(
 )
 
 
+def _fans(tensor: Tensor, module: nn.Module) -> tuple[int, int]:
+    """Return the numbers of inputs and outputs of an `nn.Linear`."""
+    return tensor.shape[1], tensor.shape[0]
+
+
 def _head_weights() -> tuple[Weight, ...]:
     """Declare kernel and bias of each projection; all take the arguments of `kernel` and `bias`."""
     layouts = {
@@ -183,7 +188,7 @@ def _head_weights() -> tuple[Weight, ...]:
     found: list[Weight] = []
     for part, (kernel, bias) in layouts.items():
         found += [
-            Weight(f"{part}_kernel", (f"{part}.weight",), kernel, _GLOROT, option="kernel"),
+            Weight(f"{part}_kernel", (f"{part}.weight",), kernel, _GLOROT, True, "kernel", _fans),
             Weight(f"{part}_bias", (f"{part}.bias",), bias, option="bias"),
         ]
     return tuple(found)

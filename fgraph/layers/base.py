@@ -20,6 +20,7 @@ from ..graph import Call, SymbolicTensor, apply
 from ..graph.input import as_dtype
 from ..graph.node import recording
 from ..graph.structure import iter_leaves, map_leaves
+from ..initializers import VarianceScaling
 from ..naming import snake_case
 from .arguments import Expects
 from .masks import attach_masks, mask_of
@@ -122,11 +123,10 @@ class Layer(Nodes):
         known = {weight.argument(role) for weight in self.keras_weights for role in _ROLES}
         for key in given:
             if key not in known:
-                arguments = {*inspect.signature(type(self).__init__).parameters, *known}
-                arguments |= set(inspect.signature(Layer.__init__).parameters)
-                arguments -= {"self", "args", "kwargs", "options"}
-                kind = type(self).__name__
-                raise TypeError(f"{kind}: {unknown_name('argument', key, arguments)}")
+                arguments = {*_argument_names(type(self)), *known}
+                raise TypeError(
+                    f"{type(self).__name__}: {unknown_name('argument', key, arguments)}"
+                )
         options = {}
         for weight in self.keras_weights:
             for role, get in _ROLES.items():
@@ -260,9 +260,11 @@ class Layer(Nodes):
                 for tensor in tensors:  # a torch name means what torch means: torch's layout
                     initializer(tensor)
             elif tensors:
-                shape = weight.read(self.module).shape
-                value = initializer(tuple(shape), dtype=tensors[0].dtype)
-                weight.write(self.module, torch.as_tensor(value))
+                shape = made = tuple(weight.read(self.module).shape)
+                if weight.fans is not None and isinstance(initializer, VarianceScaling):
+                    made = weight.fans(tensors[0], self.module)
+                value = torch.as_tensor(initializer(made, dtype=tensors[0].dtype))
+                weight.write(self.module, value.reshape(shape))
 
     @property
     def _module(self) -> Any:
@@ -453,6 +455,18 @@ class Layer(Nodes):
         args, kwargs = self._arguments
         written = [*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())]
         return f"{type(self).__name__}({', '.join(written)})"
+
+
+def _argument_names(kind: type) -> set[str]:
+    """Return the names of the arguments that the constructors of a class and its bases take."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {
+        name
+        for base in kind.__mro__
+        if issubclass(base, Layer)
+        for name, parameter in inspect.signature(base.__init__).parameters.items()
+        if parameter.kind in named and name != "self"
+    }
 
 
 def _fresh(value: Any) -> Any:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from .. import activations
 from ..errors import BuildError
 from .arguments import Expects
 from .base import Layer
 from .modules.einsum import EinsumLinear
-from .weights import SAME, kernel_and_bias
+from .weights import SAME, Weight
 
 Letters = dict[str, int]
+
+
+def _fans(tensor: Tensor, module: nn.Module) -> tuple[int, int]:
+    """Return the product of the sizes that are summed over, and that of the others."""
+    operand, kernel = str(module.equation).partition("->")[0].split(",")
+    summed = [size for at, size in zip(kernel, tensor.shape, strict=True) if at in operand]
+    fan_in = math.prod(summed)
+    return fan_in, tensor.numel() // fan_in
 
 
 class EinsumDense(Layer):
@@ -35,7 +44,10 @@ class EinsumDense(Layer):
         ValueError: the equation or the bias axes cannot be read.
     """
 
-    keras_weights = kernel_and_bias(SAME)
+    keras_weights = (
+        Weight("kernel", ("weight",), SAME, "glorot_uniform", fans=_fans),
+        Weight("bias", ("bias",)),
+    )
     expects = Expects(("batch", "..."), "floating")
 
     def __init__(

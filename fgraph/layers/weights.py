@@ -65,6 +65,8 @@ class Weight:
         initializer: the default of `<name>_initializer`.
         trainable: False for statistics, which gradients do not change.
         option: what its arguments begin with, where that is not its name.
+        fans: from torch's tensor and its module to the numbers of inputs and outputs that variance
+            scaling goes by, where these are not the last two sizes.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Weight:
     initializer: str = "zeros"
     trainable: bool = True
     option: str = ""
+    fans: Callable[[Tensor, nn.Module], tuple[int, int]] | None = None
 
     def argument(self, role: str) -> str:
         """Return the name of an argument of a layer: `kernel_initializer`."""

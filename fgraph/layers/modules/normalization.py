@@ -55,10 +55,10 @@ class BatchNorm(_BatchNorm):
         share = self.momentum or 0.0
         if mask is not None:
             return self._masked(x, mask, share)
-        before, count = variance.clone(), x.numel() // x.shape[1]
-        made = F.batch_norm(x, mean, variance, self.weight, self.bias, True, share, self.eps)
-        with torch.no_grad():  # turns the unbiased variance of the batch into the biased one
-            variance.mul_((count - 1) / count).add_(before, alpha=(1 - share) / count)
+        unbiased, count = variance.clone(), x.numel() // x.shape[1]
+        made = F.batch_norm(x, mean, unbiased, self.weight, self.bias, True, share, self.eps)
+        with torch.no_grad():  # the same mixture, with the biased variance of the batch
+            variance.mul_((1 - share) / count).add_(unbiased, alpha=(count - 1) / count)
         return made
 
     def _masked(self, x: Tensor, mask: Tensor, share: float) -> Tensor:
@@ -68,11 +68,13 @@ class BatchNorm(_BatchNorm):
         total = weight.sum(axes, keepdim=True) + 1e-7
         mean = (x * weight).sum(axes, keepdim=True) / total
         variance = ((x - mean).square() * weight).sum(axes, keepdim=True) / total
-        mean, variance = mean.flatten(), variance.flatten()
         with torch.no_grad():
-            self.running_mean.lerp_(mean, share)  # type: ignore[union-attr]
-            self.running_var.lerp_(variance, share)  # type: ignore[union-attr]
-        return F.batch_norm(x, mean, variance, self.weight, self.bias, False, 0.0, self.eps)
+            self.get_buffer("running_mean").lerp_(mean.flatten(), share)
+            self.get_buffer("running_var").lerp_(variance.flatten(), share)
+        made = (x - mean) * torch.rsqrt(variance + self.eps)
+        shape = (-1, *(1,) * (x.dim() - 2))
+        made = made if self.weight is None else made * self.weight.view(shape)
+        return made if self.bias is None else made + self.bias.view(shape)
 
 
 class CenteredGroupNorm(nn.GroupNorm):
