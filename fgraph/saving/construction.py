@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._device import _device_constructors
 
 from ..model import Model
 
@@ -37,7 +39,7 @@ class Construction:
         if real or not issubclass(self.cls, nn.Module):
             return self._call()
         if self.cls.__module__.startswith(("torch.nn.", "fgraph.")):
-            with torch.device("meta"):
+            with _NoValues():
                 made = self._call()
             if not _has_stray_meta(made):
                 return made
@@ -56,6 +58,29 @@ def _blank(cls: Any) -> Any:
         kind: Any = Model if isinstance(made, Model) else nn.Module
         kind.__init__(made)
     return made
+
+
+_FILLS = frozenset(
+    "uniform_ normal_ trunc_normal_ constant_ ones_ zeros_ fill_ zero_ kaiming_uniform_ "
+    "kaiming_normal_ xavier_uniform_ xavier_normal_ orthogonal_".split()
+)
+
+
+class _NoValues(TorchFunctionMode):
+    """Makes tensors on `meta`, as `torch.device("meta")` does, and fills them with nothing."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run a torch function without values."""
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in _FILLS:
+            filled = args[0] if args else kwargs.get("tensor")
+            if isinstance(filled, Tensor) and filled.is_meta:
+                return filled
+        if func in _device_constructors() and kwargs.get("device") is None:
+            kwargs = {**kwargs, "device": "meta"}
+        return func(*args, **kwargs)
 
 
 def _has_stray_meta(module: nn.Module) -> bool:

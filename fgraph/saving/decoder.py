@@ -296,7 +296,7 @@ class Decoder:
         for name, tensor in source.tensors.items():
             if getattr(model, name, None) is not tensor:
                 raise LoadError(f"the graph holds a tensor that is not the model's {name!r}")
-        model._graph_tensors = dict(source.tensors)
+        model._graph_tensors = source.tensors | source.borrowed
         model._forward_source = source
         model._attach_forward()
 
