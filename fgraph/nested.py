@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 Path = tuple[Any, ...]
@@ -34,13 +34,13 @@ def numbered(structure: Any) -> Any:
 
 def filled(structure: Any, values: Iterable[Any]) -> Any:
     """Return the structure with its leaves replaced by `values`, in order."""
-    left = iter(values)
+    return _fill(structure, iter(values))
 
-    def fill(part: Any) -> Any:
-        if isinstance(part, dict):
-            return {key: fill(item) for key, item in part.items()}
-        if isinstance(part, (list, tuple)):
-            return type(part)([fill(item) for item in part])
-        return next(left)
 
-    return fill(structure)
+def _fill(part: Any, left: Iterator[Any]) -> Any:
+    # not a function within filled: that would be a cycle, which keeps symbolic values alive
+    if isinstance(part, dict):
+        return {key: _fill(item, left) for key, item in part.items()}
+    if isinstance(part, (list, tuple)):
+        return type(part)([_fill(item, left) for item in part])
+    return next(left)

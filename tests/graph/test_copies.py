@@ -1,0 +1,163 @@
+"""Copies of a model: class, weights, ties, mode, hooks, attributes, and a live graph."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from fgraph import Input, Model, layers
+
+
+class Named(Model):
+    """A person's own subclass."""
+
+    def describe(self) -> str:
+        return f"{self.name} of {len(self.nodes)} calls"
+
+
+def count_call(module, args, output) -> None:
+    """A hook that can be pickled: it counts on the module."""
+    module.calls = getattr(module, "calls", 0) + 1
+
+
+def tied() -> Named:
+    """A model with a shared layer, a tied weight, a parameter, a hook and an attribute."""
+    left, right = Input((4,), name="left"), Input((4,), name="right")
+    encode = nn.Linear(4, 4)
+    both = torch.cat([left(encode, name="encode"), encode(right)], 1)
+    mixed = layers.Dense(4, activation="relu", name="mix")(both) * nn.Parameter(torch.ones(4))
+    out = F.linear(mixed, encode.weight)
+    model = Named([left, right], {"out": out, "mixed": mixed}, name="tied").eval()
+    model.encode.register_forward_hook(count_call)
+    model.note = {"made": "by hand"}
+    model.encode.bias.requires_grad_(False)
+    return model
+
+
+def averaged(model):
+    return torch.optim.swa_utils.AveragedModel(model).module
+
+
+def saved(model):
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+COPIERS = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+    "torch.save": saved,
+    "AveragedModel": averaged,
+    "copy of a copy": lambda model: copy.deepcopy(pickle.loads(pickle.dumps(model))),
+}
+
+
+@pytest.fixture(params=COPIERS.values(), ids=COPIERS)
+def copier(request):
+    return request.param
+
+
+def inputs() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(3, 4), torch.randn(3, 4)
+
+
+def assert_equal(found, expected) -> None:
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_a_copy_gives_the_same_and_shares_nothing(copier):
+    model = tied()
+    copied, data = copier(model), inputs()
+    assert_equal(copied(*data), model(*data))
+    assert list(copied.state_dict()) == list(model.state_dict())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert copied(*data)["mixed"].abs().sum() > 0
+
+
+def test_a_copy_keeps_class_mode_hooks_and_attributes(copier):
+    model = tied()
+    copied = copier(model)
+    assert isinstance(copied, Named)
+    assert type(copied) is type(model)
+    assert copied.describe() == model.describe()
+    assert copied.training is False
+    assert copied.note == {"made": "by hand"}
+    assert copied.encode.bias.requires_grad is False
+    copied(*inputs())
+    assert copied.encode.calls == 2
+    assert not hasattr(model.encode, "calls")
+
+
+def test_a_copy_keeps_ties(copier):
+    """The weight that is used a second time by a function is still the layer's."""
+    copied = copier(tied())
+    assert 'self._modules["encode"].weight' in copied.code
+    assert sum(name.startswith("encode") for name in copied.state_dict()) == 2
+    with torch.no_grad():
+        copied.encode.weight.zero_()
+    assert copied(*inputs())["out"].abs().sum() == 0
+
+
+def test_the_graph_of_a_copy_is_alive_and_holds_its_own_modules(copier):
+    model = tied()
+    copied, data = copier(model), inputs()
+    assert copied.get_layer("encode") is copied.encode
+    assert copied.get_layer("mix").module is copied.mix
+    assert copied.get_layer("mix") is not model.get_layer("mix")
+    part = Model(copied.inputs, copied.get_layer("mix").output)
+    assert part.mix is copied.mix
+    with torch.no_grad():
+        model.mix.weight.zero_()
+    assert torch.equal(part(*data), torch.relu(copied.mix(part_input(copied, data))))
+
+
+def part_input(model, data):
+    return torch.cat([model.encode(x) for x in data], 1)
+
+
+def test_a_copy_can_be_extended(copier):
+    copied = copier(tied())
+    more = Model(copied.inputs, layers.Dense(2)(copied.output["out"]))
+    assert more(*inputs()).shape == (3, 2)
+    assert more.encode is copied.encode
+
+
+REPLACE = {
+    "attribute": lambda model, new: setattr(model, "mix", new),
+    "set_submodule": lambda model, new: model.set_submodule("mix", new),
+    "_modules": lambda model, new: model._modules.__setitem__("mix", new),
+    "add_module": lambda model, new: model.add_module("mix", new),
+}
+
+
+@pytest.mark.parametrize("replace", REPLACE.values(), ids=REPLACE)
+def test_a_replaced_child_counts_at_once_and_in_copies(replace):
+    model, new, data = tied(), nn.Linear(8, 4), inputs()
+    model(*data)
+    replace(model, new)
+    expected = torch.relu(new(part_input(model, data)))
+    assert torch.equal(model(*data)["mixed"], expected)
+    copied = copy.deepcopy(model)
+    assert torch.equal(copied(*data)["mixed"], expected)
+    part = Model(copied.inputs, copied.get_layer("mix").output)
+    assert torch.equal(part(*data), expected)
+    assert part.mix is copied.mix
+
+
+def test_a_replaced_parameter_counts():
+    model, data = tied(), inputs()
+    before = model(*data)["mixed"]
+    model.parameter_1 = nn.Parameter(torch.full((4,), 2.0))
+    assert torch.equal(model(*data)["mixed"], 2 * before)
+    assert torch.equal(copy.deepcopy(model)(*data)["mixed"], 2 * before)
