@@ -47,12 +47,14 @@ class Source:
         text: the source of `def forward(self, ...)`.
         namespace: what its free names stand for.
         tensors: real tensors of the graph that the model has to register, by name.
+        borrowed: those that belong to a child already, by their dotted path.
         first_line: the number, from 1, of the line that runs the first node.
     """
 
     text: str
     namespace: dict[str, Any]
     tensors: dict[str, Tensor]
+    borrowed: dict[str, Tensor]
     first_line: int = 2
 
 
@@ -83,8 +85,9 @@ class _Writer:
         self._tensors: dict[str, Tensor] = {}
         self._names = {id(node): name for node, name in zip(graph.nodes, naming.nodes, strict=True)}
         self._paths = {id(node): path for node, path in zip(graph.nodes, naming.paths, strict=True)}
+        self._borrowed: dict[str, Tensor] = {}
         self._known_tensors = {
-            id(tensor): _attribute(self._module(path), name)
+            id(tensor): (*path, name)
             for path, module in self._parts()
             for name, tensor in (*module._parameters.items(), *module._buffers.items())
             if tensor is not None
@@ -122,7 +125,7 @@ class _Writer:
         if any(path is not None and len(path) == 1 for path in self._naming.paths):
             head.append(f"    m = callables({signature})")
         text = "\n".join([*head, *(f"    {line}" for line in body), f"    return {result}", ""])
-        return Source(text, self._namespace, self._tensors, len(head) + 1)
+        return Source(text, self._namespace, self._tensors, self._borrowed, len(head) + 1)
 
     def _last_uses(self) -> dict[Ref, int]:
         return {
@@ -289,8 +292,10 @@ class _Writer:
             taken = {*self._tensors, *self._naming.children}
             name = next(n for i in numbers if (n := f"{kind}_{i}") not in taken)
             self._tensors[name] = tensor
-            known = self._known_tensors[id(tensor)] = f"self.{name}"
-        return known
+            known = self._known_tensors[id(tensor)] = (name,)
+        elif len(known) > 1:
+            self._borrowed[".".join(known)] = tensor
+        return _attribute(self._module(known[:-1]), known[-1])
 
 
 class _Rebuild:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import fx, nn
@@ -36,7 +37,7 @@ def to_fx(model: Model) -> fx.GraphModule:
         name: tracer.leaf(value) if id(value) in functions else value
         for name, value in source.namespace.items()
     }
-    leaves = codegen.Source(source.text, namespace, source.tensors, source.first_line)
+    leaves = replace(source, namespace=namespace)
     forward = codegen.compile_forward(leaves, f"{model.name} for torch.fx")
     holder = type(type(model).__name__, (type(model),), {"forward": forward, "_generated": forward})
     plain = cast(nn.Module, object.__new__(holder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Sequence
 from typing import Any, cast
@@ -109,7 +110,7 @@ class Model(Views, Files, Penalties, Trainer, nn.Module):
                 self.register_parameter(tensor_name, tensor)
             else:
                 self.register_buffer(tensor_name, tensor)
-        self._graph_tensors = dict(source.tensors)
+        self._graph_tensors = source.tensors | source.borrowed
         self._forward_source = source
         self._attach_forward()
         for node, node_name in zip(graph.nodes, naming.nodes, strict=True):
@@ -363,13 +364,13 @@ class Model(Views, Files, Penalties, Trainer, nn.Module):
                     module = module._modules[part]
                 if module is not node.target:
                     new[id(node.target)] = module
+        tensors = {name: operator.attrgetter(name)(self) for name in self._graph_tensors}
         for name, tensor in self._graph_tensors.items():
-            now = getattr(self, name)
-            if now is not tensor:
-                new[id(tensor)] = now
+            if tensors[name] is not tensor:
+                new[id(tensor)] = tensors[name]
         if new:
             self._graph = graph = graph.replaced(new)
-            self._graph_tensors = {name: getattr(self, name) for name in self._graph_tensors}
+            self._graph_tensors = tensors
         return graph
 
     # ------------------------------------------------------------------ copies

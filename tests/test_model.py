@@ -475,3 +475,24 @@ def test_building_and_dropping_models_leaves_nothing_behind():
     assert not any(ref() for ref in alive)
     assert not [name for name in set(linecache.cache) - before if name.startswith("<fgraph")]
     assert fgraph.inbound_nodes(layer) == []
+
+
+def test_a_moved_buffer_of_a_child_is_the_one_that_a_sub_model_uses():
+    norm = nn.BatchNorm1d(4).eval()
+    x = Input((4,))
+    model = Model(x, norm(x) - norm.running_mean)
+    model.double()
+    part = Model(model.inputs, model.outputs[0] * 2)
+    value = torch.randn(3, 4, dtype=torch.float64)
+    assert list(part._modules) == ["batch_norm1d_1"]
+    assert torch.equal(part(value), model(value) * 2)
+
+
+def test_a_layer_shows_all_its_outputs_though_some_were_dropped():
+    lstm = fgraph.layers.LSTM(4, return_state=True)
+    x = Input((5, 3))
+    last, _, _ = lstm(x)
+    del _
+    gc.collect()
+    assert lstm.output[0] == last
+    assert [state.shape for state in lstm.output] == [(None, 4)] * 3

@@ -254,14 +254,14 @@ def test_an_unbuilt_sequential_says_how_to_build_it():
     assert "is not built yet. Call it on a tensor, or begin with Input(shape)" in text
 
 
-def test_a_layer_whose_second_result_is_gone_is_shown():
+def test_a_layer_whose_second_result_nobody_uses_is_shown():
     class Two(layers.Layer):
         def call(self, x):
             return x + 1, x * 2
 
     x = Input((3,))
     model = Model(x, Two(name="two")(x)[0])
-    assert summary_rows(model)[1].shape == (None, 3)
+    assert summary_rows(model)[1].shape == ((None, 3), (None, 3))
 
 
 def test_wide_characters_are_aligned():

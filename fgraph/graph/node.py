@@ -158,8 +158,7 @@ class Node:
 class Call:
     """One call of a layer: the nodes recorded during it, seen from outside as one step.
 
-    Nodes hold their call, the call holds the nodes of its outputs only weakly: nothing here keeps
-    a discarded graph alive.
+    Nodes hold their call, layers hold it only weakly: nothing here keeps a discarded graph alive.
 
     Attributes:
         owner: the layer that was called.
@@ -185,21 +184,30 @@ class Call:
         return call
 
     def set_outputs(self, outputs: Any) -> None:
-        """Remember the result, a structure with a `Ref` for each symbolic leaf."""
-        self._outputs = map_leaves(_weaken, outputs)
+        """Remember the result, a structure with a `Ref` for each symbolic leaf.
+
+        A single output is held weakly: the graph lives as long as somebody else needs it, and
+        without a cycle. Several are held, in a cycle, since one may be dropped that
+        `layer.output` has to show as long as the others live.
+        """
+        self._outputs = outputs
+        if sum(type(leaf) is Ref for leaf in iter_leaves(outputs)) == 1:
+            self._outputs = map_leaves(_weaken, outputs)
 
     @property
     def alive(self) -> bool:
         """Whether the graph that this call belongs to still exists."""
-        return all(
-            leaf() is not None
-            for leaf in map(_node_reference, iter_leaves(self._outputs))
-            if leaf is not None
+        return not any(
+            type(leaf) is _Weak and leaf.node() is None for leaf in iter_leaves(self._outputs)
         )
 
     @property
     def outputs(self) -> Any:
-        """The result, a structure with a `Ref` for each symbolic leaf."""
+        """The result, a structure with a `Ref` for each symbolic leaf.
+
+        Raises:
+            ReferenceError: the call is not `alive`.
+        """
         return map_leaves(_strengthen, self._outputs)
 
 
@@ -224,10 +232,6 @@ def _strengthen(leaf: Any) -> Any:
     if node is None:
         raise ReferenceError("this layer call belongs to a graph that no longer exists")
     return Ref(node, leaf.index)
-
-
-def _node_reference(leaf: Any) -> weakref.ref[Node] | None:
-    return leaf.node if type(leaf) is _Weak else None
 
 
 class _Current(threading.local):

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from .. import codegen
 from ..graph import Input
-from ..graph.graph import Graph, _At, _Entry, _Flat, _restore
-from ..graph.node import Constant, SizeSpec, Spec, TensorSpec
-from ..layers.base import Layer
+from ..graph.graph import _At
 from ..layers.input import InputLayer
 from ..model import Model
-from ..naming import Naming
-from ..nested import filled
-from ..signature import Signature
 from .construction import Construction
-from .encoder import MODEL_KEYS, MODULE_KEYS, slots
+from .differences import MODEL_KEYS, MODULE_KEYS, slots
 from .errors import LoadError
-from .functions import is_tensor_attribute
+from .graphs import attach_graph
 from .registry import find
 from .values import from_json
 
@@ -255,7 +249,7 @@ class Decoder:
 
     def _finish_model(self, model: Model, entry: dict[str, Any]) -> None:
         if "graph" in entry:
-            self._attach_graph(model, entry)
+            attach_graph(model, entry, self.value)
         if "stack" in entry:
             stack = vars(model)["_stack"] = []
             for held in entry["stack"]:
@@ -271,96 +265,10 @@ class Decoder:
             ref = Input(batch_shape=held["shape"], dtype=dtype, name=held["name"]).ref
         return InputLayer(ref, held["name"])
 
-    def _attach_graph(self, model: Model, entry: dict[str, Any]) -> None:
-        graph = self._graph(entry["graph"])
-        paths = [None if path is None else tuple(path) for path in entry["node_paths"]]
-        names = [_text(name) for name in entry["node_names"]]
-        for node, path in zip(graph.nodes, paths, strict=True):
-            if (path is None) == (node.op == "module") or (
-                path is not None and model.get_submodule(".".join(path)) is not node.target
-            ):
-                raise LoadError(f"the graph calls a module that is not at {path!r} in the model")
-        model._graph = graph
-        model._input_template = self.value(entry["inputs"])
-        model._output_template = self.value(entry["outputs"])
-        model._node_names, model._node_paths = names, paths
-        model._output_names = [_text(name) for name in entry["output_names"]]
-        input_names = [_text(name) for name in entry["input_names"]]
-        model._signature = Signature(
-            f"model {model.name!r}", model._input_template, input_names, graph.inputs
-        )
-        children = {name: child for name, child in model._modules.items() if child is not None}
-        naming = Naming(input_names, names, paths, children)
-        outputs = filled(model._output_template, graph.outputs)
-        source = codegen.generate(graph, naming, outputs, model._signature.parameters)
-        for name, tensor in source.tensors.items():
-            if getattr(model, name, None) is not tensor:
-                raise LoadError(f"the graph holds a tensor that is not the model's {name!r}")
-        model._graph_tensors = source.tensors | source.borrowed
-        model._forward_source = source
-        model._attach_forward()
-
-    def _graph(self, held: dict[str, Any]) -> Graph:
-        calls = [tuple(self.value(part) for part in call) for call in held["calls"]]
-        if not all(isinstance(call[0], Layer) for call in calls):
-            raise LoadError("a call in the file is of something that is not a layer")
-        flat = _Flat(
-            [_At(*at) for at in held["inputs"]],
-            [_At(*at) for at in held["outputs"]],
-            held["sources"],
-            [self._node(node) for node in held["nodes"]],
-            cast("list[tuple[Any, Any, Any, int | None]]", calls),
-        )
-        return _restore(flat)
-
-    def _node(self, held: dict[str, Any]) -> _Entry:
-        reads = held.get("target") == {"$name": "getattr"}
-        target = getattr if reads else self.value(held.get("target"))
-        args = tuple(self.value(item) for item in held.get("args", ()))
-        if held["op"] not in ("input", "module", "function"):
-            raise LoadError(f"the file has a node of the kind {held['op']!r}")
-        if (held["op"] == "module") != isinstance(target, nn.Module) or (
-            held["op"] == "function" and not callable(target)
-        ):
-            raise LoadError("a node in the file calls what cannot be called")
-        if target is getattr and not (len(args) == 2 and is_tensor_attribute(args[1])):
-            raise LoadError(f"the file reads an attribute that tensors do not have: {args[1:]!r}")
-        template = self.value(held["result"]) if "result" in held else _At(-1, 0)
-        return _Entry(
-            op=held["op"],
-            target=target,
-            function=None,
-            args=args,
-            kwargs=self.value(held.get("kwargs", {})),
-            specs=[self._spec(spec) for spec in held["specs"]],
-            template=template,
-            name=held.get("name"),
-            call=held.get("call"),
-            masks=self.value(held["masks"]) if "masks" in held else None,
-        )
-
-    def _spec(self, held: Any) -> Spec:
-        if isinstance(held, dict):
-            return Constant(self.value(held["constant"]))
-        if isinstance(held[0], str):
-            first, second = held[1], held[-1]
-            if not all(type(size) is int for size in (*first, *second)):
-                raise LoadError("the file gives a shape that is none")
-            dtype = self.value({"$dtype": held[0]})
-            return TensorSpec(tuple(first), tuple(second), dtype)
-        first, second = held
-        return SizeSpec(int(first), int(second))
-
     _KINDS: ClassVar[dict[str, Any]] = {
         "$at": _at, "$tensor": _tensor, "$array": _array, "$name": _name, "$named": _named,
         "$partial": _partial, "$method": _method, "$optimizer": _optimizer, "$object": object,
     }  # fmt: skip
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise LoadError(f"the file gives {value!r} as a name")
-    return value
 
 
 def _owner(module: nn.Module, path: str) -> tuple[nn.Module, str]:

@@ -37,7 +37,7 @@ class ForwardWriter(_Writer):
     ) -> None:
         super().__init__(graph, naming, parameters)
         self._taken |= reserved
-        self._known_tensors |= {id(tensor): f"self.{name}" for name, tensor in tensors.items()}
+        self._known_tensors |= {id(tensor): (name,) for name, tensor in tensors.items()}
         self._write_constant = constant
 
     def lines(self, outputs: Any) -> list[str]:

@@ -25,7 +25,7 @@ def prefetched(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch
 
 
 def _on_side_stream(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = torch.cuda.Stream(device)
 
     def draw() -> Batch | None:
         with torch.cuda.stream(stream):

@@ -23,7 +23,7 @@ def get_random_state() -> dict[str, Any]:
         ],
         "python": random.getstate(),
     }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
 

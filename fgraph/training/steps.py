@@ -193,7 +193,7 @@ class Steps:
             loss = loss * distributed.scale(batch.size)
         if compiled.scaler is not None:
             loss = compiled.scaler.scale(loss)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         compiled.waiting += 1
 
     def _closure_step(self, batch: Batch, compiled: Compiled) -> Tensor:
