@@ -13,21 +13,22 @@ from fgraph import Input, Model
 
 
 def chain(count: int) -> Model:
-    """A chain of modules, each an own one with a weight."""
-    x = h = Input((2,))
-    for _ in range(count):
-        h = nn.PReLU(init=0.5)(h)
-    return Model(x, h)
+    """A chain of modules, each its own, the first and the last with a weight."""
+    x = Input((2,))
+    h = nn.PReLU(init=0.5)(x)
+    for _ in range(count - 2):
+        h = nn.Identity()(h)
+    return Model(x, nn.PReLU(init=0.5)(h))
 
 
 def test_ten_thousand_chained_modules_build_run_and_copy():
-    model, data = chain(10_000), torch.tensor([[1.0, -1e30]])
-    expected = model(data)
-    assert expected[0, 0] == 1
+    model, data = chain(10_000), torch.tensor([[1.0, -1.0]])
+    expected = torch.tensor([[1.0, -0.25]])
+    assert torch.equal(model(data), expected)
     assert len(model.layers) == 10_001
     for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert torch.equal(copied(data), expected)
-        assert copied.get_layer(index=10_000) is copied.prelu_10000
+        assert copied.get_layer(index=10_000) is copied.prelu_2
 
 
 def test_gradients_flow_through_two_thousand_modules():
@@ -36,26 +37,22 @@ def test_gradients_flow_through_two_thousand_modules():
     assert torch.equal(data.grad, torch.ones(1, 2))
 
 
-def test_a_hundred_thousand_nodes_in_a_chain_build():
+@pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_a_chain_of_so_many_calls_builds_and_runs(count):
+    """Half of them of one shared module, half of a function."""
     x = h = Input((2,))
-    half = nn.Identity()
-    for _ in range(50_000):
-        h = half(h) + 1
-    assert len(Model(x, h).nodes) == 100_000
-
-
-@pytest.mark.slow
-def test_a_hundred_thousand_nodes_run():
-    x = h = Input((2,))
-    for _ in range(100_000):
-        h = h + 1
-    assert torch.equal(Model(x, h)(torch.zeros(1, 2)), torch.full((1, 2), 100_000.0))
+    same = nn.Identity()
+    for _ in range(count // 2):
+        h = same(h) + 1
+    model = Model(x, h)
+    assert len(model.nodes) == count
+    assert torch.equal(model(torch.zeros(1, 2)), torch.full((1, 2), count / 2))
 
 
 def test_a_wide_graph_of_shared_ends_builds():
     """Each value is used by many calls."""
     x = Input((2,))
-    ends = [x * number for number in range(3_000)]
+    ends = [x * number for number in range(500)]
     model = Model(x, torch.stack(ends).sum(0))
-    total = 3_000 * 2_999 / 2
+    total = 500 * 499 / 2
     assert torch.equal(model(torch.ones(1, 2)), torch.full((1, 2), total))
