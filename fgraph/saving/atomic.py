@@ -23,6 +23,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     if path.is_dir():
         raise IsADirectoryError(f"cannot write {str(path)!r}: it is a directory")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {str(path)!r}: its folder does not exist")
     target = path.resolve()  # a link stays a link, to the new contents
     made = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:

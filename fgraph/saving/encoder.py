@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import functools
 import types
-import weakref
-from collections.abc import Iterator
 from dataclasses import is_dataclass
 from typing import Any, cast
 
@@ -21,29 +19,15 @@ from torch.utils import _pytree as pytree
 
 from ..graph.graph import Graph, _At, _Entry, _flatten
 from ..graph.node import SizeSpec, Spec, TensorSpec
-from ..layers.base import Layer
 from ..layers.input import InputLayer
 from ..model import Model
-from .comparing import same
 from .construction import Construction
 from .constructors import construction_of
+from .differences import MODEL_KEYS, Differences, same_slots, slots
 from .errors import SaveError
 from .functions import is_tensor_attribute, may_be_named
 from .registry import name_of
 from .values import to_json
-
-# what nn.Module and its recurrent kinds keep for themselves
-MODULE_KEYS = frozenset(nn.Module().__dict__) | {
-    "_compiled_call_impl", "_flat_weights", "_flat_weight_refs",
-}  # fmt: skip
-# what a model has besides, made anew or written apart
-MODEL_KEYS = MODULE_KEYS | {
-    "explicit_name", "_graph", "_signature", "_input_template", "_output_template", "_node_names",
-    "_node_paths", "_output_names", "_graph_tensors", "_forward_source", "_logits_forward",
-    "_stack", "_compiled", "history", "stop_training", "forward",
-}  # fmt: skip
-_LAYER_KEYS = frozenset({"_calls", "_arguments"})
-_DERIVED = (weakref.ReferenceType, torch.Generator)  # made anew by whoever needs them
 
 
 class Encoder:
@@ -65,8 +49,8 @@ class Encoder:
         self.objects: list[dict[str, Any]] = []
         self.tensors: dict[str, Tensor] = {}
         self.names = {id(tensor): name for name, tensor in reversed(list(slots(root)))}
-        self._numbers: dict[int, int] = {}
-        self._parts: dict[int, tuple[int, str]] = {}
+        self.numbers: dict[int, int] = {}
+        self.parts: dict[int, tuple[int, str]] = {}
         self._kept: list[Any] = []  # an id is only good while its object lives
 
     # ------------------------------------------------------------------ values
@@ -100,12 +84,12 @@ class Encoder:
         if isinstance(value, torch.optim.Optimizer):
             return {"$optimizer": self._optimizer(value)}
         if isinstance(value, nn.Module):
-            return {"$object": self._reference(value)}
+            return {"$object": self.reference(value)}
         if type(value) in pytree.SUPPORTED_NODES and not is_dataclass(value):
             raise SaveError(f"{value!r:.80} is a {type(value)}, which files do not hold")
         if isinstance(value, type) or not hasattr(value, "__dict__") or _is_function(value):
             return {"$name": name_of(value)}
-        return {"$object": self._reference(value)}
+        return {"$object": self.reference(value)}
 
     def _tensor(self, tensor: Tensor) -> Any:
         name = self.names.get(id(tensor))
@@ -139,20 +123,20 @@ class Encoder:
 
     # ------------------------------------------------------------------ objects
 
-    def _reference(self, value: Any) -> int:
+    def reference(self, value: Any) -> int:
         """Return the number of an object, writing it first where it has none."""
-        if id(value) in self._parts:
-            owner, path = self._parts.pop(id(value))
+        if id(value) in self.parts:
+            owner, path = self.parts.pop(id(value))
             self._enter(value, {"part_of": owner, "path": path})
-        elif id(value) not in self._numbers:
+        elif id(value) not in self.numbers:
             if isinstance(value, Model) and (value._graph is not None or hasattr(value, "_stack")):
                 self._model(value)
             else:
                 self._constructed(value)
-        return self._numbers[id(value)]
+        return self.numbers[id(value)]
 
     def _enter(self, value: Any, entry: dict[str, Any]) -> int:
-        number = self._numbers[id(value)] = len(self.objects)
+        number = self.numbers[id(value)] = len(self.objects)
         self.objects.append(entry)
         self._kept.append(value)
         return number
@@ -178,8 +162,8 @@ class Encoder:
         if isinstance(value, Model):
             entry["name"] = value.explicit_name
         number = self._enter(value, entry)
-        differences = _Differences(self, value, made)
-        self._parts.update({key: (number, path) for key, path in differences.parts.items()})
+        differences = Differences(self, value, made)
+        self.parts.update({key: (number, path) for key, path in differences.parts.items()})
         entry.update(differences.written())
 
     def _call(self, construction: Construction) -> dict[str, Any]:
@@ -203,7 +187,7 @@ class Encoder:
         entry["name"] = model.explicit_name
         graph = None if model._graph is None else model._live_graph("save")
         entry["children"] = {
-            name: None if child is None else self._reference(child)
+            name: None if child is None else self.reference(child)
             for name, child in model._modules.items()
         }
         for kind, group in (("parameter", model._parameters), ("buffer", model._buffers)):
@@ -211,7 +195,7 @@ class Encoder:
                 entry.setdefault("tensors", {})[name] = self._own_tensor(kind, tensor)
         extra = {key: item for key, item in vars(model).items() if key not in MODEL_KEYS}
         if extra:
-            entry["attributes"] = {"": {k: self._attribute(model, k, v) for k, v in extra.items()}}
+            entry["attributes"] = {"": {k: self.attribute(model, k, v) for k, v in extra.items()}}
         if hasattr(model, "_stack"):
             entry["stack"] = [self.value(layer) for layer in model._stack]
         if graph is not None:
@@ -232,7 +216,8 @@ class Encoder:
         self.names[id(tensor)] = name
         return [kind, written]
 
-    def _attribute(self, owner: Any, name: str, value: Any) -> Any:
+    def attribute(self, owner: Any, name: str, value: Any) -> Any:
+        """Write the value of an attribute; what cannot be written is named."""
         try:
             return self.value(value)
         except SaveError as error:
@@ -266,7 +251,7 @@ class Encoder:
         """Write the tensors of modules that are no part of the root into their entries."""
         inside = {id(module) for module in self.root.modules()}
         objects = {number: value for value in self._kept
-                   if (number := self._numbers.get(id(value))) is not None}  # fmt: skip
+                   if (number := self.numbers.get(id(value))) is not None}  # fmt: skip
         for number, value in objects.items():
             if isinstance(value, nn.Module) and id(value) not in inside and not self.inline:
                 self.objects[number]["state"] = {
@@ -296,142 +281,5 @@ def _spec(spec: Spec, encoder: Encoder) -> Any:
     return {"constant": encoder.value(spec.value)}
 
 
-def slots(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield each parameter and buffer of a module by its full name, tied ones again."""
-    for path, part in module.named_modules():
-        for group in (part._parameters, part._buffers):
-            for name, tensor in group.items():
-                if tensor is not None:
-                    yield (f"{path}.{name}" if path else name), tensor
-
-
 def _is_function(value: Any) -> bool:
     return hasattr(value, "__code__") or type(value).__module__ == "builtins"
-
-
-def same_slots(first: nn.Module, second: nn.Module, shapes: bool = False) -> bool:
-    """Whether two modules have parameters and buffers of the same names, and shapes."""
-
-    def described(module: nn.Module) -> list[Any]:
-        return [
-            (name, None if tensor is None else tuple(tensor.shape) if shapes else True)
-            for group in (module._parameters, module._buffers)
-            for name, tensor in group.items()
-        ]
-
-    return described(first) == described(second)
-
-
-def _slot_kinds(module: nn.Module) -> dict[str, str]:
-    """Say of each parameter and buffer which it is, by name."""
-    kinds = dict.fromkeys(module._parameters, "parameter") | {
-        name: "lost buffer" if name in module._non_persistent_buffers_set else "buffer"
-        for name in module._buffers
-    }
-    tensors: dict[str, Any] = {**module._parameters, **module._buffers}
-    return {name: f"no {kind}" if tensors[name] is None else kind for name, kind in kinds.items()}
-
-
-def attributes_of(value: Any) -> dict[str, Any]:
-    """Return the attributes that may have to be written."""
-    own = getattr(type(value), "__getstate__", None)
-    plain = getattr(object, "__getstate__", None)
-    state = value.__getstate__() if own not in (None, plain) else vars(value)
-    if not isinstance(state, dict):
-        state = vars(value)
-    skipped = (
-        MODULE_KEYS if isinstance(value, nn.Module) else
-        _LAYER_KEYS if isinstance(value, Layer) else frozenset()
-    )  # fmt: skip
-    if isinstance(value, Model):
-        skipped = MODEL_KEYS
-    return {key: item for key, item in state.items() if key not in skipped}
-
-
-class _Differences:
-    """What has to be done to a made object, so that it becomes like the original.
-
-    Args:
-        encoder: writes the values.
-        value: the original.
-        made: what the constructor makes.
-
-    Attributes:
-        parts: the paths of the children that are made as they are, by the id of the original.
-    """
-
-    def __init__(self, encoder: Encoder, value: Any, made: Any) -> None:
-        self._encoder = encoder
-        self._value = value
-        self.parts: dict[int, str] = {}
-        self._attributes: dict[str, dict[str, Any]] = {}
-        self._children: dict[str, nn.Module | None] = {}
-        self._dropped: list[str] = []
-        self._slots: dict[str, str] = {}
-        if isinstance(value, nn.Module) and not same_slots(value, made, shapes=True):
-            self._slots = _slot_kinds(value)
-        self._compare(value, made, "")
-
-    def _compare(self, value: Any, made: Any, path: str) -> None:
-        before = attributes_of(made)
-        changed = {
-            key: item
-            for key, item in attributes_of(value).items()
-            if not (key in before and same(item, before[key])) and not _is_derived(item)
-        }
-        if changed:
-            self._attributes[path] = changed
-        if isinstance(value, nn.Module):
-            for name in made._modules.keys() - value._modules.keys():
-                self._dropped.append(_join(path, name))
-            for name, child in value._modules.items():
-                self._child(child, made._modules.get(name), _join(path, name))
-
-    def _child(self, child: nn.Module | None, made: nn.Module | None, path: str) -> None:
-        if child is None and made is None:
-            return
-        if (
-            child is None
-            or made is None
-            or type(child) is not type(made)
-            or isinstance(child, Model)
-            or child is made
-            or id(child) in self.parts
-            or id(child) in self._encoder._parts
-            or id(child) in self._encoder._numbers
-            or not same_slots(child, made, shapes=True)
-        ):
-            self._children[path] = child
-            return
-        self.parts[id(child)] = path
-        self._compare(child, made, path)
-
-    def written(self) -> dict[str, Any]:
-        """Return the differences as JSON."""
-        encoder = self._encoder
-        entry: dict[str, Any] = {}
-        if self._slots:
-            entry["slots"] = self._slots
-        if self._children:
-            entry["children"] = {
-                path: None if child is None else encoder._reference(child)
-                for path, child in self._children.items()
-            }
-        if self._dropped:
-            entry["dropped"] = sorted(self._dropped)
-        if self._attributes:
-            entry["attributes"] = {
-                path: {k: encoder._attribute(self._value, k, v) for k, v in changed.items()}
-                for path, changed in self._attributes.items()
-            }
-        return entry
-
-
-def _is_derived(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return bool(value) and all(map(_is_derived, value))
-    return isinstance(value, _DERIVED)
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name

@@ -15,7 +15,8 @@ from ..model import Model
 from . import tensorfile
 from .compiled import decode_compiled, encode_compiled
 from .decoder import Decoder
-from .encoder import Encoder, slots
+from .differences import slots
+from .encoder import Encoder
 from .errors import LoadError
 from .registry import find
 

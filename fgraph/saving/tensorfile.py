@@ -214,7 +214,8 @@ def _file_size(path: Path) -> int:
     size = path.stat().st_size
     if size < 10:
         raise LoadError(f"cannot load {str(path)!r}: the file is empty, or cut off")
-    return size
+    with path.open("rb"):  # may this process read it?
+        return size
 
 
 def _parse(storage: torch.UntypedStorage, data: Tensor) -> TensorFile:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from . import tensorfile
 from .atomic import replacing
-from .encoder import slots
+from .differences import slots
 from .errors import LoadError
 
 _TORCH_ENDINGS = (".pt", ".pth", ".bin")
