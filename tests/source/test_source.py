@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
 from torch import nn
 from torch.utils import _pytree as pytree
 
 import fgraph
 from fgraph import Input, Model, Sequential, layers
+from strategies import assert_same, programs, run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -185,6 +187,19 @@ def test_plain_source_is_formatted(name, tmp_path):
         if "No module named ruff" in done.stderr:
             pytest.skip("ruff is not installed")
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+OWN_MODULES = frozenset({"split", "halves", "mix", "states"})  # they do not keep their arguments
+
+
+@settings(max_examples=20, deadline=None)
+@given(programs(leave_out=OWN_MODULES))
+def test_plain_source_of_random_graphs_computes_the_same(program):
+    model, namespace = program.model(), {}
+    exec(model.to_source(), namespace)
+    net = namespace["Net"]()
+    net.load_state_dict(model.state_dict())
+    assert_same(run(net, program.inputs()), run(model, program.inputs()))
 
 
 def test_plain_source_reads_like_a_hand_written_class():
