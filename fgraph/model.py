@@ -24,7 +24,7 @@ from .notes import add_run_time_note
 from .penalties import Penalties
 from .signature import Signature
 from .training import Trainer
-from .views import Views
+from .viewing.views import Views
 
 _classes: weakref.WeakValueDictionary[Any, type] = weakref.WeakValueDictionary()
 

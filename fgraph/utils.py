@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .plot import plot_model as plot_model
+from .viewing.plot import plot_model as plot_model
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray[Any, np.dtype[Any]]:

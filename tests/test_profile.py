@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from fgraph import Input, Model, Sequential, layers
-from fgraph.costs import Profile, Record
-from fgraph.flops import counting_flops
+from fgraph.viewing.costs import Profile, Record
+from fgraph.viewing.flops import counting_flops
 
 
 def two_branches() -> Model:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from fgraph import Input, Model, Sequential, layers
-from fgraph.summary import summary_rows
-from fgraph.table import size_text, table, text_width
+from fgraph.viewing.summary import summary_rows
+from fgraph.viewing.table import size_text, table, text_width
 
 
 def siamese() -> Model:

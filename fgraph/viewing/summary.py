@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from .graph import Ref
-from .graph.structure import map_leaves
-from .layers.base import Layer
+from ..graph import Ref
+from ..graph.structure import map_leaves
+from ..layers.base import Layer
 from .outline import Outline, ParameterCount, Step, nested_call, parameters_of
 from .table import GAP, printable, size_text, table, terminal_width
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..model import Model
 
 _HEADERS = ("Layer (type)", "Output shape", "Param #", "Connected to")
 _NARROWEST = 40

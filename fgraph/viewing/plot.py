@@ -11,7 +11,7 @@ from .diagram import Show, diagram
 from .dot import check_rankdir, to_dot
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..model import Model
 
 _DOTS = ("png", "jpg", "jpeg", "gif")
 _FORMATS = (*_DOTS, "svg", "pdf", "dot", "gv")
@@ -124,7 +124,7 @@ def _missing(what: str) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    from .saving.atomic import replacing
+    from ..saving.atomic import replacing
 
     with replacing(path) as new:
         new.write_bytes(content)

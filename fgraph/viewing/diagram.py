@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from .graph import Node, Ref
-from .graph.structure import iter_leaves
+from ..graph import Node, Ref
+from ..graph.structure import iter_leaves
 from .outline import Outline, Step, nested_call, parameters_of
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..model import Model
 
 _LONG = 44  # characters, beyond which the shapes of inputs and outputs take a line each
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from ._names import unknown_name
-from .graph import Node, Ref
-from .graph.graph import Graph
-from .graph.structure import iter_leaves, map_leaves
+from .._names import unknown_name
+from ..graph import Node, Ref
+from ..graph.graph import Graph
+from ..graph.structure import iter_leaves, map_leaves
 from .outline import Outline, Step
 from .replay import replay, run_node
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..model import Model
 
 
 def activations(

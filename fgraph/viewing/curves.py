@@ -8,7 +8,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from ._names import unknown_name
+from .._names import unknown_name
 
 _INK = ("#1565C0", "#E65100")  # training, validation
 
@@ -101,7 +101,7 @@ def _draw(
 
 
 def _write(figure: Any, path: Path) -> None:
-    from .saving.atomic import replacing
+    from ..saving.atomic import replacing
 
     with replacing(path) as new:
         figure.savefig(new, format=path.suffix.removeprefix(".") or "png", dpi=200)

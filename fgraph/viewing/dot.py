@@ -6,8 +6,8 @@ import html
 import re
 from collections import Counter
 
+from ..naming import identifier
 from .diagram import Box, Diagram, Group
-from .naming import identifier
 
 RANKDIRS = ("TB", "BT", "LR", "RL")
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from .graph import Node, Ref
-from .graph.structure import iter_leaves
-from .layers.base import Layer
-from .naming import entity_of
+from ..graph import Node, Ref
+from ..graph.structure import iter_leaves
+from ..layers.base import Layer
+from ..naming import entity_of
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..model import Model
 
 
 @dataclass(eq=False)
@@ -157,7 +157,7 @@ def nested_call(step: Step) -> tuple[Node, Model] | None:
         The node that calls the model, and the model; `None` where the step calls something else,
         or a model whose graph is not known.
     """
-    from .model import Model
+    from ..model import Model
 
     inner = step.module
     if isinstance(inner, Model) and inner._graph is not None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch.utils import _pytree as pytree
 
-from .graph import Node, Ref
-from .graph.graph import Graph, describe
-from .graph.structure import map_leaves
-from .notes import add_note
+from ..graph import Node, Ref
+from ..graph.graph import Graph, describe
+from ..graph.structure import map_leaves
+from ..notes import add_note
 
 Invoke = Callable[[Node, tuple[Any, ...], dict[str, Any]], Any]
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ._names import unknown_name
+from .._names import unknown_name
+from ..graph import Node, Ref
+from ..graph.structure import iter_leaves, map_leaves
 from .costs import Profile, Record
 from .flops import counting_flops
-from .graph import Node, Ref
-from .graph.structure import iter_leaves, map_leaves
 from .outline import Outline, ParameterCount, Step
 from .replay import leaves_of, replay
 from .stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..model import Model
 
 _SORT = ("time", "flops", "memory", "parameters")
 

@@ -1,0 +1,1 @@
+"""Looking at a model: summary, pictures, profile, intermediate results, learning curves."""
