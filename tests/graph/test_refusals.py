@@ -1,0 +1,123 @@
+"""What a graph cannot record is refused where it is written, with what to write instead."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from fgraph import Input, apply
+
+pytestmark = pytest.mark.usefixtures("torch_untouched")
+
+
+def assign(x):
+    x[0] = 1
+
+
+def add_in_place(x):
+    x += 1
+
+
+# what needs a value: a TypeError that says what to write
+VALUES = {
+    "truth value": (lambda x: bool(x.sum() > 0), "truth value.*torch.where"),
+    "if": (lambda x: 1 if x[0, 0] > 0 else 2, "truth value"),
+    "item": (lambda x: x.sum().item(), r"\.item.*fgraph.apply"),
+    "float": (lambda x: float(x.sum()), "number.*fgraph.apply"),
+    "int": (lambda x: range(x[0, 0]), "number"),
+    "numpy": (lambda x: x.numpy(), "numpy"),
+    "np.asarray": (lambda x: np.asarray(x), "numpy array"),
+    "tolist": (lambda x: x.tolist(), "tolist"),
+    "iteration": (lambda x: list(x), r"x\.size\(0\)"),
+    "len": (lambda x: len(x), r"x\.size\(0\)"),
+    "device": (lambda x: torch.zeros(3, device=x.device), "new_zeros"),
+    "backward": (lambda x: x.sum().backward(), "backward"),
+    "in-place method": (lambda x: x.add_(1), r"in place.*x\.add\("),
+    "in-place function": (lambda x: torch.relu_(x), "in place"),
+    "in-place argument": (lambda x: F.dropout(x).clamp_(0), "in place"),
+    "augmented assignment": (add_in_place, "in place.*x = x"),
+    "item assignment": (assign, "assigned.*torch.where"),
+    "out=": (lambda x: torch.add(x, 1, out=torch.empty(3)), "out=.*returned tensor"),
+    "membership": (lambda x: 1 in x, "any"),
+    "size compared": (lambda x: x.size(0) > 3, "sizes are known only at run time"),
+    "size as a truth value": (lambda x: 1 if x.size(0) else 2, "sizes are known only at run time"),
+}
+
+
+@pytest.mark.parametrize(("use", "says"), VALUES.values(), ids=VALUES)
+def test_a_use_of_a_value_is_a_type_error_that_says_what_to_write(use, says):
+    x = Input((4,))
+    with pytest.raises(TypeError, match=rf"(?s){says}"):
+        use(x)
+
+
+class Picks(nn.Module):
+    """The shape of its result depends on a value."""
+
+    def forward(self, x):
+        return x if x.sum() > 0 else x[:, :1]
+
+
+class Waits(nn.Module):
+    """Loops until a value is reached."""
+
+    def forward(self, x):
+        while x.abs().max() > 1:
+            x = x / 2
+        return x
+
+
+# what torch itself would refuse, or cannot tell
+BUILDS = {
+    "wrong width": (lambda x: nn.Linear(5, 2)(x), r"Linear\(in_features=5.*\(None, 4\) float32"),
+    "wrong dtype": (lambda x: nn.Embedding(5, 2)(x), r"Embedding\(5, 2\).*float32"),
+    "wrong rank": (lambda x: nn.Conv2d(4, 4, 1)(x), r"Conv2d.*\(None, 4\)"),
+    "wrong function": (
+        lambda x: torch.cat([x, x[:, :2]], 0),
+        r"torch.cat.*\(None, 4\).*\(None, 2\)",
+    ),
+    "wrong number of arguments": (lambda x: nn.ReLU()(x, x), "ReLU.*positional argument"),
+    "shape by value": (lambda x: x[x > 0], r"getitem.*output_shape="),
+    "nonzero": (lambda x: torch.nonzero(x), r"nonzero.*output_shape="),
+    "module whose shape depends on a value": (lambda x: Picks()(x), r"Picks.*output_shape="),
+    "sparse": (lambda x: x.to_sparse(), r"to_sparse.*output_shape="),
+}
+
+
+@pytest.mark.parametrize(("call", "says"), BUILDS.values(), ids=BUILDS)
+def test_a_call_that_does_not_fit_names_the_call_and_the_shapes(call, says):
+    x = Input((4,))
+    with pytest.raises((ValueError, RuntimeError), match=rf"(?s){says}") as info:
+        call(x)
+    assert info.value.__cause__ is not None
+    assert str(info.value.__cause__) in str(info.value)
+
+
+def test_a_loop_over_values_does_not_hang():
+    """Its condition is answered with no at once, and never waited for."""
+    assert Waits()(Input((4,))).shape == (None, 4)
+
+
+def test_the_way_out_works():
+    """What is refused for its shape can be said by hand."""
+    picked = apply(lambda x: x[x > 0], Input((4,)), output_shape=(None,))
+    assert picked.shape == (None,)
+
+
+def test_a_tensor_computed_from_parameters_is_refused():
+    """It would be frozen, and its parameter would never learn."""
+    layer, x = nn.Linear(4, 4), Input((4,))
+    with pytest.raises(ValueError, match=r"computed from parameters.*F?linear\(x, weight\)"):
+        x @ layer.weight.T
+    assert (x @ layer.weight).shape == (None, 4)
+    assert (x @ layer.weight.T.detach()).shape == (None, 4)
+
+
+def test_apply_needs_something_to_call_and_something_symbolic():
+    with pytest.raises(TypeError, match="expects a callable first, got 3"):
+        apply(3, Input((4,)))
+    with pytest.raises(TypeError, match="at least one symbolic tensor"):
+        apply(torch.relu, torch.ones(3))
