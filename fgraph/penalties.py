@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -52,7 +52,7 @@ def _find(model: Any) -> _Found:
     parts: list[nn.Module] = list(model.modules())
     for part in parts:
         if isinstance(part, Penalties) and part._graph is not None:
-            for layer in part.layers:  # type: ignore[attr-defined]
+            for layer in cast(Any, part).layers:
                 if isinstance(layer, Layer) and layer.has_penalties:
                     layers[id(layer)] = layer
     return list(layers.values()), [part for part in parts if isinstance(part, ActivityLoss)]

@@ -111,7 +111,10 @@ class BaseConv(Layer):
 
     @property
     def _torch_pads(self) -> bool:
-        return self.padding == "same" and set(self.strides) == {1}
+        """Whether the same padding goes on both sides, whatever the size of the input."""
+        reach = zip(self.kernel_size, self.dilation_rate, strict=True)
+        even = all(dilation * (kernel - 1) % 2 == 0 for kernel, dilation in reach)
+        return self.padding == "same" and set(self.strides) == {1} and even
 
     def _padded(self, x: Any) -> Any:
         """Record the padding that torch's modules do not do themselves."""
@@ -387,13 +390,13 @@ class _ConvTranspose(BaseConv):
     ) -> tuple[int, int]:
         """Return what to cut off before and after; a negative number adds steps."""
         reach = dilation * (kernel - 1) + 1
-        if self.padding == "valid":
-            before, total = 0, -max(stride - reach, 0)
-        else:
-            before, total = max(reach - stride, 0) // 2, reach - stride
         if output_padding is not None:
-            before = 0 if self.padding == "valid" else reach // 2
-            total = 2 * before - output_padding
+            total = (0 if self.padding == "valid" else 2 * (reach // 2)) - output_padding
+        elif self.padding == "valid":
+            total = -max(stride - reach, 0)
+        else:
+            total = reach - stride
+        before = max(total, 0) // 2  # so that it is the transpose of a padded convolution
         return before, total - before
 
     def convolution(self, channels: int) -> nn.Module:

@@ -332,10 +332,8 @@ class UpSampling2D(_UpSampling):
             return super().call(x)
         x = to_first(x, self.channels_last)
         factors = tuple(float(factor) for factor in self.size)
-        # only its antialiased kernel has Keys's cubic (a = -0.5), as Keras; scaling up it is equal
-        cubic = self.interpolation == "bicubic"
-        x = F.interpolate(x, scale_factor=factors, mode=self.interpolation, antialias=cubic)
-        return to_last(x, self.channels_last)
+        made = F.interpolate(x, scale_factor=factors, mode=self.interpolation)
+        return to_last(made, self.channels_last)
 
 
 class UpSampling3D(_UpSampling):
