@@ -106,6 +106,7 @@ def load_model(
         >>> fgraph.load_model(path).output_shape
         (None, 2)
     """
+    device = None if map_location is None else torch.device(map_location)
     file = tensorfile.read(Path(path))
     if _TEXT not in file.texts or not file.checked:
         raise LoadError(
@@ -114,7 +115,7 @@ def load_model(
         )
     try:
         document = json.loads(file.texts[_TEXT])
-        tensors = _placed(file.tensors, document.get("devices", {}), map_location)
+        tensors = _placed(file.tensors, document.get("devices", {}), device)
         return decode_model(document, tensors, custom_objects)
     except LoadError as error:
         raise LoadError(f"cannot load {str(path)!r}: {error}") from error
@@ -180,18 +181,15 @@ def _set_modes(model: nn.Module, training: Any) -> None:
 def _placed(
     tensors: dict[str, Tensor],
     devices: Mapping[str, str],
-    map_location: str | torch.device | None,
+    device: torch.device | None,
 ) -> dict[str, Tensor]:
     """Move tensors to where they were, or to the device that is asked for."""
-    if map_location is not None:
-        device = torch.device(map_location)
-        return {name: tensor.to(device) for name, tensor in tensors.items()}
-    if not devices:
-        return tensors
     try:
+        if device is not None:
+            return {name: tensor.to(device) for name, tensor in tensors.items()}
         return {n: t.to(devices[n]) if n in devices else t for n, t in tensors.items()}
     except (RuntimeError, AssertionError) as error:
+        where = str(device) if device is not None else ", ".join(sorted(set(devices.values())))
         raise LoadError(
-            f"its tensors were on {sorted(set(devices.values()))}, which this machine does not "
-            'have: pass map_location="cpu"'
+            f'its tensors go to {where}, which this machine does not have: pass map_location="cpu"'
         ) from error

@@ -40,6 +40,8 @@ def to_json(value: Any, other: Callable[[Any], Any]) -> Any:
         if all(type(key) is str and not key.startswith("$") for key in value):
             return {key: to_json(item, other) for key, item in value.items()}
         return {"$dict": [[to_json(k, other), to_json(v, other)] for k, v in value.items()]}
+    if kind is collections.OrderedDict:
+        return {"$ordered": to_json(list(value.items()), other)}
     if kind is slice:
         return {"$slice": [to_json(p, other) for p in (value.start, value.stop, value.step)]}
     if kind in (set, frozenset):
@@ -104,6 +106,7 @@ _CONTAINERS: dict[str, Callable[[Any], Any]] = {
     "$tuple": tuple,
     "$slice": lambda parts: slice(*parts),
     "$dict": dict,
+    "$ordered": collections.OrderedDict,
     "$set": set,
     "$frozenset": frozenset,
 }

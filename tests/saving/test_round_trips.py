@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections import OrderedDict
 
@@ -23,7 +24,7 @@ def reload(model, tmp_path, **options):
 
 def assert_equal_models(loaded, model, *inputs):
     """Names, source, modes, flags, weights and outputs are those of the original."""
-    assert type(loaded) is type(model)
+    assert loaded._public_class() is model._public_class()
     assert loaded.code == model.code
     assert [*loaded.state_dict()] == [*model.state_dict()]
     assert [n for n, _ in loaded.named_modules()] == [n for n, _ in model.named_modules()]
@@ -386,6 +387,44 @@ def test_the_training_can_be_left_out(tmp_path):
         model.save(tmp_path / "model.fgraph")
     model.save(tmp_path / "model.fgraph", include_optimizer=False)
     assert fgraph.load_model(tmp_path / "model.fgraph").optimizer is None
+
+
+@dataclasses.dataclass
+class Pair:
+    """A structure of one's own, known to pytree."""
+
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+torch.utils._pytree.register_dataclass(Pair)
+
+
+def make_pair(x, options=None):
+    return Pair(x + 1, x * 2)
+
+
+def test_dataclasses_between_calls_come_back(tmp_path):
+    x = Input((4,))
+    pair = fgraph.apply(make_pair, x, options=OrderedDict(a=(1, {2: 3.5}), b=torch.float32))
+    model = Model(x, pair.first + pair.second)
+    custom = {"Pair": Pair, "make_pair": make_pair}
+    assert_equal_models(reload(model, tmp_path, custom_objects=custom), model, torch.rand(2, 4))
+
+
+def test_tensors_can_be_sent_elsewhere(tmp_path):
+    loaded = reload(nested(), tmp_path, map_location="meta")
+    assert {p.device.type for p in loaded.parameters()} == {"meta"}
+    if not torch.cuda.is_available():
+        with pytest.raises(fgraph.LoadError, match=r'go to cuda.*map_location="cpu"'):
+            reload(nested(), tmp_path, map_location="cuda")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_tensors_go_back_to_their_device(tmp_path):
+    loaded = reload(nested().to("cuda"), tmp_path)
+    assert {p.device.type for p in loaded.parameters()} == {"cuda"}
 
 
 def test_loading_draws_no_random_numbers(tmp_path):
