@@ -10,7 +10,7 @@ from torch import nn
 from .. import activations
 from ..errors import BuildError
 from .arguments import Expects, fraction, one_of, sizes, whole
-from .channels import CONVOLUTIONS, image, is_channels_last, same_padding
+from .channels import CONVOLUTIONS, image, is_channels_last
 from .modules.conv_lstm import ConvLSTM
 from .recurrent import Recurrent
 from .weights import KERNEL, Weight
@@ -93,26 +93,25 @@ class BaseConvLSTM(Recurrent):
                 f"{type(self).__name__} keeps states of the size of its images, which have to be "
                 f"known; got {shape}"
             )
-        made = CONVOLUTIONS[self.rank]
         batch = self.kept_batch_size(shape)
         return ConvLSTM(
-            made(
-                channels,
-                4 * self.filters,
-                self.kernel_size,
-                stride=self.strides,
-                padding=self._padding(spatial),
-                dilation=self.dilation_rate,
-                bias=self.use_bias,
-            ),
-            made(self.filters, 4 * self.filters, self.kernel_size, padding="same", bias=False),
+            self._conv(channels, self.strides, self.dilation_rate, self.use_bias),
+            self._conv(self.filters, (1,) * self.rank, (1,) * self.rank, False),
             self.activation,
             self.recurrent_activation,
+            same=self.padding == "same",
             dropout=self.dropout,
             recurrent_dropout=self.recurrent_dropout,
             state_shape=None if batch is None else (batch, self.filters, *self._sizes(spatial)),
             seed=self.seed,
         )
+
+    def _conv(self, channels: int, strides: Any, dilation: Any, bias: bool) -> nn.Module:
+        """Make a convolution to the four gates, without padding."""
+        made: nn.Module = CONVOLUTIONS[self.rank](
+            channels, 4 * self.filters, self.kernel_size, strides, dilation=dilation, bias=bias
+        )
+        return made
 
     def _sizes(self, spatial: tuple[int, ...]) -> tuple[int, ...]:
         """Return the sizes of the states."""
@@ -120,25 +119,6 @@ class BaseConvLSTM(Recurrent):
         if self.padding == "same":
             return tuple(-(-size // stride) for size, _, stride, _ in axes)
         return tuple((size - d * (k - 1) - 1) // stride + 1 for size, k, stride, d in axes)
-
-    def _padding(self, spatial: tuple[int, ...]) -> Any:
-        """Return the padding of the input's convolution.
-
-        Raises:
-            BuildError: it is not the same on both sides, which `nn.Conv` cannot do with strides.
-        """
-        if self.padding == "valid":
-            return 0
-        if set(self.strides) == {1}:
-            return "same"
-        axes = zip(spatial, self.kernel_size, self.strides, self.dilation_rate, strict=True)
-        widths = [same_padding(*axis) for axis in axes]
-        if any(before != after for before, after in widths):
-            raise BuildError(
-                f'{type(self).__name__}: padding="same" with strides {self.strides} would pad '
-                f"{spatial} unevenly, by {widths}; put TimeDistributed(ZeroPadding) before it"
-            )
-        return tuple(before for before, _ in widths)
 
     def _initialize(self) -> None:
         super()._initialize()

@@ -165,6 +165,7 @@ ROWS: list[tuple[str, Any, Any]] = [
     ("conv lstm 1d", lambda L: L.ConvLSTM1D(3, 3, return_sequences=True), (3, *STEPS)),
     ("conv lstm 2d", lambda L: L.ConvLSTM2D(3, 3, padding="same"), (3, *IMAGE)),
     ("conv lstm 2d state", lambda L: L.ConvLSTM2D(3, 3, 2, return_state=True), (3, *IMAGE)),
+    ("conv lstm 2d same", lambda L: L.ConvLSTM2D(3, (2, 3), 2, "same"), (3, *IMAGE)),
     ("conv lstm 3d", lambda L: L.ConvLSTM3D(3, 2), (2, *VOLUME)),
     # attention
     ("attention", lambda L: L.Attention(), [(5, 4), (6, 4)]),

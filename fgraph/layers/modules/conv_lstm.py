@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..channels import pad_to_same
 from .noise import SharedDropout
 from .recurrent import Activation
 
@@ -15,10 +16,11 @@ class ConvLSTM(nn.Module):
     """Runs over the steps; inputs and states go through convolutions (Shi et al., 2015).
 
     Args:
-        input_conv: from the channels to four times the filters, for all steps at once.
-        recurrent_conv: from the filters to four times the filters, keeping sizes.
+        input_conv: from the channels to four times the filters, without padding.
+        recurrent_conv: from the filters to four times the filters, likewise.
         activation: what the cell's input and output go through.
         recurrent_activation: what the gates go through.
+        same: whether inputs are padded so that sizes stay; states always are.
         dropout: the share of input values that training drops, the same ones at every step.
         recurrent_dropout: likewise of the state, as the recurrent convolution sees it.
         state_shape: the shape of states that outlive a call, `(batch, filters, ...)`.
@@ -32,6 +34,7 @@ class ConvLSTM(nn.Module):
         activation: Activation,
         recurrent_activation: Activation,
         *,
+        same: bool = False,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         state_shape: tuple[int, ...] | None = None,
@@ -42,7 +45,9 @@ class ConvLSTM(nn.Module):
         self.recurrent_conv = recurrent_conv
         self.activation = activation
         self.recurrent_activation = recurrent_activation
-        shape = (None, 1, *(None,) * (getattr(recurrent_conv, "weight").dim() - 1))  # noqa: B009
+        self.same = same
+        rank = recurrent_conv.get_parameter("weight").dim()
+        shape = (None, 1, *(None,) * (rank - 1))
         self.input_dropout = SharedDropout(dropout, shape, seed) if dropout else None
         self.recurrent_dropout = (
             SharedDropout(recurrent_dropout, None, seed) if recurrent_dropout else None
@@ -72,7 +77,9 @@ class ConvLSTM(nn.Module):
         """
         if self.input_dropout is not None:
             x = self.input_dropout(x, training)
-        steps = self.input_conv(x.flatten(0, 1)).unflatten(0, (-1, x.shape[1]))
+        images = x.flatten(0, 1)
+        images = _padded(images, self.input_conv) if self.same else images
+        steps = self.input_conv(images).unflatten(0, (-1, x.shape[1]))  # all steps at once
         hidden, cell = self._start(steps) if states is None else states
         drop = self._recurrent_factor(hidden, training)
         outputs = []
@@ -107,7 +114,12 @@ class ConvLSTM(nn.Module):
         return self.recurrent_dropout(torch.ones_like(hidden), training)  # type: ignore[no-any-return]
 
     def _step(self, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        i, f, g, o = (x + self.recurrent_conv(hidden)).chunk(4, 1)
+        i, f, g, o = (x + self.recurrent_conv(_padded(hidden, self.recurrent_conv))).chunk(4, 1)
         gate = self.recurrent_activation
         memory = gate(f) * cell + gate(i) * self.activation(g)
         return gate(o) * self.activation(memory), memory
+
+
+def _padded(x: Tensor, conv: Any) -> Tensor:
+    """Pad as `padding="same"` does, which `nn.Conv` cannot do with strides."""
+    return pad_to_same(x, conv.kernel_size, conv.stride, conv.dilation, 0.0)
