@@ -69,6 +69,7 @@ def test_export_keeps_the_names_of_the_inputs_and_any_batch_size():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated")
+@pytest.mark.filterwarnings("ignore:# The axis name. batch will not be used")
 def test_onnx_keeps_the_names_of_the_inputs_and_any_batch_size(tmp_path):
     """The ONNX file can be fed by name with another batch size."""
     onnxruntime = pytest.importorskip("onnxruntime")
