@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from torch import nn
+from torch.nn.utils import prune
 from torch.utils import _pytree as pytree
 
 import fgraph
@@ -29,7 +30,9 @@ def assert_equal_models(loaded, model, *inputs):
     assert [*loaded.state_dict()] == [*model.state_dict()]
     assert [n for n, _ in loaded.named_modules()] == [n for n, _ in model.named_modules()]
     assert [m.training for m in loaded.modules()] == [m.training for m in model.modules()]
-    assert [type(m) for m in loaded.modules()] == [type(m) for m in model.modules()]
+    assert [type(m).__name__ for m in loaded.modules()] == [
+        type(m).__name__ for m in model.modules()
+    ]
     pairs = zip(loaded.parameters(), model.parameters(), strict=True)
     assert all(ours.requires_grad == theirs.requires_grad for ours, theirs in pairs)
     assert_same([*loaded.state_dict().values()], [*model.state_dict().values()])
@@ -205,6 +208,29 @@ def test_random_graphs_come_back(tmp_path_factory, program):
     inputs = program.inputs()
     assert_same(run(loaded, inputs), run(model, inputs))
     assert_same(state(loaded), state(model))
+
+
+def weight_norm():
+    return nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+
+
+def spectral_norm():
+    return nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4))
+
+
+def pruned():
+    module = nn.Linear(4, 4)
+    return prune.random_unstructured(module, "weight", 0.5)
+
+
+@pytest.mark.parametrize("make", [weight_norm, spectral_norm, pruned])
+def test_modules_that_were_changed_from_outside_are_refused(make, tmp_path):
+    x = Input((4,))
+    model = Model(x, make()(x))
+    with pytest.raises(fgraph.SaveError, match=r"(?s)Linear.*cannot be written as data"):
+        model.save(tmp_path / "model.fgraph")
+    with pytest.raises(fgraph.SaveError, match="cannot be written out"):
+        model.to_source()
 
 
 def test_the_loaded_graph_is_alive(tmp_path):
