@@ -12,7 +12,7 @@ from ..model import Model
 from ..saving.comparing import same
 from ..saving.construction import Construction
 from ..saving.constructors import construction_of, parameters_of
-from ..saving.encoder import attributes_of, same_slots
+from ..saving.differences import attributes_of, same_slots
 from ..saving.errors import SaveError
 from .forward import reach
 
@@ -75,6 +75,8 @@ class ConstructorWriter:
         if id(module) in self._file.class_names:
             self._remember(module, path)
             return f"{self._file.class_names[id(module)]}()" + _flags(module)
+        if isinstance(module, Model):
+            raise SaveError("its forward is written by hand")
         if type(module) in _CONTAINERS and not _shares(module):
             return self._container(module, path)
         construction = construction_of(module)

@@ -238,6 +238,25 @@ def test_a_module_that_cannot_be_written_out_is_named():
     assert "self.silent_1 = Silent(4)\n" in text
 
 
+class Doubled(Model):
+    """A model with a graph and a forward around it."""
+
+    def __init__(self):
+        x = Input((4,))
+        super().__init__(x, nn.Linear(4, 4)(x))
+
+    def forward(self, x):
+        return super().forward(x) * 2
+
+
+def test_a_forward_written_by_hand_is_not_left_out():
+    with pytest.raises(fgraph.SaveError, match="forward of Doubled is written by hand"):
+        Doubled().to_source()
+    x = Input((4,))
+    with pytest.raises(fgraph.SaveError, match=r"'doubled_1' \(Doubled\).*written by hand"):
+        Model(x, Doubled()(x)).to_source()
+
+
 @pytest.mark.parametrize("function", [lambda x: x + 1, (lambda n: lambda x: x + n)(1)])
 def test_a_function_without_source_of_its_own_is_named(function):
     x = Input((4,))
