@@ -9,10 +9,11 @@ import contextlib
 import io
 import os
 import re
+import tempfile
 from pathlib import Path
 from unittest import mock
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).resolve().parent.parent / "README.md"
 # a python block, and the text block that shows its output, if one follows before the next
 BLOCKS = re.compile(
     r"```python\n(?P<code>.*?)```(?P<between>(?:(?!```).)*)(?:```text\n(?P<output>.*?)```)?", re.S
@@ -33,9 +34,10 @@ def outputs(text: str) -> list[tuple[str, str | None]]:
     return found
 
 
-def test_examples_print_what_the_readme_shows():
+def test_examples_print_what_the_readme_shows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # one of them writes files
     found = outputs(README.read_text(encoding="utf-8"))
-    assert len(found) == 3
+    assert len(found) == 4
     for printed, shown in found:
         assert shown is not None
         assert printed.rstrip().splitlines() == shown.rstrip().splitlines()
@@ -51,6 +53,7 @@ def test_the_two_commands_stand_where_the_checks_find_them():
 
 if __name__ == "__main__":
     content = README.read_text(encoding="utf-8")
+    os.chdir(tempfile.mkdtemp())
     blocks = list(BLOCKS.finditer(content))
     for block, (printed, shown) in reversed(list(zip(blocks, outputs(content), strict=True))):
         if shown is not None:
