@@ -326,7 +326,9 @@ class Layer(Weighted, Nodes):
 
 def _fresh(value: Any) -> Any:
     """Make a layer in a configuration anew, so that no weights are shared by accident."""
-    return value.from_config(value.get_config()) if isinstance(value, Layer) else value
+    if not isinstance(value, Layer):
+        return value
+    return value.from_config({**value.get_config(), "name": value.explicit_name})
 
 
 def _ref_of(leaf: Any) -> Any:

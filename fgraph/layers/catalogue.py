@@ -95,7 +95,7 @@ DIFFERENCES: dict[str, str] = {
 
 def public_layers() -> list[type[Layer]]:
     """Return the layers that Keras has, by name."""
-    found = [value for value in vars(layers).values() if isinstance(value, type)]
+    found = {value for value in vars(layers).values() if isinstance(value, type)}  # some twice
     kept = [kind for kind in found if issubclass(kind, Layer)]
     return sorted(
         (kind for kind in kept if kind.__name__ not in ("Layer", "InputLayer")),

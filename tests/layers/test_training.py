@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+import fgraph
 from fgraph import Input, Model, constraints, layers, regularizers
 from keras_oracle import filled, gradient, in_fgraph, in_keras, keras, random_weight
 
@@ -375,3 +376,41 @@ def test_configuration_makes_the_same_layer(make: Any, shape: Any) -> None:
     other.set_weights(layer.get_weights())
     values = torch.randn(4, *shape)
     torch.testing.assert_close(copied(values), model(values))
+
+
+@pytest.mark.parametrize("name", sorted(set(TOOLED) - {"lstm", "gru states", "lstm loop",
+                                                       "bidirectional", "cells"}))  # fmt: skip
+def test_layers_compile_into_one_graph(name: str) -> None:
+    """All but recurrent layers, which torch itself does not compile, in either mode."""
+    make, shape = TOOLED[name]
+    x = Input(shape)
+    model = Model(x, make()(x)).eval()
+    values = torch.randn(4, *shape)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(values), model(values))
+
+
+def test_clones_of_wrapped_layers_have_the_same_keys_and_weights_of_their_own() -> None:
+    """`clone_model` makes the layers inside wrappers anew."""
+    x = Input((5, 3))
+    whole = layers.Bidirectional(layers.LSTM(4, return_sequences=True))(x)
+    hidden = layers.TimeDistributed(layers.Dense(3))(
+        layers.Bidirectional(layers.GRU(4))(whole)[:, None]
+    )
+    model = Model(x, hidden)
+    clone = fgraph.models.clone_model(model)
+    assert list(clone.state_dict()) == list(model.state_dict())
+    assert not {id(p) for p in clone.parameters()} & {id(p) for p in model.parameters()}
+    clone.load_state_dict(model.state_dict())
+    values = torch.randn(2, 5, 3)
+    torch.testing.assert_close(clone(values), model(values))
+
+
+def test_dtype_is_that_of_the_weights() -> None:
+    """`dtype=` by name or as torch's, for weights and so for outputs."""
+    x = Input((5, 3), dtype="float64")
+    hidden = layers.LSTM(4, dtype="float64", return_sequences=True)(x)
+    model = Model(x, layers.Dense(2, dtype=torch.float64)(hidden))
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+    assert model(torch.randn(2, 5, 3, dtype=torch.float64)).dtype is torch.float64
