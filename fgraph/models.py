@@ -23,6 +23,7 @@ def load_model(
     path: str | os.PathLike[str],
     custom_objects: Mapping[str, Any] | None = None,
     map_location: str | torch.device | None = None,
+    verify: bool = True,
 ) -> Model:
     """Read a model that `model.save` wrote; nothing in the file is executed.
 
@@ -30,6 +31,7 @@ def load_model(
         path: the file.
         custom_objects: your own classes and functions by the names that the file has for them.
         map_location: the device for all tensors; by default each goes where it was.
+        verify: whether to compare the checksum of the weights, for which all are read once.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.
@@ -39,7 +41,7 @@ def load_model(
     """
     from .saving.model_file import load_model
 
-    return load_model(path, custom_objects, map_location)
+    return load_model(path, custom_objects, map_location, verify)
 
 
 def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) -> Model:

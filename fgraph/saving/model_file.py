@@ -75,6 +75,7 @@ def load_model(
     path: str | os.PathLike[str],
     custom_objects: Mapping[str, Any] | None = None,
     map_location: str | torch.device | None = None,
+    verify: bool = True,
 ) -> Model:
     """Read a model that `model.save` wrote: the same class, names, weights and training.
 
@@ -88,6 +89,9 @@ def load_model(
         custom_objects: your own classes and functions by the names that the file has for them:
             `Name`, or `package>Name` where registered.
         map_location: the device for all tensors; by default each goes where it was.
+        verify: whether to compare the checksum of the weights. That reads them all, a tenth of a
+            second for a gigabyte in memory; without it they are read as they are used, and a
+            damaged weight goes unnoticed. All else is always compared.
 
     Returns:
         The model.
@@ -107,7 +111,7 @@ def load_model(
         (None, 2)
     """
     device = None if map_location is None else torch.device(map_location)
-    file = tensorfile.read(Path(path))
+    file = tensorfile.read(Path(path), verify)
     if _TEXT not in file.texts or not file.checked:
         raise LoadError(
             f"cannot load {str(path)!r}: it holds weights but no model; make the model and call "

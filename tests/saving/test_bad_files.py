@@ -138,6 +138,15 @@ def test_every_flipped_byte_is_found(count, whole, tmp_path):
             fgraph.load_model(path)
 
 
+def test_without_verifying_only_the_weights_are_taken_on_trust(whole, tmp_path):
+    path = tmp_path / "flipped.fgraph"
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert fgraph.load_model(path, verify=False).count_params() == 23
+    path.write_bytes(whole.replace(b"dense_1", b"dense_9"))
+    with pytest.raises(fgraph.LoadError, match="header is damaged"):
+        fgraph.load_model(path, verify=False)
+
+
 def document_of(path):
     file = tensorfile.read(path)
     return json.loads(file.texts["fgraph"]), file.tensors
