@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -111,16 +112,22 @@ def load_model(
         (None, 2)
     """
     device = None if map_location is None else torch.device(map_location)
-    file = tensorfile.read(Path(path), verify)
+    file = tensorfile.read(Path(path), verify=False)
     if _TEXT not in file.texts or not file.checked:
         raise LoadError(
             f"cannot load {str(path)!r}: it holds weights but no model; make the model and call "
             "model.load_weights(path)"
         )
     try:
-        document = json.loads(file.texts[_TEXT])
-        tensors = _placed(file.tensors, document.get("devices", {}), device)
-        return decode_model(document, tensors, custom_objects)
+        # the weights are read by one thread while this one makes the model
+        with ThreadPoolExecutor(1) as executor:
+            verified = executor.submit(file.verify) if verify else None
+            document = json.loads(file.texts[_TEXT])
+            tensors = _placed(file.tensors, document.get("devices", {}), device)
+            model = decode_model(document, tensors, custom_objects)
+            if verified is not None:
+                verified.result()
+        return model
     except LoadError as error:
         raise LoadError(f"cannot load {str(path)!r}: {error}") from error
     except Exception as error:

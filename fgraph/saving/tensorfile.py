@@ -50,11 +50,24 @@ class TensorFile:
         tensors: tensors on the CPU by name; they share the file's pages until they are written to.
         texts: texts by name.
         checked: whether the file has checksums; files of other programs have none.
+        data: the bytes of all tensors.
+        check: their checksum, as the file has it.
     """
 
     tensors: dict[str, Tensor]
     texts: dict[str, str]
     checked: bool
+    data: Tensor
+    check: str
+
+    def verify(self) -> None:
+        """Compare the checksum of the tensors, for which all are read once.
+
+        Raises:
+            LoadError: they are damaged.
+        """
+        if self.checked and f"{checksum(self.data):08x}" != self.check:
+            raise LoadError("its weights are damaged (the checksum differs)")
 
 
 # ---------------------------------------------------------------------- writing
@@ -193,8 +206,8 @@ def read(path: Path, verify: bool = True) -> TensorFile:
 
     Args:
         path: the file.
-        verify: whether to compare the checksum of the tensors, for which all are read once; that
-            of the header is always compared.
+        verify: whether to compare the checksum of the tensors at once; that of the header is
+            always compared.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.
@@ -204,7 +217,10 @@ def read(path: Path, verify: bool = True) -> TensorFile:
     storage: Any = torch.UntypedStorage.from_file(str(path), False, size)
     data = torch.empty(0, dtype=torch.uint8).set_(storage)
     try:
-        return _parse(storage, data, verify)
+        file = _parse(storage, data)
+        if verify:
+            file.verify()
+        return file
     except LoadError as error:
         raise LoadError(f"cannot load {str(path)!r}: {error}") from error.__cause__
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -223,7 +239,7 @@ def _file_size(path: Path) -> int:
         return size
 
 
-def _parse(storage: torch.UntypedStorage, data: Tensor, verify: bool) -> TensorFile:
+def _parse(storage: torch.UntypedStorage, data: Tensor) -> TensorFile:
     length = struct.unpack("<Q", bytes(data[:8].tolist()))[0]
     head = bytes(data[8:16].tolist())
     if head[:1] != b"{":
@@ -238,13 +254,14 @@ def _parse(storage: torch.UntypedStorage, data: Tensor, verify: bool) -> TensorF
         raise LoadError("its header is damaged")
     _check_entries(header, len(data) - start)
     checked = raw.startswith(_HEAD)
+    check = texts.pop("check", "") if checked else ""
     if checked:
-        _verify(raw, texts.pop("check"), data[start:] if verify else None)
+        _verify_header(raw, check[:8])
     tensors = {name: _tensor(storage, start, entry) for name, entry in header.items()}
     for name, stride in json.loads(texts.pop("strides", "{}")).items():
         permuted = torch.empty_strided(tensors[name].shape, stride, dtype=tensors[name].dtype)
         tensors[name] = permuted.copy_(tensors[name])
-    return TensorFile(tensors, texts, checked)
+    return TensorFile(tensors, texts, checked, data[start:], check[8:])
 
 
 def _other_kind(first: bytes) -> str:
@@ -271,14 +288,12 @@ def _check_entries(header: dict[str, Any], size: int) -> None:
         raise LoadError(f"the file is cut off or too long: {size} bytes of tensors, not {end}")
 
 
-def _verify(raw: bytes, check: str, data: Tensor | None) -> None:
+def _verify_header(raw: bytes, check: str) -> None:
     zeros = _NO_CHECK.encode()
     begin, end = len(_HEAD), len(_HEAD) + len(zeros)
     blank = b"".join((raw[:begin], zeros, raw[end:]))
-    if f"{zlib.crc32(blank):08x}" != check[:8]:
+    if f"{zlib.crc32(blank):08x}" != check:
         raise LoadError("its header is damaged (the checksum differs)")
-    if data is not None and f"{checksum(data):08x}" != check[8:]:
-        raise LoadError("its weights are damaged (the checksum differs)")
 
 
 def _tensor(storage: torch.UntypedStorage, start: int, entry: dict[str, Any]) -> Tensor:
