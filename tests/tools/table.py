@@ -18,7 +18,8 @@ if __name__ == "__main__":
 from tools.subject import as_graph, by_hand
 from tools.usages import USAGES, Usage
 
-BEGIN, END = "<!-- tools: begin -->", "<!-- tools: end -->"
+BEGIN = "<!-- tools: printed by `python tests/tools/table.py` -->"
+END = "<!-- /tools -->"
 
 
 def markdown(usages: Iterable[Usage]) -> str:
