@@ -17,13 +17,13 @@ from .graph import Node, SymbolicTensor, symbol
 from .graph.graph import Graph
 from .layers.base import Layer
 from .layers.input import InputLayer
-from .logits import Activation, output_activations
 from .naming import Naming, entity_of, name_graph
 from .nested import filled, flatten, label, numbered
 from .notes import add_run_time_note
 from .penalties import Penalties
 from .signature import Signature
 from .training import Trainer
+from .training_view import TrainingView, training_view
 from .viewing.views import Views
 
 _classes: weakref.WeakValueDictionary[Any, type] = weakref.WeakValueDictionary()
@@ -222,7 +222,7 @@ class Model(Views, Files, Penalties, Trainer, nn.Module):
             )
         return self._replay(*args, **kwargs)
 
-    # ------------------------------------------------------------------ the graph, seen from outside
+    # ---------------------------------------------------------------- the graph, seen from outside
 
     @property
     def code(self) -> str:
@@ -383,7 +383,7 @@ class Model(Views, Files, Penalties, Trainer, nn.Module):
         if self._graph is not None:
             self._live_graph("copy")
         state = self.__dict__.copy()
-        state.pop("_logits_forward", None)
+        state.pop("_view", None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -394,33 +394,38 @@ class Model(Views, Files, Penalties, Trainer, nn.Module):
     # ------------------------------------------------------------------ what the trainer asks for
 
     def _call_with_logits(self, inputs: Any) -> tuple[list[Any], dict[int, tuple[str, Any, int]]]:
-        """Run the model once for its outputs and for the logits behind softmax and sigmoid."""
-        activations = output_activations(self._graph) if self._graph is not None else []
-        if not activations:
+        """Run the model once for its outputs, the logits behind them and their masks."""
+        view = self._training_view()
+        if view is None:
             return super()._call_with_logits(inputs)
-        forward = self.__dict__.get("_logits_forward")
-        if forward is None:
-            forward = self.__dict__["_logits_forward"] = self._make_logits_forward(activations)
-        self.__dict__["forward"] = forward.__get__(self)
+        self.__dict__["forward"] = view.forward.__get__(self)
         try:
             values = self(*inputs) if type(inputs) in (list, tuple) else self(inputs)
         finally:
             del self.__dict__["forward"]
-        count = len(self._output_names)
-        return values[:count], {
-            found.output: (found.kind, logits, found.axis)
-            for found, logits in zip(activations, values[count:], strict=True)
-        }
+        return view.split(values)
 
-    def _make_logits_forward(self, activations: list[Activation]) -> Any:
-        """Generate a forward that returns a flat list: all outputs, then the logits."""
-        graph = cast(Graph, self._graph)
-        refs = [*graph.outputs, *(activation.logits for activation in activations)]
-        naming = Naming(self.input_names, self._node_names, self._node_paths, dict(self._modules))  # type: ignore[arg-type]
-        source = codegen.generate(
-            Graph(graph.inputs, refs), naming, refs, cast(Signature, self._signature).parameters
-        )
-        return codegen.compile_forward(source, f"{self.name} with logits")
+    def _output_masks(self, outputs: list[Any]) -> dict[int, Tensor]:
+        """Return the masks that `_call_with_logits` found beside the outputs."""
+        view = self.__dict__.get("_view")
+        return {} if view is None else view.masks_of(outputs)
+
+    def _training_view(self) -> TrainingView | None:
+        """Return what a training step runs in place of forward; `None` where forward is enough."""
+        graph = self._graph
+        by_hand = self._public_class().forward is not Model.forward or "forward" in self.__dict__
+        if graph is None or by_hand:
+            return None
+        if "_view" not in self.__dict__:
+            names = Naming(
+                self.input_names,
+                self._node_names,
+                self._node_paths,
+                {name: child for name, child in self._modules.items() if child is not None},
+            )
+            parameters = cast(Signature, self._signature).parameters
+            self.__dict__["_view"] = training_view(graph, names, parameters)
+        return cast("TrainingView | None", self.__dict__["_view"])
 
 
 def _blank(kind: type[Model]) -> Model:
