@@ -35,6 +35,7 @@ _BINARY = {
 }  # fmt: skip
 _UNARY = {operator.neg: "-", operator.pos: "+", operator.invert: "~"}
 _REPR = (bool, int, bytes, type(None), type(Ellipsis), torch.dtype, torch.memory_format)
+_FEWEST_CALLS = 3  # of children in a forward, from which on callables() saves more than it costs
 # what every generated forward can name
 _FREE_NAMES = {"torch": torch, "operator": operator, "callables": callables}
 
@@ -122,8 +123,10 @@ class _Writer:
         result = self._value(outputs)
         signature = ", ".join(["self", *self._parameters])
         head = [f"def forward({signature}):"]
-        if any(path is not None and len(path) == 1 for path in self._naming.paths):
-            head.append(f"    m = callables({signature})")
+        calls = sum(path is not None and len(path) == 1 for path in self._naming.paths)
+        if calls:
+            found = f"callables({signature})" if calls >= _FEWEST_CALLS else "self._modules"
+            head.append(f"    m = {found}")
         text = "\n".join([*head, *(f"    {line}" for line in body), f"    return {result}", ""])
         return Source(text, self._namespace, self._tensors, self._borrowed, len(head) + 1)
 

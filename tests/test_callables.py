@@ -17,7 +17,8 @@ from fgraph.callables import callables
 
 def chain() -> Model:
     x = Input((4,))
-    return Model(x, x(nn.Linear(4, 4), name="first").relu()(nn.Linear(4, 4), name="second"))
+    h = x(nn.Linear(4, 4), name="first")(nn.ReLU(), name="relu")
+    return Model(x, h(nn.Linear(4, 4), name="second"))
 
 
 def is_short(model: Model) -> bool:
@@ -28,7 +29,14 @@ def is_short(model: Model) -> bool:
 def test_children_without_attachments_are_called_through_their_forward():
     model = chain()
     assert is_short(model)
-    assert dict(callables(model)) == {"first": model.first.forward, "second": model.second.forward}
+    assert dict(callables(model)) == {n: child.forward for n, child in model.named_children()}
+    assert "m = callables(self, input_1)" in model.code
+
+
+def test_a_model_of_one_or_two_calls_looks_its_children_up():
+    """There the question would cost more than it saves."""
+    x = Input((4,))
+    assert "m = self._modules" in Model(x, nn.Linear(4, 4)(nn.ReLU()(x))).code
 
 
 def ignore(*_):
@@ -112,7 +120,7 @@ def test_a_replaced_module_call_sees_every_child(monkeypatch):
 
     monkeypatch.setattr(nn.Module, "__call__", watching)
     model(torch.ones(2, 4))
-    assert seen == ["Model", "Linear", "Linear"]
+    assert seen == ["Model", "Linear", "ReLU", "Linear"]
 
 
 def test_the_profiler_sees_every_child():
@@ -163,4 +171,4 @@ def test_a_hook_sees_the_call_that_follows_its_registration():
             stack.callback(handle.remove)
         model(torch.ones(2, 4))
     model(torch.ones(2, 4))
-    assert seen == [(2, 4), (2, 4)]
+    assert seen == [(2, 4)] * 3
