@@ -156,7 +156,7 @@ class Layer(Weighted, Nodes):
         self._check_inputs(inputs)
         with _build_lock:
             if not self.built:
-                self.make_module(*map_leaves(_shape_of, inputs))
+                self._build_for(map_leaves(_shape_of, inputs))
         call = Call(self, map_leaves(_ref_of, (inputs, kwargs)))
         with recording(call):
             kwargs, mask = self._with_masks(inputs, kwargs)
@@ -169,6 +169,17 @@ class Layer(Weighted, Nodes):
         call.set_outputs(map_leaves(_ref_of, outputs))
         self.add_call(call)
         return outputs
+
+    def _build_for(self, shapes: tuple[Any, ...]) -> None:
+        """Build the layer; what torch says of shapes it cannot take is told of the layer."""
+        try:
+            self.make_module(*shapes)
+        except (TypeError, IndexError) as error:
+            given = ", ".join(map(str, shapes))
+            raise BuildError(
+                f"layer {self.name!r} ({self!r}) cannot be built for inputs of shape {given}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
     def _refuse_values(self, inputs: Any, kwargs: Any) -> None:
         """Refuse a call that has no symbolic tensor."""

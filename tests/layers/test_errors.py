@@ -189,3 +189,23 @@ def test_initial_state_of_another_number_is_refused() -> None:
     x, state = Input((4, 3)), Input((2,))
     with pytest.raises(BuildError, match="LSTM expects 2 tensors in initial_state=, got 1"):
         layers.LSTM(2)(x, initial_state=[state])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        pytest.param(
+            lambda x: layers.Dense(3)([x, x]),
+            r"layer 'dense_1' \(Dense\(3\)\) cannot be built for inputs of shape \[\(None, 10\)",
+            id="a list for one tensor",
+        ),
+        pytest.param(
+            lambda x: layers.TimeDistributed(layers.Dense(3))(x),
+            r"TimeDistributed\(Dense\(3\)\)\) cannot be built for inputs of shape \(None, 10\)",
+            id="no steps",
+        ),
+    ],
+)
+def test_a_layer_that_cannot_be_built_is_named_with_the_shapes(call, message):
+    with pytest.raises(BuildError, match=message):
+        call(Input((10,)))
