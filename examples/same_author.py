@@ -5,8 +5,9 @@ are split into training and held-out ones before passages are cut, and all that 
 salutation, the author's name among it, is cut off.
 
 Do not expect much: 140 characters say little of their author, and the guide's head, a logistic
-regression on both vectors side by side, adds up a score for each and cannot say that they are alike.
-What it reaches on papers it has not seen stays near chance, and is printed beside the majority rate.
+regression on both vectors side by side, adds up a score for each and cannot say that they are
+alike. What it reaches on papers it has not seen stays near chance, and is printed beside the
+majority rate.
 """
 
 import argparse

@@ -104,9 +104,8 @@ def main() -> None:
         model.fit(x, y, epochs=options.epochs, verbose=2)
         x, y = make(1000, rng)
         _, accuracy = model.evaluate(x, y, verbose=0)
-        print(
-            f"{title} answers: {accuracy:.1%} right, majority rate {max(y.mean(), 1 - y.mean()):.1%}"
-        )
+        majority = max(y.mean(), 1 - y.mean())
+        print(f"{title} answers: {accuracy:.1%} right, majority rate {majority:.1%}")
 
 
 if __name__ == "__main__":

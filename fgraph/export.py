@@ -13,11 +13,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from .atomic import replacing
 from .graph.graph import Graph, describe
 from .graph.node import TensorSpec
 from .model import Model
 from .notes import node_line
-from .saving.atomic import replacing
 from .signature import Signature
 
 _LARGE = 1_800_000_000  # bytes; protobuf, which ONNX is written in, ends at two gigabytes

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from ..atomic import replacing, save_atomically
 from .base import Callback, Logs
-from .files import replacing, save_atomically
 from .monitor import MonitorCallback
 
 
@@ -123,7 +123,7 @@ def write_model(model: Any, path: str, weights_only: bool) -> None:
     if weights is not None:
         save_atomically(weights, path)
     elif save is not None:
-        with replacing(path) as temporary:
+        with replacing(path, make_folder=True) as temporary:
             save(str(temporary))
 
 

@@ -1,4 +1,4 @@
-"""A finished graph: the nodes between some inputs and some outputs, which can be copied and pickled."""
+"""A finished graph: the nodes between inputs and outputs, which can be copied and pickled."""
 
 from __future__ import annotations
 

@@ -180,9 +180,10 @@ def apply(
         raise TypeError(f"fgraph.apply expects a callable first, got {target!r}")
     symbols = [leaf for leaf in iter_leaves((args, kwargs)) if isinstance(leaf, Symbol)]
     if not symbols:
+        given = [type(leaf).__name__ for leaf in iter_leaves((args, kwargs))]
         raise TypeError(
             f"fgraph.apply({_function_name(target)}, ...) expects at least one symbolic tensor "
-            f"among its arguments, got {[type(leaf).__name__ for leaf in iter_leaves((args, kwargs))]}"
+            f"among its arguments, got {given}"
         )
     inferred = None
     if output_shape is not None:

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from .atomic import replacing
+from ..atomic import replacing
 from .errors import LoadError, SaveError
 
 _DTYPES = {

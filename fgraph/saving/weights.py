@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..atomic import replacing
 from . import tensorfile
-from .atomic import replacing
 from .differences import slots
 from .errors import LoadError
 

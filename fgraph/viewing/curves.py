@@ -101,7 +101,7 @@ def _draw(
 
 
 def _write(figure: Any, path: Path) -> None:
-    from ..saving.atomic import replacing
+    from ..atomic import replacing
 
     with replacing(path) as new:
         figure.savefig(new, format=path.suffix.removeprefix(".") or "png", dpi=200)

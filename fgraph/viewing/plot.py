@@ -124,7 +124,7 @@ def _missing(what: str) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    from ..saving.atomic import replacing
+    from ..atomic import replacing
 
     with replacing(path) as new:
         new.write_bytes(content)
