@@ -23,7 +23,7 @@ def _short(value: Any) -> str:
 
 
 class ProgressBar(Callback):
-    """A tqdm bar an epoch on a terminal or in a notebook; elsewhere one line an epoch.
+    """A line an epoch, and while it runs, on a terminal or in a notebook, a tqdm bar.
 
     The figures are read from the device a few times a second, whatever the speed of the steps.
 
@@ -59,7 +59,7 @@ class ProgressBar(Callback):
         self._seen = 0
         if self.verbose == 1:
             # disable=None: no bar where there is no terminal to redraw it on
-            self._bar = tqdm(total=total, desc=label, disable=None, dynamic_ncols=True)
+            self._bar = tqdm(total=total, desc=label, disable=None, dynamic_ncols=True, leave=False)
 
     def _move(self, batch: int, logs: Logs | None) -> None:
         now = time.perf_counter()
@@ -75,13 +75,11 @@ class ProgressBar(Callback):
 
     def _close(self, label: str, logs: Logs | None) -> None:
         bar, self._bar = self._bar, None
-        if bar is not None and not bar.disable:
-            bar.set_postfix_str(format_figures(logs or {}), refresh=False)
-            bar.update((bar.total or bar.n) - bar.n)
+        if bar is not None:
             bar.close()
-        elif self.verbose:
-            seconds = time.perf_counter() - self._begun
-            print(f"{label} - {seconds:.1f}s - {format_figures(logs or {})}", flush=True)
+        if self.verbose:  # in a line of its own all figures fit, which a bar would cut off
+            parts = [label, f"{time.perf_counter() - self._begun:.1f}s", format_figures(logs or {})]
+            print(" - ".join(part for part in parts if part), flush=True)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Opens the bar of `evaluate`; validation inside `fit` has none."""
