@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from . import codegen
 from .files import Files
 from .fx import to_fx
-from .graph import Node, SymbolicTensor, symbol
+from .graph import Node, SymbolicTensor, shapes, symbol
 from .graph.graph import Graph
+from .graph.record import record, ref_of
 from .layers.base import Layer
 from .layers.input import InputLayer
 from .naming import Naming, entity_of, name_graph
@@ -23,13 +24,15 @@ from .notes import add_run_time_note
 from .penalties import Penalties
 from .signature import Signature
 from .training import Trainer
+from .training.prediction import keeping_modes
 from .training_view import TrainingView, training_view
 from .viewing.views import Views
+from .weights import Weights
 
 _classes: weakref.WeakValueDictionary[Any, type] = weakref.WeakValueDictionary()
 
 
-class Model(Views, Files, Penalties, Trainer, nn.Module):
+class Model(Views, Files, Weights, Penalties, Trainer, nn.Module):
     """A graph of layers, modules and functions as one `torch.nn.Module`.
 
     All that it does: it registers the modules of the graph as children under the names of their
@@ -171,6 +174,9 @@ class Model(Views, Files, Penalties, Trainer, nn.Module):
         `model(a, b)`, `model([a, b])`, `model({"left": a, "right": b})` and
         `model(left=a, right=b)` are one thing.
 
+        As in Keras, `training=True` or `training=False` fixes the mode of this one call, also
+        where it is recorded.
+
         Returns:
             A tensor, list, tuple or dict, as the model's `outputs`.
 
@@ -181,6 +187,8 @@ class Model(Views, Files, Penalties, Trainer, nn.Module):
         signature = self._signature
         if signature is None:
             return super().__call__(*args, **kwargs)
+        if "training" in kwargs and "training" not in signature.names:
+            return self._call_in_mode(kwargs.pop("training"), args, kwargs)
         if kwargs or len(args) != len(signature.checks) or not self._fits(args, signature.checks):
             args = tuple(self._bind_inputs(args, kwargs))
         try:
@@ -188,6 +196,21 @@ class Model(Views, Files, Penalties, Trainer, nn.Module):
         except Exception as error:
             add_run_time_note(error, self)
             raise
+
+    def _call_in_mode(
+        self, training: bool | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run in training or evaluation mode, whatever the model's own; record the mode as well."""
+        values = self._bind_inputs(args, kwargs)
+        if training is None:
+            return self(*values)
+        if any(isinstance(value, SymbolicTensor) for value in values):
+            known = shapes.infer("module", self, tuple(map(ref_of, values)), {})
+            mode = {"training": bool(training)}
+            return record("module", self, tuple(values), mode, inferred=known)
+        with keeping_modes(self):
+            self.train(bool(training))
+            return self(*values)
 
     @staticmethod
     def _fits(args: tuple[Any, ...], checks: Any) -> bool:

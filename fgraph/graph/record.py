@@ -117,8 +117,8 @@ def make_node(
     inferred: shapes.Inferred | None = None,
 ) -> Node:
     """Record one call and return its node; arguments and errors are those of `record`."""
-    args = map_leaves(_to_ref, args)
-    kwargs = {key: map_leaves(_to_ref, value) for key, value in kwargs.items()}
+    args = map_leaves(ref_of, args)
+    kwargs = {key: map_leaves(ref_of, value) for key, value in kwargs.items()}
     try:
         specs, structure = inferred or shapes.infer(op, target, args, kwargs)
     except Exception as error:
@@ -216,7 +216,8 @@ def _declared(output_shape: Any, dtype: torch.dtype) -> shapes.Inferred:
     return [shapes.spec_of(tuple(output_shape), dtype)], None
 
 
-def _to_ref(leaf: Any) -> Any:
+def ref_of(leaf: Any) -> Any:
+    """Return the reference behind a handle; anything else as it is."""
     if isinstance(leaf, Symbol):
         return leaf.ref
     if isinstance(leaf, torch.Tensor) and leaf.grad_fn is not None:
