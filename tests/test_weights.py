@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from fgraph import Input, Model, layers
+from fgraph import Input, Model, SaveError, layers
 
 
 def base() -> Model:
@@ -87,3 +87,10 @@ def test_the_mode_of_a_recorded_call_stays(duplicate):
     assert torch.equal(model(value), expected)
     assert model.base.training
     assert "training=False" in model.code
+
+
+def test_a_recorded_mode_has_no_plain_source():
+    x = Input((4,))
+    model = Model(x, base()(x, training=False))
+    with pytest.raises(SaveError, match="the model 'base' is called with training=False"):
+        model.to_source()

@@ -12,6 +12,7 @@ from ..graph import Node, Ref
 from ..graph.graph import Graph
 from ..naming import Naming
 from ..saving.errors import SaveError
+from ..weights import Weights
 
 
 class ForwardWriter(_Writer):
@@ -67,6 +68,12 @@ class ForwardWriter(_Writer):
     def _call(self, node: Node) -> str:
         if node.op == "module":
             path = self._paths[id(node)] or ()
+            if "training" in node.kwargs and isinstance(node.target, Weights):
+                raise SaveError(
+                    f"the model {'.'.join(path)!r} is called with training="
+                    f"{node.kwargs['training']}, but a plain module takes its mode from train() "
+                    "and eval(): call it without, and set the mode of that child"
+                )
             return f"{self._module(path)}({self._arguments(node.args, node.kwargs)})"
         return super()._call(node)
 
