@@ -19,10 +19,10 @@ CHECKED = settings(
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-MORE = 20  # how many times as many programs the slow profile draws
+MORE = 5  # how many times as many programs the slow profile draws
 
 
-def in_both_sizes(count: int):
+def in_both_sizes(count: int, **strategies: st.SearchStrategy):
     """Run a property on `count` programs, and on many more, other ones, when slow tests run."""
 
     def decorate(check):
@@ -30,7 +30,7 @@ def in_both_sizes(count: int):
             "count", [count, pytest.param(count * MORE, marks=pytest.mark.slow)]
         )
         def test(count: int) -> None:
-            settings(CHECKED, max_examples=count)(check)()
+            settings(CHECKED, max_examples=count)(given(**strategies)(check))()
 
         test.__doc__ = check.__doc__
         return test
@@ -46,16 +46,15 @@ def assert_equal_to_direct_execution(model: Model, owner: torch.nn.Module, twin:
     assert_same(state(owner), state(twin))
 
 
-@in_both_sizes(200)
-@given(program=programs())
+@in_both_sizes(200, program=programs())
 def test_a_graph_equals_direct_execution(program):
     """Outputs, gradients of inputs and parameters, and buffers."""
     twin = program.twin()
     assert_equal_to_direct_execution(program.model(), program, twin)
 
 
-@in_both_sizes(60)
-@given(
+@in_both_sizes(
+    60,
     program=programs(),
     copier=st.sampled_from([copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]),
 )
@@ -70,8 +69,7 @@ def test_a_copy_equals_the_original_and_leaves_it_alone(program, copier):
     assert_same(run(again, inputs), run(Model(model.inputs, model.outputs), inputs))
 
 
-@in_both_sizes(60)
-@given(program=programs(leave_out=RANDOM_OPS), place=st.integers(0, 1000))
+@in_both_sizes(60, program=programs(leave_out=RANDOM_OPS), place=st.integers(0, 1000))
 def test_two_halves_of_a_graph_equal_the_whole(program, place):
     """A cut at any value: the front gives that value, and the back goes on from it."""
     program.eval()
@@ -85,8 +83,7 @@ def test_two_halves_of_a_graph_equal_the_whole(program, place):
         assert_same(back(middle, *inputs), [expected[i] for i in sorted(program.needed)])
 
 
-@in_both_sizes(8)
-@given(program=programs(max_steps=8, leave_out=RANDOM_OPS | RECURRENT_OPS))
+@in_both_sizes(8, program=programs(max_steps=8, leave_out=RANDOM_OPS | RECURRENT_OPS))
 def test_a_compiled_graph_equals_direct_execution(program):
     """One graph without a break, with the eager backend."""
     torch.compiler.reset()
@@ -95,8 +92,7 @@ def test_a_compiled_graph_equals_direct_execution(program):
     assert_equal_to_direct_execution(model, program, twin)
 
 
-@in_both_sizes(30)
-@given(program=programs())
+@in_both_sizes(30, program=programs())
 def test_an_fx_graph_equals_direct_execution(program):
     """`model.to_fx()` shares the modules and gives the same."""
     twin = program.twin()
