@@ -253,6 +253,26 @@ def _timed(run: Run) -> float:
     return time.process_time() - start
 
 
+def build_beyond_modules(count: int = 1000) -> None:
+    """Print what calling modules and making the model take, the modules being there already."""
+    modules = [nn.Linear(16, 16) for _ in range(count)]
+    found = min(_timed(lambda: build_chain(modules)) for _ in range(5))
+    title = f"build of {count:,} chained linears, beyond the modules"
+    row(title, f"{found * 1e3:.0f} ms", "<= 150 ms")
+
+
+def build_siamese() -> None:
+    """Print the time to build the guide's two tweets of 140 steps, modules included."""
+
+    def build() -> Model:
+        a, b = Input((140, 256)), Input((140, 256))
+        encode = layers.LSTM(64)
+        merged = layers.concatenate([encode(a), encode(b)], axis=-1)
+        return Model([a, b], layers.Dense(1, activation="sigmoid")(merged))
+
+    row("build of the guide's siamese LSTM", f"{_timed(build) * 1e3:.0f} ms", "<= 80 ms")
+
+
 def build_gru() -> None:
     """Print the time to build a long recurrent network of raw torch."""
     gru = nn.GRU(32, 64, num_layers=2, bidirectional=True, batch_first=True)
@@ -361,7 +381,9 @@ def main() -> None:
     build_chain(
         [nn.Linear(16, 16)]
     )  # the first use of meta tensors makes torch import its compiler
-    build_gru()  # first, while nothing is remembered of its shapes
+    build_beyond_modules()
+    build_siamese()
+    build_gru()  # while nothing is remembered of its shapes
     build_resnet()
     with torch.no_grad():
         ratios("100 chained linears", chain_candidates(), seconds, {"fgraph": "<= 0.90"})
