@@ -79,6 +79,7 @@ def symbol(ref: Ref) -> Any:
 
 
 def no_value(value: Symbol, use: str, instead: str) -> NoReturn:
+    """Raise the error for a use that needs a value, which says what to write instead."""
     raise SymbolicError(f"{value!r} has no value yet and cannot be {use}: {instead}")
 
 

@@ -158,6 +158,7 @@ class Differences:
 
 
 def is_derived(value: Any) -> bool:
+    """Whether a value is made of others and need not be kept, such as a weak reference."""
     if isinstance(value, (list, tuple)):
         return bool(value) and all(map(is_derived, value))
     return isinstance(value, _DERIVED)

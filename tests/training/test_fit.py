@@ -615,18 +615,3 @@ def test_parameters_that_become_trainable_later_are_named():
     net[0].requires_grad_(True)
     with pytest.warns(UserWarning, match=r"0\.weight, 0\.bias became trainable"):
         net.fit(*make_data(), verbose=0)
-
-
-def test_the_documented_example_runs():
-    """The class's docstring."""
-    import doctest
-
-    from fgraph.training import trainer
-
-    finder = doctest.DocTestFinder(recurse=True)
-    runner = doctest.DocTestRunner()
-    names = {"Trainer": Trainer, "torch": torch, "nn": nn}
-    for test in finder.find(trainer.Trainer, "Trainer", globs=names):
-        runner.run(test)
-    assert runner.summarize().failed == 0
-    assert runner.tries > 0
