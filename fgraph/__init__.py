@@ -1,7 +1,15 @@
 """fgraph: Keras-style functional graphs of plain PyTorch modules."""
 
+from . import activations as activations
+from . import callbacks as callbacks
+from . import constraints as constraints
+from . import initializers as initializers
 from . import layers as layers
+from . import losses as losses
+from . import metrics as metrics
 from . import models as models
+from . import optimizers as optimizers
+from . import regularizers as regularizers
 from . import utils as utils
 from .errors import AmbiguousNodeError as AmbiguousNodeError
 from .errors import BuildError as BuildError
