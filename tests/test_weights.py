@@ -24,6 +24,8 @@ def test_freezing_a_model_freezes_weights_and_statistics():
     inner.trainable = False
     assert inner.trainable_weights == []
     assert len(inner.non_trainable_weights) == len(inner.weights) == 6
+    assert len(inner.get_layer("first").non_trainable_weights) == 2
+    assert inner.get_layer("first").trainable_weights == []
     x = Input((4,))
     model = Model(x, layers.Dense(1)(inner(x)))
     model.compile("sgd", "mse")

@@ -284,6 +284,21 @@ class Layer(Weighted, Nodes):
                     part.frozen = not self._trainable
 
     @property
+    def weights(self) -> list[nn.Parameter]:
+        """The parameters, as torch has them; see `get_weights` for Keras's layout."""
+        return [] if self.module is None else list(self.module.parameters())
+
+    @property
+    def trainable_weights(self) -> list[nn.Parameter]:
+        """The parameters that training changes."""
+        return [parameter for parameter in self.weights if parameter.requires_grad]
+
+    @property
+    def non_trainable_weights(self) -> list[nn.Parameter]:
+        """The parameters that training leaves."""
+        return [parameter for parameter in self.weights if not parameter.requires_grad]
+
+    @property
     def name(self) -> str:
         """The given name, else that in the first model made with it, else the first of its kind."""
         return self.explicit_name or self._model_name or f"{snake_case(type(self).__name__)}_1"
