@@ -114,6 +114,7 @@ class Model(Views, Files, Weights, Penalties, Trainer, nn.Module):
             else:
                 self.register_buffer(tensor_name, tensor)
         self._graph_tensors = source.tensors | source.borrowed
+        self.__dict__.pop("_view", None)  # of the graph before, in a Sequential that grows
         self._forward_source = source
         self._attach_forward()
         for node, node_name in zip(graph.nodes, naming.nodes, strict=True):
@@ -430,7 +431,7 @@ class Model(Views, Files, Weights, Penalties, Trainer, nn.Module):
 
     def _output_masks(self, outputs: list[Any]) -> dict[int, Tensor]:
         """Return the masks that `_call_with_logits` found beside the outputs."""
-        view = self.__dict__.get("_view")
+        _, view = self.__dict__.get("_view", (None, None))
         return {} if view is None else view.masks_of(outputs)
 
     def _training_view(self) -> TrainingView | None:
@@ -439,16 +440,29 @@ class Model(Views, Files, Weights, Penalties, Trainer, nn.Module):
         by_hand = self._public_class().forward is not Model.forward or "forward" in self.__dict__
         if graph is None or by_hand:
             return None
-        if "_view" not in self.__dict__:
-            names = Naming(
-                self.input_names,
-                self._node_names,
-                self._node_paths,
-                {name: child for name, child in self._modules.items() if child is not None},
-            )
-            parameters = cast(Signature, self._signature).parameters
-            self.__dict__["_view"] = training_view(graph, names, parameters)
-        return cast("TrainingView | None", self.__dict__["_view"])
+        made = self.__dict__.get("_view")
+        if made is None or any(self.get_submodule(at) is not part for at, part in made[0].items()):
+            made = self.__dict__["_view"] = self._make_training_view()
+        view: TrainingView | None = made[1]
+        return view
+
+    def _make_training_view(self) -> tuple[dict[str, nn.Module], TrainingView | None]:
+        """Make the view, with the children whose outputs are the model's: they decide on logits."""
+        graph = self._live_graph("training")
+        names = Naming(
+            self.input_names,
+            self._node_names,
+            self._node_paths,
+            {name: child for name, child in self._modules.items() if child is not None},
+        )
+        view = training_view(graph, names, cast(Signature, self._signature).parameters)
+        last = {id(ref.node) for ref in graph.outputs}
+        children = {
+            ".".join(path): node.target
+            for node, path in zip(graph.nodes, self._node_paths, strict=True)
+            if path is not None and id(node) in last
+        }
+        return children, view
 
 
 def _blank(kind: type[Model]) -> Model:

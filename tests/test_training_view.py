@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fgraph import Input, Model, layers
+from fgraph import Input, Model, Sequential, layers
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,29 @@ def test_masked_steps_count_nothing_in_the_loss_as_in_keras():
     history = model.fit(np.asarray(x), np.asarray(y), epochs=3, verbose=0)
     assert history.history["loss"][0] == pytest.approx(wanted, rel=1e-5)
     assert history.history["loss"][-1] < wanted
+
+
+def test_a_layer_added_after_training_is_trained():
+    model = Sequential([Input((2,)), nn.Linear(2, 3), nn.Sigmoid()])
+    model.compile("sgd", "binary_crossentropy")
+    model.fit(torch.randn(4, 2), torch.ones(4, 3), verbose=0)
+    model.add(nn.Linear(3, 1))
+    model.compile("sgd", "mse")
+    x, y = torch.randn(4, 2), torch.randn(4, 1)
+    with torch.no_grad():
+        wanted = F.mse_loss(model(x), y).item()
+    assert model.test_on_batch(x, y) == pytest.approx(wanted)
+
+
+def test_a_replaced_activation_no_longer_stands_for_logits():
+    x = Input((2,))
+    model = Model(x, x(nn.Linear(2, 3), name="score")(nn.Softmax(-1), name="activate"))
+    model.compile("sgd", "categorical_crossentropy")
+    value, target = torch.randn(4, 2), torch.eye(3)[torch.tensor([0, 1, 2, 0])]
+    model.test_on_batch(value, target)
+    model.activate = nn.Softmax(0)
+    with torch.no_grad():
+        shares = model(value)
+        shares = shares / shares.sum(-1, keepdim=True)  # as Keras does with probabilities
+        wanted = -(target * shares.log()).sum(-1).mean().item()
+    assert model.test_on_batch(value, target) == pytest.approx(wanted, rel=1e-5)
