@@ -13,6 +13,8 @@ from . import regularizers as regularizers
 from . import utils as utils
 from .errors import AmbiguousNodeError as AmbiguousNodeError
 from .errors import BuildError as BuildError
+from .errors import LoadError as LoadError
+from .errors import SaveError as SaveError
 from .errors import SymbolicError as SymbolicError
 from .errors import UncalledLayerError as UncalledLayerError
 from .graph import Input as Input
@@ -20,11 +22,9 @@ from .graph import SymbolicTensor as SymbolicTensor
 from .graph import apply as apply
 from .graph import inbound_nodes as inbound_nodes
 from .model import Model as Model
-from .models import clone_model as clone_model
+from .model import Sequential as Sequential
+from .model import clone_model as clone_model
 from .models import load_model as load_model
-from .saving.errors import LoadError as LoadError
-from .saving.errors import SaveError as SaveError
-from .saving.registry import register as register
-from .sequential import Sequential as Sequential
+from .saving.registered import register as register
 
 __version__ = "0.1.0"

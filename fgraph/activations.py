@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ._lookup import look_up
+from .errors import look_up
 
 Activation = Callable[[Tensor], Tensor]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ._lookup import look_up
+from .errors import look_up
 
 _EPSILON = 1e-7  # Keras's `backend.epsilon()`: keeps a zero weight from being divided by zero
 

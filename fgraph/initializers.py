@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._lookup import look_up
+from .errors import look_up
 
 # The standard deviation of a standard normal cut off at two standard deviations.
 _TRUNCATED_STD = 0.87962566103423978

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._lookup import look_up
+from .errors import look_up
 
 
 class Regularizer:

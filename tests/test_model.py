@@ -165,7 +165,7 @@ def test_activations_are_released_after_their_last_use():
 def test_code_reads_like_hand_written_torch(twin):
     assert siamese(twin).code == (
         "def forward(self, left, right):\n"
-        "    m = callables(self, left, right)\n"
+        "    m = child_calls(self, left, right)\n"
         '    linear_1 = m["linear_1"](left)\n'
         "    relu_1 = torch.nn.functional.relu(linear_1, inplace=False); del linear_1\n"
         '    linear_1_2 = m["linear_1"](right)\n'

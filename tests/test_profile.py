@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import pytest
@@ -308,8 +307,7 @@ def test_only_what_the_names_need_is_run():
     assert list(model.activations(value, names="linear_1")) == ["linear_1"]
     with pytest.raises(RuntimeError, match="not to be run") as caught:
         model.activations(value)
-    if sys.version_info >= (3, 11):
-        assert caught.value.__notes__ == ["in Refuse()"]
+    assert caught.value.__notes__ == ["in Refuse()"]
 
 
 def test_a_structure_comes_back_as_it_is():

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ..atomic import replacing, save_atomically
+from . import processes
+from .atomic import replacing, save_atomically
 from .base import Callback, Logs
 from .monitor import MonitorCallback
 
@@ -113,12 +114,10 @@ def check_save_freq(save_freq: str | int, caller: str) -> str | int:
 
 def write_model(model: Any, path: str, weights_only: bool) -> None:
     """Writes a model atomically: by its own `save`, or its `state_dict`."""
-    from ..training import distributed
-
     save = getattr(model, "save_weights" if weights_only else "save", None)
-    sharded = distributed.is_sharded(model)
-    weights = distributed.full_state_dict(model) if sharded or save is None else None
-    if distributed.rank():
+    sharded = processes.is_sharded(model)
+    weights = processes.full_state_dict(model) if sharded or save is None else None
+    if processes.rank():
         return
     if weights is not None:
         save_atomically(weights, path)
@@ -164,9 +163,7 @@ class BackupAndRestore(Callback):
     @property
     def path(self) -> Path:
         """The backup's file; each process of a distributed run has its own."""
-        from ..training import distributed
-
-        return self.backup_dir / f"run-{distributed.rank()}.pt"
+        return self.backup_dir / f"run-{processes.rank()}.pt"
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Continues with the backup, if there is one."""

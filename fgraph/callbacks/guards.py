@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .._names import unknown_name
+from ..errors import unknown_name
 from .base import Callback, Logs
 
 

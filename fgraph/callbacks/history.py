@@ -39,12 +39,12 @@ class History(Callback):
     ) -> list[Any]:
         """Draws the figures over the epochs, training beside validation.
 
-        The arguments and errors are those of `fgraph.viewing.curves.plot_history`.
+        The arguments and errors are those of `fgraph.callbacks.curves.plot_history`.
 
         Returns:
             The matplotlib axes, one for each figure.
         """
-        from ..viewing.curves import plot_history
+        from .curves import plot_history
 
         return plot_history(self.history, self.recorded, names, to_file)
 

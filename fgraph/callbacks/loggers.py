@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
+from . import processes
 from .base import Callback, Logs
 
 
@@ -45,9 +46,7 @@ class CSVLogger(Callback):
         self._write([epoch, *values])
 
     def _open(self, logs: Logs) -> None:
-        from ..training import distributed
-
-        path = os.devnull if distributed.rank() else self.filename
+        path = os.devnull if processes.rank() else self.filename
         resumes = self._position is not None and self.filename.exists()
         mode = "r+" if resumes else "a" if self.append else "w"
         self._file = open(path, mode, newline="", encoding="utf-8")
@@ -118,9 +117,7 @@ class TensorBoard(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Opens the log."""
-        from ..training import distributed
-
-        if distributed.rank() == 0:
+        if processes.rank() == 0:
             self._writer = self._given or _summary_writer(self.log_dir)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .._names import unknown_name
+from ..errors import unknown_name
 from .base import Callback, Logs
 
 

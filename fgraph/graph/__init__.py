@@ -10,5 +10,5 @@ from .node import Ref as Ref
 from .record import apply as apply
 from .record import inbound_nodes as inbound_nodes
 from .record import symbol as symbol
-from .tensor import SymbolicSize as SymbolicSize
-from .tensor import SymbolicTensor as SymbolicTensor
+from .symbolic import SymbolicSize as SymbolicSize
+from .symbolic import SymbolicTensor as SymbolicTensor

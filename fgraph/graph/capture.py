@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from .structure import is_container, iter_leaves
+from .nested import is_container, iter_leaves
 
 
 class _Token:

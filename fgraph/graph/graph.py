@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from torch.utils import _pytree as pytree
 
-from .names import resolve, torch_name
+from .nested import iter_leaves, map_leaves
 from .node import Call, Node, Ref, Spec, ancestors, recording
 from .record import make_node
-from .structure import iter_leaves, map_leaves
+from .torch_functions import resolve, torch_name
 
 
 class Graph:

@@ -10,7 +10,7 @@ import torch
 
 from .node import Node, Ref
 from .shapes import spec_of
-from .tensor import SymbolicTensor
+from .symbolic import SymbolicTensor
 
 
 def Input(

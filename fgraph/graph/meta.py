@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from .nested import iter_leaves, map_leaves
 from .node import Ref, SizeSpec
 from .shadow import shadow_call
-from .structure import iter_leaves, map_leaves
 
 
 def run_on_meta(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], which: int) -> Any:

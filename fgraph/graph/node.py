@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils import _pytree as pytree
 
-from .structure import iter_leaves, map_leaves
+from .nested import iter_leaves, map_leaves
 
 _sequence = itertools.count()  # next() on it is atomic: graphs may be built in several threads
 

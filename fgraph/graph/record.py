@@ -13,9 +13,9 @@ from torch.utils import _pytree as pytree
 from ..errors import BuildError, SymbolicError
 from . import shapes
 from .capture import ModuleCalls
-from .names import torch_name
+from .nested import iter_leaves, map_leaves
 from .node import Node, Ref, TensorSpec, current_call
-from .structure import iter_leaves, map_leaves
+from .torch_functions import torch_name
 
 
 class Symbol:

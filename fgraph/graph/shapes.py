@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from .meta import run_on_meta
-from .names import torch_name
+from .nested import iter_leaves
 from .node import Constant, Ref, SizeSpec, Spec, TensorSpec
-from .structure import iter_leaves
+from .torch_functions import torch_name
 
 # Stand-ins for an unknown batch size and for any other unknown size. Both pairs have many small
 # divisors, for code that folds or halves sizes; the second one is large enough for a deep stack of

@@ -56,7 +56,7 @@ from .core import Masking as Masking
 from .einsum import EinsumDense as EinsumDense
 from .heads import GroupQueryAttention as GroupQueryAttention
 from .heads import MultiHeadAttention as MultiHeadAttention
-from .input import InputLayer as InputLayer
+from .input_layer import InputLayer as InputLayer
 from .merge import Add as Add
 from .merge import Average as Average
 from .merge import Concatenate as Concatenate

@@ -12,7 +12,7 @@ from .. import activations
 from .arguments import Expects
 from .base import Layer
 from .modules.activation import PReLUByAxes
-from .weights import Weight
+from .weight_spec import Weight
 
 
 class Activation(Layer):

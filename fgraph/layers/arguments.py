@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from .._names import unknown_name
-from ..errors import BuildError
+from ..errors import BuildError, unknown_name
 
 Shape = tuple[int | None, ...]
 

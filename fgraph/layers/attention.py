@@ -13,7 +13,7 @@ from ..graph import SymbolicTensor
 from .arguments import Expects, fraction, one_of
 from .base import Layer
 from .modules.attention import Scale
-from .weights import Weight
+from .weight_spec import Weight
 
 
 class Attention(Layer):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 import threading
 import weakref
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -16,17 +18,24 @@ from .. import regularizers
 from ..errors import BuildError
 from ..graph import Call, SymbolicTensor, apply
 from ..graph.input import as_dtype
+from ..graph.nested import iter_leaves, map_leaves
 from ..graph.node import recording
-from ..graph.structure import iter_leaves, map_leaves
-from ..naming import snake_case
 from .arguments import Expects
 from .masks import attach_masks, mask_of
 from .modules.activity import ActivityLoss
 from .modules.normalization import BatchNorm
 from .nodes import Nodes
-from .weighted import Weighted
+from .weighted_layer import Weighted
 
 _build_lock = threading.RLock()
+
+
+@lru_cache(maxsize=1024)
+def snake_case(name: str) -> str:
+    """Return a class name as Keras writes it in layer names: `MaxPooling2D` is `max_pooling2d`."""
+    name = re.sub(r"([a-z])LU\b", r"\1lu", name).replace("PRelu", "Prelu").replace("LSTM", "Lstm")
+    name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 class Layer(Weighted, Nodes):

@@ -14,8 +14,8 @@ from torch import nn
 from .. import layers
 from ..graph import Input, Node, SymbolicTensor
 from ..graph.graph import Graph
-from ..graph.names import torch_name
-from ..graph.structure import iter_leaves
+from ..graph.nested import iter_leaves
+from ..graph.torch_functions import torch_name
 from .base import Layer
 
 README = Path(__file__).with_name("README.md")

@@ -20,7 +20,7 @@ from .channels import (
     to_first,
     to_last,
 )
-from .weights import KERNEL, kernel_and_bias
+from .weight_spec import KERNEL, kernel_and_bias
 
 
 class BaseConv(Layer):

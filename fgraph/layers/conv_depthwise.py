@@ -9,7 +9,7 @@ from torch import nn
 from .arguments import whole
 from .channels import CONVOLUTIONS
 from .conv import BaseConv
-from .weights import DEPTHWISE, KERNEL, Weight, kernel_and_bias
+from .weight_spec import DEPTHWISE, KERNEL, Weight, kernel_and_bias
 
 
 class _DepthwiseConv(BaseConv):

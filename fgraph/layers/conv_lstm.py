@@ -13,7 +13,7 @@ from .arguments import Expects, fraction, one_of, sizes, whole
 from .channels import CONVOLUTIONS, image, is_channels_last
 from .modules.conv_lstm import ConvLSTM
 from .recurrent import Recurrent
-from .weights import KERNEL, Weight
+from .weight_spec import KERNEL, Weight
 
 
 class BaseConvLSTM(Recurrent):

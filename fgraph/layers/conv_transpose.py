@@ -8,7 +8,7 @@ from torch import nn
 
 from .arguments import sizes, whole
 from .conv import BaseConv
-from .weights import KERNEL, kernel_and_bias
+from .weight_spec import KERNEL, kernel_and_bias
 
 _TRANSPOSED: dict[int, type[nn.Module]] = {
     1: nn.ConvTranspose1d,

@@ -10,10 +10,10 @@ from torch import nn
 
 from .. import activations
 from ..graph import apply
-from ..graph.structure import map_leaves
+from ..graph.nested import map_leaves
 from .arguments import Expects, whole
 from .base import Layer
-from .weights import TRANSPOSED, Weight, kernel_and_bias
+from .weight_spec import TRANSPOSED, Weight, kernel_and_bias
 
 
 class Dense(Layer):

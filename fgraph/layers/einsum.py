@@ -13,7 +13,7 @@ from ..errors import BuildError
 from .arguments import Expects
 from .base import Layer
 from .modules.einsum import EinsumLinear
-from .weights import SAME, Weight
+from .weight_spec import SAME, Weight
 
 Letters = dict[str, int]
 

@@ -11,7 +11,7 @@ from ..errors import BuildError
 from .arguments import Expects, fraction, whole
 from .base import Layer
 from .modules.attention import HeadAttention
-from .weights import SAME, Layout, Weight
+from .weight_spec import SAME, Layout, Weight
 
 _GLOROT = "glorot_uniform"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import AmbiguousNodeError, UncalledLayerError
 from ..graph import Call, Ref, symbol
-from ..graph.structure import map_leaves
+from ..graph.nested import map_leaves
 
 
 class Nodes:

@@ -12,7 +12,7 @@ from ..errors import BuildError
 from .arguments import Expects, whole
 from .base import Layer
 from .modules.normalization import BatchNorm, CenteredGroupNorm, SpectralNorm
-from .weights import Weight, scale_and_shift
+from .weight_spec import Weight, scale_and_shift
 
 
 def _axis_in(owner: str, axis: int, rank: int) -> int:

@@ -22,7 +22,7 @@ from .modules.recurrent import (
     spread_steps,
     with_one_bias,
 )
-from .weights import TRANSPOSED, Layout, Weight
+from .weight_spec import TRANSPOSED, Layout, Weight
 
 
 def _swapped(gates: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Losses by Keras's names: functions of values for each sample, and configurable classes."""
 
 from .base import Loss as Loss
-from .callables import CallableLoss as CallableLoss
 from .crossentropy import BinaryCrossentropy as BinaryCrossentropy
 from .crossentropy import CategoricalCrossentropy as CategoricalCrossentropy
 from .crossentropy import SparseCategoricalCrossentropy as SparseCategoricalCrossentropy
@@ -12,7 +11,7 @@ from .focal import BinaryFocalCrossentropy as BinaryFocalCrossentropy
 from .focal import CategoricalFocalCrossentropy as CategoricalFocalCrossentropy
 from .focal import binary_focal_crossentropy as binary_focal_crossentropy
 from .focal import categorical_focal_crossentropy as categorical_focal_crossentropy
-from .registry import get as get
+from .loss_names import get as get
 from .regression import CategoricalHinge as CategoricalHinge
 from .regression import CosineSimilarity as CosineSimilarity
 from .regression import Hinge as Hinge
@@ -41,3 +40,4 @@ from .structured import CTC as CTC
 from .structured import Dice as Dice
 from .structured import ctc as ctc
 from .structured import dice as dice
+from .torch_losses import CallableLoss as CallableLoss

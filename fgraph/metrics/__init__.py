@@ -17,8 +17,8 @@ from .confusion import AUC as AUC
 from .confusion import F1Score as F1Score
 from .confusion import Precision as Precision
 from .confusion import Recall as Recall
-from .registry import get as get
-from .regression import CosineSimilarity as CosineSimilarity
-from .regression import MeanAbsoluteError as MeanAbsoluteError
-from .regression import MeanSquaredError as MeanSquaredError
-from .regression import RootMeanSquaredError as RootMeanSquaredError
+from .error_metrics import CosineSimilarity as CosineSimilarity
+from .error_metrics import MeanAbsoluteError as MeanAbsoluteError
+from .error_metrics import MeanSquaredError as MeanSquaredError
+from .error_metrics import RootMeanSquaredError as RootMeanSquaredError
+from .metric_names import get as get

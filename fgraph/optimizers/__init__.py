@@ -9,4 +9,4 @@ from .factories import AdamW as AdamW
 from .factories import Nadam as Nadam
 from .factories import OptimizerFactory as OptimizerFactory
 from .factories import RMSprop as RMSprop
-from .registry import get as get
+from .optimizer_names import get as get

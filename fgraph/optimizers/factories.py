@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from . import rules
+from . import update_rules as rules
 
 
 class OptimizerFactory:

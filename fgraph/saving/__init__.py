@@ -3,6 +3,6 @@
 The parts that do the work are imported when they are first needed.
 """
 
-from .errors import LoadError as LoadError
-from .errors import SaveError as SaveError
-from .registry import register as register
+from ..errors import LoadError as LoadError
+from ..errors import SaveError as SaveError
+from .registered import register as register

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..errors import LoadError
 from ..graph import Ref
-from ..graph.structure import map_leaves
+from ..graph.nested import map_leaves
 from ..layers.base import Layer
 from ..model import Model
-from .constructors import construction_of
+from .constructor_calls import construction_of
 from .encoder import Encoder
-from .errors import LoadError
 from .model_file import decode_model, encode_model
 
 

@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..errors import LoadError
 from ..graph import Input
 from ..graph.graph import _At
-from ..layers.input import InputLayer
+from ..layers.input_layer import InputLayer
 from ..model import Model
 from .construction import Construction
 from .differences import MODEL_KEYS, MODULE_KEYS, slots
-from .errors import LoadError
 from .graphs import attach_graph
-from .registry import find
+from .registered import find
 from .values import from_json
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,6 @@ from torch import Tensor, nn
 from ..layers.base import Layer
 from ..model import Model
 from .comparing import same
-
-if TYPE_CHECKING:
-    from .encoder import Encoder
 
 # what nn.Module and its recurrent kinds keep for themselves
 MODULE_KEYS = frozenset(nn.Module().__dict__) | {
@@ -90,7 +87,7 @@ class Differences:
         parts: the paths of the children that are made as they are, by the id of the original.
     """
 
-    def __init__(self, encoder: Encoder, value: Any, made: Any) -> None:
+    def __init__(self, encoder: Any, value: Any, made: Any) -> None:
         self._encoder = encoder
         self._value = value
         self.parts: dict[int, str] = {}

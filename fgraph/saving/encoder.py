@@ -17,16 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from ..errors import SaveError
 from ..graph.graph import Graph, _At, _Entry, _flatten
 from ..graph.node import SizeSpec, Spec, TensorSpec
-from ..layers.input import InputLayer
+from ..layers.input_layer import InputLayer
 from ..model import Model
 from .construction import Construction
-from .constructors import construction_of
+from .constructor_calls import construction_of
 from .differences import MODEL_KEYS, Differences, same_slots, slots
-from .errors import SaveError
 from .functions import is_tensor_attribute, may_be_named
-from .registry import name_of
+from .registered import name_of
 from .values import to_json
 
 

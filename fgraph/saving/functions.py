@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.overrides import get_testing_overrides
 
-from ..graph.names import resolve, torch_name
+from ..graph.torch_functions import resolve, torch_name
 
 _OPERATORS = frozenset(
     "abs add and_ concat contains eq floordiv ge getitem gt index inv invert is_ is_not le lshift "

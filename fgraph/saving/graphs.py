@@ -7,15 +7,14 @@ from typing import Any, cast
 
 from torch import nn
 
-from .. import codegen
+from ..errors import LoadError
 from ..graph.graph import Graph, _At, _Entry, _Flat, _restore
+from ..graph.nested import filled
 from ..graph.node import Constant, SizeSpec, Spec, TensorSpec
 from ..layers.base import Layer
-from ..model import Model
-from ..naming import Naming
-from ..nested import filled
-from ..signature import Signature
-from .errors import LoadError
+from ..model import Model, codegen
+from ..model.naming import Naming
+from ..model.signature import Signature
 from .functions import is_tensor_attribute
 
 Value = Callable[[Any], Any]

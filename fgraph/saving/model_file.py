@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import LoadError
 from ..model import Model
 from . import tensorfile
-from .compiled import decode_compiled, encode_compiled
+from .compile_settings import decode_compiled, encode_compiled
 from .decoder import Decoder
 from .differences import slots
 from .encoder import Encoder
-from .errors import LoadError
-from .registry import find
+from .registered import find
 
 VERSION = 1
 _TEXT = "fgraph"
@@ -55,14 +56,12 @@ def save_model(model: Model, path: str | os.PathLike[str], include_optimizer: bo
 
 def encode_model(model: Model, encoder: Encoder) -> dict[str, Any]:
     """Return all but the training of a model as JSON."""
-    import fgraph
-
     ties = {name: first for name, t in slots(model) if (first := encoder.names[id(t)]) != name}
     modes = {path: module.training for path, module in model.named_modules()}
     trains = [path for path, training in modes.items() if training]
     return {
         "version": VERSION,
-        "fgraph": fgraph.__version__,
+        "fgraph": sys.modules["fgraph"].__version__,
         "torch": str(torch.__version__),
         "root": encoder.value(model)["$object"],
         "objects": encoder.objects,

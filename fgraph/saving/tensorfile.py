@@ -23,8 +23,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from ..atomic import replacing
-from .errors import LoadError, SaveError
+from ..callbacks.atomic import replacing
+from ..errors import LoadError, SaveError
 
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,

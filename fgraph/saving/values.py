@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .errors import LoadError
+from ..errors import LoadError
 
 _PLAIN = frozenset({int, bool, str, type(None)})
 

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..graph.nested import map_leaves
 from . import distributed
 from .batch import Batch, Source
 from .prefetch import prefetched
-from .structure import as_tensor, map_leaves, moved, named_leaves
+from .tensors import as_tensor, moved, named_leaves
 
 
 def check_batch_size(batch_size: Any) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from .structure import as_tensor, flatten
+from ..graph.nested import iter_leaves
+from .tensors import as_tensor
 
 
 class ClassWeight:
@@ -48,7 +49,7 @@ class ClassWeight:
         Raises:
             ValueError: There are several outputs, or a class has no weight.
         """
-        leaves = flatten(y)
+        leaves = list(iter_leaves(y))
         if len(leaves) != 1 or leaves[0] is None:
             raise ValueError(
                 f"class_weight needs a model with one output and its targets, got {len(leaves)} "
@@ -66,5 +67,5 @@ class ClassWeight:
         by_class = self._table.to(labels.device)[labels]
         if sample_weight is None:
             return by_class
-        given = as_tensor(flatten(sample_weight)[0], "sample_weight")
+        given = as_tensor(next(iter_leaves(sample_weight)), "sample_weight")
         return given * by_class.view(-1, *[1] * (given.ndim - 1)).to(given.dtype)

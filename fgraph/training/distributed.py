@@ -13,15 +13,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-
-def world_size() -> int:
-    """Returns the number of processes that train together, 1 outside `torchrun`."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def rank() -> int:
-    """Returns this process's number, from 0."""
-    return dist.get_rank() if world_size() > 1 else 0
+from ..callbacks.processes import is_sharded as is_sharded
+from ..callbacks.processes import rank as rank
+from ..callbacks.processes import world_size as world_size
 
 
 def start(device: torch.device) -> None:
@@ -118,25 +112,3 @@ def wrap(model: Any) -> Any:
     device = next(model.parameters()).device
     ids = [device.index] if device.type == "cuda" else None
     return nn.parallel.DistributedDataParallel(_CallWithLogits(model), device_ids=ids)
-
-
-def is_sharded(model: nn.Module) -> bool:
-    """Says whether FSDP2 (`fully_shard`) divided a model's parameters."""
-    if not dist.is_available():
-        return False
-    from torch.distributed.tensor import DTensor
-
-    return any(isinstance(p, DTensor) for p in model.parameters())
-
-
-def full_state_dict(model: nn.Module) -> dict[str, Any]:
-    """Returns a model's whole `state_dict`, gathered on the host where it is sharded.
-
-    Every process of a sharded model must call this.
-    """
-    if not is_sharded(model):
-        return model.state_dict()
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    return dict(get_model_state_dict(model, options=options))

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
+from ..graph.nested import iter_leaves, map_leaves
 from . import distributed
 from .batch import Batch, Source
 from .class_weight import ClassWeight
 from .prefetch import prefetched
-from .structure import flatten, map_leaves, to_device
+from .tensors import to_device
 
 
 class LoaderSource(Source):
@@ -81,7 +82,7 @@ class LoaderSource(Source):
 
 
 def _size(x: Any) -> int:
-    for leaf in flatten(x):
+    for leaf in iter_leaves(x):
         if getattr(leaf, "ndim", 0):
             return int(leaf.shape[0])
     raise TypeError(

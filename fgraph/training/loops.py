@@ -12,18 +12,19 @@ from torch import Tensor
 
 from ..callbacks import Callback, CallbackList, History, ProgressBar
 from ..callbacks.base import LazyLogs
+from ..graph.nested import map_leaves
 from . import distributed
-from .arguments import validates
 from .arrays import common_length
 from .batch import Batch, Source
-from .compiled import Compiled
+from .checks import validates
 from .data import make_source
 from .feed import Feed
 from .objective import Objective
 from .prediction import Prediction, keeping_modes, require_steps
 from .run import Run
+from .settings import Compiled
 from .steps import Steps
-from .structure import as_tensor, map_leaves
+from .tensors import as_tensor
 
 
 class Loops(Prediction):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .._names import unknown_name
+from ..errors import unknown_name
 
 
 def per_output(given: Any, names: list[str], argument: str, *, spread: bool) -> list[Any]:

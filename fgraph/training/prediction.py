@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..callbacks import CallbackList
+from ..graph.nested import map_leaves
 from .feed import Feed
 from .steps import Steps
-from .structure import map_leaves
 
 
 @contextmanager

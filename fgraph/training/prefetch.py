@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ..graph.nested import iter_leaves
 from .batch import Batch
-from .structure import flatten
 
 
 def prefetched(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
@@ -36,7 +36,7 @@ def _on_side_stream(batches: Iterator[Batch], device: torch.device) -> Iterator[
         current = torch.cuda.current_stream(device)
         current.wait_stream(stream)
         batch = ahead
-        for leaf in flatten(tuple(batch)):
+        for leaf in iter_leaves(tuple(batch)):
             if isinstance(leaf, Tensor):
                 leaf.record_stream(current)  # its memory was allocated on the side stream
         ahead = draw()

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..graph.nested import iter_leaves
 from . import distributed
 from .batch import Batch
-from .compiled import Compiled
 from .metric_set import detached
 from .objective import Logits, Objective
-from .structure import flatten
+from .settings import Compiled
 
 
 class Steps:
@@ -43,7 +43,7 @@ class Steps:
             return [result], {}
         if isinstance(result, Mapping) and self._compiled is not None:
             self._compiled.output_names = [str(key) for key in result]
-        return flatten(result), {}
+        return list(iter_leaves(result)), {}
 
     def _call(self, inputs: Any) -> Any:
         """Calls the model and returns what it returns: positional for lists, by name for dicts."""

@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from ..callbacks import Callback, History
-from . import arguments, distributed
+from . import checks as arguments
+from . import distributed
 from .arrays import common_length
-from .compiled import Compiled
 from .data import is_loader
 from .feed import Feed
 from .loops import Loops
 from .run import Run
+from .settings import Compiled
 
 
 class Trainer(Loops):

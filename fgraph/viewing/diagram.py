@@ -5,41 +5,39 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 from torch.utils import _pytree as pytree
 
 from ..graph import Node, Ref
-from ..graph.structure import iter_leaves
+from ..graph.nested import iter_leaves
+from ..model import Model
 from .outline import Outline, Step, nested_call, parameters_of
-
-if TYPE_CHECKING:
-    from ..model import Model
 
 _LONG = 44  # characters, beyond which the shapes of inputs and outputs take a line each
 
 
 @dataclass(frozen=True)
 class Show:
-    """What to write into the boxes besides the kind of layer.
+    """What to write into the boxes besides the kind of layer; names as in Keras's `plot_model`.
 
     Attributes:
-        shapes: the shapes of inputs and outputs.
-        dtype: their dtypes.
-        names: the names of layers; those of nested models, and of inputs that were named by hand,
-            are always written.
-        nested: the layers of nested models, in a frame.
-        activations: the activation functions of layers.
-        trainable: whether the parameters are trained.
+        show_shapes: the shapes of inputs and outputs.
+        show_dtype: their dtypes.
+        show_layer_names: the names of layers; those of nested models, and of inputs that were
+            named by hand, are always written.
+        expand_nested: the layers of nested models, in a frame.
+        show_layer_activations: the activation functions of layers.
+        show_trainable: whether the parameters are trained.
     """
 
-    shapes: bool = False
-    dtype: bool = False
-    names: bool = False
-    nested: bool = False
-    activations: bool = False
-    trainable: bool = False
+    show_shapes: bool = False
+    show_dtype: bool = False
+    show_layer_names: bool = False
+    expand_nested: bool = False
+    show_layer_activations: bool = False
+    show_trainable: bool = False
 
 
 @dataclass(eq=False)
@@ -102,13 +100,18 @@ class Diagram:
     ties: list[tuple[Box | Group, Box | Group]]
 
 
-def diagram(model: Model, show: Show, purpose: str = "plot_model") -> Diagram:
+def diagram(model: Model, purpose: str, **show: bool) -> Diagram:
     """Return what a picture of `model` shows.
+
+    Args:
+        model: a model that has a graph.
+        purpose: the method that asks, for messages.
+        **show: the fields of `Show`.
 
     Raises:
         AttributeError: the model has no graph.
     """
-    return _Drawer(show).draw(model, purpose)
+    return _Drawer(Show(**show)).draw(model, purpose)
 
 
 class _Drawer:
@@ -127,7 +130,7 @@ class _Drawer:
         content = Group("model", [model.name])
         tails: dict[Ref, str] = {}
         for step in outline.steps:
-            if step.entity is None:
+            if step.maker is None:
                 named = step.outputs.node.name is not None
                 box = self._box(content, step, "input", named)
                 tails[step.outputs] = box.id
@@ -144,7 +147,7 @@ class _Drawer:
         sets: dict[str, int] = {}
         before: dict[str, Box | Group] = {}
         for step in outline.steps:
-            if step.entity is None:
+            if step.maker is None:
                 continue
             shared = None
             if step.calls > 1 and parameters_of(step):
@@ -161,9 +164,9 @@ class _Drawer:
         self, step: Step, group: Group, tails: dict[Ref, str], shared: int | None
     ) -> Box | Group:
         nested = nested_call(step)
-        if nested is not None and self._show.nested and nested[1].nodes:
+        if nested is not None and self._show.expand_nested and nested[1].nodes:
             return self._add_group(step, group, tails, shared)
-        named = isinstance(step.entity, nn.Module) and nested is not None
+        named = isinstance(step.maker, nn.Module) and nested is not None
         box = self._box(group, step, _family(step), named, shared)
         for ref in step.inputs:
             if ref in tails:
@@ -206,7 +209,7 @@ class _Drawer:
     def _box(
         self, group: Group, step: Step, family: str, named: bool, shared: int | None = None
     ) -> Box:
-        lines = [step.layer_name] if named or self._show.names else []
+        lines = [step.layer_name] if named or self._show.show_layer_names else []
         if shared is not None:
             lines.append(_place(step))
         lines += _details(step, self._show)
@@ -226,7 +229,7 @@ def _place(step: Step) -> str:
 def _family(step: Step) -> str:
     if nested_call(step) is not None:
         return "model"
-    if isinstance(step.entity, Node):
+    if isinstance(step.maker, Node):
         return "function"
     return "weights" if parameters_of(step) else "plain"
 
@@ -234,19 +237,19 @@ def _family(step: Step) -> str:
 def _details(step: Step, show: Show) -> list[str]:
     """Write what was asked for about one call."""
     lines = []
-    activation = getattr(step.entity, "activation", None)
-    if show.activations and (callable(activation) or isinstance(activation, str)):
+    activation = getattr(step.maker, "activation", None)
+    if show.show_layer_activations and (callable(activation) or isinstance(activation, str)):
         named = activation if isinstance(activation, str) else getattr(activation, "__name__", None)
         lines.append(f"activation: {named or type(activation).__name__}")
-    if show.trainable and (parameters := parameters_of(step)):
+    if show.show_trainable and (parameters := parameters_of(step)):
         found = {parameter.requires_grad for parameter in parameters}
         lines.append(
             "partly trainable" if len(found) > 1 else "trainable" if found.pop() else "frozen"
         )
     outputs = [leaf for leaf in iter_leaves(step.outputs) if type(leaf) is Ref]
-    if show.shapes:
+    if show.show_shapes:
         lines += _in_and_out(_listed(step.inputs, _shape), _listed(outputs, _shape))
-    if show.dtype:
+    if show.show_dtype:
         taken, made = _listed(step.inputs, _dtype, False), _listed(outputs, _dtype, False)
         lines += [made] if taken == made else _in_and_out(taken, made)
     return lines

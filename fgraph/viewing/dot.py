@@ -6,8 +6,9 @@ import html
 import re
 from collections import Counter
 
-from ..naming import identifier
-from .diagram import Box, Diagram, Group
+from ..model import Model
+from ..model.naming import identifier
+from .diagram import Box, Diagram, Group, diagram
 
 RANKDIRS = ("TB", "BT", "LR", "RL")
 
@@ -39,13 +40,21 @@ def colours(box: Box | Group) -> tuple[str, str]:
     return FILLS["model" if isinstance(box, Group) else box.family]
 
 
-def to_dot(diagram: Diagram, rankdir: str = "TB", dpi: int | None = None) -> str:
-    """Write a diagram in DOT.
+def to_dot(
+    model: Model,
+    rankdir: str = "TB",
+    dpi: int | None = None,
+    purpose: str = "to_dot",
+    **show: bool,
+) -> str:
+    """Return a picture of a model in DOT.
 
     Args:
-        diagram: what to draw.
+        model: a model that has a graph.
         rankdir: where the graph runs: `"TB"` (top to bottom), `"BT"`, `"LR"`, `"RL"`.
         dpi: dots per inch, for pictures made of dots.
+        purpose: the method that asks, for messages.
+        **show: the fields of `Show`.
 
     Returns:
         The text, without a final newline.
@@ -54,17 +63,18 @@ def to_dot(diagram: Diagram, rankdir: str = "TB", dpi: int | None = None) -> str
         ValueError: `rankdir` is not known.
     """
     check_rankdir(rankdir)
+    drawn = diagram(model, purpose, **show)
     resolution = f", dpi={dpi}" if dpi else ""
     lines = [
-        f"digraph {identifier(diagram.content.lines[0])} {{",
+        f"digraph {identifier(drawn.content.lines[0])} {{",
         f"  graph [rankdir={rankdir}, compound=true, nodesep=0.4, ranksep=0.35, pad=0.1, "
         f'bgcolor="white", fontname="{_FONT}", fontsize=12{resolution}]',
         f'  node [shape=box, fontname="{_FONT}", fontsize=12, margin="0.12,0.06", height=0.3, '
         "penwidth=1.2]",
         f'  edge [color="{_GREY}", arrowsize=0.7, penwidth=1.1, fontname="{_FONT}", fontsize=9]',
-        *_items(diagram.content, "  "),
-        *_arrows(diagram),
-        *_ties(diagram),
+        *_items(drawn.content, "  "),
+        *_arrows(drawn),
+        *_ties(drawn),
         "}",
     ]
     return "\n".join(lines)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from .diagram import Box, Diagram, Group
+from ..model import Model
+from .diagram import Box, Group, diagram
 from .dot import FILLS, SHARED, check_rankdir, colours, paler
 
 _SHAPES = {
@@ -17,12 +18,13 @@ _SHAPES = {
 }
 
 
-def to_mermaid(diagram: Diagram, rankdir: str = "TB") -> str:
-    """Write a diagram as a Mermaid flowchart.
+def to_mermaid(model: Model, rankdir: str = "TB", **show: bool) -> str:
+    """Return a picture of a model as a Mermaid flowchart.
 
     Args:
-        diagram: what to draw.
+        model: a model that has a graph.
         rankdir: where the graph runs: `"TB"` (top to bottom), `"BT"`, `"LR"`, `"RL"`.
+        **show: the fields of `Show`.
 
     Returns:
         The text, without a final newline.
@@ -31,12 +33,13 @@ def to_mermaid(diagram: Diagram, rankdir: str = "TB") -> str:
         ValueError: `rankdir` is not known.
     """
     check_rankdir(rankdir)
-    boxes = list(diagram.content.boxes())
-    lines = [f"flowchart {rankdir}", *_items(diagram.content, "    ")]
-    lines += [f"    {tail} --> {head}" for tail, head in diagram.arrows]
-    lines += [f"    {first.id} -. shared .- {second.id}" for first, second in diagram.ties]
+    drawn = diagram(model, "to_mermaid", **show)
+    boxes = list(drawn.content.boxes())
+    lines = [f"flowchart {rankdir}", *_items(drawn.content, "    ")]
+    lines += [f"    {tail} --> {head}" for tail, head in drawn.arrows]
+    lines += [f"    {first.id} -. shared .- {second.id}" for first, second in drawn.ties]
     lines += _classes(boxes)
-    for group in _groups(diagram.content):
+    for group in _groups(drawn.content):
         fill, border = colours(group)
         lines.append(f"    style {group.id} fill:{paler(fill)},stroke:{border},color:#000")
     return "\n".join(lines)

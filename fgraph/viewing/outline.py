@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from ..graph import Node, Ref
-from ..graph.structure import iter_leaves
+from ..graph.nested import iter_leaves
 from ..layers.base import Layer
-from ..naming import entity_of
-
-if TYPE_CHECKING:
-    from ..model import Model
+from ..model import Model
+from ..model.naming import maker_of
 
 
 @dataclass(eq=False)
@@ -26,7 +24,7 @@ class Step:
             `lstm_1[1]`.
         layer_name: the name of the layer, the same for all its calls.
         kind: the class of the layer or module, or the name of the function.
-        entity: the layer, module or (for a function) node; `None` for an input.
+        maker: the layer, module or (for a function) node; `None` for an input.
         nodes: the nodes that were recorded during the call.
         inputs: the values that it takes from other steps, each once.
         outputs: its result, a structure with a `Ref` for each tensor.
@@ -37,7 +35,7 @@ class Step:
     name: str
     layer_name: str
     kind: str
-    entity: Any
+    maker: Any
     nodes: list[Node]
     inputs: list[Ref]
     outputs: Any
@@ -47,13 +45,13 @@ class Step:
     @property
     def module(self) -> nn.Module | None:
         """The torch module behind the step, `None` for an input or a function."""
-        entity = self.entity.module if isinstance(self.entity, Layer) else self.entity
-        return entity if isinstance(entity, nn.Module) else None
+        maker = self.maker.module if isinstance(self.maker, Layer) else self.maker
+        return maker if isinstance(maker, nn.Module) else None
 
     @property
     def title(self) -> str:
         """The kind, with what is inside of a wrapper: `TimeDistributed(Dense)`."""
-        inner = getattr(self.entity, "layer", None) if isinstance(self.entity, Layer) else None
+        inner = getattr(self.maker, "layer", None) if isinstance(self.maker, Layer) else None
         if not isinstance(inner, (Layer, nn.Module)):
             return self.kind
         return f"{self.kind}({getattr(inner, 'explicit_name', None) or type(inner).__name__})"
@@ -96,13 +94,13 @@ class Outline:
             done[name] += 1
 
     def _add(self, name: str, nodes: list[Node], call: int, calls: int) -> None:
-        entity = entity_of(nodes[0])
-        kind = nodes[0].kind if isinstance(entity, Node) else type(entity).__name__
+        maker = maker_of(nodes[0])
+        kind = nodes[0].kind if isinstance(maker, Node) else type(maker).__name__
         inside = {id(node) for node in nodes}
         taken = [ref for node in nodes for ref in node.refs() if id(ref.node) not in inside]
         label = f"{name}[{call}]" if call else name
         inputs = list(dict.fromkeys(taken))
-        step = Step(label, name, kind, entity, nodes, inputs, None, call, calls)
+        step = Step(label, name, kind, maker, nodes, inputs, None, call, calls)
         step.outputs = self._outputs(nodes)
         self.steps.append(step)
         for node in nodes:
@@ -157,8 +155,6 @@ def nested_call(step: Step) -> tuple[Node, Model] | None:
         The node that calls the model, and the model; `None` where the step calls something else,
         or a model whose graph is not known.
     """
-    from ..model import Model
-
     inner = step.module
     if isinstance(inner, Model) and inner._graph is not None:
         nodes = [node for node in step.nodes if node.target is inner]

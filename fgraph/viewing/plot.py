@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .diagram import Show, diagram
+from ..callbacks.atomic import replacing
+from ..model import Model
 from .dot import check_rankdir, to_dot
-
-if TYPE_CHECKING:
-    from ..model import Model
 
 _DOTS = ("png", "jpg", "jpeg", "gif")
 _FORMATS = (*_DOTS, "svg", "pdf", "dot", "gv")
@@ -73,15 +71,18 @@ def plot_model(
     if isinstance(dpi, bool) or not isinstance(dpi, int) or dpi < 1:
         raise ValueError(f"plot_model: dpi= expects a whole number of at least 1, got {dpi!r}")
     check_rankdir(rankdir)
-    show = Show(
-        show_shapes,
-        show_dtype,
-        show_layer_names,
-        expand_nested,
-        show_layer_activations,
-        show_trainable,
+    text = to_dot(
+        model,
+        rankdir,
+        dpi if kind in _DOTS else None,
+        purpose="plot_model",
+        show_shapes=show_shapes,
+        show_dtype=show_dtype,
+        show_layer_names=show_layer_names,
+        expand_nested=expand_nested,
+        show_layer_activations=show_layer_activations,
+        show_trainable=show_trainable,
     )
-    text = to_dot(diagram(model, show), rankdir, dpi if kind in _DOTS else None)
     picture = text.encode() + b"\n" if kind in ("dot", "gv") else render(text, kind)
     _write(path, picture)
     return _displayed(picture, kind)
@@ -109,7 +110,7 @@ def notebook_picture(model: Model) -> str | None:
     if model._graph is None or len(model._graph.nodes) > _NOTEBOOK_BOXES:
         return None
     try:
-        return render(to_dot(diagram(model, Show(shapes=True, names=True))), "svg").decode()
+        return render(to_dot(model, show_shapes=True, show_layer_names=True), "svg").decode()
     except Exception:  # a display must never fail: the text is shown instead
         return None
 
@@ -124,8 +125,6 @@ def _missing(what: str) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    from ..atomic import replacing
-
     with replacing(path) as new:
         new.write_bytes(content)
 

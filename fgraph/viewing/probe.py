@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
-from .._names import unknown_name
+from ..errors import unknown_name
 from ..graph import Node, Ref
 from ..graph.graph import Graph
-from ..graph.structure import iter_leaves, map_leaves
+from ..graph.nested import iter_leaves, map_leaves
+from ..model import Model
 from .outline import Outline, Step
 from .replay import replay, run_node
-
-if TYPE_CHECKING:
-    from ..model import Model
 
 
 def activations(

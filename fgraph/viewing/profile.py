@@ -6,22 +6,20 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .._names import unknown_name
+from ..errors import unknown_name
 from ..graph import Node, Ref
-from ..graph.structure import iter_leaves, map_leaves
+from ..graph.nested import iter_leaves, map_leaves
+from ..model import Model
 from .costs import Profile, Record
 from .flops import counting_flops
 from .outline import Outline, ParameterCount, Step
 from .replay import leaves_of, replay
 from .stopwatch import Stopwatch
-
-if TYPE_CHECKING:
-    from ..model import Model
 
 _SORT = ("time", "flops", "memory", "parameters")
 

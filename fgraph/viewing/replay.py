@@ -9,8 +9,7 @@ from torch.utils import _pytree as pytree
 
 from ..graph import Node, Ref
 from ..graph.graph import Graph, describe
-from ..graph.structure import map_leaves
-from ..notes import add_note
+from ..graph.nested import map_leaves
 
 Invoke = Callable[[Node, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -48,7 +47,7 @@ def replay(
         try:
             result = invoke(node, map_leaves(now, node.args), map_leaves(now, node.kwargs))
         except Exception as error:
-            add_note(error, f"in {describe(node)}")
+            error.add_note(f"in {describe(node)}")
             raise
         for ref, value in leaves_of(node, result):
             if ref in last_use or ref in wanted:

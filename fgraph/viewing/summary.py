@@ -5,19 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ..graph import Ref
-from ..graph.structure import map_leaves
+from ..graph.nested import map_leaves
 from ..layers.base import Layer
+from ..model import Model
 from .outline import Outline, ParameterCount, Step, nested_call, parameters_of
 from .table import GAP, printable, size_text, table, terminal_width
-
-if TYPE_CHECKING:
-    from ..model import Model
 
 _HEADERS = ("Layer (type)", "Output shape", "Param #", "Connected to")
 _NARROWEST = 40
@@ -34,7 +32,7 @@ class Row:
         parameters: how many parameters the layer brings in; `None` for a further call, -1 where
             the number is not known yet.
         sources: the names of the rows that it takes its input from.
-        entity: the layer, module or node itself; `None` for an input.
+        maker: the layer, module or node itself; `None` for an input.
         trainable: whether the parameters require gradients: `"Y"`, `"N"`, `"part"`, or `"-"`
             where there are none.
         depth: how many nested models the row is inside of.
@@ -45,7 +43,7 @@ class Row:
     shape: Any
     parameters: int | None
     sources: list[str]
-    entity: Any
+    maker: Any
     trainable: str = "-"
     depth: int = 0
 
@@ -74,7 +72,7 @@ def _rows(model: Model, expand_nested: bool, depth: int) -> list[Row]:
         shape = map_leaves(_shape, step.outputs)
         trainable = _trainable(parameters_of(step))
         rows.append(
-            Row(step.name, step.kind, shape, parameters, sources, step.entity, trainable, depth)
+            Row(step.name, step.kind, shape, parameters, sources, step.maker, trainable, depth)
         )
         nested = nested_call(step)
         if expand_nested and nested is not None and not step.call:

@@ -12,7 +12,7 @@ from torch import nn
 
 import fgraph
 from fgraph import Input, Model, layers
-from fgraph.export import ExportError
+from fgraph.export.interchange import ExportError
 
 
 def two_inputs():

@@ -206,7 +206,7 @@ def test_a_newer_version_says_so(whole, tmp_path):
     "name",
     ["torch.load", "torch.compile", "torch.set_default_device", "torch.from_file", "os.system",
      "torch.hub.load", "operator.call", "torch.Tensor.__reduce_ex__", "builtins.eval",
-     "fgraph.codegen:compile_forward", "fgraph.models:load_model", "torch.nn.functional.F"],
+     "fgraph.model.codegen:compile_forward", "fgraph.models:load_model", "torch.nn.functional.F"],
 )  # fmt: skip
 def test_functions_that_do_more_than_compute_are_refused(name, whole, tmp_path):
     def change(document, tensors):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import fgraph
-import fgraph.saving.weights
+import fgraph.saving.weight_files
 from fgraph import Input, Model
 
 
@@ -67,7 +67,7 @@ def test_any_dtype_and_layout_comes_back(tmp_path):
     }
     for name, tensor in tensors.items():
         module.register_buffer(name, tensor)
-    fgraph.saving.weights.save_weights(module, tmp_path / "all.safetensors")
+    fgraph.saving.weight_files.save_weights(module, tmp_path / "all.safetensors")
     found = fgraph.saving.tensorfile.read(tmp_path / "all.safetensors").tensors
     for name, tensor in tensors.items():
         assert found[name].dtype == tensor.dtype

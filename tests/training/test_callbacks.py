@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from fgraph import callbacks
-from fgraph.atomic import replacing, save_atomically
+from fgraph.callbacks.atomic import replacing, save_atomically
 from fgraph.training import Trainer
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from fgraph.graph.nested import map_leaves
 from fgraph.training import distributed
 from fgraph.training.arrays import ArraySource
 from fgraph.training.class_weight import ClassWeight
@@ -17,7 +18,7 @@ from fgraph.training.data import make_source
 from fgraph.training.feed import Feed
 from fgraph.training.loader import split_batch
 from fgraph.training.random_state import get_random_state, set_random_state
-from fgraph.training.structure import as_tensor, map_leaves, named_leaves
+from fgraph.training.tensors import as_tensor, named_leaves
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,57 @@
+"""A model's graph as a `torch.fx.GraphModule`."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
+
+from torch import fx, nn
+
+from ..graph.torch_functions import torch_name
+from ..model import Model, codegen
+
+
+def to_fx(model: Model) -> fx.GraphModule:
+    """Return the graph of `model` as a `torch.fx.GraphModule` that shares its modules.
+
+    Every module that the graph calls is one `call_module` node, whatever it does inside, and every
+    function one `call_function` or `call_method` node. The inputs' names are the placeholders.
+    `torch.fx.symbolic_trace` works too, but looks into modules that are not torch's own.
+
+    Args:
+        model: a model that was made of inputs and outputs.
+
+    Raises:
+        AttributeError: the model has no graph, its forward is written by hand.
+    """
+    graph = model._live_graph("to_fx")
+    source = model._forward_source
+    tracer = _Tracer()
+    functions = {id(node.target) for node in graph.nodes if torch_name(node.target) is None}
+    namespace = {
+        name: tracer.leaf(value) if id(value) in functions else value
+        for name, value in source.namespace.items()
+    }
+    leaves = replace(source, namespace=namespace)
+    forward = codegen.compile_forward(leaves, f"{model.name} for torch.fx")
+    holder = type(type(model).__name__, (type(model),), {"forward": forward, "_generated": forward})
+    plain = cast(nn.Module, object.__new__(holder))
+    plain.__dict__.update(model.__dict__)
+    graph_of_calls = tracer.trace(plain)
+    # parts of a result that nobody uses, such as the states of an LSTM
+    graph_of_calls.eliminate_dead_code(lambda node: node.target is not operator.getitem)
+    return fx.GraphModule(plain, graph_of_calls, type(model).__name__)
+
+
+class _Tracer(fx.Tracer):
+    """Records calls of modules and of functions that are not torch's without looking inside."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Take every module as one step."""
+        return True
+
+    def leaf(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what records a call of `function` in its place."""
+        return lambda *args, **kwargs: self.create_proxy("call_function", function, args, kwargs)

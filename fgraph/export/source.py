@@ -1,0 +1,223 @@
+"""`to_source`: a model as the text of a plain PyTorch file."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import SaveError
+from ..graph.nested import filled, iter_leaves
+from ..graph.torch_functions import torch_name
+from ..model import Model
+from ..model.naming import Naming
+from ..saving.constructor_calls import construction_of
+from .inline import Inliner
+from .source_forward import ForwardWriter
+from .source_init import ConstructorWriter
+from .source_layout import laid_out
+
+_RESERVED = {"nn", "torch", "operator", "functools", "OrderedDict"}
+
+
+def to_source(
+    model: Model,
+    class_name: str = "Net",
+    constructors: Mapping[str, str] | None = None,
+    imports: Iterable[str] = (),
+) -> str:
+    """Return a model as the text of a plain PyTorch file, which needs only torch.
+
+    The file has one `nn.Module` class for the model, one for each nested model, and the source of
+    the functions and modules that are not torch's. `Net().load_state_dict(model.state_dict())`
+    gives it the weights. What it leaves out are the checks of the inputs and the training.
+
+    Args:
+        model: a model that has a graph.
+        class_name: the name of the class.
+        constructors: for modules that cannot be written out, how they are made, by name:
+            `{"block_1": "Block(3)"}`.
+        imports: statements to begin the file with, such as `"from blocks import Block"`.
+
+    Raises:
+        SaveError: a module or function cannot be written as source; the text names it.
+        ValueError: `class_name` is not a name.
+
+    Example:
+        >>> import fgraph
+        >>> x = fgraph.Input((3,))
+        >>> print(to_source(fgraph.Model(x, nn.Linear(3, 2)(x))))
+        from torch import nn
+        <BLANKLINE>
+        <BLANKLINE>
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.linear_1 = nn.Linear(3, 2)
+        <BLANKLINE>
+            def forward(self, input_1):
+                linear_1 = self.linear_1(input_1)
+                return linear_1
+        <BLANKLINE>
+    """
+    if not class_name.isidentifier():
+        raise ValueError(f"to_source: class_name={class_name!r} is not a Python name")
+    if _by_hand(model):
+        raise SaveError(
+            f"to_source: the forward of {type(model).__name__} is written by hand: its own source "
+            "is the plain PyTorch that there is"
+        )
+    writer = _FileWriter(constructors or {}, imports)
+    writer.add_model(model, class_name, "")
+    return writer.text()
+
+
+class _FileWriter:
+    """Collects the classes of one file."""
+
+    def __init__(self, constructors: Mapping[str, str], imports: Iterable[str]) -> None:
+        self.inliner = Inliner()
+        self.imports = list(imports)
+        self.constructors = constructors
+        self.classes: list[str] = []
+        self.class_names: dict[int, str] = {}
+        self.reserved = set(_RESERVED)
+
+    def add_model(self, model: Model, class_name: str, path: str) -> None:
+        """Write the class of a model, after those of the models that it contains."""
+        self.class_names[id(model)] = class_name
+        self.reserved.add(class_name)
+        graph = model._live_graph("to_source")
+        for name, part in model.named_modules():
+            if id(part) in self.class_names or not isinstance(part, Model):
+                continue
+            if part._graph is not None and not _by_hand(part):
+                inner = self._fresh_class(name.rpartition(".")[2])
+                self.add_model(part, inner, f"{path}{name}.")
+        self._reserve(model)
+        init = ConstructorWriter(self, model, path).lines()
+        naming = Naming(model.input_names, model._node_names, model._node_paths, _children(model))
+        parameters = model._signature.parameters  # type: ignore[union-attr]
+        forward = ForwardWriter(
+            graph, naming, parameters, _own_tensors(model), self.reserved, self.constant
+        )
+        try:
+            body = forward.lines(filled(model._output_template, graph.outputs))
+        except SaveError as error:
+            raise SaveError(f"to_source: the forward of model {model.name!r}: {error}") from error
+        signature = ", ".join(["self", *parameters])
+        lines = [f"class {class_name}(nn.Module):"]
+        if init:
+            lines += ["    def __init__(self):", "        super().__init__()"]
+            lines += [line for statement in init for line in laid_out(statement, 8)]
+            lines.append("")
+        lines += laid_out(f"def forward({signature}):", 4)
+        lines += [line for statement in body for line in laid_out(statement, 8)]
+        self.classes.append("\n".join(lines))
+
+    def _reserve(self, model: Model) -> None:
+        """Keep the names of functions that will be defined in the file from the variables."""
+        for node in model.nodes:
+            for leaf in (node.target, *iter_leaves((node.args, node.kwargs))):
+                name = getattr(leaf, "__name__", None)
+                if isinstance(name, str) and torch_name(leaf) is None:
+                    self.reserved.add(name)
+
+    def _fresh_class(self, name: str) -> str:
+        base = "".join(word[:1].upper() + word[1:] for word in re.split(r"\W|_", name)) or "Part"
+        base = base if base.isidentifier() else f"Part{base}"
+        found, number = base, 1
+        while found in self.class_names.values():
+            number += 1
+            found = f"{base}{number}"
+        return found
+
+    def constant(self, value: Any) -> str:
+        """Write a function, class or callable object."""
+        name = torch_name(value)
+        if name is not None:
+            return name
+        own = getattr(value, "__name__", "")
+        if isinstance(value, type) and getattr(nn, own, None) is value:
+            return f"nn.{own}"
+        if isinstance(value, functools.partial):
+            self.inliner.need_import("import functools")
+            keywords = [f"{key}={self.literal(item)}" for key, item in value.keywords.items()]
+            parts = [self.constant(value.func), *map(self.literal, value.args), *keywords]
+            return f"functools.partial({', '.join(parts)})"
+        if isinstance(value, type) or hasattr(value, "__code__"):
+            return self.inliner.need(value)
+        if hasattr(value, "__dict__") and not isinstance(value, nn.Module):
+            return self._object(value)
+        raise SaveError(
+            f"{value!r:.80} cannot be written as source: replace it by a function defined by `def`"
+        )
+
+    def _object(self, value: Any) -> str:
+        """Write an object as a call of its class."""
+        made = construction_of(value)
+        kwargs = dict(made.config or made.kwargs)
+        parts = [self.literal(item) for item in made.args]
+        parts += [f"{key}={self.literal(item)}" for key, item in kwargs.items()]
+        return f"{self.inliner.need(made.cls)}({', '.join(parts)})"
+
+    def literal(self, value: Any) -> str:
+        """Write a plain value, a container of them, a function or a class."""
+        return _Literals(self).write(value)
+
+    def text(self) -> str:
+        """Return the file."""
+        body = "\n\n\n".join(
+            ["\n".join(laid_out(d)) if "\n" not in d else d for d in self.inliner.definitions]
+            + self.classes
+        )
+        future = ["from __future__ import annotations", ""] if self.inliner.definitions else []
+        wanted = {"from torch import nn", *self.inliner.imports, *self.imports}
+        wanted |= {f"import {name}" for name in ("torch", "operator") if f"{name}." in body}
+        wanted -= {"from __future__ import annotations"}
+        return "\n".join([*future, *_sorted_imports(wanted), "", "", body, ""])
+
+
+def _sorted_imports(statements: set[str]) -> list[str]:
+    """Sort imports: the standard library first, then packages."""
+    import sys
+
+    def package(statement: str) -> str:
+        return statement.split()[1].partition(".")[0]
+
+    def place(statement: str) -> tuple[bool, str]:
+        return statement.startswith("from"), statement.split()[1]
+
+    own = sorted((s for s in statements if package(s) in sys.stdlib_module_names), key=place)
+    others = sorted((s for s in statements if s not in own), key=place)
+    return [*own, "", *others] if own else others
+
+
+class _Literals(ForwardWriter):
+    """Writes values that are no part of a graph."""
+
+    def __init__(self, file: _FileWriter) -> None:
+        self._write_constant = file.constant
+
+    def write(self, value: Any) -> str:  # type: ignore[override]
+        """Return the value as source."""
+        if isinstance(value, Tensor):
+            raise SaveError(f"a tensor of shape {tuple(value.shape)} cannot be written as source")
+        return self._value(value)
+
+
+def _by_hand(model: Model) -> bool:
+    """Whether a subclass has a forward of its own, which the graph does not show."""
+    return model._public_class().forward is not Model.forward
+
+
+def _children(model: Model) -> dict[str, nn.Module]:
+    return {name: child for name, child in model._modules.items() if child is not None}
+
+
+def _own_tensors(model: Model) -> dict[str, Tensor]:
+    tensors: dict[str, Any] = {**model._parameters, **model._buffers}
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}

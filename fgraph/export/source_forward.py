@@ -1,0 +1,100 @@
+"""The forward of a model as a person would write it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import SaveError
+from ..graph import Node, Ref
+from ..graph.graph import Graph
+from ..model.codegen import _leaf_paths, _pattern, _Rebuild, _Writer, quoted
+from ..model.keras_weights import Weights
+from ..model.naming import Naming
+
+
+class ForwardWriter(_Writer):
+    """Writes `self.dense_1(x)` where the running forward looks up `m["dense_1"]`.
+
+    Args:
+        graph: what to run.
+        naming: the names of its layers and modules.
+        parameters: the name of each input.
+        tensors: the model's own tensors by name.
+        reserved: names of the file that no variable may have.
+        constant: writes a function, class or object that is no plain value.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        naming: Naming,
+        parameters: list[str],
+        tensors: dict[str, Tensor],
+        reserved: set[str],
+        constant: Callable[[Any], str],
+    ) -> None:
+        super().__init__(graph, naming, parameters)
+        self._taken |= reserved
+        self._known_tensors |= {id(tensor): (name,) for name, tensor in tensors.items()}
+        self._write_constant = constant
+
+    def lines(self, outputs: Any) -> list[str]:
+        """Return the statements of the body."""
+        graph = self._graph
+        used = {ref for node in graph.nodes for ref in node.refs()}
+        used |= {*graph.outputs, *graph.inputs}
+        body = [line for node in graph.nodes for line in self._lines(node, used)]
+        return [*body, f"return {self._value(outputs)}"]
+
+    def _lines(self, node: Node, used: set[Ref]) -> list[str]:
+        call = self._call(node)
+        if node.structure is None:
+            return [f"{self._name(node, Ref(node))} = {call}"]
+        wanted = [ref for index in range(len(node.specs)) if (ref := Ref(node, index)) in used]
+        paths = _leaf_paths(node)
+        if len(wanted) == 1:
+            path = self._path(paths[wanted[0].index])
+            return [f"{self._name(node, wanted[0])} = {call}{path}"]
+        names = {ref.index: self._name(node, ref) for ref in wanted}
+        if (pattern := _pattern(node, names)) is not None:
+            return [f"{pattern} = {call}"]
+        whole = self._fresh("result")
+        parts = [f"{name} = {whole}{self._path(paths[i])}" for i, name in names.items()]
+        return [f"{whole} = {call}", *parts]
+
+    def _call(self, node: Node) -> str:
+        if node.op == "module":
+            path = self._paths[id(node)] or ()
+            if "training" in node.kwargs and isinstance(node.target, Weights):
+                raise SaveError(
+                    f"the model {'.'.join(path)!r} is called with training="
+                    f"{node.kwargs['training']}, but a plain module takes its mode from train() "
+                    "and eval(): call it without, and set the mode of that child"
+                )
+            return f"{self._module(path)}({self._arguments(node.args, node.kwargs)})"
+        return super()._call(node)
+
+    @staticmethod
+    def _module(path: tuple[str, ...]) -> str:
+        return "self" + reach(path)
+
+    def _constant(self, value: Any) -> str:
+        if isinstance(value, _Rebuild):
+            raise SaveError(f"a {value.__name__} cannot be written as source")
+        return self._write_constant(value)
+
+
+def reach(path: tuple[str, ...]) -> str:
+    """Write the way to a child: `.encoder.layers[0]`."""
+    text = ""
+    for name in path:
+        if name.isidentifier():
+            text += f".{name}"
+        elif name.isdigit():
+            text += f"[{name}]"
+        else:
+            text += f"._modules[{quoted(name)}]"
+    return text

@@ -1,0 +1,5 @@
+"""`Model`, `Sequential` and `clone_model`: a recorded graph as a `torch.nn.Module`."""
+
+from .cloning import clone_model as clone_model
+from .model import Model as Model
+from .sequential import Sequential as Sequential

@@ -1,0 +1,87 @@
+"""Calling children with less overhead, where torch would only run their forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import nn
+from torch.autograd import profiler
+from torch.nn.modules import module as torch_module
+
+from ..graph.record import Symbol, module_calls
+
+_CALL = nn.Module._wrapped_call_impl  # what nn.Module.__call__ is, unless somebody replaced it
+_CALL_IMPL = nn.Module._call_impl
+# what may be attached to a module, so that a call of it does more than run its forward
+_ATTACHED = tuple(
+    attrgetter(name)
+    for name in (
+        "_forward_hooks",
+        "_forward_pre_hooks",
+        "_backward_hooks",
+        "_backward_pre_hooks",
+        "_compiled_call_impl",
+    )
+)
+_forward = attrgetter("forward")
+_plain: set[type] = set()  # classes of modules that are called in torch's own way
+_MOST_KINDS = 256  # parametrised modules have a class each, which must not be kept for ever
+
+
+def child_calls(model: nn.Module, *inputs: Any) -> Mapping[str, Callable[..., Any]]:
+    """Return what a generated forward calls, by name: `m["dense_1"](x)`.
+
+    These are the children themselves. Only where calling them would do nothing but run their
+    `forward`, these methods are returned instead, which saves half of a call's overhead: torch asks
+    each module at each call for hooks of its own, here all are asked at once. Nothing is kept from
+    one run to the next, so replaced children and new hooks count at once.
+
+    Args:
+        model: the model that runs.
+        *inputs: its inputs.
+    """
+    modules = model._modules
+    if torch.compiler.is_compiling() or _watched(inputs):
+        return modules  # type: ignore[return-value]
+    children = modules.values()
+    if not (_plain.issuperset(map(type, children)) or all(map(_is_plain, map(type, children)))):
+        return modules  # type: ignore[return-value]
+    for attached in _ATTACHED:
+        if any(map(attached, children)):
+            return modules  # type: ignore[return-value]
+    return dict(zip(modules, map(_forward, children)))  # noqa: B905 - one is the other's values
+
+
+def _watched(inputs: tuple[Any, ...]) -> bool:
+    """Whether somebody watches or intercepts the calls of all modules: a tracer, a profiler."""
+    if nn.Module.__call__ is not _CALL and (
+        module_calls.underneath is not _CALL or any(isinstance(x, Symbol) for x in inputs)
+    ):
+        return True
+    return bool(
+        torch_module._global_forward_hooks
+        or torch_module._global_forward_pre_hooks
+        or torch_module._global_backward_hooks
+        or torch_module._global_backward_pre_hooks
+        or nn.Module._call_impl is not _CALL_IMPL
+        or torch._C._get_tracing_state()
+        or profiler._is_profiler_enabled
+    )
+
+
+def _is_plain(kind: type) -> bool:
+    """Whether instances of the class are called as torch calls modules; remembers it if so."""
+    plain = (
+        issubclass(kind, nn.Module)
+        and kind.__call__ is nn.Module.__call__
+        and kind._call_impl is _CALL_IMPL
+        and kind._wrapped_call_impl is _CALL
+    )
+    if plain:
+        if len(_plain) >= _MOST_KINDS:
+            _plain.clear()
+        _plain.add(kind)
+    return plain

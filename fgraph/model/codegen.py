@@ -1,0 +1,371 @@
+"""Writing a graph as straight-line Python: one line a call, one named parameter for each input."""
+
+from __future__ import annotations
+
+import builtins
+import itertools
+import json
+import keyword
+import linecache
+import math
+import operator
+import re
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from ..graph import Node, Ref
+from ..graph.graph import Graph
+from ..graph.nested import map_leaves
+from ..graph.torch_functions import torch_name
+from .child_calls import child_calls
+from .naming import Naming, identifier
+
+_BINARY = {
+    operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/",
+    operator.floordiv: "//", operator.mod: "%", operator.pow: "**", operator.matmul: "@",
+    operator.and_: "&", operator.or_: "|", operator.xor: "^", operator.lshift: "<<",
+    operator.rshift: ">>", operator.eq: "==", operator.ne: "!=", operator.lt: "<",
+    operator.le: "<=", operator.gt: ">", operator.ge: ">=",
+}  # fmt: skip
+_UNARY = {operator.neg: "-", operator.pos: "+", operator.invert: "~"}
+_REPR = (bool, int, bytes, type(None), type(Ellipsis), torch.dtype, torch.memory_format)
+_FEWEST_CALLS = 3  # of children in a forward, from which on child_calls() saves more than it costs
+# what every generated forward can name
+_FREE_NAMES = {"torch": torch, "operator": operator, "child_calls": child_calls}
+
+
+@dataclass
+class Source:
+    """A generated forward.
+
+    Attributes:
+        text: the source of `def forward(self, ...)`.
+        namespace: what its free names stand for.
+        tensors: real tensors of the graph that the model has to register, by name.
+        borrowed: those that belong to a child already, by their dotted path.
+        first_line: the number, from 1, of the line that runs the first node.
+    """
+
+    text: str
+    namespace: dict[str, Any]
+    tensors: dict[str, Tensor]
+    borrowed: dict[str, Tensor]
+    first_line: int = 2
+
+
+def generate(graph: Graph, naming: Naming, outputs: Any, parameters: list[str]) -> Source:
+    """Write the forward of a model.
+
+    Args:
+        graph: what to run.
+        naming: the names of its layers and modules.
+        outputs: the structure to return, with a `Ref` for each tensor.
+        parameters: the name of each input in the signature, in order.
+    """
+    return _Writer(graph, naming, parameters).write(outputs)
+
+
+class _Writer:
+    """Writes one forward; holds the variables and constants met so far."""
+
+    def __init__(self, graph: Graph, naming: Naming, parameters: list[str]) -> None:
+        self._graph = graph
+        self._naming = naming
+        self._parameters = parameters
+        self._namespace: dict[str, Any] = {}
+        self._taken = {*_FREE_NAMES, "self", "m", *parameters, *dir(builtins)}
+        self._variables: dict[Ref, str] = dict(zip(graph.inputs, parameters, strict=True))
+        self._counts: dict[str, int] = {}
+        self._constants: dict[int, str] = {}
+        self._tensors: dict[str, Tensor] = {}
+        self._names = {id(node): name for node, name in zip(graph.nodes, naming.nodes, strict=True)}
+        self._paths = {id(node): path for node, path in zip(graph.nodes, naming.paths, strict=True)}
+        self._borrowed: dict[str, Tensor] = {}
+        self._known_tensors = {
+            id(tensor): (*path, name)
+            for path, module in self._parts()
+            for name, tensor in (*module._parameters.items(), *module._buffers.items())
+            if tensor is not None
+        }
+        self._group_sizes: dict[int, int] = {}
+        for node in graph.nodes:
+            if node.call is not None:
+                key = id(node.call.outermost)
+                self._group_sizes[key] = self._group_sizes.get(key, 0) + 1
+
+    def _parts(self) -> Iterable[tuple[tuple[str, ...], nn.Module]]:
+        for name, child in self._naming.children.items():
+            for path, part in child.named_modules():
+                yield (name, *path.split(".")) if path else (name,), part
+
+    def write(self, outputs: Any) -> Source:
+        """Return the whole source."""
+        last_use = self._last_uses()
+        keep = set(self._graph.outputs) | set(self._graph.inputs)
+        used = keep.union(last_use)
+        body: list[str] = []
+        for position, node in enumerate(self._graph.nodes):
+            text = self._statement(node, used)
+            done = [
+                self._variables[ref]
+                for ref in dict.fromkeys(node.refs())
+                if last_use[ref] == position and ref not in keep
+            ]
+            if done:
+                text += f"; del {', '.join(done)}"
+            body.append(text)
+        result = self._value(outputs)
+        signature = ", ".join(["self", *self._parameters])
+        head = [f"def forward({signature}):"]
+        calls = sum(path is not None and len(path) == 1 for path in self._naming.paths)
+        if calls:
+            found = f"child_calls({signature})" if calls >= _FEWEST_CALLS else "self._modules"
+            head.append(f"    m = {found}")
+        text = "\n".join([*head, *(f"    {line}" for line in body), f"    return {result}", ""])
+        return Source(text, self._namespace, self._tensors, self._borrowed, len(head) + 1)
+
+    def _last_uses(self) -> dict[Ref, int]:
+        return {
+            ref: position for position, node in enumerate(self._graph.nodes) for ref in node.refs()
+        }
+
+    # ------------------------------------------------------------------ statements
+
+    def _statement(self, node: Node, used: set[Ref]) -> str:
+        call = self._call(node)
+        if node.structure is None:
+            return f"{self._name(node, Ref(node))} = {call}"
+        wanted = [ref for index in range(len(node.specs)) if (ref := Ref(node, index)) in used]
+        paths = _leaf_paths(node)
+        if len(wanted) == 1:
+            ref = wanted[0]
+            return f"{self._name(node, ref)} = {call}{self._path(paths[ref.index])}"
+        names = {ref.index: self._name(node, ref) for ref in wanted}
+        if (pattern := _pattern(node, names)) is not None:
+            unused = "; del _" if re.search(r"\b_\b", pattern) else ""
+            return f"{pattern} = {call}{unused}"
+        whole = self._fresh("result")
+        parts = "; ".join(f"{name} = {whole}{self._path(paths[i])}" for i, name in names.items())
+        return f"{whole} = {call}; {parts}; del {whole}"
+
+    def _name(self, node: Node, ref: Ref) -> str:
+        base = self._names[id(node)]
+        if node.call is not None and node.op != "module":
+            if self._group_sizes[id(node.call.outermost)] > 1:
+                base = f"{base}_{node.kind.strip('_')}"
+        name = self._variables[ref] = self._fresh(identifier(base))
+        return name
+
+    def _fresh(self, base: str) -> str:
+        name, number = base, self._counts.get(base, 1)
+        while name in self._taken:
+            number += 1
+            name = f"{base}_{number}"
+        self._counts[base] = number
+        self._taken.add(name)
+        return name
+
+    def _path(self, path: tuple[Any, ...]) -> str:
+        text = ""
+        for key in path:
+            if isinstance(key, pytree.GetAttrKey):
+                text += f".{key.name}"
+            elif isinstance(key, pytree.MappingKey):
+                text += f"[{self._value(key.key)}]"
+            else:
+                text += f"[{key.idx}]"
+        return text
+
+    # ------------------------------------------------------------------ expressions
+
+    def _call(self, node: Node) -> str:
+        if node.op == "module":
+            path = self._paths[id(node)] or ()
+            module = f"m[{quoted(path[0])}]" if len(path) == 1 else self._module(path)
+            return f"{module}({self._arguments(node.args, node.kwargs)})"
+        target, args = node.target, node.args
+        if target in _BINARY and len(args) == 2:
+            return f"{self._operand(args[0])} {_BINARY[target]} {self._operand(args[1])}"
+        if target in _UNARY:
+            return f"{_UNARY[target]}{self._value(args[0])}"
+        if target is operator.getitem:
+            return f"{self._value(args[0])}[{self._index(args[1])}]"
+        if target is getattr and isinstance(args[1], str):
+            return f"{self._value(args[0])}.{args[1]}"
+        name = torch_name(target)
+        if name is not None and name.startswith("torch.Tensor.") and type(args[0]) in (Ref, Tensor):
+            method = name.removeprefix("torch.Tensor.")
+            return f"{self._value(args[0])}.{method}({self._arguments(args[1:], node.kwargs)})"
+        function = self._function(name, target)
+        return f"{function}({self._arguments(args, node.kwargs)})"
+
+    def _function(self, name: str | None, target: Callable[..., Any]) -> str:
+        if name is None:
+            return self._constant(target)
+        return name
+
+    @staticmethod
+    def _module(path: tuple[str, ...]) -> str:
+        return "self" + "".join(f"._modules[{quoted(name)}]" for name in path)
+
+    def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        written = [self._value(value) for value in args]
+        if all(key.isidentifier() and not keyword.iskeyword(key) for key in kwargs):
+            written += [f"{key}={self._value(value)}" for key, value in kwargs.items()]
+        else:
+            written.append(f"**{self._value(kwargs)}")
+        return ", ".join(written)
+
+    def _index(self, index: Any) -> str:
+        if type(index) is tuple and index:
+            return ", ".join(self._slice(item) for item in index) + ("," if len(index) == 1 else "")
+        return self._slice(index)
+
+    def _slice(self, item: Any) -> str:
+        if type(item) is not slice:
+            return self._value(item)
+        start, stop, step = (
+            "" if part is None else self._value(part) for part in (item.start, item.stop, item.step)
+        )
+        return f"{start}:{stop}" + (f":{step}" if step else "")
+
+    def _value(self, value: Any) -> str:
+        kind = type(value)
+        if kind is Ref:
+            return self._variables[value]
+        if isinstance(value, Tensor):
+            return self._tensor(value)
+        if (kind is float and math.isfinite(value)) or kind in _REPR:
+            return repr(value) if value is not Ellipsis else "..."
+        if kind is str:
+            return quoted(value)
+        if kind is float:
+            return f'float("{value}")'
+        if kind is torch.device:
+            return f"torch.device({str(value)!r})"
+        if kind is tuple or kind is torch.Size:
+            items = ", ".join(self._value(item) for item in value)
+            return f"({items},)" if len(value) == 1 else f"({items})"
+        if kind is list:
+            return f"[{', '.join(self._value(item) for item in value)}]"
+        if kind is dict:
+            pairs = (f"{self._value(key)}: {self._value(item)}" for key, item in value.items())
+            return f"{{{', '.join(pairs)}}}"
+        if kind is slice:
+            parts = (self._value(part) for part in (value.start, value.stop, value.step))
+            return f"slice({', '.join(parts)})"
+        return self._container(value)
+
+    def _operand(self, value: Any) -> str:
+        text = self._value(value)
+        return f"({text})" if text.startswith("-") else text
+
+    def _container(self, value: Any) -> str:
+        """Write a named tuple, a dataclass or another pytree, or keep an object as a constant."""
+        leaves: list[Any] = []
+        map_leaves(leaves.append, value)
+        if not any(type(leaf) is Ref or isinstance(leaf, Tensor) for leaf in leaves):
+            return self._constant(value)
+        if isinstance(value, tuple):
+            items = ", ".join(self._value(item) for item in value)
+            return f"{self._constant(type(value))}({items})"
+        parts, structure = pytree.tree_flatten(value, is_leaf=lambda item: item is not value)
+        return f"{self._constant(_Rebuild(structure))}({self._value(parts)})"
+
+    def _constant(self, value: Any) -> str:
+        if id(value) not in self._constants:
+            base = identifier(getattr(value, "__name__", "") or type(value).__name__.lower())
+            name = self._fresh("function" if base == "_lambda_" else base)
+            self._constants[id(value)] = name
+            self._namespace[name] = value
+        return self._constants[id(value)]
+
+    def _tensor(self, tensor: Tensor) -> str:
+        """Name a real tensor: of a child where it is one's, else registered with the model."""
+        known = self._known_tensors.get(id(tensor))
+        if known is None:
+            kind = "parameter" if isinstance(tensor, nn.Parameter) else "buffer"
+            numbers = itertools.count(1)
+            taken = {*self._tensors, *self._naming.children}
+            name = next(n for i in numbers if (n := f"{kind}_{i}") not in taken)
+            self._tensors[name] = tensor
+            known = self._known_tensors[id(tensor)] = (name,)
+        elif len(known) > 1:
+            self._borrowed[".".join(known)] = tensor
+        return _attribute(self._module(known[:-1]), known[-1])
+
+
+class _Rebuild:
+    """Puts a container together again from its items."""
+
+    def __init__(self, structure: pytree.TreeSpec) -> None:
+        self._structure = structure
+        self.__name__ = structure.type.__name__
+
+    def __call__(self, items: list[Any]) -> Any:
+        return pytree.tree_unflatten(items, self._structure)
+
+
+def _attribute(owner: str, name: str) -> str:
+    """Write a parameter or buffer of a module; those of an `nn.ParameterList` are named `0`."""
+    if name.isidentifier() and not keyword.iskeyword(name):
+        return f"{owner}.{name}"
+    return f"getattr({owner}, {quoted(name)})"
+
+
+def quoted(text: str) -> str:
+    """Write a string literal in double quotes."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _leaf_paths(node: Node) -> list[tuple[Any, ...]]:
+    """Return the way from a node's result to each of its leaves."""
+    found, _ = pytree.tree_flatten_with_path(node.layout())
+    return [path for path, _ in found]
+
+
+def _pattern(node: Node, names: dict[int, str]) -> str | None:
+    """Return an assignment target that unpacks nested tuples, `None` for other structures."""
+
+    def write(part: Any) -> str | None:
+        if isinstance(part, (tuple, list)):
+            items = [write(item) for item in part]
+            if None in items or not items:
+                return None
+            return f"({', '.join(items)}{',' if len(items) == 1 else ''})"  # type: ignore[arg-type]
+        return names.get(part, "_") if isinstance(part, int) else None
+
+    text = write(node.layout())
+    return text[1:-1] if text and text.startswith("(") else text
+
+
+# ------------------------------------------------------------------ from source to function
+
+_numbers = itertools.count(1)
+
+
+def compile_forward(source: Source, title: str) -> Callable[..., Any]:
+    """Make the function; tracebacks and debuggers show its lines.
+
+    Args:
+        source: what `generate` wrote.
+        title: shown as the file name, `<fgraph title 1>`.
+    """
+    filename = f"<fgraph {title} {next(_numbers)}>"
+    namespace = {**_FREE_NAMES, **source.namespace}
+    exec(compile(source.text, filename, "exec"), namespace)
+    forward: Callable[..., Any] = namespace["forward"]
+    linecache.cache[filename] = (
+        len(source.text),
+        None,
+        source.text.splitlines(keepends=True),
+        filename,
+    )
+    weakref.finalize(forward, linecache.cache.pop, filename, None).atexit = False
+    return forward

@@ -1,0 +1,111 @@
+"""A model's weights and whether they are trained, under the names that Keras gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..layers.base import Layer
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Weights:
+    """What `Model` has of Keras's weight interface, on a class that is also an `nn.Module`."""
+
+    # torch.nn.Module provides these
+    parameters: Any
+    modules: Any
+    _graph: Any
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the weights.
+
+        Setting it holds for all layers, whoever shares them; as in Keras that of a
+        `BatchNormalization` stops its statistics, too.
+        """
+        return bool(self.__dict__.get("_trainable", True))
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self.__dict__["_trainable"] = bool(value)
+        for parameter in self.parameters():
+            parameter.requires_grad_(bool(value))
+        for layer in self._own_layers():
+            if isinstance(layer, (Layer, Weights)):
+                layer.trainable = bool(value)
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """The parameters, each once, as torch has them."""
+        return list(self.parameters())
+
+    @property
+    def trainable_weights(self) -> list[nn.Parameter]:
+        """The parameters that training changes."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    @property
+    def non_trainable_weights(self) -> list[nn.Parameter]:
+        """The parameters that training leaves."""
+        return [parameter for parameter in self.parameters() if not parameter.requires_grad]
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of all weights, layer by layer in call order.
+
+        Those of Keras-named layers come in Keras's order and layout; those of raw torch modules,
+        parameters before buffers, and of tensors used in the graph, as torch has them.
+        """
+        found: list[Array] = []
+        for part in self._weight_holders():
+            if isinstance(part, Tensor):
+                found.append(part.detach().cpu().numpy().copy())
+            else:
+                found += part.get_weights()
+        return found
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Take over weights in the order and layout of `get_weights`.
+
+        Raises:
+            ValueError: their number or a shape is wrong; nothing is changed then.
+        """
+        holders = list(self._weight_holders())
+        counts = [1 if isinstance(part, Tensor) else len(part.get_weights()) for part in holders]
+        if len(weights) != sum(counts):
+            raise ValueError(f"the model has {sum(counts)} weights, got {len(weights)}")
+        shapes = [weight.shape for weight in self.get_weights()]
+        for position, (shape, weight) in enumerate(zip(shapes, weights, strict=True)):
+            if tuple(np.shape(weight)) != shape:
+                raise ValueError(
+                    f"weight {position} has the shape {shape}, got {tuple(np.shape(weight))}"
+                )
+        left = list(weights)
+        for part, count in zip(holders, counts, strict=True):
+            given, left = left[:count], left[count:]
+            if isinstance(part, Tensor):
+                with torch.no_grad():
+                    part.copy_(torch.as_tensor(np.asarray(given[0])))
+            else:
+                part.set_weights(given)
+
+    def _own_layers(self) -> list[Any]:
+        """Return layers, nested models and raw modules, in call order; children without a graph."""
+        if self._graph is None:
+            return list(self._modules.values())  # type: ignore[attr-defined]
+        return list(self._layers_by_name().values())  # type: ignore[attr-defined]
+
+    def _weight_holders(self) -> Iterator[Any]:
+        """Yield what holds weights, each weight once: layers, nested models, or single tensors."""
+        for layer in self._own_layers():
+            if isinstance(layer, (Layer, Weights)):
+                yield layer
+            elif layer is not None:
+                yield from (*layer.parameters(), *layer.buffers())
+        own: Any = self
+        yield from (*own.parameters(recurse=False), *own.buffers(recurse=False))

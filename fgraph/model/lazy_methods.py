@@ -1,0 +1,347 @@
+"""The methods of `Model` that higher rooms implement: saving, export and viewing.
+
+`model` must not import the rooms above it, and `import fgraph` should not pay for them. This file
+is the one place that ties them: each method loads its room on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+
+Self = TypeVar("Self", bound="LazyMethods")
+
+
+def _above(module: str) -> Any:
+    """Return a module of a room above this one: `_above("viewing.summary")`."""
+    return importlib.import_module(f"...{module}", __name__)
+
+
+class LazyMethods:
+    """Saving, export and viewing, as methods of `Model`."""
+
+    # ------------------------------------------------------------------ saving
+
+    def save(self, path: str | os.PathLike[str], include_optimizer: bool = True) -> None:
+        """Write the model to one file that `fgraph.load_model` reads.
+
+        The file holds the graph, the weights and, once compiled, the training settings and the
+        optimizer's state. It is in the safetensors format: any reader of that format finds the
+        weights under the names of `model.state_dict()`. An older file is replaced only once the
+        new one is complete. Hooks and the values of metrics are not saved.
+
+        Args:
+            path: the file; the customary suffix is `.fgraph`.
+            include_optimizer: whether to save what `compile` was given and the optimizer's state.
+
+        Raises:
+            SaveError: a part of the model cannot be written as data; the text says which.
+            OSError: the file cannot be written.
+        """
+        _above("saving.model_file").save_model(self, path, include_optimizer)
+
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights alone: `.safetensors`, or `.pt` as `torch.save` does.
+
+        See `fgraph.saving.weight_files.save_weights` for arguments and errors.
+        """
+        _above("saving.weight_files").save_weights(self, path)
+
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
+        """Copy the weights in a file into the model; change nothing if they do not fit.
+
+        See `fgraph.saving.weight_files.load_weights` for arguments and errors.
+        """
+        _above("saving.weight_files").load_weights(self, path)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the graph and the layers' configurations as plain data, without weights.
+
+        Raises:
+            SaveError: a part of the model cannot be written as data.
+        """
+        config: dict[str, Any] = _above("saving.config").get_config(self)
+        return config
+
+    @classmethod
+    def from_config(
+        cls: type[Self], config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> Self:
+        """Return a model with fresh weights from what `get_config` returned.
+
+        Args:
+            config: the configuration.
+            custom_objects: your own classes and functions by name.
+
+        Raises:
+            LoadError: the configuration needs something unknown.
+        """
+        model: Self = _above("saving.config").from_config(config, custom_objects)
+        return model
+
+    def to_json(self, **options: Any) -> str:
+        """Return `get_config()` as JSON text; the keywords are those of `json.dumps`."""
+        return str(_above("saving.config").to_json(self, **options))
+
+    # ------------------------------------------------------------------ export
+
+    def export(self, path: str | os.PathLike[str], **options: Any) -> None:
+        """Write the model for other programs: `.onnx`, or `.pt2` of `torch.export`.
+
+        See `fgraph.export.interchange.export_model` for options and errors.
+        """
+        _above("export.interchange").export_model(self, path, **options)
+
+    def to_source(
+        self,
+        class_name: str = "Net",
+        constructors: Mapping[str, str] | None = None,
+        imports: Iterable[str] = (),
+    ) -> str:
+        """Return the model as the text of a plain PyTorch file that does not need fgraph.
+
+        See `fgraph.export.source.to_source` for arguments and errors.
+        """
+        return str(_above("export.source").to_source(self, class_name, constructors, imports))
+
+    def to_fx(self) -> torch.fx.GraphModule:
+        """Return the graph as a `torch.fx.GraphModule` that shares the modules.
+
+        See `fgraph.export.fx.to_fx` for details and errors.
+        """
+        module: torch.fx.GraphModule = _above("export.fx").to_fx(self)
+        return module
+
+    # ------------------------------------------------------------------ viewing
+
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        print_fn: Callable[[str], Any] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+        layer_range: Sequence[str] | None = None,
+    ) -> None:
+        """Print the layers: name and type, output shape, parameters, where inputs come from.
+
+        A layer that is called several times has a row for each call; its parameters are counted in
+        the first. Below the table stand the totals and their size in memory, each parameter
+        counted once. Of a model without a graph the children are shown.
+
+        Args:
+            line_length: the width in characters; that of the terminal by default, at most 120, and
+                88 where there is no terminal.
+            positions: where each column ends, in characters or as fractions of the line length:
+                `[0.3, 0.6, 0.7, 1.0]`; by default the columns take what they need.
+            print_fn: called with each line; `print` by default.
+            expand_nested: whether a nested model is followed by its own rows, indented.
+            show_trainable: whether a column says which layers are trained: `Y`, `N`, `part`.
+            layer_range: names, or regular expressions for the names, of the first and the last
+                layer to show.
+
+        Raises:
+            ValueError: an option is out of range, or names a layer that is not there.
+            TypeError: an option is of another type.
+
+        Example:
+            >>> from fgraph import Input, Model, layers
+            >>> x = Input((3,), name="x")
+            >>> Model(x, layers.Dense(2)(x)).summary()
+            Model: "model"
+            ────────────────────────────────────────────────────
+            Layer (type)     Output shape  Param #  Connected to
+            ────────────────────────────────────────────────────
+            x (Input)        (None, 3)           0
+            dense_1 (Dense)  (None, 2)           8  x
+            ────────────────────────────────────────────────────
+            Total params: 8 (32 B)
+            Trainable params: 8 (32 B)
+            Non-trainable params: 0 (0 B)
+        """
+        _above("viewing.summary").print_summary(
+            self,
+            line_length,
+            positions,
+            print_fn,
+            expand_nested,
+            show_trainable,
+            layer_range,
+        )
+
+    def profile(
+        self,
+        *inputs: Any,
+        repeat: int = 10,
+        backward: bool = False,
+        sort: str | None = None,
+    ) -> Any:
+        """Measure what each call of a model costs.
+
+        The calls are run one by one, in the mode (training or not) that the model is in, with the
+        hooks of the layers but not those of the model. Buffers such as running statistics,
+        gradients and the state of random numbers are left as they were.
+
+        Args:
+            *inputs: what the model takes, as in a call.
+            repeat: how often to run it, after one run to warm up; each time is the median.
+            backward: whether to measure the gradients too: of the parameters that require them,
+                and of the results in between that these need.
+            sort: `"time"`, `"flops"`, `"memory"` or `"parameters"`, the largest first; by default
+                the calls stay in order.
+
+        Returns:
+            A `fgraph.viewing.costs.Profile` with one record a call; printing it shows a table.
+
+        Raises:
+            ValueError: an option is out of range, or an input does not fit.
+            TypeError: `repeat` is not a whole number.
+            AttributeError: the model has no graph.
+
+        Example:
+            >>> import torch
+            >>> from fgraph import Input, Model, layers
+            >>> x = Input((8,))
+            >>> found = Model(x, layers.Dense(4)(x)).profile(torch.zeros(2, 8))
+            >>> found.records[0].name, found.records[0].flops, found.records[0].memory
+            ('dense_1', 128, 32)
+        """
+        return _above("viewing.profile").profile(self, inputs, repeat, backward, sort)
+
+    def activations(self, *inputs: Any, names: Iterable[str] | str | None = None) -> dict[str, Any]:
+        """Run a model once and return what its layers give.
+
+        The calls are run one by one, with the hooks of the layers but not those of the model.
+
+        Args:
+            *inputs: what the model takes, as in a call.
+            names: the names of layers, functions and inputs, as `model.summary()` writes them; all
+                layers and functions by default. Only what these need is run.
+
+        Returns:
+            For each name, in the order given, the result of that call: a tensor, or the structure
+            of tensors that the layer returns. Gradients flow through them unless grad mode is off.
+
+        Raises:
+            ValueError: there is no such name, or an input does not fit.
+            AttributeError: the model has no graph.
+
+        Example:
+            >>> import torch
+            >>> from fgraph import Input, Model
+            >>> x = Input((3,))
+            >>> model = Model(x, torch.relu(torch.nn.Linear(3, 2)(x)))
+            >>> {name: tuple(y.shape) for name, y in model.activations(torch.ones(5, 3)).items()}
+            {'linear_1': (5, 2), 'relu_1': (5, 2)}
+        """
+        found: dict[str, Any] = _above("viewing.probe").activations(self, inputs, names)
+        return found
+
+    def to_dot(
+        self,
+        show_shapes: bool = False,
+        show_dtype: bool = False,
+        show_layer_names: bool = False,
+        rankdir: str = "TB",
+        expand_nested: bool = False,
+        show_layer_activations: bool = False,
+        show_trainable: bool = False,
+    ) -> str:
+        """Write the picture of the model in DOT, the language of graphviz; nothing else is needed.
+
+        Args:
+            show_shapes: whether to write the shapes of inputs and outputs.
+            show_dtype: whether to write their dtypes.
+            show_layer_names: whether to write the names of layers.
+            rankdir: where the graph runs: `"TB"` (top to bottom), `"BT"`, `"LR"`, `"RL"`.
+            expand_nested: whether to show the layers of nested models, in a frame.
+            show_layer_activations: whether to write the activation functions of layers.
+            show_trainable: whether to write which layers are trained and which are frozen.
+
+        Returns:
+            The text.
+
+        Raises:
+            ValueError: `rankdir` is not known.
+            AttributeError: the model has no graph.
+
+        Example:
+            >>> from fgraph import Input, Model
+            >>> x = Input((3,))
+            >>> print(Model(x, x.relu()).to_dot(rankdir="LR"))  # doctest: +ELLIPSIS
+            digraph model {
+              graph [rankdir=LR, ...
+        """
+        return str(
+            _above("viewing.dot").to_dot(
+                self,
+                rankdir,
+                show_shapes=show_shapes,
+                show_dtype=show_dtype,
+                show_layer_names=show_layer_names,
+                expand_nested=expand_nested,
+                show_layer_activations=show_layer_activations,
+                show_trainable=show_trainable,
+            )
+        )
+
+    def to_mermaid(
+        self,
+        show_shapes: bool = False,
+        show_dtype: bool = False,
+        show_layer_names: bool = False,
+        rankdir: str = "TB",
+        expand_nested: bool = False,
+        show_layer_activations: bool = False,
+        show_trainable: bool = False,
+    ) -> str:
+        """Write the picture of the model as a Mermaid flowchart; nothing else is needed.
+
+        Args:
+            show_shapes: whether to write the shapes of inputs and outputs.
+            show_dtype: whether to write their dtypes.
+            show_layer_names: whether to write the names of layers.
+            rankdir: where the graph runs: `"TB"` (top to bottom), `"BT"`, `"LR"`, `"RL"`.
+            expand_nested: whether to show the layers of nested models, in a frame.
+            show_layer_activations: whether to write the activation functions of layers.
+            show_trainable: whether to write which layers are trained and which are frozen.
+
+        Returns:
+            The text.
+
+        Raises:
+            ValueError: `rankdir` is not known.
+            AttributeError: the model has no graph.
+
+        Example:
+            >>> from fgraph import Input, Model
+            >>> x = Input((3,))
+            >>> print(Model(x, x.relu()).to_mermaid())  # doctest: +ELLIPSIS
+            flowchart TB
+                n1(["Input"])
+                n2("relu")
+                n1 --> n2
+                ...
+        """
+        return str(
+            _above("viewing.mermaid").to_mermaid(
+                self,
+                rankdir,
+                show_shapes=show_shapes,
+                show_dtype=show_dtype,
+                show_layer_names=show_layer_names,
+                expand_nested=expand_nested,
+                show_layer_activations=show_layer_activations,
+                show_trainable=show_trainable,
+            )
+        )
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, str]:
+        """Show a notebook the picture, or the text alone where it cannot be drawn."""
+        picture = _above("viewing.plot").notebook_picture(self)
+        text = {"text/plain": repr(self)}
+        return text if picture is None else {**text, "image/svg+xml": picture}

@@ -1,0 +1,484 @@
+"""`Model`: a graph as an `nn.Module` whose forward is generated source."""
+
+from __future__ import annotations
+
+import operator
+import weakref
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..graph import Node, SymbolicTensor, shapes, symbol
+from ..graph.graph import Graph
+from ..graph.nested import filled, label, leaves_with_paths, numbered
+from ..graph.record import record, ref_of
+from ..layers.base import Layer
+from ..layers.input_layer import InputLayer
+from ..training import Trainer
+from ..training.prediction import keeping_modes
+from . import codegen
+from .keras_weights import Weights
+from .lazy_methods import LazyMethods
+from .naming import Naming, maker_of, name_graph
+from .penalties import Penalties
+from .run_time_notes import add_run_time_note
+from .signature import Signature
+from .training_view import TrainingView, training_view
+
+_classes: weakref.WeakValueDictionary[Any, type] = weakref.WeakValueDictionary()
+
+
+class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
+    """A graph of layers, modules and functions as one `torch.nn.Module`.
+
+    All that it does: it registers the modules of the graph as children under the names of their
+    layers, writes the graph as straight-line Python (read it in `model.code`), and runs that as
+    its `forward`. Before a call the inputs are compared with the shapes the graph was built for.
+
+    A subclass with a `forward` of its own calls `super().__init__()` without arguments and gets
+    the trainer (`compile`, `fit`, `evaluate`, `predict`).
+
+    Args:
+        inputs: a symbolic tensor, or a list, tuple or (nested) dict of them. Not only `Input`s:
+            any tensor of a graph may be where the model begins.
+        outputs: likewise; the result of a call has this structure.
+        name: the name of the model where it is used as a layer; `model_1`, ... by default.
+
+    Raises:
+        TypeError: something else than a symbolic tensor is given.
+        ValueError: the graph is disconnected, an input is given twice, or names clash.
+
+    Example:
+        >>> x = Input((3,))
+        >>> model = Model(x, nn.Linear(3, 2)(x))
+        >>> model(torch.zeros(5, 3)).shape
+        torch.Size([5, 2])
+    """
+
+    explicit_name: str | None
+    _graph: Graph | None
+    _signature: Signature | None
+
+    def __init__(self, inputs: Any = None, outputs: Any = None, name: str | None = None) -> None:
+        super().__init__()
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"Model: name= expects a string, got {name!r}")
+        self.explicit_name = name
+        self._graph = None
+        self._signature = None
+        if inputs is None and outputs is None:
+            if type(self) is Model:
+                raise TypeError("Model expects inputs and outputs: Model(inputs, outputs)")
+            return
+        self._build(inputs, outputs)
+
+    # ------------------------------------------------------------------ building
+
+    def _build(self, inputs: Any, outputs: Any) -> None:
+        """Turn symbolic inputs and outputs into children, names and a forward."""
+        given, wanted = _symbols("inputs", inputs), _symbols("outputs", outputs)
+        refs = [value.ref for _, value in given]
+        for position, ref in enumerate(refs):
+            if ref in refs[:position]:
+                raise ValueError(
+                    f"Model: the input {given[position][1]!r} is given twice in inputs="
+                )
+        graph = Graph(refs, [value.ref for _, value in wanted])
+        by_key = isinstance(inputs, dict)
+        naming = name_graph(
+            graph,
+            [label(path) if by_key else None for path, _ in given],
+            _reserved_names(),
+        )
+        self._graph = graph
+        self._input_template = numbered(inputs)
+        self._output_template = numbered(outputs)
+        self._node_names = naming.nodes
+        self._node_paths = naming.paths
+        self._signature = Signature(
+            f"model {self.name!r}", self._input_template, naming.inputs, graph.inputs
+        )
+        self._output_names = self._name_outputs(wanted)
+        source = codegen.generate(
+            graph, naming, self._output_structure(graph.outputs), self._signature.parameters
+        )
+        for child_name, child in naming.children.items():
+            self.add_module(child_name, child)
+        for tensor_name, tensor in source.tensors.items():
+            if isinstance(tensor, nn.Parameter):
+                self.register_parameter(tensor_name, tensor)
+            else:
+                self.register_buffer(tensor_name, tensor)
+        self._graph_tensors = source.tensors | source.borrowed
+        self.__dict__.pop("_view", None)  # of the graph before, in a Sequential that grows
+        self._forward_source = source
+        self._attach_forward()
+        for node, node_name in zip(graph.nodes, naming.nodes, strict=True):
+            maker = maker_of(node)
+            if isinstance(maker, Layer):
+                maker.named(node_name)
+
+    def _attach_forward(self) -> None:
+        """Make this object an instance of a subclass that has the generated forward.
+
+        `torch.fx`, `torch.export` and FSDP look at `type(model)`, so the forward belongs on a
+        class; models with equal source share it.
+        """
+        base = self._public_class()
+        source = self._forward_source
+        constants = tuple(sorted((key, id(value)) for key, value in source.namespace.items()))
+        key = (base, source.text, constants)
+        made = _classes.get(key)
+        if made is None:
+            forward = codegen.compile_forward(source, self.name)
+            slot = "forward" if base.forward is Model.forward else "_replay"
+            body = {slot: forward, "_generated": forward, "__doc__": base.__doc__}
+            made = type(base.__name__, (base,), body | {"__module__": base.__module__})
+            made.__qualname__ = base.__qualname__
+            _classes[key] = made
+        self.__class__ = made
+
+    @classmethod
+    def _public_class(cls) -> type[Model]:
+        """Return the class that a person wrote, below which the generated one stands."""
+        return next(kind for kind in cls.__mro__ if "_generated" not in kind.__dict__)
+
+    def _output_structure(self, values: Sequence[Any]) -> Any:
+        return filled(self._output_template, values)
+
+    def _name_outputs(self, wanted: list[tuple[Any, Any]]) -> list[str]:
+        """Name outputs by their dict keys, else by the layer that makes them, as Keras does."""
+        if isinstance(self._output_template, dict):
+            return [label(path) for path, _ in wanted]
+        graph = cast(Graph, self._graph)
+        names = {id(n): name for n, name in zip(graph.nodes, self._node_names, strict=True)}
+        inputs = dict(zip(graph.inputs, cast(Signature, self._signature).names, strict=True))
+        found: list[str] = []
+        for ref in graph.outputs:
+            base = inputs.get(ref) or names[id(ref.node)]
+            name, number = base, 1
+            while name in found:
+                number += 1
+                name = f"{base}_{number}"
+            found.append(name)
+        return found
+
+    # ------------------------------------------------------------------ running
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the model, or record it as one layer of another graph.
+
+        `model(a, b)`, `model([a, b])`, `model({"left": a, "right": b})` and
+        `model(left=a, right=b)` are one thing.
+
+        As in Keras, `training=True` or `training=False` fixes the mode of this one call, also
+        where it is recorded.
+
+        Returns:
+            A tensor, list, tuple or dict, as the model's `outputs`.
+
+        Raises:
+            ValueError: the number, names, rank or known sizes of the inputs are wrong.
+            TypeError: an input is not a tensor.
+        """
+        signature = self._signature
+        if signature is None:
+            return super().__call__(*args, **kwargs)
+        if "training" in kwargs and "training" not in signature.names:
+            return self._call_in_mode(kwargs.pop("training"), args, kwargs)
+        if kwargs or len(args) != len(signature.checks) or not self._fits(args, signature.checks):
+            args = tuple(self._bind_inputs(args, kwargs))
+        try:
+            return super().__call__(*args)
+        except Exception as error:
+            add_run_time_note(error, self)
+            raise
+
+    def _call_in_mode(
+        self, training: bool | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run in training or evaluation mode, whatever the model's own; record the mode as well."""
+        values = self._bind_inputs(args, kwargs)
+        if training is None:
+            return self(*values)
+        if any(isinstance(value, SymbolicTensor) for value in values):
+            known = shapes.infer("module", self, tuple(map(ref_of, values)), {})
+            mode = {"training": bool(training)}
+            return record("module", self, tuple(values), mode, inferred=known)
+        with keeping_modes(self):
+            self.train(bool(training))
+            return self(*values)
+
+    @staticmethod
+    def _fits(args: tuple[Any, ...], checks: Any) -> bool:
+        """Whether the arguments are tensors of the right rank and sizes, each in its place."""
+        if torch._C._get_tracing_state():
+            return False  # sizes are traced tensors now, and comparing them would warn
+        for value, (ndim, sizes) in zip(args, checks):  # noqa: B905 - their numbers are equal
+            if not isinstance(value, Tensor):
+                return False
+            shape = value.shape
+            if len(shape) != ndim:
+                return False
+            for axis, size in sizes:
+                if shape[axis] != size:
+                    return False
+        return True
+
+    def _bind_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Bring the arguments of a call into order, and say what is wrong with them."""
+        signature = cast(Signature, self._signature)
+        values = signature.bind(args, kwargs)
+        if not torch._C._get_tracing_state():
+            signature.check(values)
+        return values
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the graph; a subclass that overrides this may call it."""
+        if self._graph is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} has no graph and no forward: write a forward method, or "
+                "call super().__init__(inputs, outputs)"
+            )
+        return self._replay(*args, **kwargs)
+
+    # ---------------------------------------------------------------- the graph, seen from outside
+
+    @property
+    def code(self) -> str:
+        """The generated source of `forward`."""
+        self._need_graph("code")
+        return self._forward_source.text
+
+    @property
+    def name(self) -> str:
+        """The name given to the constructor, else `"model"`."""
+        return self.explicit_name or "model"
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The recorded calls, in the order in which they run."""
+        return list(self._live_graph("nodes").nodes)
+
+    @property
+    def inputs(self) -> list[SymbolicTensor]:
+        """The symbolic inputs, in order."""
+        return [symbol(ref) for ref in self._live_graph("inputs").inputs]
+
+    @property
+    def outputs(self) -> list[SymbolicTensor]:
+        """The symbolic outputs, in order."""
+        return [symbol(ref) for ref in self._live_graph("outputs").outputs]
+
+    @property
+    def input(self) -> Any:
+        """The symbolic inputs, in the structure that the model was made of."""
+        return filled(self._need_graph("input") and self._input_template, self.inputs)
+
+    @property
+    def output(self) -> Any:
+        """The symbolic outputs, in the structure that the model was made of."""
+        return filled(self._need_graph("output") and self._output_template, self.outputs)
+
+    @property
+    def input_shape(self) -> Any:
+        """The shapes of the inputs, in their structure, `None` for unknown sizes."""
+        shapes = [value.shape for value in self.inputs]
+        return filled(self._input_template, shapes)
+
+    @property
+    def output_shape(self) -> Any:
+        """The shapes of the outputs, in their structure, `None` for unknown sizes."""
+        shapes = [value.shape for value in self.outputs]
+        return filled(self._output_template, shapes)
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the inputs, in order."""
+        self._need_graph("input_names")
+        return list(cast(Signature, self._signature).names)
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the outputs, in order: dict keys, else the layers that make them."""
+        self._need_graph("output_names")
+        return list(self._output_names)
+
+    @property
+    def layers(self) -> list[Any]:
+        """The inputs, layers and raw torch modules, in call order, each once."""
+        return list(self._layers_by_name().values())
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """Return a layer, or a raw torch module, by its name or its place in `layers`.
+
+        Raises:
+            ValueError: there is no such layer, or not exactly one of the arguments is given.
+        """
+        if (name is None) == (index is None):
+            raise ValueError(
+                f"get_layer expects either a name or an index, got name={name!r}, index={index!r}"
+            )
+        found = self._layers_by_name()
+        if name is not None:
+            if name not in found:
+                raise ValueError(f"No such layer: {name}. Existing layers are: {list(found)}.")
+            return found[name]
+        try:
+            return list(found.values())[cast(int, index)]
+        except IndexError:
+            raise ValueError(
+                f"There is no layer at index {index}: the model has {len(found)} layers."
+            ) from None
+
+    def count_params(self) -> int:
+        """Return the number of parameters, each counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def _layers_by_name(self) -> dict[str, Any]:
+        graph = self._live_graph("layers")
+        found: dict[str, Any] = {
+            name: InputLayer(ref, name)
+            for name, ref in zip(self.input_names, graph.inputs, strict=True)
+        }
+        for node, name in zip(graph.nodes, self._node_names, strict=True):
+            maker = maker_of(node)
+            if not isinstance(maker, Node):
+                found.setdefault(name, maker)
+        return found
+
+    def _need_graph(self, attribute: str) -> bool:
+        if self._graph is None:
+            raise AttributeError(self._missing_graph(attribute))
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        """Find children and tensors; a property that needs a graph says that there is none."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if isinstance(getattr(type(self), name, None), property) and self._graph is None:
+                raise AttributeError(self._missing_graph(name)) from None
+            raise
+
+    def _missing_graph(self, attribute: str) -> str:
+        """Say why there is no graph."""
+        return (
+            f"{type(self).__name__}.{attribute}: this model has no graph, its forward is written "
+            "by hand"
+        )
+
+    def _live_graph(self, attribute: str) -> Graph:
+        """Return the graph, brought up to date with the children that the model has now."""
+        self._need_graph(attribute)
+        graph = cast(Graph, self._graph)
+        new: dict[int, Any] = {}
+        for node, path in zip(graph.nodes, self._node_paths, strict=True):
+            if path is not None:
+                module: Any = self
+                for part in path:
+                    module = module._modules[part]
+                if module is not node.target:
+                    new[id(node.target)] = module
+        tensors = {name: operator.attrgetter(name)(self) for name in self._graph_tensors}
+        for name, tensor in self._graph_tensors.items():
+            if tensors[name] is not tensor:
+                new[id(tensor)] = tensors[name]
+        if new:
+            self._graph = graph = graph.replaced(new)
+            self._graph_tensors = tensors
+        return graph
+
+    # ------------------------------------------------------------------ copies
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Copy and pickle through the public class: the generated one is made again."""
+        return _blank, (self._public_class(),), self.__getstate__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._graph is not None:
+            self._live_graph("copy")
+        state = self.__dict__.copy()
+        state.pop("_view", None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if self._graph is not None:
+            self._attach_forward()
+
+    # ------------------------------------------------------------------ what the trainer asks for
+
+    def _call_with_logits(self, inputs: Any) -> tuple[list[Any], dict[int, tuple[str, Any, int]]]:
+        """Run the model once for its outputs, the logits behind them and their masks."""
+        view = self._training_view()
+        if view is None:
+            return super()._call_with_logits(inputs)
+        self.__dict__["forward"] = view.forward.__get__(self)
+        try:
+            values = self(*inputs) if type(inputs) in (list, tuple) else self(inputs)
+        finally:
+            del self.__dict__["forward"]
+        return view.split(values)
+
+    def _output_masks(self, outputs: list[Any]) -> dict[int, Tensor]:
+        """Return the masks that `_call_with_logits` found beside the outputs."""
+        _, view = self.__dict__.get("_view", (None, None))
+        return {} if view is None else view.masks_of(outputs)
+
+    def _training_view(self) -> TrainingView | None:
+        """Return what a training step runs in place of forward; `None` where forward is enough."""
+        graph = self._graph
+        by_hand = self._public_class().forward is not Model.forward or "forward" in self.__dict__
+        if graph is None or by_hand:
+            return None
+        made = self.__dict__.get("_view")
+        if made is None or any(self.get_submodule(at) is not part for at, part in made[0].items()):
+            made = self.__dict__["_view"] = self._make_training_view()
+        view: TrainingView | None = made[1]
+        return view
+
+    def _make_training_view(self) -> tuple[dict[str, nn.Module], TrainingView | None]:
+        """Make the view, with the children whose outputs are the model's: they decide on logits."""
+        graph = self._live_graph("training")
+        names = Naming(
+            self.input_names,
+            self._node_names,
+            self._node_paths,
+            {name: child for name, child in self._modules.items() if child is not None},
+        )
+        view = training_view(graph, names, cast(Signature, self._signature).parameters)
+        last = {id(ref.node) for ref in graph.outputs}
+        children = {
+            ".".join(path): node.target
+            for node, path in zip(graph.nodes, self._node_paths, strict=True)
+            if path is not None and id(node) in last
+        }
+        return children, view
+
+
+def _blank(kind: type[Model]) -> Model:
+    """Make a model without a state, to be filled by copying or unpickling."""
+    return kind.__new__(kind)
+
+
+def _symbols(argument: str, structure: Any) -> list[tuple[Any, Any]]:
+    """Return the symbolic leaves of `inputs=` or `outputs=`, with their paths."""
+    found = leaves_with_paths(structure)
+    if not found:
+        raise ValueError(f"Model: {argument}={structure!r} holds no tensor")
+    for path, leaf in found:
+        if not isinstance(leaf, SymbolicTensor):
+            where = f" at {label(path)}" if path else ""
+            raise TypeError(
+                f"Model expects symbolic tensors in {argument}=, got {type(leaf).__name__}{where}: "
+                f"{leaf!r:.80}. Begin with `x = Input(shape)` and call layers on it"
+            )
+    return found
+
+
+def _reserved_names() -> frozenset[str]:
+    """Return the attributes that a child's name must not hide."""
+    return frozenset(dir(Model)) | frozenset(nn.Module().__dict__)

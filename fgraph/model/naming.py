@@ -1,0 +1,245 @@
+"""Names within one model: of inputs, layers, modules and function calls, counted in call order."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from torch import nn
+
+from ..graph import Node
+from ..graph.graph import Graph
+from ..layers.base import snake_case
+
+
+@lru_cache(maxsize=1024)
+def identifier(name: str) -> str:
+    """Return `name` with all that a Python variable cannot hold replaced by underscores."""
+    made = re.sub(r"\W", "_", name)
+    return f"{made}_" if keyword.iskeyword(made) else f"_{made}" if made[:1].isdigit() else made
+
+
+class Names:
+    """Hands out names that are unique within one model.
+
+    Args:
+        reserved: names that would hide something, and are refused when given by hand.
+    """
+
+    def __init__(self, reserved: Container[str]) -> None:
+        self._reserved = reserved
+        self._taken: dict[str, object] = {}
+        self._counts: dict[str, int] = {}
+
+    def claim(self, name: str, owner: object, what: str) -> str:
+        """Give `owner` the name that was chosen by hand.
+
+        Raises:
+            ValueError: the name is taken by another owner, or cannot be used.
+        """
+        if "." in name or not name:
+            raise ValueError(
+                f"{what} cannot be named {name!r}: torch allows no '.' and no empty name"
+            )
+        if name in self._reserved:
+            raise ValueError(
+                f"{what} cannot be named {name!r}: it would hide the attribute "
+                f"Model.{name}; choose another name"
+            )
+        holder = self._taken.setdefault(name, owner)
+        if holder is not owner:
+            raise ValueError(
+                f"the name {name!r} is given to two things in one model, {holder!r} and {owner!r}: "
+                "names are unique within a model"
+            )
+        return name
+
+    def count(self, kind: str, owner: object) -> str:
+        """Give `owner` the next free name of its kind: `dense_1`, `dense_2`, ..."""
+        while True:
+            self._counts[kind] = number = self._counts.get(kind, 0) + 1
+            name = f"{kind}_{number}"
+            if name not in self._taken:
+                self._taken[name] = owner
+                return name
+
+
+@dataclass
+class Naming:
+    """The names of everything in one graph, and where its modules hang in the model.
+
+    Attributes:
+        inputs: the name of each input, in order.
+        nodes: for each node, in order, the name of the layer, module or function that made it.
+        paths: for each node, the way from the model to the module that it calls, `None` for a
+            function.
+        children: the modules that become children of the model, by name.
+    """
+
+    inputs: list[str]
+    nodes: list[str]
+    paths: list[tuple[str, ...] | None]
+    children: dict[str, nn.Module]
+
+
+def name_graph(graph: Graph, input_names: Iterable[str | None], reserved: Container[str]) -> Naming:
+    """Name all that is in a graph.
+
+    Names given by hand are kept; the others are counted in call order, layers and modules first,
+    so that adding a function call does not rename a child.
+
+    Args:
+        graph: what to name.
+        input_names: names for the inputs, `None` to use the one given to `Input`, or to count.
+        reserved: names that would hide something.
+
+    Raises:
+        ValueError: two things have the same name by hand, or a name cannot be used.
+    """
+    return _Namer(graph, reserved).run(input_names)
+
+
+def maker_of(node: Node) -> Any:
+    """Return what a person would say made the node: a layer, a module, or the node itself."""
+    if node.call is not None:
+        return node.call.outermost.owner
+    return node.target if node.op == "module" else node
+
+
+class _Namer:
+    """Names one graph; holds the names handed out so far."""
+
+    def __init__(self, graph: Graph, reserved: Container[str]) -> None:
+        self._names = Names(reserved)
+        self._graph = graph
+        self._module_names = {
+            id(node.target): node.name
+            for node in reversed(graph.nodes)
+            if node.op == "module" and node.name
+        }
+        self._maker_names: dict[int, str] = {}
+
+    def run(self, input_names: Iterable[str | None]) -> Naming:
+        """Return the names."""
+        inputs = self._name_inputs(list(input_names))
+        self._name_makers()
+        children, paths = self._place_modules()
+        return Naming(
+            inputs,
+            [self._maker_names[id(maker_of(node))] for node in self._graph.nodes],
+            [paths[id(n.target)] if n.op == "module" else None for n in self._graph.nodes],
+            children,
+        )
+
+    def _name_inputs(self, given: list[str | None]) -> list[str]:
+        refs = self._graph.inputs
+        explicit = [
+            name or (ref.node.name if ref.node.op == "input" else None)
+            for ref, name in zip(refs, given, strict=True)
+        ]
+        for ref, name in zip(refs, explicit, strict=True):
+            if name is not None:
+                self._names.claim(name, ref, "an input")
+        return [
+            name or self._names.count("input", ref)
+            for ref, name in zip(refs, explicit, strict=True)
+        ]
+
+    def _name_makers(self) -> None:
+        first = {id(maker_of(node)): node for node in reversed(self._graph.nodes)}
+        order = sorted(first.items(), key=lambda item: item[1].seq)
+        for key, node in order:
+            if (name := self._explicit(node)) is not None:
+                maker = maker_of(node)
+                self._maker_names[key] = self._names.claim(name, maker, type(maker).__name__)
+        for functions in (False, True):
+            for key, node in order:
+                maker = maker_of(node)
+                if key not in self._maker_names and (maker is node) is functions:
+                    kind = node.kind if functions else snake_case(type(maker).__name__)
+                    self._maker_names[key] = self._names.count(identifier(kind.strip("_")), maker)
+
+    def _explicit(self, node: Node) -> str | None:
+        maker = maker_of(node)
+        if node.call is not None:
+            return maker.explicit_name  # type: ignore[no-any-return]
+        if node.op != "module":
+            return node.name
+        return self._module_names.get(id(maker)) or maker.__dict__.get("explicit_name")
+
+    def _place_modules(self) -> tuple[dict[str, nn.Module], dict[int, tuple[str, ...]]]:
+        """Give each distinct module one name; a part of another child is reached through it."""
+        claims: dict[int, list[tuple[bool, str]]] = {}
+        roots: dict[int, nn.Module] = {}
+        for node in self._graph.nodes:
+            if node.op == "module":
+                root, claim = self._claim(node)
+                roots[id(root)] = root
+                claims.setdefault(id(root), []).append(claim)
+        parts: dict[int, tuple[int, list[str]]] = {}
+        for root in roots.values():
+            if root._modules:
+                for path, part in root.named_modules():
+                    if path:
+                        parts.setdefault(id(part), (id(root), path.split(".")))
+        children: dict[str, nn.Module] = {}
+        paths: dict[int, tuple[str, ...]] = {}
+        for key, root in roots.items():
+            if key not in parts:
+                name = next((n for explicit, n in claims[key] if explicit), claims[key][0][1])
+                children[name] = root
+                paths[key] = (name,)
+        for key in parts:
+            way: list[str] = []
+            at = key
+            while at in parts:
+                at, steps = parts[at]
+                way = [*steps, *way]
+            paths[key] = (*paths[at], *way)
+        return children, paths
+
+    def _claim(self, node: Node) -> tuple[nn.Module, tuple[bool, str]]:
+        """Return the module to register for a node, with the name it asks for.
+
+        Inside a layer's call that is the layer's own module; the outermost layer that holds the
+        called module names it, unless an inner one was named by hand and the outer was not.
+        """
+        layers = []
+        call = node.call
+        while call is not None:
+            layers.append(call.owner)
+            call = call.outer
+        holders = [
+            layer
+            for layer in reversed(layers)
+            if layer.module is not None and _contains(layer.module, node.target)
+        ]
+        for layer in holders:
+            if layer.explicit_name is not None:
+                return layer.module, (True, layer.explicit_name)
+        if holders:
+            if holders[0] is layers[-1]:
+                return holders[0].module, (False, self._maker_names[id(holders[0])])
+            return holders[0].module, (False, self._inner_name(holders[0].module, holders[0]))
+        if not layers:
+            return node.target, (
+                self._explicit(node) is not None,
+                self._maker_names[id(node.target)],
+            )
+        return node.target, (False, self._inner_name(node.target, node.target))
+
+    def _inner_name(self, module: nn.Module, named_after: Any) -> str:
+        """Name a module that is called inside a layer, but is not the layer's own."""
+        key = -id(module)
+        if key not in self._maker_names:
+            kind = snake_case(type(named_after).__name__)
+            self._maker_names[key] = self._names.count(kind, module)
+        return self._maker_names[key]
+
+
+def _contains(module: nn.Module, part: nn.Module) -> bool:
+    return module is part or (bool(module._modules) and any(m is part for m in module.modules()))

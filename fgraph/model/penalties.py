@@ -1,0 +1,58 @@
+"""What a model's layers ask of training: penalties for the loss, constraints after each step."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from ..graph.graph import Graph
+from ..layers.base import Layer
+from ..layers.modules import ActivityLoss
+
+
+class Penalties:
+    """Gives a model `losses`, and applies the constraints of its layers' weights."""
+
+    _graph: Graph | None
+
+    @property
+    def losses(self) -> list[Tensor]:
+        """The penalties to add to the loss: of weights as they are, of activations as last seen.
+
+        Each is a scalar tensor that has gradients; models inside this one are included.
+        """
+        layers, activities = self._penalised()
+        of_weights = [penalty for layer in layers for penalty in layer.losses]
+        return of_weights + [part.value for part in activities if part.value is not None]
+
+    def _after_step(self) -> None:
+        """Apply the constraints of the layers' weights."""
+        for layer in self._penalised()[0]:
+            layer.apply_constraints()
+
+    def _penalised(self) -> tuple[list[Layer], list[ActivityLoss]]:
+        """Return the layers and modules that matter here, found once for each graph."""
+        graph = self._graph
+        if graph is None:
+            return _find(self)
+        if graph not in _found:
+            _found[graph] = _find(self)
+        return _found[graph]
+
+
+_Found = tuple[list[Layer], list[ActivityLoss]]
+_found: weakref.WeakKeyDictionary[Graph, _Found] = weakref.WeakKeyDictionary()
+
+
+def _find(model: Any) -> _Found:
+    """Return the layers with regularizers or constraints, and the modules that keep penalties."""
+    layers: dict[int, Layer] = {}
+    parts: list[nn.Module] = list(model.modules())
+    for part in parts:
+        if isinstance(part, Penalties) and part._graph is not None:
+            for layer in cast(Any, part).layers:
+                if isinstance(layer, Layer) and layer.has_penalties:
+                    layers[id(layer)] = layer
+    return list(layers.values()), [part for part in parts if isinstance(part, ActivityLoss)]

@@ -1,0 +1,190 @@
+"""The boundary of a model: how a call's arguments become its inputs, and what they must be."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from torch import Tensor
+
+from ..graph import Ref, SymbolicTensor
+from ..graph.nested import Path, label
+from .naming import identifier
+
+
+class Signature:
+    """What a model takes.
+
+    Args:
+        owner: how the model is called in messages.
+        structure: the `inputs` that the model was made of, with anything at the leaves.
+        names: the name of each input, in order.
+        refs: each input in the graph.
+
+    Attributes:
+        names: the names of the inputs, in order.
+        parameters: the same as Python identifiers: the parameters of the generated forward.
+        checks: for each input, its number of dimensions and its known sizes by axis.
+    """
+
+    def __init__(self, owner: str, structure: Any, names: list[str], refs: list[Ref]) -> None:
+        self.owner = owner
+        self.structure = structure
+        self.names = names
+        self.parameters = _parameters(names)
+        self.shapes = [ref.spec.shape for ref in refs]
+        self.checks = tuple(
+            (len(shape), tuple((i, size) for i, size in enumerate(shape) if size is not None))
+            for shape in self.shapes
+        )
+        self._single = not isinstance(structure, (list, tuple, dict))
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """Return the inputs in order, whatever form they were given in.
+
+        `model(a, b)`, `model([a, b])`, `model({"a": a, "b": b})` and `model(a=a, b=b)` are one
+        thing. Dictionaries are matched by key, never by order.
+
+        Raises:
+            ValueError: inputs are missing, given twice, unknown, or of another structure.
+        """
+        if kwargs:
+            return self._bind_names(args, kwargs)
+        if len(args) == 1 and isinstance(args[0], dict):
+            return self._bind_structure(args[0])
+        if len(args) == 1 and isinstance(args[0], (list, tuple)):
+            if isinstance(self.structure, dict):
+                raise ValueError(
+                    f"{self.owner} takes a dict with the keys {self._keys()}, got a "
+                    f"{type(args[0]).__name__}: its order says nothing of the keys"
+                )
+            return self._bind_structure(args[0])
+        if len(args) == len(self.names):
+            if any(isinstance(value, (list, tuple, dict)) for value in args):
+                return self._bind_structure(type(self.structure)(args))
+            return list(args)
+        if isinstance(self.structure, (list, tuple)) and len(args) == len(self.structure):
+            return self._bind_structure(args)
+        self._wrong_number(len(args))
+
+    def _bind_structure(self, given: Any) -> list[Any]:
+        """Match a nested argument with the structure of the inputs."""
+        if isinstance(given, dict) and not isinstance(self.structure, dict):
+            return self._bind_names((), given)
+        if self._single:
+            if isinstance(given, (list, tuple)) and len(given) == 1:
+                return list(given)
+            self._wrong_number(len(given))
+        found: list[Any] = []
+        self._match(self.structure, given, (), found)
+        return found
+
+    def _match(self, expected: Any, given: Any, path: Path, found: list[Any]) -> None:
+        where = f" at {label(path)}" if path else ""
+        if isinstance(expected, dict):
+            if not isinstance(given, dict):
+                raise ValueError(
+                    f"{self.owner} takes a dict with the keys {list(expected)}{where}, got "
+                    f"{_kind(given)}"
+                )
+            if set(given) != set(expected):
+                self._wrong_keys(list(expected), list(given), where)
+            for key in expected:
+                self._match(expected[key], given[key], (*path, key), found)
+        elif isinstance(expected, (list, tuple)):
+            if not isinstance(given, (list, tuple)):
+                raise ValueError(
+                    f"{self.owner} takes a list of {len(expected)} inputs{where}, "
+                    f"got {_kind(given)}"
+                )
+            if len(given) != len(expected):
+                self._wrong_number(len(given), where, len(expected))
+            for index, (part, value) in enumerate(zip(expected, given, strict=True)):
+                self._match(part, value, (*path, index), found)
+        else:
+            found.append(given)
+
+    def _bind_names(self, args: tuple[Any, ...], given: dict[str, Any]) -> list[Any]:
+        if isinstance(self.structure, dict) and not args and set(given) == set(self.structure):
+            return self._bind_structure(given)
+        slots: dict[str, int] = {}
+        for names in (self.parameters, self.names):
+            slots.update({name: position for position, name in enumerate(names)})
+        values: dict[int, Any] = dict(enumerate(args))
+        for name, value in given.items():
+            position = slots.get(name)
+            if position is None:
+                self._wrong_keys(self.names, list(given), "")
+            if position in values:
+                raise ValueError(f"{self.owner}: input {self.names[position]!r} is given twice")
+            values[position] = value
+        if len(values) != len(self.names):
+            self._wrong_keys(self.names, [*self.names[: len(args)], *given], "")
+        return [values[position] for position in range(len(self.names))]
+
+    def check(self, values: list[Any]) -> None:
+        """Compare each input with what the model was built for.
+
+        Symbolic tensors and other tensor-like objects (tracers' proxies) are let through where
+        they do not tell a size.
+
+        Raises:
+            ValueError: the number of dimensions or a known size differs.
+            TypeError: an input is not a tensor.
+        """
+        for name, expected, value in zip(self.names, self.shapes, values, strict=True):
+            if not isinstance(value, (Tensor, SymbolicTensor)):
+                if hasattr(type(value), "__torch_function__"):
+                    continue
+                hint = ": wrap it with torch.from_numpy" if hasattr(value, "__array__") else ""
+                raise TypeError(
+                    f"{self.owner}: input {name!r} expects a torch tensor of shape {expected}, "
+                    f"got {_kind(value)}{hint}"
+                )
+            found = tuple(value.shape)
+            if len(found) == len(expected) and all(
+                None in (size, wanted) or size == wanted
+                for size, wanted in zip(found, expected, strict=True)
+            ):
+                continue
+            hint = ""
+            if len(found) == len(expected) - 1:
+                hint = "; if the batch dimension is missing, add it with x.unsqueeze(0)"
+            raise ValueError(
+                f"{self.owner}: input {name!r} expects shape {expected}, got {found}{hint}"
+            )
+
+    def _keys(self) -> list[Any]:
+        return list(self.structure) if isinstance(self.structure, dict) else list(self.names)
+
+    def _wrong_number(self, given: int, where: str = "", expected: int | None = None) -> NoReturn:
+        raise ValueError(
+            f"{self.owner} takes {expected or len(self.names)} inputs{where} {self.names}, "
+            f"got {given}"
+        )
+
+    def _wrong_keys(self, expected: list[Any], given: list[Any], where: str) -> NoReturn:
+        missing = [key for key in expected if key not in given]
+        unknown = [key for key in given if key not in expected]
+        raise ValueError(
+            f"{self.owner} takes inputs named {expected}{where}, got {given}: "
+            f"missing {missing}, unknown {unknown}"
+        )
+
+
+def _kind(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    name = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    return f"a {name}" + (f" of shape {tuple(shape)}" if shape is not None else "")
+
+
+def _parameters(names: list[str]) -> list[str]:
+    """Return distinct identifiers that the generated forward does not use itself."""
+    taken = {"self", "m", "torch", "operator", "child_calls"}
+    found = []
+    for name in names:
+        made = identifier(name)
+        while made in taken:
+            made += "_"
+        taken.add(made)
+        found.append(made)
+    return found

@@ -1,0 +1,113 @@
+"""The constructor call that makes an object like a given one, read back from its attributes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+from torch import nn
+
+from ..errors import SaveError
+from ..layers.base import Layer
+from ..model import Model
+from .comparing import same
+from .construction import Construction
+from .constructor_rules import rule_for
+
+_MISSING = object()
+
+
+def construction_of(value: Any) -> Construction:
+    """Find the constructor call of an object.
+
+    A layer remembers its own. Any other object may have `get_config()`; otherwise each parameter
+    of its constructor is read from the attribute of that name.
+
+    Raises:
+        SaveError: an argument can be read from no attribute.
+    """
+    cls = type(value)
+    if isinstance(value, Layer):
+        args, kwargs = value._arguments
+        return Construction(cls, args, dict(kwargs))
+    rule = rule_for(cls)
+    if rule is not None:
+        return rule(value)
+    own = getattr(cls, "get_config", None)
+    if own is not None and own is not getattr(Model, "get_config", None):
+        config = value.get_config()
+        if hasattr(cls, "from_config") and not issubclass(cls, Model):
+            return Construction(cls, config=config)
+        return Construction(cls, kwargs=config)
+    return Construction(cls, *_read_arguments(value))
+
+
+def _read_arguments(value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Read the arguments of the constructor from the attributes that have their names."""
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    cls: Any = type(value)
+    for parameter in parameters_of(cls):
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        found = _read(value, parameter.name)
+        if found is _MISSING:
+            if parameter.default is parameter.empty:
+                raise SaveError(_unreadable(value, parameter.name))
+        elif parameter.kind is parameter.POSITIONAL_ONLY:
+            args.append(found)
+        elif parameter.default is parameter.empty or not same(found, parameter.default):
+            kwargs[parameter.name] = found
+    return tuple(args), kwargs
+
+
+@functools.lru_cache(maxsize=1024)
+def parameters_of(cls: type) -> tuple[inspect.Parameter, ...]:
+    """Return the parameters of a constructor; `**options` stands for those of the next class."""
+    found: dict[str, inspect.Parameter] = {}
+    for kind in cls.__mro__:
+        if "__init__" not in vars(kind) or kind in (object, nn.Module):
+            continue
+        try:
+            own = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
+        except (TypeError, ValueError):
+            break
+        for parameter in own:
+            found.setdefault(parameter.name, parameter)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in own):
+            break
+    return tuple(found.values())
+
+
+def _read(value: Any, name: str) -> Any:
+    if name in ("device", "dtype"):  # the weights that are filled in have their own
+        return _MISSING
+    attributes = vars(value) if hasattr(value, "__dict__") else {}
+    if isinstance(value, nn.Module):
+        for group in (value._parameters, value._buffers):
+            if name in group:
+                given = _takes_tensor(type(value), name)
+                return group[name] if given else group[name] is not None  # Linear(bias=True)
+        if name in value._modules:
+            return value._modules[name]
+    for key in (name, f"_{name}"):
+        if key in attributes:
+            return attributes[key]
+    return getattr(value, name, _MISSING) if hasattr(type(value), name) else _MISSING
+
+
+def _takes_tensor(cls: type, name: str) -> bool:
+    """Whether the constructor takes the tensor itself, and not a flag, under this name."""
+    parameter = next(p for p in parameters_of(cls) if p.name == name)
+    annotation = str(parameter.annotation)
+    return "Tensor" in annotation or "Parameter" in annotation
+
+
+def _unreadable(value: Any, name: str) -> str:
+    kind = type(value).__name__
+    return (
+        f"the argument {name!r} of {kind} cannot be read back: keep it in an attribute "
+        f"self.{name}, or give {kind} a method get_config() that returns the constructor's "
+        "arguments"
+    )

@@ -1,0 +1,155 @@
+"""`save_weights` and `load_weights`: the values alone, for a model that exists already."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..callbacks.atomic import replacing
+from ..errors import LoadError
+from . import tensorfile
+from .differences import slots
+
+_TORCH_ENDINGS = (".pt", ".pth", ".bin")
+
+
+def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write the parameters and buffers of a module, whole or not at all.
+
+    Args:
+        model: any module.
+        path: the file. With the ending `.pt`, `.pth` or `.bin` it is what `torch.save` makes of
+            `model.state_dict()`, with any other one, such as `.safetensors`, a file in the
+            safetensors format.
+
+    Raises:
+        SaveError: a tensor has a dtype or layout that the format cannot hold.
+        OSError: the file cannot be written.
+    """
+    target = Path(path)
+    if target.suffix in _TORCH_ENDINGS:
+        with replacing(target) as made:
+            torch.save(model.state_dict(), made)
+        return
+    seen: set[int] = set()
+    tensors = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if isinstance(tensor, Tensor) and id(tensor) not in seen:  # the format refuses ties
+            seen.add(id(tensor))
+            tensors[name] = tensor
+    tensorfile.write(target, tensors, {})
+
+
+def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Copy the weights in a file into a module; where they do not fit nothing is changed.
+
+    Args:
+        model: the module; its parameters stay where they are, with their dtypes.
+        path: a file of `save_weights`, of `model.save`, of `safetensors`, or a `state_dict`
+            written by `torch.save`. Nothing in it is executed.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        IsADirectoryError: the path is a directory.
+        LoadError: the file is damaged, or its names and shapes are not those of the module.
+    """
+    source = Path(path)
+    whole_model = False
+    if source.is_file() and _is_zip_or_pickle(source):
+        found = _read_torch(source)
+    else:
+        file = tensorfile.read(source)
+        found, whole_model = file.tensors, "fgraph" in file.texts
+    wanted = {n: t for n, t in model.state_dict(keep_vars=True).items() if isinstance(t, Tensor)}
+    values = _matched(str(path), wanted, found, dict(slots(model)) if whole_model else None)
+    with torch.no_grad():
+        for name, value in values.items():
+            wanted[name].copy_(value)
+
+
+def _is_zip_or_pickle(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    _refuse_packed(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what an odd pickle warns of, the error says
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError,
+            AttributeError, IndexError, OSError, AssertionError) as error:  # fmt: skip
+        raise LoadError(
+            f"cannot load {str(path)!r}: it is not a whole file of weights written by torch.save, "
+            "or holds more than tensors"
+        ) from error
+    if not isinstance(found, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
+    ):
+        raise LoadError(
+            f"cannot load {str(path)!r}: it holds no state_dict, tensors by name, but "
+            f"{type(found).__name__}"
+        )
+    return found
+
+
+def _refuse_packed(path: Path) -> None:
+    """Refuse archives that are larger inside than outside; torch never compresses."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, UnicodeError):
+        return  # an old torch file, or a damaged one, which torch.load refuses
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > path.stat().st_size or any(entry.compress_type for entry in entries):
+        raise LoadError(
+            f"cannot load {str(path)!r}: it is an archive of compressed files, {unpacked} bytes "
+            "unpacked, and was not written by torch.save"
+        )
+    if any(".." in entry.filename.split("/") or entry.filename[:1] == "/" for entry in entries):
+        raise LoadError(f"cannot load {str(path)!r}: a path in it leads out of the archive")
+
+
+def _matched(
+    path: str,
+    wanted: dict[str, Tensor],
+    found: dict[str, Tensor],
+    ignorable: dict[str, Tensor] | None,
+) -> dict[str, Tensor]:
+    """Return the value of each tensor of the model; check all before anything is changed."""
+    first = {id(tensor): name for name, tensor in reversed(wanted.items())}
+    values: dict[str, Tensor] = {}
+    for name, tensor in wanted.items():
+        key = name if name in found else first[id(tensor)]  # tied tensors are written once
+        if key in found:
+            values[name] = found[key]
+    missing = [name for name in wanted if name not in values]
+    unknown = [n for n in found if n not in wanted and "/" not in n and n not in (ignorable or ())]
+    if missing or unknown:
+        raise LoadError(
+            f"cannot load {path!r}: its weights are not those of this model: missing {missing}, "
+            f"unknown {unknown}"
+        )
+    for name, value in values.items():
+        _check_fit(path, name, wanted[name], value)
+    return values
+
+
+def _check_fit(path: str, name: str, tensor: Any, value: Tensor) -> None:
+    if nn.parameter.is_lazy(tensor):
+        raise LoadError(f"cannot load {path!r}: {name!r} has no shape yet; call the model once")
+    if tensor.shape != value.shape:
+        raise LoadError(
+            f"cannot load {path!r}: {name!r} has shape {tuple(value.shape)} in the file, but "
+            f"{tuple(tensor.shape)} in the model"
+        )
+    if value.is_complex() and not tensor.is_complex():
+        raise LoadError(f"cannot load {path!r}: {name!r} is complex in the file, not in the model")

@@ -1,3 +1,0 @@
-"""Models as plain PyTorch source."""
-
-from .module import to_source as to_source
