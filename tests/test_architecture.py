@@ -102,7 +102,15 @@ def test_rooms_above_are_named_in_one_file_only():
     assert set(users) <= {"fgraph.model.lazy_methods", "fgraph.export.inline"}
 
 
-HEAVY = ["saving.decoder", "viewing.summary", "export.source", "torch.onnx", "matplotlib", "keras"]
+HEAVY = [
+    "saving.decoder",
+    "viewing.dot",
+    "viewing.summary",
+    "export.source",
+    "torch.onnx",
+    "matplotlib",
+    "keras",
+]
 
 
 def test_importing_the_package_leaves_heavy_rooms_alone():

@@ -9,7 +9,6 @@ from typing import Any
 
 from ..callbacks.atomic import replacing
 from ..model import Model
-from .dot import check_rankdir, to_dot
 
 _DOTS = ("png", "jpg", "jpeg", "gif")
 _FORMATS = (*_DOTS, "svg", "pdf", "dot", "gv")
@@ -61,6 +60,8 @@ def plot_model(
         >>> x = fgraph.Input((3,))
         >>> plot_model(fgraph.Model(x, x.relu()), "relu.png")  # doctest: +SKIP
     """
+    from .dot import check_rankdir, to_dot  # not with `fgraph.utils`, which everybody imports
+
     path = Path(to_file)
     kind = path.suffix.removeprefix(".").lower() or "png"
     if kind not in _FORMATS:
@@ -109,6 +110,8 @@ def notebook_picture(model: Model) -> str | None:
     """Return the SVG of a model, `None` where it cannot be drawn or is too large."""
     if model._graph is None or len(model._graph.nodes) > _NOTEBOOK_BOXES:
         return None
+    from .dot import to_dot
+
     try:
         return render(to_dot(model, show_shapes=True, show_layer_names=True), "svg").decode()
     except Exception:  # a display must never fail: the text is shown instead

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import unicodedata
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 
 GAP = 2
 _LEAST = 4  # narrower columns cannot be read
+_BREAKS = re.compile(r"[_.(\[,/-]|[a-z](?=[A-Z])")  # where a name is best broken: after these
 _ASCII = str.maketrans({"─": "-", "└": "`"})
 
 
@@ -25,7 +27,7 @@ def table(
         headers: the title of each column.
         rows: for each row, the text of its cells; text indented by spaces stays so when wrapped.
         right: the numbers of the columns that are set flush right.
-        width: the most characters that a line may have; the widest columns give way.
+        width: the most characters that a line may have; the widest columns are cut.
         widths: the width of each column, where it is fixed.
 
     Returns:
@@ -74,7 +76,7 @@ def text_width(text: str) -> int:
 
 
 def terminal_width(otherwise: int, least: int) -> int:
-    """Return the width of the terminal, from `least` to 120; `otherwise` where there is none."""
+    """Return the width of the terminal, from `least` to 120; `otherwise` if there is none."""
     return max(min(shutil.get_terminal_size((otherwise, 24)).columns, 120), least)
 
 
@@ -95,11 +97,14 @@ def size_text(size: float) -> str:
 
 
 def _fitted(rows: list[Sequence[str]], width: int) -> list[int]:
-    """Return the widths that the columns need, the widest ones cut until all fit."""
-    needed = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
+    """Return the widths of the columns: as needed, or cut to fit, words whole while that works."""
+    columns = list(zip(*rows, strict=True))
+    needed = [max(map(text_width, column)) for column in columns]
+    words = [max(text_width(w) for text in column for w in text.split(" ")) for column in columns]
     over = sum(needed) + GAP * (len(needed) - 1) - width
     while over > 0:
-        widest = needed.index(max(needed))
+        spare = [size if size > word else 0 for size, word in zip(needed, words, strict=True)]
+        widest = spare.index(max(spare)) if any(spare) else needed.index(max(needed))
         needed[widest] -= 1
         over -= 1
     return needed
@@ -119,7 +124,7 @@ def _lines(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> l
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Break `text` into lines, at spaces where it can be."""
+    """Break `text` into lines, at spaces where possible."""
     indent = " " * min(len(text) - len(text.lstrip(" ")), width // 2)
     lines: list[str] = []
     line = indent
@@ -137,10 +142,14 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _cut(text: str, width: int) -> int:
-    """Return how many characters of `text` fit into `width` columns, at least one."""
-    used = 0
-    for position, letter in enumerate(text):
+    """Return where to break `text` to fit `width`: between words of a name if possible."""
+    used = fits = 0
+    for letter in text:
         used += text_width(letter)
         if used > width:
-            return max(position, 1)
-    return len(text)
+            break
+        fits += 1
+    if fits == len(text):
+        return fits
+    breaks = [found.end() for found in _BREAKS.finditer(text[: fits + 1]) if found.end() <= fits]
+    return breaks[-1] if breaks and breaks[-1] > fits // 2 else max(fits, 1)

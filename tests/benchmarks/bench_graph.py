@@ -368,7 +368,7 @@ def import_time() -> None:
             float(subprocess.check_output([sys.executable, "-c", code], env=environment))
             for _ in range(6)
         ]
-    row("import fgraph beyond import torch", f"{statistics.median(times[1:]):.3f} s", "<= 0.15 s")
+    row("import fgraph beyond import torch", f"{statistics.median(times[1:]):.3f} s", "<= 0.10 s")
 
 
 def main() -> None:
