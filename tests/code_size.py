@@ -1,6 +1,6 @@
 """Print the lines of code of the package, without comments, docstrings and blank lines.
 
-    python tests/code_size.py
+python tests/code_size.py
 """
 
 from __future__ import annotations
