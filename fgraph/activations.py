@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .errors import look_up
+from .errors import look_up, missing_names
 
 Activation = Callable[[Tensor], Tensor]
+ActivationLike = str | Activation | Mapping[str, Any] | None
 
 
 def linear(x: Tensor) -> Tensor:
@@ -140,11 +141,11 @@ _ALONG_AN_AXIS: dict[str, Activation] = {
 _KNOWN: dict[str, Activation] = {**_ELEMENTWISE, **_ALONG_AN_AXIS}
 
 
-def get(identifier: Any) -> Activation:
+def get(identifier: ActivationLike) -> Activation:
     """Return the activation of that name, or the given function itself; `linear` for `None`.
 
     Raises:
-        ValueError: there is no such name.
+        ValueError: There is no such name.
     """
     if identifier is None:
         return linear
@@ -154,3 +155,8 @@ def get(identifier: Any) -> Activation:
 def is_elementwise(activation: Activation) -> bool:
     """Whether the function is known to treat every value alone, whatever the axes mean."""
     return any(activation is known for known in _ELEMENTWISE.values())
+
+
+_CONFIG = "files hold an activation by its name: `fgraph.activations.get(name)` finds it again"
+if not TYPE_CHECKING:
+    __getattr__ = missing_names(__name__, {"deserialize": _CONFIG, "serialize": _CONFIG})

@@ -1,47 +1,44 @@
-"""Keras's constraints: what a weight, in Keras's layout, is turned into after each step."""
+"""Keras's constraints: functions that replace a weight, in Keras's layout, after each step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from .errors import look_up
+from .errors import Configured, look_up, missing_names
 
-_EPSILON = 1e-7  # Keras's `backend.epsilon()`: keeps a zero weight from being divided by zero
-
+ConstraintLike = str | Callable[[Tensor], Tensor] | Mapping[str, Any] | None
 Axis = int | Sequence[int]
 
+_EPSILON = 1e-7  # Keras's `backend.epsilon()`: avoids a division by zero for a weight of zeros
 
-class Constraint:
+
+class Constraint(Configured):
     """Base class: a callable from a weight to the weight that takes its place."""
 
     def __call__(self, w: Tensor) -> Tensor:
         """Return the constrained weight, of the same shape."""
         raise NotImplementedError
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments by name."""
-        return asdict(self)  # type: ignore[call-overload, no-any-return]
-
 
 def _norm(w: Tensor, axis: Axis) -> Tensor:
     return w.square().sum(axis, keepdim=True).sqrt()  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
 class MaxNorm(Constraint):
-    """Norms along `axis` of at most `max_value`.
+    """Scale down vectors whose norm is above a limit.
 
     Args:
-        max_value: the largest norm.
-        axis: the axis, or axes, along which norms are taken; 0, the inputs of a `Dense` kernel.
+        max_value: The largest norm.
+        axis: Axis, or axes, along which norms are computed. Defaults to 0, the inputs of a `Dense`
+            kernel.
     """
 
-    max_value: float = 2.0
-    axis: Axis = 0
+    def __init__(self, max_value: float = 2, axis: Axis = 0) -> None:
+        self.max_value = max_value
+        self.axis = axis
 
     def __call__(self, w: Tensor) -> Tensor:
         """Return the constrained weight, of the same shape."""
@@ -49,45 +46,50 @@ class MaxNorm(Constraint):
         return w * (norm.clamp(0, self.max_value) / (norm + _EPSILON))
 
 
-@dataclass(frozen=True)
 class NonNeg(Constraint):
-    """No negative values."""
+    """Replace negative values by zero."""
 
     def __call__(self, w: Tensor) -> Tensor:
         """Return the constrained weight, of the same shape."""
         return w.clamp(min=0)
 
 
-@dataclass(frozen=True)
 class UnitNorm(Constraint):
-    """Norms along `axis` of one.
+    """Scale vectors to a norm of one.
 
     Args:
-        axis: the axis, or axes, along which norms are taken.
+        axis: Axis, or axes, along which norms are computed.
     """
 
-    axis: Axis = 0
+    def __init__(self, axis: Axis = 0) -> None:
+        self.axis = axis
 
     def __call__(self, w: Tensor) -> Tensor:
         """Return the constrained weight, of the same shape."""
         return w / (_norm(w, self.axis) + _EPSILON)
 
 
-@dataclass(frozen=True)
 class MinMaxNorm(Constraint):
-    """Norms along `axis` between two bounds.
+    """Scale vectors whose norm is outside two limits.
 
     Args:
-        min_value: the smallest norm.
-        max_value: the largest norm.
-        rate: how far a norm is moved into the bounds: 1 for all the way.
-        axis: the axis, or axes, along which norms are taken.
+        min_value: The smallest norm.
+        max_value: The largest norm.
+        rate: How far a norm moves towards the limits at each step; 1 for all the way.
+        axis: Axis, or axes, along which norms are computed.
     """
 
-    min_value: float = 0.0
-    max_value: float = 1.0
-    rate: float = 1.0
-    axis: Axis = 0
+    def __init__(
+        self,
+        min_value: float = 0.0,
+        max_value: float = 1.0,
+        rate: float = 1.0,
+        axis: Axis = 0,
+    ) -> None:
+        self.min_value = min_value
+        self.max_value = max_value
+        self.rate = rate
+        self.axis = axis
 
     def __call__(self, w: Tensor) -> Tensor:
         """Return the constrained weight, of the same shape."""
@@ -96,21 +98,30 @@ class MinMaxNorm(Constraint):
         return w * (wanted / (norm + _EPSILON))
 
 
-_CLASSES: dict[str, type[Constraint]] = {
-    "max_norm": MaxNorm,
-    "non_neg": NonNeg,
-    "unit_norm": UnitNorm,
-    "min_max_norm": MinMaxNorm,
+# the names that Keras has for these classes besides their own
+max_norm = MaxNorm
+non_neg = NonNeg
+unit_norm = UnitNorm
+min_max_norm = MinMaxNorm
+
+_KNOWN: dict[str, type[Constraint]] = {
+    name: value
+    for name, value in globals().items()
+    if isinstance(value, type) and issubclass(value, Constraint) and value is not Constraint
 }
-_KNOWN = {**_CLASSES, **{kind.__name__: kind for kind in _CLASSES.values()}}
 
 
-def get(identifier: Any) -> Callable[[Tensor], Tensor] | None:
+def get(identifier: ConstraintLike) -> Callable[[Tensor], Tensor] | None:
     """Return the constraint of that name, or the given object or function itself.
 
     Raises:
-        ValueError: there is no such name.
+        ValueError: There is no such name.
     """
     if identifier is None:
         return None
     return look_up("constraint", _KNOWN, identifier)  # type: ignore[no-any-return]
+
+
+_CONFIG = "a constraint is data already: `constraint.get_config()`, `MaxNorm(**config)`"
+if not TYPE_CHECKING:
+    __getattr__ = missing_names(__name__, {"deserialize": _CONFIG, "serialize": _CONFIG})

@@ -1,10 +1,13 @@
-"""The exception classes that no builtin covers, and the look-up of names that users give."""
+"""The exceptions that no builtin covers, and how names that users give become objects."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any
+import opcode
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from types import FrameType, ModuleType
+from typing import Any, NoReturn, Self
 
 
 class SymbolicError(TypeError):
@@ -51,10 +54,76 @@ def unknown_name(kind: str, given: str, known: Iterable[str]) -> str:
         One sentence, with at most three suggestions, or with all names if none is close.
     """
     known = sorted(set(known))
-    close = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
-    if close:
-        return f"unknown {kind} {given!r}; did you mean {' or '.join(map(repr, close))}?"
+    if close := _close_names(given, known):
+        return f"unknown {kind} {given!r}; {close}"
     return f"unknown {kind} {given!r}; known: {', '.join(known) or 'none'}"
+
+
+def _close_names(given: str, known: Iterable[str]) -> str:
+    """Return a question that suggests similar names, or an empty text if no name is similar."""
+    close = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
+    same = [name for name in known if name.lower() == given.lower()]
+    close = same or close
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def missing_names(module: str, instead: Mapping[str, str]) -> Callable[[str], NoReturn]:
+    """Return a `__getattr__` for a public module that explains the names it does not have.
+
+    Keep it from type checkers, for which a module with `__getattr__` has every name:
+    `if not TYPE_CHECKING: __getattr__ = missing_names(__name__, {...})`.
+
+    Args:
+        module: the module's `__name__`.
+        instead: for each name that Keras has and the module does not, what to write instead.
+
+    Returns:
+        A function that raises `AttributeError`, or `ImportError` for `from module import name`,
+        whose text says what to write instead or suggests similar names.
+    """
+
+    def __getattr__(name: str) -> NoReturn:
+        if name in instead:
+            text = f"{module} has no {name!r}: {instead[name]}"
+        else:
+            public = [
+                key
+                for key, value in vars(sys.modules[module]).items()
+                if not key.startswith("_") and not isinstance(value, ModuleType)
+            ]
+            text = f"{module} has no {name!r}; {_close_names(name, public)}".removesuffix("; ")
+        # `from module import name` replaces the text of an AttributeError by its own
+        raise (ImportError if _is_import(sys._getframe(1)) else AttributeError)(text)
+
+    return __getattr__
+
+
+def _is_import(frame: FrameType) -> bool:
+    """Return whether a frame is executing `from ... import ...`."""
+    return frame.f_code.co_code[frame.f_lasti] == opcode.opmap["IMPORT_FROM"]
+
+
+class Configured:
+    """Base of objects whose attributes are exactly the arguments of their constructor."""
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments by name."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Return the object that the arguments in `config` make."""
+        return cls(**config)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash((type(self), repr(vars(self))))
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())
+        return f"{type(self).__name__}({arguments})"
 
 
 def look_up(kind: str, known: Mapping[str, Any], identifier: Any) -> Any:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from .errors import look_up
+from .errors import Configured, look_up, missing_names
+
+InitializerLike = str | Callable[..., Any] | Mapping[str, Any] | None
 
 # The standard deviation of a standard normal cut off at two standard deviations.
 _TRUNCATED_STD = 0.87962566103423978
 
 
-class Initializer:
+class Initializer(Configured):
     """Base class: a callable that makes a tensor of a given shape.
 
     Example:
@@ -28,48 +29,42 @@ class Initializer:
         """Return a new tensor.
 
         Args:
-            shape: the sizes of the weight, in Keras's layout: `(in, out)` for a kernel.
-            dtype: torch's default dtype by default.
+            shape: Shape of the weight in Keras's layout: `(in, out)` for a kernel.
+            dtype: Data type. Defaults to torch's default dtype.
         """
         raise NotImplementedError
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments by name."""
-        return asdict(self)  # type: ignore[call-overload, no-any-return]
-
 
 def _generator(seed: int | None) -> torch.Generator | None:
-    """Return a generator that starts from `seed`; `None`, torch's own, without one."""
+    """Return a generator that starts from `seed`, or `None`, torch's own, without one."""
     return None if seed is None else torch.Generator().manual_seed(seed)
 
 
-@dataclass(frozen=True)
 class Zeros(Initializer):
-    """All zeros."""
+    """Fill with zeros."""
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return zeros of this shape."""
         return torch.zeros(tuple(shape), dtype=dtype)
 
 
-@dataclass(frozen=True)
 class Ones(Initializer):
-    """All ones."""
+    """Fill with ones."""
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return ones of this shape."""
         return torch.ones(tuple(shape), dtype=dtype)
 
 
-@dataclass(frozen=True)
 class Constant(Initializer):
-    """One value everywhere.
+    """Fill with one value.
 
     Args:
-        value: a number, or an array that broadcasts to the shape.
+        value: A number, or an array that broadcasts to the shape.
     """
 
-    value: Any = 0.0
+    def __init__(self, value: Any = 0.0) -> None:
+        self.value = value
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return the value in this shape."""
@@ -77,19 +72,20 @@ class Constant(Initializer):
         return value.expand(*shape).clone()
 
 
-@dataclass(frozen=True)
 class RandomNormal(Initializer):
-    """Normal values.
+    """Draw from a normal distribution.
 
     Args:
-        mean: their mean.
-        stddev: their standard deviation.
-        seed: makes every call return the same values.
+        mean: Mean of the distribution.
+        stddev: Standard deviation of the distribution.
+        seed: Seed that makes every call return the same values. Defaults to torch's own random
+            numbers.
     """
 
-    mean: float = 0.0
-    stddev: float = 0.05
-    seed: int | None = None
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
+        self.mean = mean
+        self.stddev = stddev
+        self.seed = seed
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return normal values of this shape."""
@@ -97,19 +93,22 @@ class RandomNormal(Initializer):
         return nn.init.normal_(made, self.mean, self.stddev, _generator(self.seed))
 
 
-@dataclass(frozen=True)
 class RandomUniform(Initializer):
-    """Uniform values.
+    """Draw from a uniform distribution.
 
     Args:
-        minval: their lower bound.
-        maxval: their upper bound.
-        seed: makes every call return the same values.
+        minval: Lower bound.
+        maxval: Upper bound.
+        seed: Seed that makes every call return the same values. Defaults to torch's own random
+            numbers.
     """
 
-    minval: float = -0.05
-    maxval: float = 0.05
-    seed: int | None = None
+    def __init__(
+        self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None
+    ) -> None:
+        self.minval = minval
+        self.maxval = maxval
+        self.seed = seed
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return uniform values of this shape."""
@@ -117,19 +116,20 @@ class RandomUniform(Initializer):
         return nn.init.uniform_(made, self.minval, self.maxval, _generator(self.seed))
 
 
-@dataclass(frozen=True)
 class TruncatedNormal(Initializer):
-    """Normal values, those beyond two standard deviations drawn again.
+    """Draw from a normal distribution, again where a value is beyond two standard deviations.
 
     Args:
-        mean: the mean of the normal.
-        stddev: its standard deviation, before it is cut off.
-        seed: makes every call return the same values.
+        mean: Mean of the normal distribution.
+        stddev: Standard deviation of the normal distribution before truncation.
+        seed: Seed that makes every call return the same values. Defaults to torch's own random
+            numbers.
     """
 
-    mean: float = 0.0
-    stddev: float = 0.05
-    seed: int | None = None
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
+        self.mean = mean
+        self.stddev = stddev
+        self.seed = seed
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return truncated normal values of this shape."""
@@ -138,12 +138,21 @@ class TruncatedNormal(Initializer):
         return nn.init.trunc_normal_(made, self.mean, self.stddev, low, high, _generator(self.seed))
 
 
-def compute_fans(shape: Sequence[int]) -> tuple[float, float]:
-    """Return fan-in and fan-out of a weight in Keras's layout: the last two sizes are in and out.
+def compute_fans(
+    shape: Sequence[int],
+    input_axes: Sequence[int] | None = None,
+    output_axes: Sequence[int] | None = None,
+) -> tuple[float, float]:
+    """Return the numbers of inputs and outputs of a weight in Keras's layout.
 
     Args:
         shape: `(in, out)`, or `(*kernel_size, in, out)` for a convolution.
+        input_axes: Axes whose sizes multiply to the number of inputs.
+        output_axes: Axes whose sizes multiply to the number of outputs. Both or neither are given.
     """
+    if input_axes is not None and output_axes is not None:
+        fan_in, fan_out = ([shape[axis] for axis in axes] for axes in (input_axes, output_axes))
+        return float(math.prod(fan_in)), float(math.prod(fan_out))
     if len(shape) < 2:
         size = float(shape[0]) if shape else 1.0
         return size, size
@@ -151,46 +160,60 @@ def compute_fans(shape: Sequence[int]) -> tuple[float, float]:
     return float(receptive * shape[-2]), float(receptive * shape[-1])
 
 
-@dataclass(frozen=True)
 class VarianceScaling(Initializer):
-    """Values whose variance is `scale / n`, n being a fan of the weight.
+    """Draw values of variance `scale / n`, where `n` is a number of inputs or outputs.
 
     Args:
-        scale: the numerator, positive.
-        mode: the fan: `"fan_in"`, `"fan_out"` or `"fan_avg"`.
+        scale: Numerator, positive.
+        mode: `"fan_in"`, the number of inputs, `"fan_out"`, that of outputs, or `"fan_avg"`, their
+            mean.
         distribution: `"truncated_normal"`, `"untruncated_normal"` or `"uniform"`.
-        seed: makes every call return the same values.
+        seed: Seed that makes every call return the same values. Defaults to torch's own random
+            numbers.
+        input_axes: Axes of the inputs. Defaults to the last but one and those of the kernel size.
+        output_axes: Axes of the outputs. Defaults to the last and those of the kernel size.
 
     Raises:
-        ValueError: an argument is none of these.
+        ValueError: An argument is none of these.
     """
 
-    scale: float = 1.0
-    mode: str = "fan_in"
-    distribution: str = "truncated_normal"
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.scale <= 0:
-            raise ValueError(f"VarianceScaling: scale= expects a positive number, got {self.scale}")
-        for name, value, allowed in (
-            ("mode", self.mode, ("fan_in", "fan_out", "fan_avg")),
-            (
-                "distribution",
-                self.distribution,
-                ("truncated_normal", "normal", "untruncated_normal", "uniform"),
-            ),
+    def __init__(
+        self,
+        scale: float = 1.0,
+        mode: str = "fan_in",
+        distribution: str = "truncated_normal",
+        seed: int | None = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+    ) -> None:
+        if scale <= 0:
+            raise ValueError(f"VarianceScaling: scale= expects a positive number, got {scale}")
+        modes = ("fan_in", "fan_out", "fan_avg")
+        distributions = ("truncated_normal", "normal", "untruncated_normal", "uniform")
+        for name, value, known in (
+            ("mode", mode, modes),
+            ("distribution", distribution, distributions),
         ):
-            if value not in allowed:
-                raise ValueError(
-                    f"VarianceScaling: {name}= expects one of {allowed}, got {value!r}"
-                )
+            if value not in known:
+                raise ValueError(f"VarianceScaling: {name}= expects one of {known}, got {value!r}")
+        self.scale = scale
+        self.mode = mode
+        self.distribution = distribution
+        self.seed = seed
+        self.input_axes = input_axes
+        self.output_axes = output_axes
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return values of this shape."""
-        fan_in, fan_out = compute_fans(shape)
-        fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
-        variance = self.scale / max(1.0, fans[self.mode])
+        return self.draw(shape, compute_fans(shape, self.input_axes, self.output_axes), dtype)
+
+    def draw(
+        self, shape: Sequence[int], fans: tuple[float, float], dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """Return values of this shape for given numbers of inputs and outputs."""
+        fan_in, fan_out = fans
+        by_mode = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
+        variance = self.scale / max(1.0, by_mode[self.mode])
         if self.distribution == "uniform":
             limit = math.sqrt(3 * variance)
             return RandomUniform(-limit, limit, self.seed)(shape, dtype)
@@ -199,73 +222,114 @@ class VarianceScaling(Initializer):
         return TruncatedNormal(0.0, math.sqrt(variance) / _TRUNCATED_STD, self.seed)(shape, dtype)
 
 
-def _scaling(
-    name: str, doc: str, scale: float, mode: str, distribution: str
-) -> type[VarianceScaling]:
-    """Make the class of a named case of `VarianceScaling`, whose only argument is the seed."""
+class _Scaling(VarianceScaling):
+    """Base of the named cases of `VarianceScaling`."""
 
-    def __init__(self: VarianceScaling, seed: int | None = None) -> None:
-        VarianceScaling.__init__(self, scale, mode, distribution, seed)
+    _case: tuple[float, str, str]
 
-    def get_config(self: VarianceScaling) -> dict[str, Any]:
-        return {"seed": self.seed}
+    def __init__(
+        self,
+        seed: int | None = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(*self._case, seed, input_axes, output_axes)
 
-    def __repr__(self: VarianceScaling) -> str:
-        return f"{name}(seed={self.seed})"
-
-    body = {
-        "__init__": __init__,
-        "get_config": get_config,
-        "__repr__": __repr__,
-        "__doc__": doc,
-        "__module__": __name__,
-    }
-    return type(name, (VarianceScaling,), body)
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments by name."""
+        return {name: getattr(self, name) for name in ("seed", "input_axes", "output_axes")}
 
 
-GlorotUniform = _scaling(
-    "GlorotUniform",
-    "Uniform within `sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio, 2010).",
-    1.0, "fan_avg", "uniform",
-)  # fmt: skip
-GlorotNormal = _scaling(
-    "GlorotNormal",
-    "Truncated normal of variance `2 / (fan_in + fan_out)` (Glorot and Bengio, 2010).",
-    1.0, "fan_avg", "truncated_normal",
-)  # fmt: skip
-HeUniform = _scaling(
-    "HeUniform", "Uniform within `sqrt(6 / fan_in)` (He et al., 2015).", 2.0, "fan_in", "uniform"
-)
-HeNormal = _scaling(
-    "HeNormal",
-    "Truncated normal of variance `2 / fan_in` (He et al., 2015).",
-    2.0, "fan_in", "truncated_normal",
-)  # fmt: skip
-LecunUniform = _scaling(
-    "LecunUniform", "Uniform within `sqrt(3 / fan_in)`.", 1.0, "fan_in", "uniform"
-)
-LecunNormal = _scaling(
-    "LecunNormal", "Truncated normal of variance `1 / fan_in`.", 1.0, "fan_in", "truncated_normal"
-)
-
-
-@dataclass(frozen=True)
-class Orthogonal(Initializer):
-    """An orthogonal matrix; other shapes are flattened to `(-1, last size)` first.
+class GlorotUniform(_Scaling):
+    """Draw uniformly within `sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio, 2010).
 
     Args:
-        gain: a factor.
-        seed: makes every call return the same values.
+        seed: Seed that makes every call return the same values.
+        input_axes: Axes of the inputs, as for `VarianceScaling`.
+        output_axes: Axes of the outputs, as for `VarianceScaling`.
     """
 
-    gain: float = 1.0
-    seed: int | None = None
+    _case = (1.0, "fan_avg", "uniform")
+
+
+class GlorotNormal(_Scaling):
+    """Draw from a truncated normal of variance `2 / (fan_in + fan_out)` (Glorot and Bengio, 2010).
+
+    Args:
+        seed: Seed that makes every call return the same values.
+        input_axes: Axes of the inputs, as for `VarianceScaling`.
+        output_axes: Axes of the outputs, as for `VarianceScaling`.
+    """
+
+    _case = (1.0, "fan_avg", "truncated_normal")
+
+
+class HeUniform(_Scaling):
+    """Draw uniformly within `sqrt(6 / fan_in)` (He et al., 2015).
+
+    Args:
+        seed: Seed that makes every call return the same values.
+        input_axes: Axes of the inputs, as for `VarianceScaling`.
+        output_axes: Axes of the outputs, as for `VarianceScaling`.
+    """
+
+    _case = (2.0, "fan_in", "uniform")
+
+
+class HeNormal(_Scaling):
+    """Draw from a truncated normal of variance `2 / fan_in` (He et al., 2015).
+
+    Args:
+        seed: Seed that makes every call return the same values.
+        input_axes: Axes of the inputs, as for `VarianceScaling`.
+        output_axes: Axes of the outputs, as for `VarianceScaling`.
+    """
+
+    _case = (2.0, "fan_in", "truncated_normal")
+
+
+class LecunUniform(_Scaling):
+    """Draw uniformly within `sqrt(3 / fan_in)` (LeCun et al., 1998).
+
+    Args:
+        seed: Seed that makes every call return the same values.
+        input_axes: Axes of the inputs, as for `VarianceScaling`.
+        output_axes: Axes of the outputs, as for `VarianceScaling`.
+    """
+
+    _case = (1.0, "fan_in", "uniform")
+
+
+class LecunNormal(_Scaling):
+    """Draw from a truncated normal of variance `1 / fan_in` (LeCun et al., 1998).
+
+    Args:
+        seed: Seed that makes every call return the same values.
+        input_axes: Axes of the inputs, as for `VarianceScaling`.
+        output_axes: Axes of the outputs, as for `VarianceScaling`.
+    """
+
+    _case = (1.0, "fan_in", "truncated_normal")
+
+
+class Orthogonal(Initializer):
+    """Make an orthogonal matrix (Saxe et al., 2014); flatten other shapes to `(-1, last size)`.
+
+    Args:
+        gain: Factor on the values.
+        seed: Seed that makes every call return the same values. Defaults to torch's own random
+            numbers.
+    """
+
+    def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
+        self.gain = gain
+        self.seed = seed
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return orthogonal values of this shape, of two dimensions or more.
 
         Raises:
-            ValueError: the shape has fewer dimensions.
+            ValueError: The shape has fewer dimensions.
         """
         if len(shape) < 2:
             raise ValueError(f"Orthogonal expects a shape of two sizes or more, got {tuple(shape)}")
@@ -274,61 +338,73 @@ class Orthogonal(Initializer):
         return made.reshape(*shape)
 
 
-@dataclass(frozen=True)
 class Identity(Initializer):
-    """The identity matrix.
+    """Make an identity matrix.
 
     Args:
-        gain: a factor.
+        gain: Factor on the values.
     """
 
-    gain: float = 1.0
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = gain
 
     def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
         """Return the identity in this shape, of two dimensions.
 
         Raises:
-            ValueError: the shape has not two sizes.
+            ValueError: The shape does not have two sizes.
         """
         if len(shape) != 2:
             raise ValueError(f"Identity expects a shape of two sizes, got {tuple(shape)}")
         return self.gain * torch.eye(*shape, dtype=dtype)
 
 
-_CLASSES: dict[str, type[Initializer]] = {
-    "zeros": Zeros,
-    "ones": Ones,
-    "constant": Constant,
-    "random_normal": RandomNormal,
-    "random_uniform": RandomUniform,
-    "truncated_normal": TruncatedNormal,
-    "variance_scaling": VarianceScaling,
-    "glorot_uniform": GlorotUniform,
-    "glorot_normal": GlorotNormal,
-    "he_uniform": HeUniform,
-    "he_normal": HeNormal,
-    "lecun_uniform": LecunUniform,
-    "lecun_normal": LecunNormal,
-    "orthogonal": Orthogonal,
-    "identity": Identity,
-}
+# the names that Keras has for some classes besides their own
+zeros = Zeros
+ones = Ones
+constant = Constant
+random_normal = normal = RandomNormal
+random_uniform = uniform = RandomUniform
+truncated_normal = TruncatedNormal
+variance_scaling = VarianceScaling
+glorot_uniform = GlorotUniform
+glorot_normal = GlorotNormal
+he_uniform = HeUniform
+he_normal = HeNormal
+lecun_uniform = LecunUniform
+lecun_normal = LecunNormal
+orthogonal = OrthogonalInitializer = Orthogonal
+identity = IdentityInitializer = Identity
+
 _KNOWN: dict[str, type[Initializer]] = {
-    **_CLASSES,
-    **{kind.__name__: kind for kind in _CLASSES.values()},
-    "uniform": RandomUniform,
-    "normal": RandomNormal,
+    name: value
+    for name, value in globals().items()
+    if isinstance(value, type) and issubclass(value, Initializer) and value is not Initializer
+    if not name.startswith("_")
 }
 
 
-def get(identifier: Any) -> Callable[..., Any]:
+def get(identifier: InitializerLike) -> Callable[..., Any]:
     """Return the initializer of that name, or the given object or function itself.
 
     Args:
-        identifier: a name (`"he_normal"`), an `Initializer`, one of `torch.nn.init`'s in-place
+        identifier: A name (`"he_normal"`), an `Initializer`, one of `torch.nn.init`'s in-place
             functions (which sees the weight in torch's layout), or any function of a shape and
             `dtype=`.
 
     Raises:
-        ValueError: there is no such name.
+        ValueError: There is no such name.
     """
     return look_up("initializer", _KNOWN, identifier)  # type: ignore[no-any-return]
+
+
+_CONFIG = "an initializer is data already: `initializer.get_config()`, `HeNormal(**config)`"
+_INSTEAD = {
+    "STFT": "use `torch.stft(x, ...)` on the symbolic tensor",
+    "STFTInitializer": "use `torch.stft(x, ...)` on the symbolic tensor",
+    "deserialize": _CONFIG,
+    "serialize": _CONFIG,
+    "stft": "use `torch.stft(x, ...)` on the symbolic tensor",
+}
+if not TYPE_CHECKING:
+    __getattr__ = missing_names(__name__, _INSTEAD)

@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from .errors import look_up
+from .errors import Configured, look_up, missing_names
+
+RegularizerLike = str | Callable[[Tensor], Tensor] | Mapping[str, Any] | None
 
 
-class Regularizer:
+class Regularizer(Configured):
     """Base class: a callable from a tensor to a scalar tensor."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the penalty, a tensor of shape `()`."""
         raise NotImplementedError
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments by name."""
-        return asdict(self)  # type: ignore[call-overload, no-any-return]
 
-
-@dataclass(frozen=True)
 class L1L2(Regularizer):
-    """`l1 * sum|x| + l2 * sum x²`.
+    """Penalize absolute values and squares: `l1 * sum(|x|) + l2 * sum(x²)`.
 
     Args:
-        l1: the factor of the absolute values.
-        l2: the factor of the squares.
+        l1: Factor of the absolute values.
+        l2: Factor of the squares.
     """
 
-    l1: float = 0.0
-    l2: float = 0.0
+    def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
+        self.l1 = l1
+        self.l2 = l2
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the penalty, a tensor of shape `()`."""
@@ -46,62 +43,60 @@ class L1L2(Regularizer):
         return total
 
 
-@dataclass(frozen=True)
 class L1(Regularizer):
-    """`l1 * sum|x|`.
+    """Penalize absolute values: `l1 * sum(|x|)`.
 
     Args:
-        l1: the factor.
+        l1: Factor.
     """
 
-    l1: float = 0.01
+    def __init__(self, l1: float = 0.01) -> None:
+        self.l1 = l1
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the penalty, a tensor of shape `()`."""
         return self.l1 * x.abs().sum()
 
 
-@dataclass(frozen=True)
 class L2(Regularizer):
-    """`l2 * sum x²`.
+    """Penalize squares: `l2 * sum(x²)`.
 
     Args:
-        l2: the factor.
+        l2: Factor.
     """
 
-    l2: float = 0.01
+    def __init__(self, l2: float = 0.01) -> None:
+        self.l2 = l2
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the penalty, a tensor of shape `()`."""
         return self.l2 * x.square().sum()
 
 
-@dataclass(frozen=True)
 class OrthogonalRegularizer(Regularizer):
-    """The mean absolute cosine between the rows, or columns, of a matrix, times `factor`.
+    """Penalize the mean absolute cosine between the rows, or columns, of a matrix.
 
     Args:
-        factor: the factor.
+        factor: Factor of the penalty.
         mode: `"rows"` or `"columns"`: which are to be orthogonal.
 
     Raises:
-        ValueError: the mode is none of these.
+        ValueError: The mode is none of these.
     """
 
-    factor: float = 0.01
-    mode: str = "rows"
-
-    def __post_init__(self) -> None:
-        if self.mode not in ("rows", "columns"):
+    def __init__(self, factor: float = 0.01, mode: str = "rows") -> None:
+        if mode not in ("rows", "columns"):
             raise ValueError(
-                f"OrthogonalRegularizer: mode= expects 'rows' or 'columns', got {self.mode!r}"
+                f"OrthogonalRegularizer: mode= expects 'rows' or 'columns', got {mode!r}"
             )
+        self.factor = factor
+        self.mode = mode
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the penalty of a matrix, a tensor of shape `()`.
 
         Raises:
-            ValueError: the weight is not a matrix.
+            ValueError: The weight is not a matrix.
         """
         if x.dim() != 2:
             raise ValueError(f"OrthogonalRegularizer expects a matrix, got shape {tuple(x.shape)}")
@@ -113,24 +108,30 @@ class OrthogonalRegularizer(Regularizer):
         return self.factor * 0.5 * cosines.abs().sum() / pairs
 
 
+# the names that Keras has for these classes besides their own
+l1 = L1
+l2 = L2
+l1_l2 = L1L2
+orthogonal_regularizer = OrthogonalRegularizer
+
 _KNOWN: dict[str, type[Regularizer]] = {
-    "l1": L1,
-    "l2": L2,
-    "l1_l2": L1L2,
-    "orthogonal_regularizer": OrthogonalRegularizer,
-    "L1": L1,
-    "L2": L2,
-    "L1L2": L1L2,
-    "OrthogonalRegularizer": OrthogonalRegularizer,
+    name: value
+    for name, value in globals().items()
+    if isinstance(value, type) and issubclass(value, Regularizer) and value is not Regularizer
 }
 
 
-def get(identifier: Any) -> Callable[[Tensor], Tensor] | None:
+def get(identifier: RegularizerLike) -> Callable[[Tensor], Tensor] | None:
     """Return the regularizer of that name, or the given object or function itself.
 
     Raises:
-        ValueError: there is no such name.
+        ValueError: There is no such name.
     """
     if identifier is None:
         return None
     return look_up("regularizer", _KNOWN, identifier)  # type: ignore[no-any-return]
+
+
+_CONFIG = "a regularizer is data already: `regularizer.get_config()`, `L2(**config)`"
+if not TYPE_CHECKING:
+    __getattr__ = missing_names(__name__, {"deserialize": _CONFIG, "serialize": _CONFIG})

@@ -1,6 +1,10 @@
 """Keras-named layers around torch modules."""
 
+from typing import TYPE_CHECKING
+
+from ..errors import missing_names as _missing_names
 from ..graph import Input as Input
+from .absent_layers import INSTEAD as _INSTEAD
 from .activation import ELU as ELU
 from .activation import Activation as Activation
 from .activation import LeakyReLU as LeakyReLU
@@ -123,3 +127,6 @@ from .reshaping import ZeroPadding2D as ZeroPadding2D
 from .reshaping import ZeroPadding3D as ZeroPadding3D
 from .wrappers import Bidirectional as Bidirectional
 from .wrappers import TimeDistributed as TimeDistributed
+
+if not TYPE_CHECKING:
+    __getattr__ = _missing_names(__name__, _INSTEAD)

@@ -73,11 +73,14 @@ class Weighted:
                 for tensor in tensors:  # a torch name means what torch means: torch's layout
                     initializer(tensor)
             elif tensors:
-                shape = made = tuple(weight.read(self.module).shape)
-                if weight.fans is not None and isinstance(initializer, VarianceScaling):
-                    made = weight.fans(tensors[0], self.module)
-                value = torch.as_tensor(initializer(made, dtype=tensors[0].dtype))
-                weight.write(self.module, value.reshape(shape))
+                shape, dtype = tuple(weight.read(self.module).shape), tensors[0].dtype
+                scaling = isinstance(initializer, VarianceScaling) and not initializer.input_axes
+                if weight.fans is not None and scaling:
+                    fans = weight.fans(tensors[0], self.module)
+                    value = initializer.draw(shape, fans, dtype)
+                else:
+                    value = torch.as_tensor(initializer(shape, dtype=dtype))
+                weight.write(self.module, value)
 
     def _held_weights(self) -> list[tuple[Weighted, nn.Module, Weight]]:
         """Return the weights with the layer and the module that hold them, in Keras's order."""

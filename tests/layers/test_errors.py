@@ -22,7 +22,7 @@ ARGUMENTS: list[tuple[Any, type[Exception], str]] = [
      "initializer 'glorot'.*glorot"),
     (lambda: layers.Dense(2, bias_regularizer="l3"), ValueError, "unknown regularizer 'l3'.*'l2'"),
     (lambda: layers.Dense(2, kernel_constraint="maxnorm"), ValueError,
-     "constraint 'maxnorm'.*max_norm"),
+     "constraint 'maxnorm'.*'MaxNorm'"),
     (lambda: layers.Dense(2, kernel_initialiser="zeros"), TypeError,
      "Dense: unknown argument 'kernel_initialiser'.*'kernel_initializer'"),
     (lambda: layers.LSTM(2, return_sequence=True), TypeError,

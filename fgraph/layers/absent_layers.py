@@ -1,0 +1,79 @@
+"""What to write instead of the layers that Keras has and fgraph does not."""
+
+_IMAGES = "augment images where they are loaded, by `torchvision.transforms.v2.{}`"
+_STRINGS = (
+    "torch has no tensors of strings: turn text into whole numbers before the model, for example "
+    "by a dictionary, and begin the graph with `Input(shape, dtype='int64')`"
+)
+_CONFIG = "call `layer.get_config()` and `Dense.from_config(config)`, or `model.save(path)`"
+_OTHER_FRAMEWORK = "it runs another framework: write the computation in torch, or use its ONNX file"
+_SEQUENTIAL = "call the layers one after the other, or put them into `fgraph.Sequential([...])`"
+
+INSTEAD = {
+    # images
+    "AugMix": _IMAGES.format("AugMix"),
+    "AutoContrast": _IMAGES.format("RandomAutocontrast"),
+    "ContrastLimitedAdaptiveHistogramEqualization": _IMAGES.format("RandomEqualize"),
+    "CutMix": _IMAGES.format("CutMix"),
+    "Equalization": _IMAGES.format("RandomEqualize"),
+    "MaxNumBoundingBoxes": "pad or cut the boxes where they are loaded, in the data set",
+    "MixUp": _IMAGES.format("MixUp"),
+    "RandAugment": _IMAGES.format("RandAugment"),
+    "RandomBrightness": _IMAGES.format("ColorJitter(brightness=...)"),
+    "RandomColorDegeneration": _IMAGES.format("ColorJitter(saturation=...)"),
+    "RandomColorJitter": _IMAGES.format("ColorJitter"),
+    "RandomContrast": _IMAGES.format("ColorJitter(contrast=...)"),
+    "RandomCrop": _IMAGES.format("RandomCrop"),
+    "RandomElasticTransform": _IMAGES.format("ElasticTransform"),
+    "RandomErasing": _IMAGES.format("RandomErasing"),
+    "RandomFlip": _IMAGES.format("RandomHorizontalFlip"),
+    "RandomGaussianBlur": _IMAGES.format("GaussianBlur"),
+    "RandomGrayscale": _IMAGES.format("RandomGrayscale"),
+    "RandomHue": _IMAGES.format("ColorJitter(hue=...)"),
+    "RandomInvert": _IMAGES.format("RandomInvert"),
+    "RandomPerspective": _IMAGES.format("RandomPerspective"),
+    "RandomPosterization": _IMAGES.format("RandomPosterize"),
+    "RandomRotation": _IMAGES.format("RandomRotation"),
+    "RandomSaturation": _IMAGES.format("ColorJitter(saturation=...)"),
+    "RandomSharpness": _IMAGES.format("RandomAdjustSharpness"),
+    "RandomShear": _IMAGES.format("RandomAffine(shear=...)"),
+    "RandomTranslation": _IMAGES.format("RandomAffine(translate=...)"),
+    "RandomZoom": _IMAGES.format("RandomAffine(scale=...)"),
+    "Solarization": _IMAGES.format("RandomSolarize"),
+    # text and categories
+    "HashedCrossing": "combine the columns where the data is loaded, before the model",
+    "Hashing": _STRINGS,
+    "IntegerLookup": "map the numbers by a dictionary where the data is loaded",
+    "StringLookup": _STRINGS,
+    "TextVectorization": _STRINGS,
+    # audio
+    "MelSpectrogram": "use `torch.stft(x, ...)`, or `torchaudio.transforms.MelSpectrogram()(x)`",
+    "STFTSpectrogram": "use `torch.stft(x, ...)` on the symbolic tensor",
+    # other layers
+    "AdaptiveAveragePooling1D": "use `nn.AdaptiveAvgPool1d(size)` on channels-first tensors",
+    "AdaptiveAveragePooling2D": "use `nn.AdaptiveAvgPool2d(size)` on channels-first tensors",
+    "AdaptiveAveragePooling3D": "use `nn.AdaptiveAvgPool3d(size)` on channels-first tensors",
+    "AdaptiveMaxPooling1D": "use `nn.AdaptiveMaxPool1d(size)` on channels-first tensors",
+    "AdaptiveMaxPooling2D": "use `nn.AdaptiveMaxPool2d(size)` on channels-first tensors",
+    "AdaptiveMaxPooling3D": "use `nn.AdaptiveMaxPool3d(size)` on channels-first tensors",
+    "ReversibleEmbedding": "project by the table itself: `x @ embedding.module.weight.T`",
+    # tools
+    "FlaxLayer": _OTHER_FRAMEWORK,
+    "InputSpec": "check the shapes in `build(self, input_shape)` and raise a ValueError there",
+    "JaxLayer": _OTHER_FRAMEWORK,
+    "Pipeline": _SEQUENTIAL,
+    "TFSMLayer": _OTHER_FRAMEWORK,
+    "TorchModuleWrapper": "call the module itself on a symbolic tensor: `module(x)`",
+    "Wrapper": "derive from `Layer`, keep the inner layer as an attribute and call it in `call`",
+    "deserialize": _CONFIG,
+    "serialize": _CONFIG,
+    # names of Keras 1 and 2
+    "CuDNNGRU": "write `GRU`: torch chooses the kernel",
+    "CuDNNLSTM": "write `LSTM`: torch chooses the kernel",
+    "LocallyConnected1D": "Keras 3 removed it; `x.unfold` and `EinsumDense` do the same",
+    "LocallyConnected2D": "Keras 3 removed it; `x.unfold` and `EinsumDense` do the same",
+    "ThresholdedReLU": "write `ReLU(threshold=theta)`",
+    "merge": "write `concatenate`, `add`, `multiply`, `average`, `maximum` or `dot`",
+    # names of torch
+    "Linear": "write `Dense(units)`, or call torch's `nn.Linear(in, out)` on the symbolic tensor",
+}
