@@ -13,6 +13,7 @@ from .arrays import ArraySource, check_batch_size
 from .batch import Source
 from .class_weight import ClassWeight
 from .loader import LoaderSource, split_batch
+from .py_dataset import Passes, PyDataset
 
 
 def make_source(
@@ -51,6 +52,8 @@ def make_source(
     size = check_batch_size(32 if batch_size is None else batch_size)
     if isinstance(x, TensorDataset) and y is None:
         x, y, sample_weight = split_batch(x.tensors, input_names)
+    if isinstance(x, PyDataset):
+        x = Passes(x, shuffle)
     if is_loader(x):
         extra = {"y": y, "sample_weight": sample_weight}
         for name, value in extra.items():
@@ -84,4 +87,4 @@ def is_loader(x: Any) -> bool:
     """Says whether `x` yields batches by itself: a data set, a loader, an iterable, a generator."""
     if isinstance(x, Tensor | list | tuple | Mapping) or hasattr(x, "__array__"):
         return False
-    return isinstance(x, Dataset | Iterable)
+    return isinstance(x, Dataset | Iterable | PyDataset)
