@@ -1,7 +1,9 @@
-"""What a person sees of a run: a bar, or a line an epoch."""
+"""The progress of a run: a bar on a terminal, and a line for each epoch."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from typing import Any
 
@@ -9,11 +11,40 @@ from tqdm.auto import tqdm
 
 from .base import Callback, Logs
 
+_FORMAT = "{desc} |{bar}| {n_fmt}/{total_fmt} {remaining} left{postfix}"
+_ENDLESS = "{desc} {n_fmt} batches {elapsed}{postfix}"  # if the number of batches is not known
 
-def format_figures(logs: Logs) -> str:
-    """Returns figures as `loss: 0.1234 - accuracy: 0.9876`, the loss first."""
-    names = sorted(logs, key=lambda name: (name.startswith("val_"), name != "loss"))
-    return " - ".join(f"{name}: {_short(logs[name])}" for name in names)
+
+def format_logs(logs: Logs, width: int | None = None) -> str:
+    """Return results as `loss: 0.1234 - accuracy: 0.9876`, the loss first.
+
+    Args:
+        logs: numbers by name.
+        width: the most characters; what does not fit is left out, from the end. No limit if `None`.
+    """
+    names = sorted(
+        logs, key=lambda name: (name.startswith("val_"), name not in ("loss", "val_loss"))
+    )
+    text = ""
+    for name in names:
+        longer = f"{text} - {name}: {_short(logs[name])}".removeprefix(" - ")
+        if width is not None and len(longer) > width:
+            break
+        text = longer
+    return text
+
+
+def _wrapped(line: str) -> str:
+    """Break a line that is wider than the terminal between results."""
+    width = shutil.get_terminal_size().columns
+    lines = [""]
+    for part in line.split(" - "):
+        longer = f"{lines[-1]} - {part}" if lines[-1] else part
+        if len(longer) > width:
+            lines.append(f"  {part}")
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 def _short(value: Any) -> str:
@@ -23,13 +54,14 @@ def _short(value: Any) -> str:
 
 
 class ProgressBar(Callback):
-    """A line an epoch, and while it runs, on a terminal or in a notebook, a tqdm bar.
+    """Write a line for each epoch and, on a terminal or in a notebook, show a bar while it runs.
 
-    The figures are read from the device a few times a second, whatever the speed of the steps.
+    Results are read from the device only when the bar is redrawn, a few times a second. On a narrow
+    terminal the bar shows those that fit; the line of the epoch has all.
 
     Args:
-        verbose: 1 for the bar, 2 for one line an epoch, 0 for nothing.
-        interval: Seconds between two readings.
+        verbose: 1 for bar and lines, 2 for the lines alone, 0 for nothing.
+        interval: seconds between two drawings of the bar.
     """
 
     def __init__(self, verbose: int = 1, interval: float = 0.25) -> None:
@@ -39,7 +71,6 @@ class ProgressBar(Callback):
         self._bar: Any = None
         self._begun = 0.0
         self._last = 0.0
-        self._seen = 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Opens the bar of an epoch."""
@@ -56,30 +87,42 @@ class ProgressBar(Callback):
 
     def _open(self, total: int | None, label: str) -> None:
         self._begun = self._last = time.perf_counter()
-        self._seen = 0
         if self.verbose == 1:
-            # disable=None: no bar where there is no terminal to redraw it on
-            self._bar = tqdm(total=total, desc=label, disable=None, dynamic_ncols=True, leave=False)
+            self._bar = tqdm(
+                total=total,
+                desc=label,
+                disable=None,  # no bar without a terminal to redraw it on
+                dynamic_ncols=True,
+                leave=False,
+                bar_format=_ENDLESS if total is None else _FORMAT,
+            )
 
     def _move(self, batch: int, logs: Logs | None) -> None:
-        now = time.perf_counter()
-        if now - self._last < self.interval or self._bar is None or self._bar.disable:
+        bar, now = self._bar, time.perf_counter()
+        if now - self._last < self.interval or bar is None or bar.disable:
             return
         self._last = now
-        self._advance(batch + 1, logs)
+        bar.n = batch + 1
+        bar.set_postfix_str(format_logs(logs or {}, self._room()), refresh=False)
+        bar.refresh()
 
-    def _advance(self, seen: int, logs: Logs | None) -> None:
-        self._bar.set_postfix_str(format_figures(logs or {}), refresh=False)
-        self._bar.update(seen - self._seen)
-        self._seen = seen
+    def _room(self) -> int | None:
+        """Return how many characters the results may take beside a bar of ten, `None` for any."""
+        self._bar.set_postfix_str("", refresh=False)
+        meter = self._bar.format_dict
+        columns = meter["ncols"]
+        if not columns:  # a notebook
+            return None
+        return columns - len(self._bar.format_meter(**{**meter, "ncols": None})) - len(", ")
 
     def _close(self, label: str, logs: Logs | None) -> None:
         bar, self._bar = self._bar, None
         if bar is not None:
             bar.close()
-        if self.verbose:  # in a line of its own all figures fit, which a bar would cut off
-            parts = [label, f"{time.perf_counter() - self._begun:.1f}s", format_figures(logs or {})]
-            print(" - ".join(part for part in parts if part), flush=True)
+        if self.verbose:
+            parts = [label, f"{time.perf_counter() - self._begun:.1f}s", format_logs(logs or {})]
+            line = " - ".join(part for part in parts if part)
+            print(_wrapped(line) if sys.stdout.isatty() else line, flush=True)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Opens the bar of `evaluate`; validation inside `fit` has none."""

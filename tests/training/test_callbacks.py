@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import sys
 
 import pytest
@@ -332,32 +333,95 @@ def test_verbose_0_is_silent(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+class Terminal(io.StringIO):
+    """What a terminal is sent; `columns` is how wide it says it is."""
+
+    def isatty(self):
+        return True
+
+    def frames(self) -> list[str]:
+        """The texts that replaced each other on the line."""
+        return [frame for frame in self.getvalue().split("\r") if frame.strip()]
+
+
+def on_terminal(monkeypatch) -> Terminal:
+    """Put one in place; not a fixture, since pytest captures anew when the test begins."""
+    made = Terminal()
+    monkeypatch.setattr(sys, "stderr", made)
+    return made
+
+
 def test_on_a_terminal_there_is_a_bar_and_then_a_line(monkeypatch, capsys):
-    """Figures are read a few times a second, not at each step."""
+    """With an interval of zero every batch is drawn, however fast the batches are."""
+    terminal = on_terminal(monkeypatch)
+    _net().fit(X, X, batch_size=4, callbacks=[callbacks.ProgressBar(interval=0)])
+    batches = -(-len(X) // 4)
+    drawn = terminal.frames()
+    assert [f"{n}/{batches}" in frame for n, frame in enumerate(drawn)] == [True] * (batches + 1)
+    assert all(frame.startswith("Epoch 1/1 |") for frame in drawn)
+    assert all(", loss: " in frame for frame in drawn[1:])
+    assert re.fullmatch(r"Epoch 1/1 - \d+\.\ds - loss: [\d.e-]+\n", capsys.readouterr().out)
 
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
 
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    net = _net()
-    reads = []
-    read = type(net._compiled).bind
+def test_results_are_read_only_when_the_bar_is_drawn(monkeypatch):
+    on_terminal(monkeypatch)
 
-    def counting(self, names):
-        objective = read(self, names)
-        original = self.figures.read
-        self.figures.read = lambda *a, **k: reads.append(1) or original(*a, **k)
-        return objective
+    class Unread(dict):
+        def __getitem__(self, name):
+            raise AssertionError(f"{name} was read")
 
-    monkeypatch.setattr(type(net._compiled), "bind", counting)
-    often = callbacks.ProgressBar(interval=0.01)
-    net.fit(X.repeat(50, 1), X.repeat(50, 1), batch_size=2, callbacks=[often])
-    assert "Epoch 1/1" in terminal.getvalue()
-    assert "loss: " in terminal.getvalue()
-    assert len(reads) < 300
-    assert capsys.readouterr().out.startswith("Epoch 1/1 - ")
+        __iter__ = __getitem__
+
+    bar = callbacks.ProgressBar(interval=1e9)
+    bar.set_params({"epochs": 1, "steps": 2})
+    bar.on_epoch_begin(0)
+    for batch in range(2):
+        bar.on_train_batch_end(batch, Unread(loss=1.0))
+    bar._close("", None)
+
+
+@pytest.mark.parametrize("columns", [30, 60, 80, 120, 200])
+@pytest.mark.parametrize("outputs", [1, 5])
+def test_a_bar_fits_the_terminal(monkeypatch, columns, outputs):
+    """It keeps ten characters of its own, and shows only whole results."""
+    terminal = on_terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda fp: (columns, 24))
+    logs = {"loss": 0.51234, "accuracy": 0.98765}
+    logs |= {f"output_{i}_loss": 0.25 for i in range(outputs - 1)}
+    bar = callbacks.ProgressBar(interval=0)
+    bar.set_params({"epochs": 10, "steps": 265})
+    bar.on_epoch_begin(0)
+    bar.on_train_batch_end(119, logs)
+    frame = terminal.frames()[-1]
+    bar._close("", None)
+    assert len(frame.rstrip()) <= columns
+    if columns >= 60:
+        assert len(frame.split("|")[1]) >= 10
+        assert "loss: 0.5123" in frame
+    assert ("accuracy: 0.9877" in frame) == (columns >= 80)
+    assert re.search(r"left(, (\w+: \d\.\d{4}( - )?)+)?$", frame.rstrip()) or columns == 30
+
+
+def test_a_wide_line_is_broken_between_results_on_a_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", made := Terminal())
+    monkeypatch.setenv("COLUMNS", "40")
+    bar = callbacks.ProgressBar(verbose=2)
+    bar.on_epoch_end(0, {"loss": 0.5, "mae": 0.25, "val_mae": 0.25, "val_loss": 0.5})
+    lines = made.getvalue().splitlines()
+    assert max(map(len, lines)) <= 40
+    joined = " - ".join(line.strip() for line in lines)
+    assert joined.endswith("s - loss: 0.5000 - mae: 0.2500 - val_loss: 0.5000 - val_mae: 0.2500")
+
+
+def test_without_a_number_of_batches_there_is_a_count(monkeypatch):
+    terminal = on_terminal(monkeypatch)
+    bar = callbacks.ProgressBar(interval=0)
+    bar.set_params({"epochs": 1, "steps": None})
+    bar.on_epoch_begin(0)
+    bar.on_train_batch_end(6, {"loss": 1.0})
+    bar._close("", None)
+    assert re.search(r"^Epoch 1/1 7 batches 00:00, loss: 1.0000$", terminal.frames()[-1].rstrip())
 
 
 @pytest.mark.parametrize(
