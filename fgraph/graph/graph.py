@@ -104,6 +104,7 @@ class Graph:
                     map_leaves(now, node.args),
                     map_leaves(now, node.kwargs),
                     name=node.name,
+                    inferred=(node.specs, node.structure) if node.declared else None,
                 )
                 made.seq = node.seq
         for node in self.nodes:
@@ -149,7 +150,8 @@ class _Entry(NamedTuple):
     template: Any
     name: str | None
     call: int | None
-    masks: dict[int, _At] | None
+    masks: dict[int, _At] | None = None
+    declared: bool = False
 
 
 class _Flat(NamedTuple):
@@ -191,6 +193,7 @@ def _flatten(graph: Graph) -> _Flat:
             name=node.name,
             call=call_at.get(id(node.call)),
             masks={i: at(ref) for i, ref in (node.masks or {}).items() if at(ref)} or None,
+            declared=node.declared,
         )
         for node in nodes
     ]
@@ -218,7 +221,7 @@ def _template(node: Node) -> Any:
 
 def _source_entry(node: Node) -> _Entry:
     """Write a node whose outputs are given from outside."""
-    return _Entry("input", None, None, (), {}, node.specs, _template(node), node.name, None, None)
+    return _Entry("input", None, None, (), {}, node.specs, _template(node), node.name, None)
 
 
 def _restore(flat: _Flat) -> Graph:
@@ -240,6 +243,7 @@ def _restore(flat: _Flat) -> Graph:
         with recording(None if entry.call is None else calls[entry.call]):
             args, kwargs = map_leaves(ref, entry.args), map_leaves(ref, entry.kwargs)
             node = Node(entry.op, target, args, kwargs, entry.specs, structure, entry.name)
+        node.declared = entry.declared
         nodes.append(node)
     for node, entry in zip(nodes, flat.entries, strict=True):  # a mask may be made after its node
         node.masks = {i: ref(at) for i, at in entry.masks.items()} if entry.masks else None

@@ -45,7 +45,7 @@ def map_leaves(fn: Callable[[Any], Any], value: Any) -> Any:
         return slice(*(map_leaves(fn, part) for part in (value.start, value.stop, value.step)))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return kind(*(map_leaves(fn, item) for item in value))
-    if kind in pytree.SUPPORTED_NODES:
+    if kind in pytree.SUPPORTED_NODES and kind is not torch.Size:
         leaves, spec = pytree.tree_flatten(value, is_leaf=lambda item: item is not value)
         return pytree.tree_unflatten([map_leaves(fn, leaf) for leaf in leaves], spec)
     if not is_container(value):

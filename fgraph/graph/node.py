@@ -89,11 +89,12 @@ class Node:
         seq: position in the order of recording, over all graphs of the process.
         call: the layer call during which this node was recorded, if any.
         masks: masks that travel with outputs, by output index.
+        declared: whether `specs` and `structure` were given by the caller, not worked out.
     """
 
     __slots__ = (
-        "__weakref__", "_refs", "args", "call", "kwargs", "masks", "name", "op", "seq", "specs",
-        "structure", "target",
+        "__weakref__", "_refs", "args", "call", "declared", "kwargs", "masks", "name", "op", "seq",
+        "specs", "structure", "target",
     )  # fmt: skip
 
     def __init__(
@@ -116,6 +117,7 @@ class Node:
         self.seq = next(_sequence)
         self.call = _current.call
         self.masks: dict[int, Ref] | None = None
+        self.declared = False
         leaves = [leaf for leaf in iter_leaves(args) if type(leaf) is Ref]
         if kwargs:
             leaves += [leaf for leaf in iter_leaves(kwargs) if type(leaf) is Ref]

@@ -125,6 +125,7 @@ def make_node(
     except Exception as error:
         raise _refusal(op, target, args, kwargs, name, error) from error
     node = Node(op, target, args, kwargs, specs, structure, name)
+    node.declared = inferred is not None
     if op == "module":
         _inbound.setdefault(target, weakref.WeakSet()).add(node)
     return node

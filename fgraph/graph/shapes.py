@@ -7,6 +7,7 @@ told in `meta` and `shadow`.
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from typing import Any
 
@@ -91,7 +92,21 @@ def _pair(first: Any, second: Any) -> Spec:
         return TensorSpec(tuple(first.shape), tuple(second.shape), first.dtype)
     if type(first) is int and first != second:
         return SizeSpec(first, second)
+    if _hides_tensors(first):
+        raise TypeError(
+            f"the result is a {type(first).__name__} that holds tensors, and torch does not know "
+            "its parts: return a tuple or dict, or register the class with "
+            "torch.utils._pytree.register_dataclass"
+        )
     return Constant(first)
+
+
+def _hides_tensors(value: Any) -> bool:
+    """Whether a dataclass that is no pytree holds tensors."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return False
+    parts = [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    return any(isinstance(leaf, Tensor) or _hides_tensors(leaf) for leaf in iter_leaves(parts))
 
 
 # ------------------------------------------------------------------ remembering results

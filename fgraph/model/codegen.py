@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import itertools
 import json
-import keyword
 import linecache
 import math
 import operator
@@ -216,7 +215,7 @@ class _Writer:
 
     def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         written = [self._value(value) for value in args]
-        if all(key.isidentifier() and not keyword.iskeyword(key) for key in kwargs):
+        if all(identifier(key) == key for key in kwargs):
             written += [f"{key}={self._value(value)}" for key, value in kwargs.items()]
         else:
             written.append(f"**{self._value(kwargs)}")
@@ -249,7 +248,9 @@ class _Writer:
             return f'float("{value}")'
         if kind is torch.device:
             return f"torch.device({str(value)!r})"
-        if kind is tuple or kind is torch.Size:
+        if kind is torch.Size:
+            return f"torch.Size({self._value(tuple(value))})"
+        if kind is tuple:
             items = ", ".join(self._value(item) for item in value)
             return f"({items},)" if len(value) == 1 else f"({items})"
         if kind is list:
@@ -314,14 +315,15 @@ class _Rebuild:
 
 def _attribute(owner: str, name: str) -> str:
     """Write a parameter or buffer of a module; those of an `nn.ParameterList` are named `0`."""
-    if name.isidentifier() and not keyword.iskeyword(name):
+    if identifier(name) == name:
         return f"{owner}.{name}"
     return f"getattr({owner}, {quoted(name)})"
 
 
 def quoted(text: str) -> str:
     """Write a string literal in double quotes."""
-    return json.dumps(text, ensure_ascii=False)
+    literal = json.dumps(text, ensure_ascii=False)
+    return literal.encode("utf-8", "backslashreplace").decode()  # lone surrogates
 
 
 def _leaf_paths(node: Node) -> list[tuple[Any, ...]]:

@@ -92,33 +92,42 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             [label(path) if by_key else None for path, _ in given],
             _reserved_names(),
         )
-        self._graph = graph
-        self._input_template = numbered(inputs)
-        self._output_template = numbered(outputs)
-        self._node_names = naming.nodes
-        self._node_paths = naming.paths
-        self._signature = Signature(
-            f"model {self.name!r}", self._input_template, naming.inputs, graph.inputs
-        )
-        self._output_names = self._name_outputs(wanted)
-        source = codegen.generate(
-            graph, naming, self._output_structure(graph.outputs), self._signature.parameters
-        )
         for child_name, child in naming.children.items():
             self.add_module(child_name, child)
-        for tensor_name, tensor in source.tensors.items():
-            if isinstance(tensor, nn.Parameter):
-                self.register_parameter(tensor_name, tensor)
-            else:
-                self.register_buffer(tensor_name, tensor)
-        self._graph_tensors = source.tensors | source.borrowed
-        self.__dict__.pop("_view", None)  # of the graph before, in a Sequential that grows
-        self._forward_source = source
-        self._attach_forward()
+        self._adopt(graph, naming, numbered(inputs), numbered(outputs))
         for node, node_name in zip(graph.nodes, naming.nodes, strict=True):
             maker = maker_of(node)
             if isinstance(maker, Layer):
                 maker.named(node_name)
+
+    def _adopt(self, graph: Graph, naming: Naming, inputs: Any, outputs: Any) -> None:
+        """Take over a graph whose modules are children already, and make its forward.
+
+        Args:
+            graph: the graph.
+            naming: the names of all that is in it.
+            inputs: the structure of the inputs, with anything at the leaves.
+            outputs: the structure of the outputs.
+        """
+        self._graph = graph
+        self._input_template = inputs
+        self._output_template = outputs
+        self._node_names = naming.nodes
+        self._node_paths = naming.paths
+        self._signature = Signature(f"model {self.name!r}", inputs, naming.inputs, graph.inputs)
+        self._output_names = self._name_outputs(leaves_with_paths(outputs))
+        source = codegen.generate(
+            graph, naming, self._output_structure(graph.outputs), self._signature.parameters
+        )
+        for name, tensor in source.tensors.items():
+            if isinstance(tensor, nn.Parameter):
+                self.register_parameter(name, tensor)
+            else:
+                self.register_buffer(name, tensor)
+        self._graph_tensors = source.tensors | source.borrowed
+        self.__dict__.pop("_view", None)  # of the graph before, in a Sequential that grows
+        self._forward_source = source
+        self._attach_forward()
 
     def _attach_forward(self) -> None:
         """Make this object an instance of a subclass that has the generated forward.

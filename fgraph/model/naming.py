@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keyword
-import re
+import unicodedata
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,8 +19,35 @@ from ..layers.base import snake_case
 @lru_cache(maxsize=1024)
 def identifier(name: str) -> str:
     """Return `name` with all that a Python variable cannot hold replaced by underscores."""
-    made = re.sub(r"\W", "_", name)
-    return f"{made}_" if keyword.iskeyword(made) else f"_{made}" if made[:1].isdigit() else made
+    plain = unicodedata.normalize("NFKC", name)  # as Python reads identifiers
+    made = "".join(char if f"_{char}".isidentifier() else "_" for char in plain)
+    if keyword.iskeyword(made) or made == "__debug__":
+        return f"{made}_"
+    return made if made.isidentifier() or not made else f"_{made}"
+
+
+@lru_cache(maxsize=4096)
+def check_name(name: str, what: str, in_quotes: bool = True) -> str:
+    """Return `name` if it is safe wherever names are written into Python source.
+
+    Args:
+        name: the name of an input, node or child module.
+        what: what is to be named, for the message.
+        in_quotes: whether other programs, such as `torch.fx`, write it between quotes as it is.
+
+    Raises:
+        ValueError: the name is empty, or has unprintable characters, characters that Python reads
+            as others (NFKC: `"\\ufb01"` as `"fi"`) or, with `in_quotes`, quotes or backslashes.
+    """
+    if not isinstance(name, str) or not name.isprintable() or not name:
+        raise ValueError(f"{what} cannot be named {name!r}: expected printable text")
+    if in_quotes and set(name) & set("\"'\\"):
+        raise ValueError(f"{what} cannot be named {name!r}: leave out quotes and backslashes")
+    if (plain := unicodedata.normalize("NFKC", name)) != name:
+        raise ValueError(
+            f"{what} cannot be named {name!r}, which Python reads as {plain!r}: use that name"
+        )
+    return name
 
 
 class Names:
@@ -128,9 +155,14 @@ class _Namer:
         inputs = self._name_inputs(list(input_names))
         self._name_makers()
         children, paths = self._place_modules()
+        nodes = [self._maker_names[id(maker_of(node))] for node in self._graph.nodes]
+        for name in inputs:
+            check_name(name, "an input", in_quotes=False)
+        for name in (*nodes, *children):
+            check_name(name, "a layer")
         return Naming(
             inputs,
-            [self._maker_names[id(maker_of(node))] for node in self._graph.nodes],
+            nodes,
             [paths[id(n.target)] if n.op == "module" else None for n in self._graph.nodes],
             children,
         )
@@ -185,6 +217,7 @@ class _Namer:
             if root._modules:
                 for path, part in root.named_modules():
                     if path:
+                        check_name(path, f"a part of {type(root).__name__}")
                         parts.setdefault(id(part), (id(root), path.split(".")))
         children: dict[str, nn.Module] = {}
         paths: dict[int, tuple[str, ...]] = {}
