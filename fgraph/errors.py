@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import opcode
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -124,6 +125,38 @@ class Configured:
     def __repr__(self) -> str:
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.get_config().items())
         return f"{type(self).__name__}({arguments})"
+
+
+class Remembered:
+    """Base of objects whose configuration is what their constructor was given."""
+
+    _arguments: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keep the constructor's arguments."""
+        self = super().__new__(cls)
+        self._arguments = (args, kwargs)
+        return self
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, defaults included, by name."""
+        args, kwargs = self._arguments
+        signature = inspect.signature(type(self).__init__)
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        config = dict(bound.arguments)
+        del config[next(iter(signature.parameters))]  # self
+        for parameter in signature.parameters.values():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                config.update(config.pop(parameter.name, {}))
+            elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                config.pop(parameter.name, None)
+        return config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Return the object that the arguments in `config` make."""
+        return cls(**config)
 
 
 def look_up(kind: str, known: Mapping[str, Any], identifier: Any) -> Any:

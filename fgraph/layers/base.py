@@ -7,15 +7,15 @@ import inspect
 import re
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from .. import regularizers
-from ..errors import BuildError
+from ..errors import BuildError, Remembered
 from ..graph import Call, SymbolicTensor, apply
 from ..graph.input import as_dtype
 from ..graph.nested import iter_leaves, map_leaves
@@ -38,7 +38,7 @@ def snake_case(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-class Layer(Weighted, Nodes):
+class Layer(Weighted, Nodes, Remembered):
     """A layer in the sense of Keras: called on symbolic tensors, it makes a torch module once.
 
     It is not an `nn.Module`: a model registers the torch module under the layer's name, so that
@@ -78,13 +78,6 @@ class Layer(Weighted, Nodes):
     expects: Expects = Expects()
     supports_masking: bool = False
     _call_takes: ClassVar[tuple[str, ...]] = ()
-    _arguments: tuple[tuple[Any, ...], dict[str, Any]]
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Remember the constructor's arguments: they are the layer's configuration."""
-        self = super().__new__(cls)
-        self._arguments = (args, kwargs)
-        return self
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -319,25 +312,12 @@ class Layer(Weighted, Nodes):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, defaults included, by name."""
-        args, kwargs = self._arguments
-        signature = inspect.signature(type(self).__init__)
-        bound = signature.bind(self, *args, **kwargs)
-        bound.apply_defaults()
-        config = dict(bound.arguments)
-        config.pop("self", None)
-        for parameter in signature.parameters.values():
-            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-                config.update(config.pop(parameter.name, {}))
-            elif parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-                config.pop(parameter.name, None)
-        config["name"] = self.name
-        return config
+        return {**super().get_config(), "name": self.name}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Layer:
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
         """Make a layer, with fresh weights, from what `get_config` returned."""
-        made: Layer = cls(**map_leaves(_fresh, config))
-        return made
+        return cls(**map_leaves(_fresh, dict(config)))
 
     def with_module(self, module: nn.Module | None) -> Layer:
         """Return a layer like this one around another module, without its calls."""

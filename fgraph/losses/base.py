@@ -9,6 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..errors import Remembered
+
 EPSILON = 1e-7  # Keras: `keras.config.epsilon()`
 
 _REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none", None)
@@ -62,7 +64,7 @@ def weighted(values: Tensor, sample_weight: Tensor) -> Tensor:
     return values * sample_weight.to(values.dtype)
 
 
-class Loss:
+class Loss(Remembered):
     """A loss as Keras means it: `loss(y_true, y_pred, sample_weight=None)` gives a scalar.
 
     Subclasses write `call(y_true, y_pred)`, which returns one value for each sample (or for each

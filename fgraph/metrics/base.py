@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import Remembered
 from ..losses.base import weighted
 
 _PENDING_LIMIT = 128
@@ -92,7 +93,7 @@ class RunningMean:
         self._weights = state["weights"]
 
 
-class Metric:
+class Metric(Remembered):
     """A streaming metric with Keras's interface: `update_state`, `result`, `reset_state`.
 
     A metric whose state can be added over processes (all of this package's) gives `summary` and

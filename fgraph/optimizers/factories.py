@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from ..errors import Remembered
 from . import update_rules as rules
 
 
-class OptimizerFactory:
+class OptimizerFactory(Remembered):
     """Keras's settings of an optimizer; called with parameters it makes the torch optimizer.
 
     A factory rather than an optimizer, because the optimizer must be made after the model's
