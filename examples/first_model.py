@@ -55,7 +55,8 @@ def main() -> None:
         verbose=2,
     )
     _, accuracy = model.evaluate(held_images, to_categorical(held_labels, 10), verbose=0)
-    print(f"held-out accuracy: {accuracy:.1%} of {len(held_labels)} digits")
+    majority = np.bincount(held_labels).max() / len(held_labels)
+    print(f"held-out accuracy: {accuracy:.1%}, majority rate: {majority:.1%}")
 
 
 if __name__ == "__main__":

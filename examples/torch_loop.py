@@ -51,7 +51,8 @@ def main() -> None:
     net.eval()
     with torch.no_grad():
         accuracy = (net(x[held]).argmax(1) == y[held]).float().mean().item()
-    print(f"held-out accuracy: {accuracy:.1%} of {len(held)} digits")
+    majority = y[held].bincount().max().item() / len(held)
+    print(f"held-out accuracy: {accuracy:.1%}, majority rate: {majority:.1%}")
 
 
 if __name__ == "__main__":

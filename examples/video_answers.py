@@ -105,7 +105,7 @@ def main() -> None:
         x, y = make(1000, rng)
         _, accuracy = model.evaluate(x, y, verbose=0)
         majority = max(y.mean(), 1 - y.mean())
-        print(f"{title} answers: {accuracy:.1%} right, majority rate {majority:.1%}")
+        print(f"{title} answers: {accuracy:.1%} accuracy, majority rate: {majority:.1%}")
 
 
 if __name__ == "__main__":

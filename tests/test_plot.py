@@ -290,6 +290,7 @@ def test_a_model_without_a_graph_cannot_be_drawn(write):
 
 def test_without_the_python_package_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "graphviz", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     message = r"needs the Python package graphviz.*install -e '.\[plot\]'.*apt-get install graphviz"
     with pytest.raises(ImportError, match=message):
         plot_model(siamese(), tmp_path / "m.png")
@@ -301,6 +302,7 @@ def test_without_the_python_package_the_extra_is_named(monkeypatch, tmp_path):
 def test_without_the_program_the_system_package_is_named(monkeypatch, tmp_path):
     pytest.importorskip("graphviz")
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     message = r"needs the program `dot`.*clone of fgraph.*apt-get install graphviz"
     with pytest.raises(ImportError, match=message):
         plot_model(siamese(), tmp_path / "m.png")

@@ -110,7 +110,7 @@ class ProgressBar(Callback):
         """Return how many characters the results may take beside a bar of ten, `None` for any."""
         self._bar.set_postfix_str("", refresh=False)
         meter = self._bar.format_dict
-        columns = meter["ncols"]
+        columns: int | None = meter["ncols"]
         if not columns:  # a notebook
             return None
         return columns - len(self._bar.format_meter(**{**meter, "ncols": None})) - len(", ")

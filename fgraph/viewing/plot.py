@@ -29,8 +29,9 @@ def plot_model(
 ) -> Any:
     """Draw a model into a file, as `keras.utils.plot_model`.
 
-    Each call of a layer is a box. Calls that share their weights have one colour and are joined by
-    a dashed line; nested models have a double border.
+    graphviz draws it if it is installed; otherwise matplotlib does, more plainly and only from top
+    to bottom. Each call of a layer is a box. Calls that share their weights have one colour and are
+    joined by a dashed line; nested models have a double border.
 
     Args:
         model: a model that has a graph.
@@ -50,7 +51,7 @@ def plot_model(
         In a notebook the picture, else `None`.
 
     Raises:
-        ImportError: graphviz is missing; the message says how to install it.
+        ImportError: graphviz and matplotlib are missing; the message says how to install them.
         ValueError: the ending, `rankdir` or `dpi` is not one that can be drawn.
         AttributeError: the model has no graph.
         OSError: the file cannot be written.
@@ -72,19 +73,22 @@ def plot_model(
     if isinstance(dpi, bool) or not isinstance(dpi, int) or dpi < 1:
         raise ValueError(f"plot_model: dpi= expects a whole number of at least 1, got {dpi!r}")
     check_rankdir(rankdir)
-    text = to_dot(
-        model,
-        rankdir,
-        dpi if kind in _DOTS else None,
-        purpose="plot_model",
-        show_shapes=show_shapes,
-        show_dtype=show_dtype,
-        show_layer_names=show_layer_names,
-        expand_nested=expand_nested,
-        show_layer_activations=show_layer_activations,
-        show_trainable=show_trainable,
-    )
-    picture = text.encode() + b"\n" if kind in ("dot", "gv") else render(text, kind)
+    show = {
+        "show_shapes": show_shapes,
+        "show_dtype": show_dtype,
+        "show_layer_names": show_layer_names,
+        "expand_nested": expand_nested,
+        "show_layer_activations": show_layer_activations,
+        "show_trainable": show_trainable,
+    }
+    text = to_dot(model, rankdir, dpi if kind in _DOTS else None, purpose="plot_model", **show)
+    if kind in ("dot", "gv"):
+        picture = text.encode() + b"\n"
+    else:
+        try:
+            picture = render(text, kind)
+        except ImportError as error:
+            picture = _drawn_without_graphviz(error, model, kind, rankdir, dpi, show)
     _write(path, picture)
     return _displayed(picture, kind)
 
@@ -116,6 +120,21 @@ def notebook_picture(model: Model) -> str | None:
         return render(to_dot(model, show_shapes=True, show_layer_names=True), "svg").decode()
     except Exception:  # a display must never fail: the text is shown instead
         return None
+
+
+def _drawn_without_graphviz(
+    missing: ImportError, model: Model, kind: str, rankdir: str, dpi: int, show: dict[str, bool]
+) -> bytes:
+    """Return a plainer picture, drawn by matplotlib; raise `missing` if that is missing too."""
+    from .layered import draw
+
+    if kind == "gif":
+        raise missing
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise missing from None
+    return draw(model, kind, rankdir, dpi, **show)
 
 
 def _missing(what: str) -> str:
