@@ -10,7 +10,9 @@ the same `forward` run on symbolic tensors is what builds the graph.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -136,11 +138,26 @@ RECURRENT_OPS = frozenset({"states"})  # torch.compile does not take torch's rec
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a program: which op, on which earlier values, with which module of the pool."""
+    """One step of a program.
+
+    Attributes:
+        op: which op.
+        values: on which earlier values.
+        module: with which module of the pool.
+        mode: under which context manager of `MODES`.
+    """
 
     op: str
     values: tuple[int, ...]
     module: int | None
+    mode: str | None = None
+
+
+MODES = {  # what a step may run under
+    None: contextlib.nullcontext,
+    "no_grad": torch.no_grad,
+    "bfloat16": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+}
 
 
 class Program(nn.Module):
@@ -174,7 +191,8 @@ class Program(nn.Module):
             if number in self.needed:
                 module = [] if step.module is None else [self.pool[step.module]]
                 arguments = [found[value] for value in step.values]
-                found[number] = OPS[step.op].run(*module, *arguments)
+                with MODES[step.mode]():
+                    found[number] = OPS[step.op].run(*module, *arguments).float()
         return found
 
     def forward(self, *inputs: Any) -> Any:
@@ -189,7 +207,9 @@ class Program(nn.Module):
     def model(self) -> Model:
         """Record the program as a graph of its own modules."""
         inputs = self.symbols()
-        return Model(inputs, self.forward(*inputs))
+        with warnings.catch_warnings():  # of a program that is all under no_grad
+            warnings.simplefilter("ignore", UserWarning)
+            return Model(inputs, self.forward(*inputs))
 
     def inputs(self, seed: int = 0) -> list[Tensor]:
         """Make real inputs."""
@@ -233,7 +253,9 @@ def programs(draw, max_steps: int = 12, leave_out: Iterable[str] = ()) -> Progra
             if module == len(pool):
                 shared.append(module)
                 pool.append((op.module, width))
-        steps.append(Step(name, (first, *others), module))
+        # weights used in two autocast blocks are cast twice, and a graph joins such blocks
+        modes = [None, None, "no_grad"] if module is not None else [None, None, *MODES]
+        steps.append(Step(name, (first, *others), module, draw(st.sampled_from(modes))))
         known.append(op.width(width))
     outputs = draw(_outputs(len(known)))
     torch.manual_seed(draw(st.integers(0, 3)))
@@ -250,6 +272,9 @@ def _outputs(draw, count: int) -> Any:
         "tuple": lambda: tuple(numbers),
         "dict": lambda: {f"out{place}": number for place, number in enumerate(numbers)},
         "nested": lambda: {"last": numbers[-1], "others": [tuple(numbers)]},
+        "named tuple": lambda: Halves(
+            numbers[-1], {"left": numbers[0], "n": Halves(*numbers[:1] * 2)}
+        ),
     }
     return forms[draw(st.sampled_from(sorted(forms)))]()
 
@@ -260,7 +285,9 @@ def run(module: nn.Module, inputs: Sequence[Tensor], seed: int = 1) -> list[Tens
     torch.manual_seed(seed)
     outputs = pytree.tree_leaves(module(*inputs))
     weights = [torch.linspace(0.5, 1.5, out.numel()).view(out.shape) for out in outputs]
-    sum((out * weight).sum() for out, weight in zip(outputs, weights, strict=True)).backward()
+    total = sum((out * weight).sum() for out, weight in zip(outputs, weights, strict=True))
+    if total.requires_grad:
+        total.backward()
     return [*(out.detach() for out in outputs), *(x.grad for x in inputs)]
 
 

@@ -192,8 +192,10 @@ def test_the_model_is_left_as_it_was():
 
 
 def test_backward_works_without_grad_mode():
+    x = Input((8,))
+    model = Model(x, nn.Linear(8, 4)(x))
     with torch.no_grad():
-        found = profiled(torch.randn(2, 8), nn.Linear(8, 4), backward=True)
+        found = model.profile(torch.randn(2, 8), backward=True, repeat=1)
     assert found.total.backward_flops == 2 * 2 * 8 * 4
 
 

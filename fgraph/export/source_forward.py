@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import SaveError
 from ..graph import Node, Ref
 from ..graph.graph import Graph
-from ..model.codegen import _leaf_paths, _pattern, _Rebuild, _Writer, quoted
+from ..model.codegen import _leaf_paths, _pattern, _Rebuild, _Writer, in_blocks, quoted
 from ..model.keras_weights import Weights
 from ..model.naming import Naming
 
@@ -46,7 +46,7 @@ class ForwardWriter(_Writer):
         graph = self._graph
         used = {ref for node in graph.nodes for ref in node.refs()}
         used |= {*graph.outputs, *graph.inputs}
-        body = [line for node in graph.nodes for line in self._lines(node, used)]
+        body, _ = in_blocks((node.modes, self._lines(node, used)) for node in graph.nodes)
         return [*body, f"return {self._value(outputs)}"]
 
     def _lines(self, node: Node, used: set[Ref]) -> list[str]:

@@ -20,6 +20,8 @@ def laid_out(statement: str, indent: int = 0, width: int = WIDTH) -> list[str]:
         indent: the number of spaces before it.
         width: the longest line.
     """
+    indent += len(statement) - len(statement.lstrip(" "))  # of a statement inside a block
+    statement = statement.lstrip(" ")
     space = " " * indent
     if len(space) + len(statement) <= width or "\n" in statement:
         return [space + line for line in statement.split("\n")]

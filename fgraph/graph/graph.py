@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch.utils import _pytree as pytree
 
+from .modes import Modes
 from .nested import iter_leaves, map_leaves
 from .node import Call, Node, Ref, Spec, ancestors, recording
 from .record import make_node
@@ -98,15 +99,14 @@ class Graph:
             if not any(now(leaf) is not leaf for leaf in leaves):
                 continue
             with recording(renewed(node.call)):
-                made = nodes[id(node)] = make_node(
+                nodes[id(node)] = make_node(
                     node.op,
                     new.get(id(node.target), node.target),
                     map_leaves(now, node.args),
                     map_leaves(now, node.kwargs),
-                    name=node.name,
                     inferred=(node.specs, node.structure) if node.declared else None,
+                    like=node,
                 )
-                made.seq = node.seq
         for node in self.nodes:
             if node.masks and id(node) in nodes:
                 nodes[id(node)].masks = {i: now(ref) for i, ref in node.masks.items()}
@@ -152,6 +152,7 @@ class _Entry(NamedTuple):
     call: int | None
     masks: dict[int, _At] | None = None
     declared: bool = False
+    modes: Modes | None = None
 
 
 class _Flat(NamedTuple):
@@ -194,6 +195,7 @@ def _flatten(graph: Graph) -> _Flat:
             call=call_at.get(id(node.call)),
             masks={i: at(ref) for i, ref in (node.masks or {}).items() if at(ref)} or None,
             declared=node.declared,
+            modes=node.modes,
         )
         for node in nodes
     ]
@@ -243,7 +245,7 @@ def _restore(flat: _Flat) -> Graph:
         with recording(None if entry.call is None else calls[entry.call]):
             args, kwargs = map_leaves(ref, entry.args), map_leaves(ref, entry.kwargs)
             node = Node(entry.op, target, args, kwargs, entry.specs, structure, entry.name)
-        node.declared = entry.declared
+        node.declared, node.modes = entry.declared, entry.modes
         nodes.append(node)
     for node, entry in zip(nodes, flat.entries, strict=True):  # a mask may be made after its node
         node.masks = {i: ref(at) for i, at in entry.masks.items()} if entry.masks else None

@@ -7,7 +7,8 @@ and no memory is taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,12 +16,19 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from .modes import Autocast, Modes, under
 from .nested import iter_leaves, map_leaves
 from .node import Ref, SizeSpec
 from .shadow import shadow_call
 
 
-def run_on_meta(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], which: int) -> Any:
+def run_on_meta(
+    target: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    which: int,
+    autocast: tuple[Autocast, ...] = (),
+) -> Any:
     """Call `target` on meta tensors, with the `which`-th stand-in for each unknown size.
 
     Where the way depends on the truth value of a tensor, which has none here, the call is run for
@@ -33,7 +41,8 @@ def run_on_meta(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], whic
     for answer in (False, True):
         mode = _MetaMode(answer)
         try:
-            results.append(_run(target, args, kwargs, which, mode))
+            with _autocasting(mode, autocast):
+                results.append(_run(target, args, kwargs, which, mode))
         except Exception:
             if not mode.asked or (answer and not results):
                 raise
@@ -53,13 +62,27 @@ def _run(
             size = spec.second if which else spec.first
             if isinstance(spec, SizeSpec):
                 return size
-            return torch.empty(size, dtype=spec.dtype, device="meta")
+            return torch.empty(size, dtype=spec.dtype, device=mode.device)
         return mode.to_meta(leaf) if isinstance(leaf, Tensor) else leaf
 
     args, kwargs = map_leaves(concrete, args), map_leaves(concrete, kwargs)
     call = shadow_call(target) if isinstance(target, nn.Module) else target
     with torch.no_grad(), mode:
         return call(*args, **kwargs)
+
+
+@contextmanager
+def _autocasting(mode: _MetaMode, autocast: tuple[Autocast, ...]) -> Iterator[None]:
+    """Run on torch's fake tensors of the device that `autocast` is for: meta tensors ignore it."""
+    device = next((settings.device for settings in reversed(autocast) if settings.enabled), None)
+    if device is None:
+        yield
+        return
+    from torch._subclasses.fake_tensor import FakeTensorMode  # slow to import, seldom needed
+
+    mode.device = device
+    with FakeTensorMode(allow_non_fake_inputs=True), under(Modes("", autocast)):
+        yield
 
 
 def _outline(result: Any) -> Any:
@@ -101,19 +124,28 @@ class _MetaMode(TorchFunctionMode):
 
     Attributes:
         asked: how often a truth value was asked for.
+        device: where the stand-ins are.
     """
 
     def __init__(self, answer: bool) -> None:
         super().__init__()
         self.asked = 0
+        self.device = "meta"
         self._answer = answer
         self._stand_ins: dict[Any, tuple[Tensor, Tensor]] = {}  # keeps the keys' tensors alive
 
     def to_meta(self, tensor: Tensor) -> Tensor:
         """Return the meta tensor that stands for `tensor` in this run."""
-        if tensor.device.type == "meta" and type(tensor) is Tensor:
+        if not _has_values(tensor) and not isinstance(tensor, nn.Parameter):
             return tensor
-        return self._stand_in(tensor, _meta_like)
+        return self._stand_in(tensor, self._meta_like)
+
+    def _meta_like(self, tensor: Tensor) -> Tensor:
+        if tensor.layout is torch.strided and not tensor.is_quantized:
+            return torch.empty_strided(
+                tensor.size(), tensor.stride(), dtype=tensor.dtype, device=self.device
+            )
+        return tensor.to(self.device)
 
     def _stand_in(self, tensor: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
         key = (id(tensor), make)
@@ -130,12 +162,12 @@ class _MetaMode(TorchFunctionMode):
         tensors = [leaf for leaf in iter_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if tensors and all(map(_is_count, tensors)):
             return func(*map_leaves(self._count, args), **map_leaves(self._count, kwargs))
-        if getattr(func, "__name__", "") in _READS and args[0].device.type != "meta":
+        if getattr(func, "__name__", "") in _READS and _has_values(args[0]):
             return func(*args, **kwargs)  # a real value that decides the way: read it
         if func in _TRUTH_VALUES:
             return self._decide()
         if self._takes_device(func, tensors, kwargs):
-            kwargs["device"] = "meta"
+            kwargs["device"] = self.device
             kwargs.pop("pin_memory", None)
         kwargs.pop("generator", None)
         args, kwargs = map_leaves(self._meta, args), map_leaves(self._meta, kwargs)
@@ -164,6 +196,11 @@ class _MetaMode(TorchFunctionMode):
         return self._stand_in(leaf, Tensor.clone) if isinstance(leaf, Tensor) else leaf
 
 
+def _has_values(tensor: Tensor) -> bool:
+    """Whether a tensor is real: neither a meta tensor nor one of torch's fake tensors."""
+    return tensor.device.type != "meta" and type(tensor).__name__ != "FakeTensor"
+
+
 def _is_count(tensor: Tensor) -> bool:
     """Whether `tensor` is a real counter or flag: these keep their values, in private copies.
 
@@ -175,14 +212,6 @@ def _is_count(tensor: Tensor) -> bool:
         and tensor.device.type == "cpu"
         and not (tensor.is_floating_point() or tensor.is_complex() or tensor.is_quantized)
     )
-
-
-def _meta_like(tensor: Tensor) -> Tensor:
-    if tensor.layout is torch.strided and not tensor.is_quantized:
-        return torch.empty_strided(
-            tensor.size(), tensor.stride(), dtype=tensor.dtype, device="meta"
-        )
-    return tensor.to("meta")
 
 
 def _cast_only(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -210,8 +239,11 @@ def _recurrent(func: Callable[..., Any], *args: Any) -> Any:
     sequence, states, bidirectional = args[0], args[1], args[7]
     states = states if isinstance(states, (tuple, list)) else (states,)
     width = states[0].shape[-1] * (2 if bidirectional else 1)
-    output = sequence.new_empty((*sequence.shape[:-1], width))
-    return (output, *(torch.empty_like(state) for state in states))
+    dtype, device = sequence.dtype, sequence.device.type
+    if device != "meta" and (device, func) != ("cpu", torch.gru):  # under autocast
+        dtype = torch.get_autocast_dtype(device)
+    output = sequence.new_empty((*sequence.shape[:-1], width), dtype=dtype)
+    return (output, *(torch.empty_like(state, dtype=dtype) for state in states))
 
 
 _RULES: dict[Any, Callable[..., Any]] = dict.fromkeys(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils import _pytree as pytree
 
+from .modes import current_modes, under
 from .nested import iter_leaves, map_leaves
 
 _sequence = itertools.count()  # next() on it is atomic: graphs may be built in several threads
@@ -90,11 +91,12 @@ class Node:
         call: the layer call during which this node was recorded, if any.
         masks: masks that travel with outputs, by output index.
         declared: whether `specs` and `structure` were given by the caller, not worked out.
+        modes: the grad mode and autocast that the call runs under; `None` for the caller's.
     """
 
     __slots__ = (
-        "__weakref__", "_refs", "args", "call", "declared", "kwargs", "masks", "name", "op", "seq",
-        "specs", "structure", "target",
+        "__weakref__", "_refs", "args", "call", "declared", "kwargs", "masks", "modes", "name",
+        "op", "seq", "specs", "structure", "target",
     )  # fmt: skip
 
     def __init__(
@@ -118,6 +120,7 @@ class Node:
         self.call = _current.call
         self.masks: dict[int, Ref] | None = None
         self.declared = False
+        self.modes = None if op == "input" else current_modes()
         leaves = [leaf for leaf in iter_leaves(args) if type(leaf) is Ref]
         if kwargs:
             leaves += [leaf for leaf in iter_leaves(kwargs) if type(leaf) is Ref]
@@ -126,6 +129,11 @@ class Node:
     def refs(self) -> tuple[Ref, ...]:
         """Return the node outputs that this call takes, in argument order, repeats included."""
         return self._refs
+
+    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the target as the generated forward does, with real arguments."""
+        with under(self.modes):
+            return self.target(*args, **kwargs)
 
     def build(self, make: Callable[[Ref], Any]) -> Any:
         """Return the call's result with `make(ref)` for each symbolic leaf."""

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from ..errors import BuildError, SymbolicError
 from . import shapes
 from .capture import ModuleCalls
+from .modes import current_modes
 from .nested import iter_leaves, map_leaves
 from .node import Node, Ref, TensorSpec, current_call
 from .torch_functions import torch_name
@@ -116,16 +117,26 @@ def make_node(
     *,
     name: str | None = None,
     inferred: shapes.Inferred | None = None,
+    like: Node | None = None,
 ) -> Node:
-    """Record one call and return its node; arguments and errors are those of `record`."""
+    """Record one call and return its node; arguments and errors are those of `record`.
+
+    Args:
+        like: the node whose name, place in the order and modes the new one takes over.
+    """
+    modes = current_modes()
+    if like is not None:
+        name, modes = like.name, like.modes
     args = map_leaves(ref_of, args)
     kwargs = {key: map_leaves(ref_of, value) for key, value in kwargs.items()}
     try:
-        specs, structure = inferred or shapes.infer(op, target, args, kwargs)
+        specs, structure = inferred or shapes.infer(op, target, args, kwargs, modes)
     except Exception as error:
         raise _refusal(op, target, args, kwargs, name, error) from error
     node = Node(op, target, args, kwargs, specs, structure, name)
     node.declared = inferred is not None
+    if like is not None:
+        node.seq, node.modes = like.seq, modes
     if op == "module":
         _inbound.setdefault(target, weakref.WeakSet()).add(node)
     return node

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from .meta import run_on_meta
+from .modes import Autocast, Modes
 from .nested import iter_leaves
 from .node import Constant, Ref, SizeSpec, Spec, TensorSpec
 from .torch_functions import torch_name
@@ -41,7 +42,13 @@ def spec_of(shape: tuple[int | None, ...], dtype: torch.dtype) -> TensorSpec:
     return TensorSpec(first, second, dtype)
 
 
-def infer(op: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inferred:
+def infer(
+    op: str,
+    target: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    modes: Modes | None = None,
+) -> Inferred:
     """Return the specs of the leaves of `target(*args, **kwargs)`, and the result's structure.
 
     Results of torch's own modules and functions are remembered by their settings and the specs of
@@ -50,10 +57,13 @@ def infer(op: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     Raises:
         Exception: whatever the call itself raises when the shapes do not fit.
     """
+    autocast = modes.autocast if modes else ()
     key = _cache_key(op, target, args, kwargs)
-    if key is not None and (known := _cache.get(key)) is not None:
-        return known
-    result = _infer(target, args, kwargs)
+    if key is not None:
+        key = (key, autocast)
+        if (known := _cache.get(key)) is not None:
+            return known
+    result = _infer(target, args, kwargs, autocast)
     if key is not None:
         if len(_cache) >= _CACHE_SIZE:
             _cache.clear()
@@ -65,14 +75,16 @@ _CACHE_SIZE = 4096
 _cache: dict[Any, Inferred] = {}
 
 
-def _infer(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inferred:
-    first = run_on_meta(target, args, kwargs, 0)
+def _infer(
+    target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], autocast: tuple[Autocast, ...]
+) -> Inferred:
+    first = run_on_meta(target, args, kwargs, 0, autocast)
     known = all(
         leaf.spec.first == leaf.spec.second
         for leaf in iter_leaves((args, kwargs))
         if type(leaf) is Ref
     )
-    second = first if known else run_on_meta(target, args, kwargs, 1)
+    second = first if known else run_on_meta(target, args, kwargs, 1, autocast)
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return [_pair(first, second)], None
     first_leaves, structure = pytree.tree_flatten(first)

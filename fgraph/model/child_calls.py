@@ -31,7 +31,7 @@ _plain: set[type] = set()  # classes of modules that are called in torch's own w
 _MOST_KINDS = 256  # parametrised modules have a class each, which must not be kept for ever
 
 
-def child_calls(model: nn.Module, *inputs: Any) -> Mapping[str, Callable[..., Any]]:
+def child_calls(model: Any, *inputs: Any) -> Mapping[str, Callable[..., Any]]:
     """Return what a generated forward calls, by name: `m["dense_1"](x)`.
 
     These are the children themselves. Only where calling them would do nothing but run their
@@ -43,15 +43,22 @@ def child_calls(model: nn.Module, *inputs: Any) -> Mapping[str, Callable[..., An
         model: the model that runs.
         *inputs: its inputs.
     """
-    modules = model._modules
-    if torch.compiler.is_compiling() or _watched(inputs):
-        return modules  # type: ignore[return-value]
+    modules: Mapping[str, Callable[..., Any]] = model._modules
+    if torch.compiler.is_compiling():
+        return modules
+    if _watched(inputs):
+        tracer = next((x.tracer for x in inputs if hasattr(x, "tracer")), None)  # torch.fx's
+        if tracer is not None and any(node.modes for node in model._graph.nodes):
+            from .traced_modes import trace_modes
+
+            trace_modes(tracer.graph)
+        return modules
     children = modules.values()
     if not (_plain.issuperset(map(type, children)) or all(map(_is_plain, map(type, children)))):
-        return modules  # type: ignore[return-value]
+        return modules
     for attached in _ATTACHED:
         if any(map(attached, children)):
-            return modules  # type: ignore[return-value]
+            return modules
     return dict(zip(modules, map(_forward, children)))  # noqa: B905 - one is the other's values
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..graph import Input, Node, Ref
+from ..graph.modes import Modes, callers_modes, under
 from ..graph.nested import filled, iter_leaves, map_leaves
 from ..graph.record import record
 from ..layers.base import Layer
@@ -49,8 +50,15 @@ class _Cloner:
                 dtype=ref.spec.dtype,
                 name=explicit,
             )
+        modes: dict[int, set[Modes | None]] = {}
         for node in graph.nodes:
-            self._replay(node)
+            modes.setdefault(id(node.call and node.call.outermost), set()).add(node.modes)
+        with callers_modes():
+            for node in graph.nodes:
+                of_call = modes[id(node.call and node.call.outermost)]
+                # a layer that switches modes inside does so again
+                with under(node.modes if node.call is None or len(of_call) == 1 else None):
+                    self._replay(node)
         inputs = filled(model._input_template, [self._values[ref] for ref in graph.inputs])
         outputs = filled(model._output_template, [self._values[ref] for ref in graph.outputs])
         if isinstance(model, Sequential):
@@ -65,7 +73,8 @@ class _Cloner:
         if call is None:
             target = self._copy(node.target) if node.op == "module" else node.target
             args, kwargs = self._now((node.args, node.kwargs))
-            result = record(node.op, target, args, kwargs, name=node.name)
+            known = (node.specs, node.structure) if node.declared else None
+            result = record(node.op, target, args, kwargs, name=node.name, inferred=known)
             before: Any = node.build(lambda ref: ref)
         elif id(call) not in self._done:
             self._done.add(id(call))

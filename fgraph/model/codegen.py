@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 
 from ..graph import Node, Ref
 from ..graph.graph import Graph
+from ..graph.modes import Modes
 from ..graph.nested import map_leaves
 from ..graph.torch_functions import torch_name
 from .child_calls import child_calls
@@ -48,14 +49,14 @@ class Source:
         namespace: what its free names stand for.
         tensors: real tensors of the graph that the model has to register, by name.
         borrowed: those that belong to a child already, by their dotted path.
-        first_line: the number, from 1, of the line that runs the first node.
+        lines: for each node, in order, the number, from 1, of the line that runs it.
     """
 
     text: str
     namespace: dict[str, Any]
     tensors: dict[str, Tensor]
     borrowed: dict[str, Tensor]
-    first_line: int = 2
+    lines: list[int]
 
 
 def generate(graph: Graph, naming: Naming, outputs: Any, parameters: list[str]) -> Source:
@@ -108,7 +109,7 @@ class _Writer:
         last_use = self._last_uses()
         keep = set(self._graph.outputs) | set(self._graph.inputs)
         used = keep.union(last_use)
-        body: list[str] = []
+        body: list[tuple[Modes | None, list[str]]] = []
         for position, node in enumerate(self._graph.nodes):
             text = self._statement(node, used)
             done = [
@@ -118,16 +119,18 @@ class _Writer:
             ]
             if done:
                 text += f"; del {', '.join(done)}"
-            body.append(text)
+            body.append((node.modes, [text]))
         result = self._value(outputs)
         signature = ", ".join(["self", *self._parameters])
         head = [f"def forward({signature}):"]
         calls = sum(path is not None and len(path) == 1 for path in self._naming.paths)
-        if calls:
-            found = f"child_calls({signature})" if calls >= _FEWEST_CALLS else "self._modules"
-            head.append(f"    m = {found}")
-        text = "\n".join([*head, *(f"    {line}" for line in body), f"    return {result}", ""])
-        return Source(text, self._namespace, self._tensors, self._borrowed, len(head) + 1)
+        modes = any(node.modes for node in self._graph.nodes)  # child_calls tells torch.fx of them
+        if calls or modes:
+            short = calls >= _FEWEST_CALLS or modes
+            head.append(f"    m = {f'child_calls({signature})' if short else 'self._modules'}")
+        lines, numbers = in_blocks(body, len(head) + 1)
+        text = "\n".join([*head, *(f"    {line}" for line in lines), f"    return {result}", ""])
+        return Source(text, self._namespace, self._tensors, self._borrowed, numbers)
 
     def _last_uses(self) -> dict[Ref, int]:
         return {
@@ -300,6 +303,38 @@ class _Writer:
         elif len(known) > 1:
             self._borrowed[".".join(known)] = tensor
         return _attribute(self._module(known[:-1]), known[-1])
+
+
+def in_blocks(
+    statements: Iterable[tuple[Modes | None, list[str]]], first: int = 1
+) -> tuple[list[str], list[int]]:
+    """Put statements into `with` blocks, one for all consecutive statements of the same modes.
+
+    Args:
+        statements: the lines of each statement, with the modes that they run under.
+        first: the number of the first line.
+
+    Returns:
+        The lines, and the number of the line where each statement begins.
+    """
+    lines: list[str] = []
+    numbers: list[int] = []
+    for modes, group in itertools.groupby(statements, lambda item: item[0]):
+        indent = ""
+        if modes is not None:
+            lines.append(f"with {', '.join(map(_written, modes.contexts()))}:")
+            indent = "    "
+        for _, statement in group:
+            numbers.append(first + len(lines))
+            lines += [indent + line for line in statement]
+    return lines, numbers
+
+
+def _written(context: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]) -> str:
+    """Write the making of a context manager: `torch.autocast("cpu", dtype=torch.bfloat16)`."""
+    make, args, options = context
+    given = [quoted(arg) for arg in args] + [f"{key}={value}" for key, value in options.items()]
+    return f"torch.{make.__name__}({', '.join(given)})"
 
 
 class _Rebuild:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import warnings
 import weakref
 from collections.abc import Sequence
 from typing import Any, cast
@@ -99,6 +100,13 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             maker = maker_of(node)
             if isinstance(maker, Layer):
                 maker.named(node_name)
+        if graph.nodes and all(node.modes and node.modes.grad for node in graph.nodes):
+            warnings.warn(
+                f"all of model {self.name!r} was recorded under torch.no_grad() or "
+                "inference_mode(), so it cannot be trained; if it should be, call the layers "
+                "outside of that block and only run the model in it",
+                stacklevel=3,
+            )
 
     def _adopt(self, graph: Graph, naming: Naming, inputs: Any, outputs: Any) -> None:
         """Take over a graph whose modules are children already, and make its forward.

@@ -37,8 +37,9 @@ def add_run_time_note(error: BaseException, model: Generated) -> None:
     while traceback is not None:
         frame = traceback.tb_frame
         if frame.f_code is code and frame.f_locals.get("self") is model:
-            position = traceback.tb_lineno - model._forward_source.first_line
-            if 0 <= position < len(model._graph.nodes):
+            lines = model._forward_source.lines
+            if traceback.tb_lineno in lines:
+                position = lines.index(traceback.tb_lineno)
                 name = model._node_names[position]
                 note = _note(model, name, model._graph.nodes[position], frame.f_locals)
                 error.add_note(note)
@@ -73,7 +74,7 @@ def _given_shapes(model: Generated, node: Node, variables: dict[str, Any]) -> li
 def node_line(model: Generated, node: Node) -> int:
     """Return the number of the line of `model.code` that runs `node`."""
     graph = model._graph
-    return model._forward_source.first_line + graph.nodes.index(node)  # type: ignore[union-attr]
+    return model._forward_source.lines[graph.nodes.index(node)]  # type: ignore[union-attr]
 
 
 def _words(text: str) -> list[str]:

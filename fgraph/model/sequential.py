@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..graph import Input, SymbolicTensor
+from ..graph.modes import callers_modes
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from .model import Model
@@ -89,7 +90,8 @@ class Sequential(Model):
         if self._graph is None and self._stack:
             values = [*args, *kwargs.values()]
             if len(values) == 1 and isinstance(values[0], (Tensor, SymbolicTensor)):
-                self.build((None, *values[0].shape[1:]), values[0].dtype)
+                with callers_modes():  # not those of the first call, perhaps torch.no_grad()
+                    self.build((None, *values[0].shape[1:]), values[0].dtype)
             else:
                 raise ValueError(
                     f"model {self.name!r} is not built yet and expects one tensor, got "

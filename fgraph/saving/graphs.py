@@ -9,6 +9,7 @@ from torch import nn
 
 from ..errors import LoadError
 from ..graph.graph import Graph, _At, _Entry, _Flat, _restore
+from ..graph.modes import Modes
 from ..graph.nested import filled
 from ..graph.node import Constant, SizeSpec, Spec, TensorSpec
 from ..layers.base import Layer
@@ -98,6 +99,7 @@ def _node(value: Value, held: dict[str, Any]) -> _Entry:
         name=held.get("name"),
         call=held.get("call"),
         masks=value(held["masks"]) if "masks" in held else None,
+        modes=Modes.from_data(held["modes"]) if "modes" in held else None,
     )
 
 

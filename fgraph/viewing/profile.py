@@ -74,7 +74,7 @@ class _Run:
             args, kwargs = map_leaves(_cut, (args, kwargs))
         sources = _wanting_gradients(node, args, kwargs) if self._backward else []
         given = map_leaves(_own, (args, kwargs)) if sources else (args, kwargs)
-        result = self._measure((node, "forward"), lambda: node.target(*given[0], **given[1]))
+        result = self._measure((node, "forward"), lambda: node.run(*given))
         leaves = leaves_of(node, result)
         if self.counting:
             self._memory[node] = _new_memory([leaf for _, leaf in leaves], given)

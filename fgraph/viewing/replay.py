@@ -16,7 +16,7 @@ Invoke = Callable[[Node, tuple[Any, ...], dict[str, Any]], Any]
 
 def run_node(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call what a node calls, as the generated forward does."""
-    return node.target(*args, **kwargs)
+    return node.run(args, kwargs)
 
 
 def replay(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fgraph import Model
 from strategies import RANDOM_OPS, RECURRENT_OPS, Program, assert_same, programs, run, state
 
+pytestmark = pytest.mark.filterwarnings("ignore:all of model .* was recorded under")
 CHECKED = settings(
     deadline=None,
     database=None,

@@ -1,0 +1,141 @@
+"""Grad mode and autocast: the context managers under which a call was recorded, and is run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+
+
+class Autocast(NamedTuple):
+    """The arguments of one `torch.autocast`."""
+
+    device: str
+    enabled: bool
+    dtype: torch.dtype | None
+    cache_enabled: bool
+
+
+class Modes(NamedTuple):
+    """What a call runs under beside the modes of whoever runs the model.
+
+    Attributes:
+        grad: `"no_grad"`, `"inference_mode"`, or `""` for the caller's own mode.
+        autocast: the settings of each device type; empty for the caller's own.
+    """
+
+    grad: str
+    autocast: tuple[Autocast, ...]
+
+    def contexts(self) -> list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]:
+        """Return the torch context managers, each with its arguments, outermost first."""
+        found: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
+        for device, enabled, dtype, cache in self.autocast:
+            options: dict[str, Any] = {"dtype": dtype} if enabled else {"enabled": False}
+            if not cache:
+                options["cache_enabled"] = False
+            found.append((torch.autocast, (device,), options))
+        if self.grad:
+            found.append((getattr(torch, self.grad), (), {}))
+        return found
+
+    def to_data(self) -> list[Any]:
+        """Return the modes as plain data: `["no_grad", [["cpu", True, "bfloat16", True]]]`."""
+        return [
+            self.grad,
+            [[d, on, str(dtype).removeprefix("torch."), cache] for d, on, dtype, cache in
+             self.autocast],
+        ]  # fmt: skip
+
+    @classmethod
+    def from_data(cls, data: Any) -> Modes:
+        """Return the modes that `to_data` wrote.
+
+        Raises:
+            ValueError: the data stand for none.
+        """
+        try:
+            grad, autocast = data
+            found = cls(grad, tuple(_read_autocast(*settings) for settings in autocast))
+        except TypeError as error:
+            raise ValueError(f"{data!r:.100} is no grad mode and autocast") from error
+        if grad not in ("", "no_grad", "inference_mode"):
+            raise ValueError(f"{grad!r:.100} is no grad mode")
+        return found
+
+
+@contextmanager
+def under(modes: Modes | None) -> Iterator[None]:
+    """Run a block under these modes; under the caller's if `None`."""
+    with ExitStack() as stack:
+        for make, args, options in modes.contexts() if modes else ():
+            stack.enter_context(make(*args, **options))
+        yield
+
+
+def _read_autocast(device: Any, enabled: Any, dtype: Any, cache_enabled: Any) -> Autocast:
+    plain = {"None": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if device not in _DEVICES or dtype not in plain:
+        raise ValueError(f"there is no autocast of {device!r:.20} to {dtype!r:.20}")
+    return Autocast(device, enabled is True, plain[dtype], cache_enabled is True)
+
+
+class _Thread(threading.local):
+    """How many autocast contexts of this thread belong to the caller, not to the graph."""
+
+    callers_autocasts = 0
+
+
+_thread = _Thread()
+_DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "mtia", "maia")
+
+
+def current_modes() -> Modes | None:
+    """Return what a call that is recorded now has to run under; `None` for nothing special.
+
+    torch tells which modes are on, not which context managers were entered. So a call recorded
+    with gradients on runs in the caller's grad mode, and where autocast was switched off, it is
+    off for the CPU and CUDA alike.
+    """
+    grad = "" if torch.is_grad_enabled() else "no_grad"
+    if torch.is_inference_mode_enabled():
+        grad = "inference_mode"
+    autocast = _autocast() if _autocast_depth() > _thread.callers_autocasts else ()
+    return Modes(grad, autocast) if grad or autocast else None
+
+
+def _autocast() -> tuple[Autocast, ...]:
+    cache = torch.is_autocast_cache_enabled()
+    devices = [device for device in _DEVICES if torch.is_autocast_enabled(device)]
+    if not devices:
+        return tuple(Autocast(device, False, None, True) for device in ("cpu", "cuda"))
+    return tuple(Autocast(d, True, torch.get_autocast_dtype(d), cache) for d in devices)
+
+
+def _autocast_depth() -> int:
+    depth: int = torch.autocast_increment_nesting()
+    torch.autocast_decrement_nesting()
+    return depth - 1
+
+
+@contextmanager
+def callers_modes() -> Iterator[None]:
+    """Record what happens in the block as running in the caller's modes, whatever is on now.
+
+    For graphs that are built when a model is first run, perhaps under `torch.no_grad()`.
+    """
+    before = _thread.callers_autocasts
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for device in _DEVICES:
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        _thread.callers_autocasts = _autocast_depth()
+        try:
+            yield
+        finally:
+            _thread.callers_autocasts = before
