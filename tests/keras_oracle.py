@@ -15,10 +15,12 @@ if keras.backend.backend() != "torch":
     pytest.skip("Keras runs on another backend", allow_module_level=True)
 
 from fgraph import Input, Model, layers  # noqa: E402
+from layers.rows import called, together  # noqa: E402
 
 
-def compare(make: Any, shapes: list[Any], rng: np.random.Generator, **call: Any) -> None:
-    """Compare one layer in both packages."""
+def compare(make: Any, shapes: Any, call: Any = together, *, rng: np.random.Generator) -> None:
+    """Compare one layer, called by `call(layer, *inputs)`, in both packages."""
+    shapes = shapes if isinstance(shapes, list) else [shapes]
     values = [random_values(shape, rng) for shape in shapes]
     theirs, theirs_model = in_keras(make, shapes, call)
     ours, model = in_fgraph(make, shapes, call)
@@ -63,20 +65,17 @@ def gradient(tensor: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
 
 
-def in_keras(make: Any, shapes: list[Any], call: Any) -> tuple[Any, Any]:
+def in_keras(make: Any, shapes: list[Any], call: Any = together) -> tuple[Any, Any]:
     inputs = [
         keras.Input(s[2], dtype="int32") if s[:1] == ("integers",) else keras.Input(s)
         for s in shapes
     ]
     layer = make(keras.layers)
-    result = layer(inputs if len(inputs) > 1 else inputs[0], **call)
-    return layer, keras.Model(inputs, result)
+    return layer, keras.Model(inputs, call(layer, *inputs))
 
 
-def in_fgraph(make: Any, shapes: list[Any], call: Any) -> tuple[Any, Any]:
-    inputs = [Input(s[2], dtype="int64") if s[:1] == ("integers",) else Input(s) for s in shapes]
-    layer = make(layers)
-    result = layer(inputs if len(inputs) > 1 else inputs[0], **call)
+def in_fgraph(make: Any, shapes: list[Any], call: Any = together) -> tuple[Any, Any]:
+    layer, inputs, result = called(make, shapes, call)
     return layer, Model(inputs, result)
 
 

@@ -30,7 +30,7 @@ def test_a_name_of_keras_is_present_or_explained(room, name):
     ("statement", "message"),
     [
         ("fgraph.layers.Conv2d", r"fgraph.layers has no 'Conv2d'; did you mean 'Conv2D'\?"),
-        ("fgraph.layers.dense", r"fgraph.layers has no 'dense'; did you mean 'Dense'\?"),
+        ("fgraph.layers.lstm", r"fgraph.layers has no 'lstm'; did you mean 'LSTM'\?"),
         ("fgraph.layers.Embeding", "did you mean 'Embedding'"),
         ("fgraph.regularizers.l3", "did you mean .*'l1'"),
         ("fgraph.layers.xyzzy", "^fgraph.layers has no 'xyzzy'$"),

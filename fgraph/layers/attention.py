@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, Unpack
 
 import torch
 from torch import nn
@@ -10,28 +10,46 @@ from torch.nn import functional as F
 
 from ..errors import BuildError
 from ..graph import SymbolicTensor
-from .arguments import Expects, fraction, one_of
+from .arguments import LayerOptions, fraction, one_of
 from .base import Layer
+from .input_checks import Expects
 from .modules.attention import Scale
-from .weight_spec import Weight
+from .weight_layout import Weight
 
 
 class Attention(Layer):
-    """Dot-product attention, as Keras's `Attention`; functions only, where nothing is learned.
+    """Attend by the dot products of queries and keys.
+
+    Equivalent to Keras's `Attention`; torch functions, and a module for what is learned
+    (Luong et al., 2015).
 
     Args:
-        use_scale: whether scores are multiplied by a learned number.
+        use_scale: Whether to multiply scores by a learned number.
         score_mode: `"dot"`, or `"concat"`: the sum of `tanh(query + key)`.
-        dropout: the share of attention weights that training drops.
-        seed: taken for the sake of Keras's argument; torch's own random numbers are used.
-        **options: those of every `Layer`.
+        dropout: Fraction of the attention weights to drop during training.
+        seed: Accepted for Keras's sake; torch's own random numbers are used.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
     Input shape: a list `[query, value]` or `[query, value, key]` of `(batch, steps, features)` and
-    `(batch, others, features)`. Output shape: `(batch, steps, value features)`; with
-    `return_attention_scores=True` at the call a tuple with `(batch, steps, others)`, too.
+    `(batch, others, features)`, floating-point.
+
+    Output shape: `(batch, steps, value features)`; with `return_attention_scores=True` at the call,
+    a tuple of it and `(batch, steps, others)`.
+
+    Differs from Keras: `seed` is ignored: torch's random numbers.
+
+    Raises:
+        ValueError: A name is not known, or `dropout` is not between 0 and 1.
+        BuildError: The input is not a list of two or three tensors.
+
+    Example:
+        >>> query, value = Input((10, 16)), Input((20, 16))
+        >>> layers.Attention()([query, value]).shape
+        (None, 10, 16)
     """
 
-    keras_weights: ClassVar[tuple[Weight, ...]] = (
+    keras_weights: tuple[Weight, ...] = (
         Weight("scale", ("scale.weight",), initializer="ones"),
         Weight("concat_score_weight", ("concat.weight",), initializer="ones"),
     )
@@ -43,13 +61,14 @@ class Attention(Layer):
         score_mode: str = "dot",
         dropout: float = 0.0,
         seed: int | None = None,
-        **options: Any,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
         kind = type(self).__name__
         self.use_scale = use_scale
         self.score_mode = one_of(kind, "score_mode", score_mode, ("dot", "concat"))
         self.dropout = fraction(kind, "dropout", dropout)
+        self.seed = seed
 
     def build(self, shapes: Any) -> nn.Module | None:
         """Make the learned factors and the dropout."""
@@ -125,19 +144,39 @@ class Attention(Layer):
 
 
 class AdditiveAttention(Attention):
-    """Attention whose score is a learned sum of `tanh(query + key)`, as `AdditiveAttention`.
+    """Attend by a learned sum of `tanh(query + key)`.
+
+    Equivalent to Keras's `AdditiveAttention` (Bahdanau et al., 2015).
 
     Args:
-        use_scale: whether each feature has a learned factor.
-        dropout: the share of attention weights that training drops.
-        **options: those of every `Layer`.
+        use_scale: Whether each feature has a learned factor.
+        dropout: Fraction of the attention weights to drop during training.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input and output shape: those of `Attention`; query and key features are equal in number.
+    Input shape: a list `[query, value]` or `[query, value, key]` of `(batch, steps, features)` and
+    `(batch, others, features)`, floating-point.
+
+    Output shape: `(batch, steps, value features)`; with `return_attention_scores=True` at the call,
+    a tuple of it and `(batch, steps, others)`.
+
+    Raises:
+        ValueError: `dropout` is not between 0 and 1.
+        BuildError: The input is not a list of two or three tensors.
+
+    Example:
+        >>> query, value = Input((10, 16)), Input((20, 16))
+        >>> layers.AdditiveAttention()([query, value]).shape
+        (None, 10, 16)
     """
 
-    keras_weights = (Weight("scale", ("scale.weight",), initializer="glorot_uniform"),)
+    keras_weights: tuple[Weight, ...] = (
+        Weight("scale", ("scale.weight",), initializer="glorot_uniform"),
+    )
 
-    def __init__(self, use_scale: bool = True, dropout: float = 0.0, **options: Any) -> None:
+    def __init__(
+        self, use_scale: bool = True, dropout: float = 0.0, **options: Unpack[LayerOptions]
+    ) -> None:
         super().__init__(use_scale, dropout=dropout, **options)
 
     def factor(self, shapes: Any) -> nn.Module:

@@ -1,4 +1,4 @@
-"""`Layer`: a thin wrapper that makes and holds a torch module, and records calls of it."""
+"""`Layer`: makes and holds a torch module, and records calls of it."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ import inspect
 import re
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from .. import regularizers
-from ..errors import BuildError, Remembered
-from ..graph import Call, SymbolicTensor, apply
+from ..errors import BuildError
+from ..graph import Call, Input, SymbolicTensor, apply
 from ..graph.input import as_dtype
 from ..graph.nested import iter_leaves, map_leaves
 from ..graph.node import recording
-from .arguments import Expects
+from ..regularizers import RegularizerLike
+from .additions import Additions
+from .arguments import NoOptions
+from .configuration import LayerConfig
+from .inbound_nodes import InboundNodes
+from .input_checks import Expects
 from .masks import attach_masks, mask_of
-from .modules.activity import ActivityLoss
+from .modules.kept_losses import ActivityLoss
 from .modules.normalization import BatchNorm
-from .nodes import Nodes
-from .weighted_layer import Weighted
+from .training_mode import MODEL_MODE
 
 _build_lock = threading.RLock()
 
@@ -38,65 +42,74 @@ def snake_case(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-class Layer(Weighted, Nodes, Remembered):
-    """A layer in the sense of Keras: called on symbolic tensors, it makes a torch module once.
+class Layer(LayerConfig, Additions, InboundNodes):
+    """Base class of layers as Keras has them: called on symbolic tensors, make a torch module.
 
-    It is not an `nn.Module`: a model registers the torch module under the layer's name, so that
-    what a model holds is plain torch. To write a layer, give `build`, which returns the module,
-    and `call`, which writes the expression in torch on symbolic tensors. A module or function of
-    your own needs no layer at all: call it on symbolic tensors, or use `fgraph.apply`.
+    A layer is not an `nn.Module`: a model registers the layer's torch module under the layer's
+    name, so that what a model holds is plain torch. A module or function of your own needs no
+    layer: call it on symbolic tensors, or use `fgraph.apply`.
+
+    To write a layer, give `build(self, input_shape)`, which returns the torch module or makes
+    weights by `add_weight`, and `call(self, inputs)`, which writes the expression in torch on
+    symbolic tensors. Layers that are attributes of a layer are part of it.
 
     Args:
-        name: a name, unique within a model; counted by kind (`dense_1`, ...) by default.
-        trainable: whether the parameters require gradients.
-        dtype: dtype of the parameters, as torch dtype or its name; torch's default by default.
-        input_shape: shape of one sample, for the first layer of a `Sequential`.
-        input_dim: the same for samples of one axis: `input_dim=784` is `input_shape=(784,)`.
-        activity_regularizer: a penalty on the output, by name, object or function.
-        **options: for each weight that the class declares, `<weight>_initializer`,
-            `<weight>_regularizer` and `<weight>_constraint`, by name, object or function; an
-            initializer may also be one of `torch.nn.init`'s in-place functions.
+        name: Name, unique within a model. Defaults to counting by class: `dense_1`.
+        trainable: Whether the parameters require gradients.
+        dtype: Data type of the parameters, a torch dtype or its name. Defaults to torch's default.
+        input_shape: Shape of one sample, for the first layer of a `Sequential`.
+        input_dim: The same for samples of one axis: `input_dim=784` is `input_shape=(784,)`.
+        activity_regularizer: Penalty on the output, by name, object or function.
 
     Attributes:
-        module: the torch module; `None` before the first call and for layers without state.
-        keras_weights: the weights as Keras has them, in its order; declared by the class.
-        expects: the axes and dtype of the input; checked before the layer is built.
-        supports_masking: whether a mask of the input is one of the output, too.
+        module: The torch module; `None` before the first call and for layers without state.
+        keras_weights: The weights as Keras has them, in its order; declared by the class.
+        expects: Axes and dtype of the input; checked before the layer is built.
+        supports_masking: Whether a mask of the input is also a mask of the output.
 
     Raises:
-        TypeError: an option is not known.
-        ValueError: the name of an initializer, regularizer or constraint is not known.
+        TypeError: An argument is not known.
+        ValueError: The name of an initializer, regularizer or constraint is not known.
 
     Example:
-        >>> class Scale(Layer):
+        >>> class Gate(layers.Layer):
         ...     def build(self, input_shape):
         ...         return nn.Linear(input_shape[-1], input_shape[-1], bias=False)
-        ...     def call(self, x):
-        ...         return x * torch.sigmoid(self.module(x))
+        ...     def call(self, inputs):
+        ...         return inputs * torch.sigmoid(self.module(inputs))
+        >>> Gate()(Input((3,))).shape
+        (None, 3)
     """
 
+    unsupported: ClassVar = {
+        "autocast": "use `model.compile(..., precision='bfloat16')`, or torch.autocast",
+        "batch_input_shape": "begin the model with `Input(batch_shape=...)`",
+        "batch_size": "begin the model with `Input(shape, batch_size=...)`",
+        "weights": "call `layer.set_weights(...)` once the layer is built",
+    }
     expects: Expects = Expects()
     supports_masking: bool = False
-    _call_takes: ClassVar[tuple[str, ...]] = ()
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls._call_takes = tuple(inspect.signature(cls.call).parameters)
 
     def __init__(
         self,
         *,
-        name: str | None = None,
+        activity_regularizer: RegularizerLike = None,
         trainable: bool = True,
         dtype: torch.dtype | str | None = None,
+        name: str | None = None,
         input_shape: Sequence[int | None] | None = None,
         input_dim: int | None = None,
-        activity_regularizer: Any = None,
-        **options: Any,
+        **options: Unpack[NoOptions],
     ) -> None:
-        super().__init__()
+        self._calls = weakref.WeakSet()
+        kind = type(self).__name__
         if name is not None and not isinstance(name, str):
-            raise TypeError(f"{type(self).__name__}: name= expects a string, got {name!r}")
+            raise TypeError(f"{kind}: name= expects a string, got {name!r}")
+        if isinstance(dtype, str) and dtype.startswith("mixed_"):
+            raise ValueError(
+                f"{kind}: dtype={dtype!r} is a policy of Keras; weights stay float32 here: write "
+                f"model.compile(..., precision={dtype.removeprefix('mixed_')!r})"
+            )
         self.explicit_name = name
         self.module: nn.Module | None = None
         self.built = False
@@ -106,10 +119,14 @@ class Layer(Weighted, Nodes, Remembered):
         self.first_input_shape = None if input_shape is None else tuple(input_shape)
         self.input_dtype: torch.dtype | str | None = None  # that Sequential gives the first input
         self.activity_regularizer = regularizers.get(activity_regularizer)
-        self._options = self._read_options(options)
+        self._options: dict[str, Any] = {}
+        self._losses = []
         self._trainable = trainable
         self._model_name: str | None = None
         self._features: int | None = None
+        own = {key for _, key, _ in self._weight_arguments()}
+        self._refuse_options({key: value for key, value in options.items() if key not in own})
+        self._set_weight_options(options)
 
     # ------------------------------------------------------------------ to be written by a layer
 
@@ -117,8 +134,9 @@ class Layer(Weighted, Nodes, Remembered):
         """Make the torch module for inputs of these shapes; called once, at the first call.
 
         Args:
-            *input_shapes: for each argument of the call its shape, batch included, `None` for
-                unknown sizes; a list of shapes for a list of tensors.
+            *input_shapes: The shape of each argument of the call, batch included, `None` for
+                unknown sizes; a list of shapes for a list of tensors. A parameter `key` or
+                `key_shape` is given the shape of the argument `key`.
         """
         return None
 
@@ -126,58 +144,101 @@ class Layer(Weighted, Nodes, Remembered):
         """Write the layer's expression in torch, on symbolic tensors.
 
         A parameter `mask` is given the mask of the first input, `<input>_mask` that of the input
-        of this name, and `training` the mode where the caller fixes one.
+        of this name, and `training` the mode if the caller fixes one. If it does not, a user's
+        layer is given an object whose truth value is an error.
         """
         if self.module is None:
             raise NotImplementedError(f"{type(self).__name__} has neither a module nor a call()")
         return self.module(*inputs, **kwargs)
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
-        """Return the mask of the output: that of the input where `supports_masking`.
+        """Return the mask of the output: that of the input if `supports_masking`.
 
         Args:
-            inputs: the first argument of the call.
-            mask: its mask; a list of masks, some of them `None`, for a list of tensors.
+            inputs: The first argument of the call.
+            mask: Its mask; a list of masks, some of them `None`, for a list of tensors.
         """
         return mask if self.supports_masking else None
 
     def inner_layers(self) -> list[Layer]:
-        """Return the layers that this one is wrapped around; their weights are its weights."""
-        return []
+        """Return the layers that are attributes of this one; their weights are its weights."""
+        kept = [value for key, value in vars(self).items() if not key.startswith("_")]
+        found = {id(v): v for v in iter_leaves(kept) if isinstance(v, Layer)}
+        return list(found.values())
 
     # ------------------------------------------------------------------ calling
 
-    def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
+    def __call__(self, *inputs: Any, **kwargs: Any) -> SymbolicTensor:
         """Record a call of the layer on symbolic tensors.
 
+        Returns:
+            A symbolic tensor, or a list, tuple or dict of them if the layer has several outputs.
+
         Raises:
-            TypeError: an input is not symbolic.
-            BuildError: the inputs do not fit the layer.
+            TypeError: An input is not symbolic.
+            BuildError: The inputs do not fit the layer.
         """
+        inputs, kwargs = self._ordered(inputs, kwargs)
         self._refuse_values(inputs, kwargs)
         self._check_inputs(inputs)
         with _build_lock:
             if not self.built:
-                self._build_for(map_leaves(_shape_of, inputs))
+                self._build_for(inputs, kwargs)
         call = Call(self, map_leaves(_ref_of, (inputs, kwargs)))
         with recording(call):
             kwargs, mask = self._with_masks(inputs, kwargs)
-            outputs = self.call(*inputs, **kwargs)
+            with self._symbolic_weights():
+                outputs = self.call(*inputs, **kwargs)
             if not any(_made_by(call, leaf) for leaf in iter_leaves(outputs)):
-                outputs = map_leaves(lambda leaf: _passed_on(leaf), outputs)
+                outputs = map_leaves(_passed_on, outputs)
             if self.activity_regularizer is not None:
                 outputs = map_leaves(self._regularized, outputs)
+            outputs = self._with_added_losses(call, outputs)
             attach_masks(outputs, self.compute_mask(inputs[0] if inputs else None, mask))
         call.set_outputs(map_leaves(_ref_of, outputs))
         self.add_call(call)
-        return outputs
+        return outputs  # type: ignore[no-any-return]
 
-    def _build_for(self, shapes: tuple[Any, ...]) -> None:
-        """Build the layer; what torch says of shapes it cannot take is told of the layer."""
+    @classmethod
+    def _parameters(cls, method: str) -> dict[str, inspect.Parameter]:
+        """Return the parameters of a method of this class, without `self`."""
+        key = f"_{method}_parameters"
+        found: dict[str, inspect.Parameter] | None = vars(cls).get(key)
+        if found is None:
+            found = dict(list(inspect.signature(getattr(cls, method)).parameters.items())[1:])
+            setattr(cls, key, found)
+        return found
+
+    def _ordered(
+        self, inputs: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of a call, inputs given by name put into their places."""
+        if not kwargs:
+            return inputs, kwargs
+        rest, ordered = dict(kwargs), list(inputs)
+        for name, parameter in list(self._parameters("call").items())[len(inputs) :]:
+            if parameter.default is not parameter.empty or name not in rest:
+                break
+            ordered.append(rest.pop(name))
+        return tuple(ordered), rest
+
+    def _build_for(self, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Build the layer; name it in the error if torch refuses the shapes."""
+        shapes = [map_leaves(_shape_of, value) for value in inputs]
+        parameters = self._parameters("build")
+        kinds = [parameter.kind for parameter in parameters.values()]
+        if inspect.Parameter.VAR_POSITIONAL not in kinds:
+            shapes = shapes[: len(parameters)]
+        named = {
+            key: map_leaves(_shape_of, value)
+            for name, value in kwargs.items()
+            for key in (name, f"{name}_shape")
+            if key in parameters and value is not None
+        }
         try:
-            self.make_module(*shapes)
+            self.make_module(*shapes, **named)
         except (TypeError, IndexError) as error:
-            given = ", ".join(map(str, shapes))
+            given = ", ".join(map(str, [*shapes, *named.values()]))
             raise BuildError(
                 f"layer {self.name!r} ({self!r}) cannot be built for inputs of shape {given}: "
                 f"{type(error).__name__}: {error}"
@@ -186,15 +247,22 @@ class Layer(Weighted, Nodes, Remembered):
     def _refuse_values(self, inputs: Any, kwargs: Any) -> None:
         """Refuse a call that has no symbolic tensor."""
         leaves = list(iter_leaves((inputs, kwargs)))
-        if any(isinstance(leaf, SymbolicTensor) for leaf in leaves):
+        foreign = [leaf for leaf in leaves if type(leaf).__module__.startswith("keras.")]
+        symbolic = any(isinstance(leaf, SymbolicTensor) for leaf in leaves)
+        if symbolic and not foreign:
             return
         kind = type(self).__name__
-        given = [type(leaf).__name__ for leaf in leaves]
+        given = [type(leaf).__name__ for leaf in foreign or leaves]
+        if foreign:
+            raise TypeError(
+                f"layers.{kind} got {given} of Keras itself; one graph is made of one package: "
+                "import Input, Model and all layers from fgraph"
+            )
         if any(isinstance(leaf, Tensor) for leaf in leaves):
             raise TypeError(
                 f"layers.{kind} was called on a real tensor; layers work on symbolic tensors, from "
                 "Input(shape), and the Model made of them runs on real ones. Inside a hand-written "
-                "nn.Module use torch's own modules (torch.nn.LazyLinear and its kin infer sizes), "
+                "nn.Module use torch's own modules (torch.nn.LazyLinear and similar infer sizes), "
                 "or, once the layer is built, `layer.module`"
             )
         raise TypeError(
@@ -204,9 +272,14 @@ class Layer(Weighted, Nodes, Remembered):
     def _check_inputs(self, inputs: tuple[Any, ...]) -> None:
         """Refuse inputs of another rank, dtype or number of features."""
         first = inputs[0] if inputs else None
+        kind, axis = type(self).__name__, self.expects.features
+        if isinstance(first, (list, tuple)) and self.expects.axes is not None:
+            raise BuildError(
+                f"{kind} expects one tensor ({', '.join(self.expects.axes)}), got a list of "
+                f"{len(first)}: join them first, for example layers.concatenate([a, b])"
+            )
         if not isinstance(first, SymbolicTensor):
             return
-        kind, axis = type(self).__name__, self.expects.features
         self.expects.check(kind, first.shape, first.dtype)
         if axis is None:
             return
@@ -216,15 +289,16 @@ class Layer(Weighted, Nodes, Remembered):
                 f"{first.shape}: a layer has one set of weights, make another one for other sizes"
             )
 
-    def make_module(self, *input_shapes: Any) -> nn.Module | None:
-        """Build the layer, if it is not built yet, and give it its first weights.
+    def make_module(self, *input_shapes: Any, **named_shapes: Any) -> nn.Module | None:
+        """Build the layer, if it is not built yet, and initialize its weights.
 
         Args:
-            *input_shapes: as for `build`.
+            *input_shapes: As for `build`.
+            **named_shapes: Likewise, by the names of its parameters.
         """
         if self.built:
             return self.module
-        module = self.build(*input_shapes)
+        module = self._with_added_weights(self.build(*input_shapes, **named_shapes))
         if module is not None and self.dtype is not None and not self.inner_layers():
             module = module.to(self.dtype)
         self.module = module
@@ -236,30 +310,35 @@ class Layer(Weighted, Nodes, Remembered):
             self.trainable = False
         return module
 
-    @property
-    def _module(self) -> Any:
-        """The module, where there surely is one."""
-        return self.module
-
     def _with_masks(
         self, inputs: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[dict[str, Any], Any]:
         """Return the keyword arguments that `call` takes, masks filled in, and the input's mask."""
-        kwargs = dict(kwargs)
-        if "training" in kwargs and "training" not in self._call_takes:
-            del kwargs["training"]  # as in Keras every layer takes it, and most do not mind
+        takes = self._parameters("call")
+        kwargs = self._with_mode(dict(kwargs), takes)
         mask = mask_of(inputs[0]) if inputs else None
         if kwargs.get("mask") is not None:
             mask = kwargs["mask"]
-        if "mask" in self._call_takes:
+        if "mask" in takes:
             kwargs["mask"] = mask
         elif self.supports_masking:
             kwargs.pop("mask", None)
-        given = dict(zip(self._call_takes[1:], inputs, strict=False)) | kwargs
+        given = dict(zip(takes, inputs, strict=False)) | kwargs
         for name, value in given.items():
-            if f"{name}_mask" in self._call_takes and kwargs.get(f"{name}_mask") is None:
+            if f"{name}_mask" in takes and kwargs.get(f"{name}_mask") is None:
                 kwargs[f"{name}_mask"] = mask_of(value)
         return kwargs, mask
+
+    def _with_mode(
+        self, kwargs: dict[str, Any], takes: dict[str, inspect.Parameter]
+    ) -> dict[str, Any]:
+        """Return the keyword arguments with `training` as `call` expects it."""
+        if kwargs.get("training") is MODEL_MODE or "training" not in takes:
+            kwargs.pop("training", None)  # as in Keras every layer takes it, and most ignore it
+        own = type(self).call.__module__.startswith(f"{__package__}.")
+        if "training" in takes and kwargs.get("training") is None and not own:
+            kwargs["training"] = MODEL_MODE
+        return kwargs
 
     def _regularized(self, output: Any) -> Any:
         """Pass an output through a module that keeps its penalty for the training loss."""
@@ -267,7 +346,24 @@ class Layer(Weighted, Nodes, Remembered):
             return output
         return ActivityLoss(self.activity_regularizer)(output)
 
-    # ------------------------------------------------------------------ names and configuration
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the output for inputs of a shape; the layer itself is not built.
+
+        Args:
+            input_shape: A shape, batch included, `None` for unknown sizes; or a list of shapes.
+        """
+        copied = self.from_config({**self.get_config(), "name": None})
+        if input_shape and isinstance(input_shape[0], (list, tuple)):
+            outputs = copied([self._input_like(shape) for shape in input_shape])
+        else:
+            outputs = copied(self._input_like(input_shape))
+        return map_leaves(_shape_of, outputs)
+
+    def _input_like(self, shape: Sequence[int | None]) -> SymbolicTensor:
+        dtype = "int64" if self.expects.dtype == "integer" else None
+        return Input(batch_shape=shape, dtype=dtype)
+
+    # ------------------------------------------------------------------ names and training
 
     @property
     def trainable(self) -> bool:
@@ -286,38 +382,14 @@ class Layer(Weighted, Nodes, Remembered):
                     part.frozen = not self._trainable
 
     @property
-    def weights(self) -> list[nn.Parameter]:
-        """The parameters, as torch has them; see `get_weights` for Keras's layout."""
-        return [] if self.module is None else list(self.module.parameters())
-
-    @property
-    def trainable_weights(self) -> list[nn.Parameter]:
-        """The parameters that training changes."""
-        return [parameter for parameter in self.weights if parameter.requires_grad]
-
-    @property
-    def non_trainable_weights(self) -> list[nn.Parameter]:
-        """The parameters that training leaves."""
-        return [parameter for parameter in self.weights if not parameter.requires_grad]
-
-    @property
     def name(self) -> str:
         """The given name, else that in the first model made with it, else the first of its kind."""
         return self.explicit_name or self._model_name or f"{snake_case(type(self).__name__)}_1"
 
     def named(self, name: str) -> None:
-        """Take over the name that the first model gives."""
+        """Take the name that the first model gives."""
         if self._model_name is None:
             self._model_name = name
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, defaults included, by name."""
-        return {**super().get_config(), "name": self.name}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Make a layer, with fresh weights, from what `get_config` returned."""
-        return cls(**map_leaves(_fresh, dict(config)))
 
     def with_module(self, module: nn.Module | None) -> Layer:
         """Return a layer like this one around another module, without its calls."""
@@ -332,18 +404,6 @@ class Layer(Weighted, Nodes, Remembered):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._calls = weakref.WeakSet()
-
-    def __repr__(self) -> str:
-        args, kwargs = self._arguments
-        written = [*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())]
-        return f"{type(self).__name__}({', '.join(written)})"
-
-
-def _fresh(value: Any) -> Any:
-    """Make a layer in a configuration anew, so that no weights are shared by accident."""
-    if not isinstance(value, Layer):
-        return value
-    return value.from_config({**value.get_config(), "name": value.explicit_name})
 
 
 def _ref_of(leaf: Any) -> Any:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from torch import nn
 from torch.nn import functional as F
 
 from .. import activations
+from ..activations import ActivationLike
+from ..constraints import ConstraintLike
 from ..errors import BuildError
-from .arguments import one_of, sizes, whole
+from ..initializers import InitializerLike
+from ..regularizers import RegularizerLike
+from .arguments import BaseOptions, Sizes, integer, integers, one_of
 from .base import Layer
-from .channels import (
+from .data_format import (
     CONVOLUTIONS,
     image,
     in_memory_format,
@@ -20,54 +24,39 @@ from .channels import (
     to_first,
     to_last,
 )
-from .weight_spec import KERNEL, kernel_and_bias
+from .weight_layout import KERNEL, kernel_and_bias
 
 
 class BaseConv(Layer):
-    """What all convolutions share: their arguments, the data format and the activation.
-
-    Args:
-        kernel_size: the size of the window, a number for each spatial axis or one for all.
-        strides: its step, likewise.
-        padding: `"valid"`, none; `"same"`, so much that the output has `ceil(size / stride)`
-            steps; in one dimension also `"causal"`, all of it before the first step.
-        data_format: `"channels_last"`, the default, or `"channels_first"`.
-        dilation_rate: the distance of neighbours in the window.
-        activation: a name or function; linear by default.
-        use_bias: whether a bias is added.
-        **options: initializers, regularizers and constraints of the weights, and those of every
-            `Layer`.
-
-    Raises:
-        ValueError: a size is not positive, or a name is not known.
-    """
+    """Base of all convolutions: their window, the data format and the activation."""
 
     rank: ClassVar[int]
 
     def __init__(
         self,
-        kernel_size: Any,
-        strides: Any = 1,
-        padding: str = "valid",
-        data_format: str | None = None,
-        dilation_rate: Any = 1,
-        activation: Any = None,
-        use_bias: bool = True,
-        **options: Any,
+        kernel_size: Sizes,
+        strides: Sizes,
+        padding: str,
+        data_format: str | None,
+        dilation_rate: Sizes,
+        activation: ActivationLike,
+        use_bias: bool,
+        *,
+        causal: bool = False,
+        activity_regularizer: RegularizerLike,
+        **options: Unpack[BaseOptions],
     ) -> None:
-        super().__init__(**options)
+        super().__init__(activity_regularizer=activity_regularizer, **options)
         kind = type(self).__name__
-        self.kernel_size = sizes(kind, "kernel_size", kernel_size, self.rank)
-        self.strides = sizes(kind, "strides", strides, self.rank)
-        self.dilation_rate = sizes(kind, "dilation_rate", dilation_rate, self.rank)
-        self.padding = one_of(kind, "padding", padding, self._paddings())
+        self.kernel_size = integers(kind, "kernel_size", kernel_size, self.rank)
+        self.strides = integers(kind, "strides", strides, self.rank)
+        self.dilation_rate = integers(kind, "dilation_rate", dilation_rate, self.rank)
+        paddings = ("valid", "same", "causal") if causal and self.rank == 1 else ("valid", "same")
+        self.padding = one_of(kind, "padding", padding, paddings)
         self.channels_last = is_channels_last(kind, data_format)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
         self.expects = image(self.rank, self.channels_last, features=True)
-
-    def _paddings(self) -> tuple[str, ...]:
-        return ("valid", "same")
 
     def build(self, input_shape: Any) -> nn.Module:
         """Make the module, its kernel in the memory format of the data."""
@@ -78,9 +67,9 @@ class BaseConv(Layer):
         """Make the module for this number of input channels."""
         raise NotImplementedError
 
-    def call(self, x: Any) -> Any:
+    def call(self, inputs: Any) -> Any:
         """Record the padding, the convolution and the activation."""
-        made = self.convolve(to_first(x, self.channels_last))
+        made = self.convolve(to_first(inputs, self.channels_last))
         if activations.is_elementwise(self.activation):
             return to_last(self.activation(made), self.channels_last)
         return self.activation(to_last(made, self.channels_last))
@@ -90,7 +79,7 @@ class BaseConv(Layer):
         return self._module(self._padded(x))
 
     def _conv(self, channels: int, filters: int, groups: int, bias: bool) -> nn.Module:
-        """Make a convolution with this layer's window, and torch's own padding where it has it."""
+        """Make a convolution with this layer's window, and torch's own padding if it fits."""
         made: nn.Module = CONVOLUTIONS[self.rank](
             channels,
             filters,
@@ -105,7 +94,7 @@ class BaseConv(Layer):
 
     @property
     def _torch_pads(self) -> bool:
-        """Whether the same padding goes on both sides, whatever the size of the input."""
+        """Whether the padding is equal on both sides, whatever the size of the input."""
         reach = zip(self.kernel_size, self.dilation_rate, strict=True)
         even = all(dilation * (kernel - 1) % 2 == 0 for kernel, dilation in reach)
         return self.padding == "same" and set(self.strides) == {1} and even
@@ -141,28 +130,33 @@ class _Conv(BaseConv):
     def __init__(
         self,
         filters: int,
-        kernel_size: Any,
-        strides: Any = 1,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
         padding: str = "valid",
         data_format: str | None = None,
-        dilation_rate: Any = 1,
+        dilation_rate: Sizes = 1,
         groups: int = 1,
-        activation: Any = None,
+        activation: ActivationLike = None,
         use_bias: bool = True,
-        **options: Any,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        activity_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        **options: Unpack[BaseOptions],
     ) -> None:
         super().__init__(
             kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias,
-            **options,
+            causal=True, activity_regularizer=activity_regularizer, **options,
         )  # fmt: skip
+        self._set_weight_options(locals())
         kind = type(self).__name__
-        self.filters = whole(kind, "filters", filters)
-        self.groups = whole(kind, "groups", groups)
+        self.filters = integer(kind, "filters", filters)
+        self.groups = integer(kind, "groups", groups)
         if filters % groups:
             raise ValueError(f"{kind}: filters={filters} is not divisible by groups={groups}")
-
-    def _paddings(self) -> tuple[str, ...]:
-        return ("valid", "same", "causal") if self.rank == 1 else ("valid", "same")
 
     def convolution(self, channels: int) -> nn.Module:
         """Make the `nn.Conv`."""
@@ -175,38 +169,123 @@ class _Conv(BaseConv):
 
 
 class Conv1D(_Conv):
-    """A convolution over steps, as Keras's `Conv1D`; the module is an `nn.Conv1d`.
+    """Convolve sequences.
 
-    Args: `filters`, the number of output channels; `groups`, into which channels are split; the
-        others are those of `BaseConv`, `padding="causal"` among them.
+    Equivalent to Keras's `Conv1D`; the module is an `nn.Conv1d`.
 
-    Input shape: `(batch, steps, channels)`. Output shape: `(batch, new steps, filters)`.
+    Args:
+        filters: Number of output channels.
+        kernel_size: Size of the window.
+        strides: Step of the window.
+        padding: `"valid"`, none, or `"same"`: zeros at both ends so that the output has
+            `ceil(steps / strides)` steps, or `"causal"`, with all zeros before the first step.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        dilation_rate: Distance between neighbors in the window.
+        groups: Number of groups that channels and filters are split into.
+        activation: Name or function. Defaults to none, a linear layer.
+        use_bias: Whether to add a bias.
+        kernel_initializer, bias_initializer: Initial values by name, object or function.
+        kernel_regularizer, bias_regularizer: Penalties on the weights.
+        activity_regularizer: Penalty on the output.
+        kernel_constraint, bias_constraint: Functions applied to the weights after each step.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
+
+    Input shape: `(batch, steps, channels)`, floating-point.
+
+    Output shape: `(batch, new steps, filters)`.
+
+    Raises:
+        ValueError: A size is not positive, or a name is not known.
+        BuildError: The input does not fit, or its number of channels is not known.
+
+    Example:
+        >>> x = Input((32, 8))
+        >>> layers.Conv1D(16, 3, padding="same", activation="relu")(x).shape
+        (None, 32, 16)
     """
 
     rank = 1
 
 
 class Conv2D(_Conv):
-    """A convolution over images, as Keras's `Conv2D`; the module is an `nn.Conv2d`.
+    """Convolve images.
 
-    Args: `filters`, the number of output channels; `groups`, into which channels are split; the
-        others are those of `BaseConv`.
+    Equivalent to Keras's `Conv2D`; the module is an `nn.Conv2d`.
 
-    Input shape: `(batch, height, width, channels)`.
+    Args:
+        filters: Number of output channels.
+        kernel_size: Size of the window: 2 numbers, or one for all axes.
+        strides: Step of the window, likewise.
+        padding: `"valid"`, none, or `"same"`: zeros around the input so that the output has
+            `ceil(size / stride)` steps along each axis.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        dilation_rate: Distance between neighbors in the window, likewise.
+        groups: Number of groups that channels and filters are split into.
+        activation: Name or function. Defaults to none, a linear layer.
+        use_bias: Whether to add a bias.
+        kernel_initializer, bias_initializer: Initial values by name, object or function.
+        kernel_regularizer, bias_regularizer: Penalties on the weights.
+        activity_regularizer: Penalty on the output.
+        kernel_constraint, bias_constraint: Functions applied to the weights after each step.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
+
+    Input shape: `(batch, height, width, channels)`, floating-point.
+
     Output shape: `(batch, new height, new width, filters)`.
+
+    Raises:
+        ValueError: A size is not positive, or a name is not known.
+        BuildError: The input does not fit, or its number of channels is not known.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.Conv2D(16, 3, padding="same", activation="relu")(x).shape
+        (None, 28, 28, 16)
     """
 
     rank = 2
 
 
 class Conv3D(_Conv):
-    """A convolution over volumes, as Keras's `Conv3D`; the module is an `nn.Conv3d`.
+    """Convolve volumes.
 
-    Args: `filters`, the number of output channels; `groups`, into which channels are split; the
-        others are those of `BaseConv`.
+    Equivalent to Keras's `Conv3D`; the module is an `nn.Conv3d`.
 
-    Input shape: `(batch, depth, height, width, channels)`.
-    Output shape: the same axes, `filters` channels.
+    Args:
+        filters: Number of output channels.
+        kernel_size: Size of the window: 3 numbers, or one for all axes.
+        strides: Step of the window, likewise.
+        padding: `"valid"`, none, or `"same"`: zeros around the input so that the output has
+            `ceil(size / stride)` steps along each axis.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        dilation_rate: Distance between neighbors in the window, likewise.
+        groups: Number of groups that channels and filters are split into.
+        activation: Name or function. Defaults to none, a linear layer.
+        use_bias: Whether to add a bias.
+        kernel_initializer, bias_initializer: Initial values by name, object or function.
+        kernel_regularizer, bias_regularizer: Penalties on the weights.
+        activity_regularizer: Penalty on the output.
+        kernel_constraint, bias_constraint: Functions applied to the weights after each step.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
+
+    Input shape: `(batch, depth, height, width, channels)`, floating-point.
+
+    Output shape: `(batch, new depth, new height, new width, filters)`.
+
+    Raises:
+        ValueError: A size is not positive, or a name is not known.
+        BuildError: The input does not fit, or its number of channels is not known.
+
+    Example:
+        >>> x = Input((8, 16, 16, 3))
+        >>> layers.Conv3D(16, 3, padding="same", activation="relu")(x).shape
+        (None, 8, 16, 16, 16)
     """
 
     rank = 3
+
+
+# the other names that Keras has for these classes
+Convolution1D = Conv1D
+Convolution2D = Conv2D
+Convolution3D = Conv3D

@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import nn
 
 from .. import activations
+from ..activations import ActivationLike
+from ..constraints import ConstraintLike
 from ..errors import BuildError
-from .arguments import Expects, fraction, one_of, sizes, whole
-from .channels import CONVOLUTIONS, image, is_channels_last
+from ..initializers import InitializerLike
+from ..regularizers import RegularizerLike
+from .arguments import BaseOptions, Sizes, fraction, integer, integers, one_of
+from .data_format import CONVOLUTIONS, image, is_channels_last
+from .input_checks import Expects
 from .modules.conv_lstm import ConvLSTM
 from .recurrent import Recurrent
-from .weight_spec import KERNEL, Weight
+from .weight_layout import KERNEL, Weight
 
 
-class BaseConvLSTM(Recurrent):
-    """What `ConvLSTM1D`, `2D` and `3D` share.
-
-    Args:
-        filters: the number of output channels.
-        kernel_size: the size of the window, a number for each spatial axis or one for all.
-        strides: its step over the input, likewise.
-        padding: `"valid"` or `"same"`, for the input; states keep their size.
-        data_format: `"channels_last"`, the default, or `"channels_first"`.
-        dilation_rate: the distance of neighbours in the input's window.
-        activation: what the cell's input and output go through.
-        recurrent_activation: what the gates go through.
-        use_bias: whether a bias is added.
-        unit_forget_bias: whether the bias of the forget gate begins at one.
-        dropout: the share of input values that training drops, the same ones at every step.
-        recurrent_dropout: likewise of the state.
-        seed: gives the dropouts random numbers of their own.
-        **options: initializers, regularizers and constraints of `kernel`, `recurrent` and `bias`;
-            those of `Recurrent` and of every `Layer`.
-    """
+class _ConvLSTM(Recurrent):
+    """Base of `ConvLSTM1D`, `2D` and `3D`."""
 
     rank: ClassVar[int]
     keras_weights = (
         Weight("kernel", ("input_conv.weight",), KERNEL, "glorot_uniform"),
         Weight(
-            "recurrent_kernel", ("recurrent_conv.weight",), KERNEL, "orthogonal", True, "recurrent"
+            "recurrent_kernel", ("recurrent_conv.weight",), KERNEL, "orthogonal", option="recurrent"
         ),
         Weight("bias", ("input_conv.bias",)),
     )
@@ -49,29 +36,44 @@ class BaseConvLSTM(Recurrent):
     def __init__(
         self,
         filters: int,
-        kernel_size: Any,
-        strides: Any = 1,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
         padding: str = "valid",
         data_format: str | None = None,
-        dilation_rate: Any = 1,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
+        dilation_rate: Sizes = 1,
+        activation: ActivationLike = "tanh",
+        recurrent_activation: ActivationLike = "sigmoid",
         use_bias: bool = True,
-        *,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        recurrent_initializer: InitializerLike = "orthogonal",
+        bias_initializer: InitializerLike = "zeros",
         unit_forget_bias: bool = True,
+        kernel_regularizer: RegularizerLike = None,
+        recurrent_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        activity_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        recurrent_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         seed: int | None = None,
-        **options: Any,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        **options: Unpack[BaseOptions],
     ) -> None:
-        super().__init__(**options)
+        super().__init__(activity_regularizer=activity_regularizer, **options)
+        self._set_weight_options(locals())
+        self._set_sequences(return_sequences, return_state, go_backwards, stateful)
         kind = type(self).__name__
-        self.filters = whole(kind, "filters", filters)
-        self.kernel_size = sizes(kind, "kernel_size", kernel_size, self.rank)
-        self.strides = sizes(kind, "strides", strides, self.rank)
+        self.filters = integer(kind, "filters", filters)
+        self.kernel_size = integers(kind, "kernel_size", kernel_size, self.rank)
+        self.strides = integers(kind, "strides", strides, self.rank)
         self.padding = one_of(kind, "padding", padding, ("valid", "same"))
         self.channels_last = is_channels_last(kind, data_format)
-        self.dilation_rate = sizes(kind, "dilation_rate", dilation_rate, self.rank)
+        self.dilation_rate = integers(kind, "dilation_rate", dilation_rate, self.rank)
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
         self.use_bias = use_bias
@@ -142,38 +144,160 @@ class BaseConvLSTM(Recurrent):
         return x.movedim(axis, -1) if self.channels_last else x
 
 
-class ConvLSTM1D(BaseConvLSTM):
-    """A convolutional LSTM over rows, as Keras's `ConvLSTM1D`.
+class ConvLSTM1D(_ConvLSTM):
+    """Run a convolutional LSTM over sequences of rows.
 
-    Args: those of `BaseConvLSTM`.
+    Equivalent to Keras's `ConvLSTM1D` (Shi et al., 2015); the module holds two `nn.Conv1d`.
 
-    Input shape: `(batch, steps, rows, channels)`. Output shape: `(batch, new rows, filters)`, or
-    `(batch, steps, new rows, filters)` with `return_sequences`.
+    Args:
+        filters: Number of output channels.
+        kernel_size: Size of the window.
+        strides: Step of the window over the input.
+        padding: `"valid"`, none, or `"same"`, for the input; states always keep their size.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        dilation_rate: Distance between neighbors in the input's window.
+        activation: Activation of the cell's input and output, name or function.
+        recurrent_activation: Activation of the gates, name or function.
+        use_bias: Whether to add a bias.
+        kernel_initializer, recurrent_initializer, bias_initializer: Initial values, by name, object
+            or function.
+        unit_forget_bias: Whether the bias of the forget gate begins at one.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer: Penalties on the weights.
+        activity_regularizer: Penalty on the output.
+        kernel_constraint, recurrent_constraint, bias_constraint: Functions applied to the weights
+            after each step of training.
+        dropout: Fraction of the input to drop during training, the same at each step.
+        recurrent_dropout: Fraction of the state to drop during training, the same at each step.
+        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        return_sequences: Whether to return the output of every step, not only of the last.
+        return_state: Whether to return the states after the last step as well.
+        go_backwards: Whether to run from the last step to the first.
+        stateful: Whether the states after one batch are those before the next; `reset_state()` sets
+            them to zero.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
+
+    Input shape: `(batch, steps, rows, channels)`, floating-point;
+    `initial_state=`, `mask=` and `training=` at the call.
+
+    Output shape: `(batch, new rows, filters)`, with the steps after the
+    batch if `return_sequences`; with `return_state` a list of it and the two states.
+
+    Differs from Keras: one dropout mask for all gates.
+
+    Raises:
+        ValueError: A size is not positive, or a name is not known.
+        BuildError: A size of the input is not known.
+
+    Example:
+        >>> x = Input((5, 32, 3))
+        >>> layers.ConvLSTM1D(4, 3, padding="same")(x).shape
+        (None, 32, 4)
     """
 
     rank = 1
 
 
-class ConvLSTM2D(BaseConvLSTM):
-    """A convolutional LSTM over images, as Keras's `ConvLSTM2D`.
+class ConvLSTM2D(_ConvLSTM):
+    """Run a convolutional LSTM over sequences of images.
 
-    Args: those of `BaseConvLSTM`.
+    Equivalent to Keras's `ConvLSTM2D` (Shi et al., 2015); the module holds two `nn.Conv2d`.
 
-    Input shape: `(batch, steps, height, width, channels)`. Output shape: `(batch, new height, new
-    width, filters)`, or with the steps after the batch with `return_sequences`.
+    Args:
+        filters: Number of output channels.
+        kernel_size: Size of the window: 2 numbers, or one for all axes.
+        strides: Step of the window over the input, likewise.
+        padding: `"valid"`, none, or `"same"`, for the input; states always keep their size.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        dilation_rate: Distance between neighbors in the input's window, likewise.
+        activation: Activation of the cell's input and output, name or function.
+        recurrent_activation: Activation of the gates, name or function.
+        use_bias: Whether to add a bias.
+        kernel_initializer, recurrent_initializer, bias_initializer: Initial values, by name, object
+            or function.
+        unit_forget_bias: Whether the bias of the forget gate begins at one.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer: Penalties on the weights.
+        activity_regularizer: Penalty on the output.
+        kernel_constraint, recurrent_constraint, bias_constraint: Functions applied to the weights
+            after each step of training.
+        dropout: Fraction of the input to drop during training, the same at each step.
+        recurrent_dropout: Fraction of the state to drop during training, the same at each step.
+        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        return_sequences: Whether to return the output of every step, not only of the last.
+        return_state: Whether to return the states after the last step as well.
+        go_backwards: Whether to run from the last step to the first.
+        stateful: Whether the states after one batch are those before the next; `reset_state()` sets
+            them to zero.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
+
+    Input shape: `(batch, steps, height, width, channels)`, floating-point;
+    `initial_state=`, `mask=` and `training=` at the call.
+
+    Output shape: `(batch, new height, new width, filters)`, with the steps after the batch if
+    `return_sequences`; with `return_state` a list of it and the two states.
+
+    Differs from Keras: one dropout mask for all gates.
+
+    Raises:
+        ValueError: A size is not positive, or a name is not known.
+        BuildError: A size of the input is not known.
+
+    Example:
+        >>> x = Input((5, 16, 16, 3))
+        >>> layers.ConvLSTM2D(4, 3, padding="same")(x).shape
+        (None, 16, 16, 4)
     """
 
     rank = 2
 
 
-class ConvLSTM3D(BaseConvLSTM):
-    """A convolutional LSTM over volumes, as Keras's `ConvLSTM3D`.
+class ConvLSTM3D(_ConvLSTM):
+    """Run a convolutional LSTM over sequences of volumes.
 
-    Args: those of `BaseConvLSTM`.
+    Equivalent to Keras's `ConvLSTM3D` (Shi et al., 2015); the module holds two `nn.Conv3d`.
 
-    Input shape: `(batch, steps, depth, height, width, channels)`. Output shape: `(batch, new
-    depth, new height, new width, filters)`, or with the steps after the batch with
-    `return_sequences`.
+    Args:
+        filters: Number of output channels.
+        kernel_size: Size of the window: 3 numbers, or one for all axes.
+        strides: Step of the window over the input, likewise.
+        padding: `"valid"`, none, or `"same"`, for the input; states always keep their size.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        dilation_rate: Distance between neighbors in the input's window, likewise.
+        activation: Activation of the cell's input and output, name or function.
+        recurrent_activation: Activation of the gates, name or function.
+        use_bias: Whether to add a bias.
+        kernel_initializer, recurrent_initializer, bias_initializer: Initial values, by name, object
+            or function.
+        unit_forget_bias: Whether the bias of the forget gate begins at one.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer: Penalties on the weights.
+        activity_regularizer: Penalty on the output.
+        kernel_constraint, recurrent_constraint, bias_constraint: Functions applied to the weights
+            after each step of training.
+        dropout: Fraction of the input to drop during training, the same at each step.
+        recurrent_dropout: Fraction of the state to drop during training, the same at each step.
+        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        return_sequences: Whether to return the output of every step, not only of the last.
+        return_state: Whether to return the states after the last step as well.
+        go_backwards: Whether to run from the last step to the first.
+        stateful: Whether the states after one batch are those before the next; `reset_state()` sets
+            them to zero.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
+
+    Input shape: `(batch, steps, depth, height, width, channels)`, floating-point;
+    `initial_state=`, `mask=` and `training=` at the call.
+
+    Output shape: `(batch, new depth, new height, new width, filters)`, with the steps after the
+    batch if `return_sequences`; with `return_state` a list of it and the two states.
+
+    Differs from Keras: one dropout mask for all gates.
+
+    Raises:
+        ValueError: A size is not positive, or a name is not known.
+        BuildError: A size of the input is not known.
+
+    Example:
+        >>> x = Input((2, 8, 8, 8, 3))
+        >>> layers.ConvLSTM3D(4, 3, padding="same")(x).shape
+        (None, 8, 8, 8, 4)
     """
 
     rank = 3

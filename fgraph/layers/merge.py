@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch.nn import functional as F
 
 from ..errors import BuildError
 from ..graph import SymbolicTensor
+from .arguments import LayerOptions
 from .base import Layer
 
 
 class Merge(Layer):
-    """Base of the layers that combine tensors elementwise, two at a time.
+    """Base of the layers that combine a list of tensors.
 
-    Tensors of different rank are combined as Keras does: the smaller ones get axes of size one
-    after the batch. Other axes broadcast.
+    As in Keras, tensors of lower rank get axes of size one after the batch; other axes broadcast.
     """
 
     supports_masking = True
-    least, most = 2, None
+    least: ClassVar[int] = 1
+    most: ClassVar[int | None] = None
 
-    def call(self, tensors: Any) -> Any:
+    def call(self, inputs: Any) -> Any:
         """Record the combination of a list of tensors."""
-        return self.merge(_of_equal_rank(tensors))
+        return self.merge(_of_equal_rank(inputs))
 
     def _check_inputs(self, inputs: tuple[Any, ...]) -> None:
         kind = type(self).__name__
@@ -49,7 +50,7 @@ class Merge(Layer):
         raise NotImplementedError
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
-        """Return where any of the inputs counts; none where one of them has no mask."""
+        """Return where any of the inputs counts; none if one of them has no mask."""
         if mask is None or any(item is None for item in mask):
             return None
         return functools.reduce(torch.logical_or, mask)
@@ -66,9 +67,26 @@ def _of_equal_rank(tensors: Sequence[Any]) -> list[Any]:
 
 
 class Add(Merge):
-    """The sum of tensors, as Keras's `Add`.
+    """Add tensors elementwise.
 
-    Input shape: a list of tensors of equal shapes, or shapes that broadcast. Output shape: theirs.
+    Equivalent to Keras's `Add`; the operator is `+`.
+
+    Args:
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: a list of tensors whose shapes are equal or broadcast.
+
+    Output shape: the broadcast shape.
+
+    Raises:
+        ValueError: The number of tensors is wrong.
+        BuildError: The shapes do not broadcast.
+
+    Example:
+        >>> a, b = Input((16,)), Input((16,))
+        >>> layers.Add()([a, b]).shape
+        (None, 16)
     """
 
     def pair(self, a: Any, b: Any) -> Any:
@@ -77,12 +95,29 @@ class Add(Merge):
 
 
 class Subtract(Merge):
-    """The difference of two tensors, as Keras's `Subtract`.
+    """Subtract the second of two tensors from the first.
 
-    Input shape: a list of two tensors whose shapes are equal or broadcast. Output shape: theirs.
+    Equivalent to Keras's `Subtract`; the operator is `-`.
+
+    Args:
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: a list of two tensors whose shapes are equal or broadcast.
+
+    Output shape: the broadcast shape.
+
+    Raises:
+        ValueError: The number of tensors is wrong.
+        BuildError: The shapes do not broadcast.
+
+    Example:
+        >>> a, b = Input((16,)), Input((16,))
+        >>> layers.Subtract()([a, b]).shape
+        (None, 16)
     """
 
-    most = 2  # type: ignore[assignment]
+    least = most = 2
 
     def pair(self, a: Any, b: Any) -> Any:
         """Record `a - b`."""
@@ -90,20 +125,37 @@ class Subtract(Merge):
 
 
 class Multiply(Merge):
-    """The elementwise product of tensors, as Keras's `Multiply`; masked entries count as one.
+    """Multiply tensors elementwise; masked entries count as one.
 
-    Input shape: a list of tensors of equal shapes, or shapes that broadcast. Output shape: theirs.
+    Equivalent to Keras's `Multiply`; the operator is `*`.
+
+    Args:
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: a list of tensors whose shapes are equal or broadcast.
+
+    Output shape: the broadcast shape.
+
+    Raises:
+        ValueError: The number of tensors is wrong.
+        BuildError: The shapes do not broadcast.
+
+    Example:
+        >>> a, b = Input((16,)), Input((16,))
+        >>> layers.Multiply()([a, b]).shape
+        (None, 16)
     """
 
-    def call(self, tensors: Any, mask: Any = None) -> Any:
+    def call(self, inputs: Any, mask: Any = None) -> Any:
         """Record the product, with ones where an input is masked, zeros where all are."""
-        masks = mask or [None] * len(tensors)
+        masks = mask or [None] * len(inputs)
         given = [
             tensor if m is None else torch.where(_fit(m, tensor), tensor, 1.0)
-            for tensor, m in zip(tensors, masks, strict=True)
+            for tensor, m in zip(inputs, masks, strict=True)
         ]
         made = super().call(given)
-        any_counts = self.compute_mask(tensors, mask)
+        any_counts = self.compute_mask(inputs, mask)
         return made if any_counts is None else made * _fit(any_counts, made)
 
     def pair(self, a: Any, b: Any) -> Any:
@@ -119,9 +171,26 @@ def _fit(mask: Any, tensor: Any) -> Any:
 
 
 class Average(Merge):
-    """The mean of tensors, as Keras's `Average`.
+    """Average tensors elementwise.
 
-    Input shape: a list of tensors of equal shapes, or shapes that broadcast. Output shape: theirs.
+    Equivalent to Keras's `Average`; the operators are `+` and `/`.
+
+    Args:
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: a list of tensors whose shapes are equal or broadcast.
+
+    Output shape: the broadcast shape.
+
+    Raises:
+        ValueError: The number of tensors is wrong.
+        BuildError: The shapes do not broadcast.
+
+    Example:
+        >>> a, b = Input((16,)), Input((16,))
+        >>> layers.Average()([a, b]).shape
+        (None, 16)
     """
 
     def merge(self, tensors: list[Any]) -> Any:
@@ -134,9 +203,26 @@ class Average(Merge):
 
 
 class Maximum(Merge):
-    """The elementwise maximum of tensors, as Keras's `Maximum`.
+    """Take the elementwise maximum of tensors.
 
-    Input shape: a list of tensors of equal shapes, or shapes that broadcast. Output shape: theirs.
+    Equivalent to Keras's `Maximum`; the function is `torch.maximum`.
+
+    Args:
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: a list of tensors whose shapes are equal or broadcast.
+
+    Output shape: the broadcast shape.
+
+    Raises:
+        ValueError: The number of tensors is wrong.
+        BuildError: The shapes do not broadcast.
+
+    Example:
+        >>> a, b = Input((16,)), Input((16,))
+        >>> layers.Maximum()([a, b]).shape
+        (None, 16)
     """
 
     def pair(self, a: Any, b: Any) -> Any:
@@ -145,9 +231,26 @@ class Maximum(Merge):
 
 
 class Minimum(Merge):
-    """The elementwise minimum of tensors, as Keras's `Minimum`.
+    """Take the elementwise minimum of tensors.
 
-    Input shape: a list of tensors of equal shapes, or shapes that broadcast. Output shape: theirs.
+    Equivalent to Keras's `Minimum`; the function is `torch.minimum`.
+
+    Args:
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: a list of tensors whose shapes are equal or broadcast.
+
+    Output shape: the broadcast shape.
+
+    Raises:
+        ValueError: The number of tensors is wrong.
+        BuildError: The shapes do not broadcast.
+
+    Example:
+        >>> a, b = Input((16,)), Input((16,))
+        >>> layers.Minimum()([a, b]).shape
+        (None, 16)
     """
 
     def pair(self, a: Any, b: Any) -> Any:
@@ -156,22 +259,29 @@ class Minimum(Merge):
 
 
 class Concatenate(Merge):
-    """Tensors one after the other along an axis, as Keras's `Concatenate`.
+    """Concatenate tensors along an axis.
+
+    Equivalent to Keras's `Concatenate`; the function is `torch.cat`.
 
     Args:
-        axis: the axis, batch included; not the batch itself.
-        **options: those of every `Layer`.
+        axis: Axis, counted with the batch, but not the batch itself.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input shape: a list of tensors whose other sizes are equal. Output shape: the sizes along
-    `axis` are added.
+    Input shape: a list of tensors whose other sizes are equal.
+
+    Output shape: the sizes along `axis` are added.
 
     Raises:
-        BuildError: the other sizes differ.
+        BuildError: The ranks or the other sizes differ.
+
+    Example:
+        >>> a, b = Input((16,)), Input((8,))
+        >>> layers.Concatenate()([a, b]).shape
+        (None, 24)
     """
 
-    least = 1
-
-    def __init__(self, axis: int = -1, **options: Any) -> None:
+    def __init__(self, axis: int = -1, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
         self.axis = axis
 
@@ -191,12 +301,12 @@ class Concatenate(Merge):
                     f"got {shapes}"
                 )
 
-    def call(self, tensors: Any) -> Any:
+    def call(self, inputs: Any) -> Any:
         """Record `torch.cat`."""
-        return torch.cat(list(tensors), dim=self.axis)
+        return torch.cat(list(inputs), dim=self.axis)
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
-        """Return where any feature counts, of the masks put together like the inputs."""
+        """Return where any feature counts, of the masks joined like the inputs."""
         if mask is None or all(item is None for item in mask):
             return None
         parts = []
@@ -207,33 +317,46 @@ class Concatenate(Merge):
 
 
 class Dot(Merge):
-    """The products of two tensors along an axis of each, summed, as Keras's `Dot`.
+    """Multiply two tensors and sum along an axis of each.
+
+    Equivalent to Keras's `Dot`; the function is `torch.einsum`.
 
     Args:
-        axes: the axis, or one for each tensor, batch included; not the batch itself.
-        normalize: whether both are divided by their norms along it first: cosine similarity.
-        **options: those of every `Layer`.
+        axes: Axis, or one for each tensor, counted with the batch, but not the batch itself.
+        normalize: Whether to divide both by their norms along the axis first: cosine similarity.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input shape: a list of two tensors. Output shape: the batch, then the other axes of the first
-    and of the second; `(batch, 1)` where none is left.
+    Input shape: a list of two tensors.
+
+    Output shape: `(batch, other axes of the first, other axes of the second)`, or `(batch, 1)` if
+    there are none.
 
     Raises:
-        BuildError: the sizes along the axes differ.
+        ValueError: `axes` has more than two axes.
+        BuildError: The sizes along the axes differ.
+
+    Example:
+        >>> a, b = Input((10, 16)), Input((5, 16))
+        >>> layers.Dot(axes=2)([a, b]).shape
+        (None, 10, 5)
     """
 
-    most = 2  # type: ignore[assignment]
+    least = most = 2
 
-    def __init__(self, axes: int | Sequence[int], normalize: bool = False, **options: Any) -> None:
+    def __init__(
+        self, axes: int | Sequence[int], normalize: bool = False, **options: Unpack[LayerOptions]
+    ) -> None:
         super().__init__(**options)
         if not isinstance(axes, int) and len(axes) != 2:
             raise ValueError(f"Dot: axes= expects one axis, or two, got {axes!r}")
         self.axes = (axes, axes) if isinstance(axes, int) else tuple(axes)
         self.normalize = normalize
 
-    def call(self, tensors: Any) -> Any:
+    def call(self, inputs: Any) -> Any:
         """Record one `torch.einsum`."""
-        axes = [axis % tensor.ndim for axis, tensor in zip(self.axes, tensors, strict=True)]
-        a, b = tensors
+        axes = [axis % tensor.ndim for axis, tensor in zip(self.axes, inputs, strict=True)]
+        a, b = inputs
         size_a, size_b = a.shape[axes[0]], b.shape[axes[1]]
         if 0 in axes or (size_a != size_b and None not in (size_a, size_b)):
             raise BuildError(
@@ -256,41 +379,45 @@ class Dot(Merge):
         return None
 
 
-def add(inputs: Sequence[Any], **options: Any) -> Any:
+def add(inputs: Sequence[Any], **options: Unpack[LayerOptions]) -> SymbolicTensor:
     """Return the sum of tensors: `Add(**options)(inputs)`."""
     return Add(**options)(inputs)
 
 
-def subtract(inputs: Sequence[Any], **options: Any) -> Any:
+def subtract(inputs: Sequence[Any], **options: Unpack[LayerOptions]) -> SymbolicTensor:
     """Return the difference of two tensors: `Subtract(**options)(inputs)`."""
     return Subtract(**options)(inputs)
 
 
-def multiply(inputs: Sequence[Any], **options: Any) -> Any:
+def multiply(inputs: Sequence[Any], **options: Unpack[LayerOptions]) -> SymbolicTensor:
     """Return the product of tensors: `Multiply(**options)(inputs)`."""
     return Multiply(**options)(inputs)
 
 
-def average(inputs: Sequence[Any], **options: Any) -> Any:
+def average(inputs: Sequence[Any], **options: Unpack[LayerOptions]) -> SymbolicTensor:
     """Return the mean of tensors: `Average(**options)(inputs)`."""
     return Average(**options)(inputs)
 
 
-def maximum(inputs: Sequence[Any], **options: Any) -> Any:
+def maximum(inputs: Sequence[Any], **options: Unpack[LayerOptions]) -> SymbolicTensor:
     """Return the elementwise maximum of tensors: `Maximum(**options)(inputs)`."""
     return Maximum(**options)(inputs)
 
 
-def minimum(inputs: Sequence[Any], **options: Any) -> Any:
+def minimum(inputs: Sequence[Any], **options: Unpack[LayerOptions]) -> SymbolicTensor:
     """Return the elementwise minimum of tensors: `Minimum(**options)(inputs)`."""
     return Minimum(**options)(inputs)
 
 
-def concatenate(inputs: Sequence[Any], axis: int = -1, **options: Any) -> Any:
-    """Return tensors one after the other: `Concatenate(axis, **options)(inputs)`."""
+def concatenate(
+    inputs: Sequence[Any], axis: int = -1, **options: Unpack[LayerOptions]
+) -> SymbolicTensor:
+    """Return the tensors joined along an axis: `Concatenate(axis, **options)(inputs)`."""
     return Concatenate(axis, **options)(inputs)
 
 
-def dot(inputs: Sequence[Any], axes: int | Sequence[int], **options: Any) -> Any:
+def dot(
+    inputs: Sequence[Any], axes: int | Sequence[int] = -1, **options: Unpack[LayerOptions]
+) -> SymbolicTensor:
     """Return the summed products of two tensors: `Dot(axes, **options)(inputs)`."""
     return Dot(axes, **options)(inputs)

@@ -1,18 +1,30 @@
-"""Normalisation layers."""
+"""Normalization layers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import nn
 
+from ..constraints import ConstraintLike
 from ..errors import BuildError
-from .arguments import Expects, whole
+from ..initializers import InitializerLike
+from ..regularizers import RegularizerLike
+from .arguments import LayerOptions, integer
 from .base import Layer
-from .modules.normalization import BatchNorm, CenteredGroupNorm, SpectralNorm
-from .weight_spec import Weight, scale_and_shift
+from .input_checks import Expects
+from .modules.normalization import (
+    BatchNorm,
+    BatchRenorm,
+    CenteredGroupNorm,
+    CenteredLayerNorm,
+    SpectralNorm,
+    VarianceScaledNorm,
+)
+from .training_mode import fixed_mode
+from .weight_layout import Weight, scale_and_shift
 
 
 def _axis_in(owner: str, axis: int, rank: int) -> int:
@@ -27,29 +39,55 @@ def _axis_in(owner: str, axis: int, rank: int) -> int:
 
 
 class BatchNormalization(Layer):
-    """Normalises by the statistics of the batch, or by running ones, as `BatchNormalization`.
+    """Normalize by the statistics of the batch in training, by running ones in evaluation.
 
-    The module is a torch batch normalisation whose running variance is Keras's, the biased one.
-    With `trainable = False` the running statistics are used, and stay, in training too.
+    Equivalent to Keras's `BatchNormalization`; the module is a torch batch normalization whose
+    running variance is Keras's, the biased one. With `trainable = False` the running statistics
+    are used, and kept, in training too (Ioffe and Szegedy, 2015).
 
     Args:
-        axis: the axis of the features.
-        momentum: the share of the old value in the running statistics.
-        epsilon: added to the variance.
-        center: whether there is a learned summand, `beta`.
-        scale: whether there is a learned factor, `gamma`.
-        **options: initializers, regularizers and constraints of `gamma`, `beta`, `moving_mean`
-            and `moving_variance`, and those of every `Layer`.
+        axis: Axis of the features.
+        momentum: Fraction of the old value that the running statistics keep at each step.
+        epsilon: Added to the variance.
+        center: Whether there is a learned summand, `beta`.
+        scale: Whether there is a learned factor, `gamma`.
+        beta_initializer, gamma_initializer: Initial values by name, object or function.
+        moving_mean_initializer, moving_variance_initializer: Initial running statistics.
+        beta_regularizer, gamma_regularizer: Penalties on the weights.
+        beta_constraint, gamma_constraint: Functions applied to the weights after each step.
+        renorm: Whether to correct the batch's statistics towards running ones (Ioffe, 2017).
+        renorm_clipping: Bounds of the correction, `{"rmin": ..., "rmax": ..., "dmax": ...}`.
+            Defaults to none.
+        renorm_momentum: Like `momentum`, for the statistics of the correction.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input and output shape: `(batch, ..., features)`. `training=` at a call fixes the mode there.
+    Input shape: `(batch, ..., features)`, floating-point.
+    `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: no `synchronized`, which is torch's `nn.SyncBatchNorm`.
+
+    Raises:
+        ValueError: `renorm_clipping` has unknown keys or wrong bounds.
+        BuildError: The number of features is not known.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.BatchNormalization()(x).shape
+        (None, 28, 28, 3)
     """
 
-    keras_weights = (
+    keras_weights: tuple[Weight, ...] = (
         *scale_and_shift(),
         Weight("moving_mean", ("running_mean",), trainable=False),
         Weight("moving_variance", ("running_var",), initializer="ones", trainable=False),
     )
     supports_masking = True
+    unsupported: ClassVar = {
+        "synchronized": "convert the model by `nn.SyncBatchNorm.convert_sync_batchnorm(model)`"
+    }
 
     def __init__(
         self,
@@ -58,40 +96,98 @@ class BatchNormalization(Layer):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
-        **options: Any,
+        beta_initializer: InitializerLike = "zeros",
+        gamma_initializer: InitializerLike = "ones",
+        moving_mean_initializer: InitializerLike = "zeros",
+        moving_variance_initializer: InitializerLike = "ones",
+        beta_regularizer: RegularizerLike = None,
+        gamma_regularizer: RegularizerLike = None,
+        beta_constraint: ConstraintLike = None,
+        gamma_constraint: ConstraintLike = None,
+        renorm: bool = False,
+        renorm_clipping: Mapping[str, float] | None = None,
+        renorm_momentum: float = 0.99,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
-        self.axis = axis
+        self.renorm = renorm
+        if renorm:
+            self.keras_weights = (*self.keras_weights, *_RENORM_WEIGHTS)
+        self._set_weight_options(locals())
+        # Keras 2 wrote the axis as a list
+        self.axis = axis[0] if isinstance(axis, (list, tuple)) and len(axis) == 1 else axis
+        if not isinstance(self.axis, int):
+            raise TypeError(f"BatchNormalization: axis= expects one axis, got {axis!r}")
         self.momentum = momentum
         self.epsilon = epsilon
         self.center = center
         self.scale = scale
-        self.expects = Expects(("batch", "..."), "floating", features=axis)
+        self.renorm_clipping = _clipping(renorm_clipping or {})
+        self.renorm_momentum = renorm_momentum
+        self.expects = Expects(("batch", "..."), "floating", features=self.axis)
 
     def build(self, input_shape: Any) -> nn.Module:
         """Make the module."""
         axis = _axis_in("BatchNormalization", self.axis, len(input_shape))
-        share = 1.0 - self.momentum
-        return BatchNorm(input_shape[axis], self.epsilon, share, self.scale, self.center)
+        settings = (input_shape[axis], self.epsilon, 1.0 - self.momentum, self.scale, self.center)
+        if not self.renorm:
+            return BatchNorm(*settings)
+        clipping = [self.renorm_clipping.get(key) for key in _CLIPPING]
+        return BatchRenorm(*settings, clipping, 1.0 - self.renorm_momentum)
 
-    def call(self, x: Any, mask: Any = None, training: bool | None = None) -> Any:
+    def _initialize(self) -> None:
+        super()._initialize()
+        if self.renorm:
+            self._module.reset_corrections()
+
+    def call(self, inputs: Any, mask: Any = None, training: bool | None = None) -> Any:
         """Record the module on a tensor whose features are second."""
-        options: dict[str, Any] = {} if training is None else {"training": training}
+        options: dict[str, Any] = fixed_mode(training)
         if mask is not None:
             options["mask"] = mask
-        axis = self.axis % x.ndim
-        if axis == 1:
-            return self._module(x, **options)
-        return self._module(x.movedim(axis, 1), **options).movedim(1, axis)
+        return _with_features_second(self._module, inputs, self.axis, options)
+
+
+_CLIPPING = ("rmin", "rmax", "dmax")
+_RENORM_WEIGHTS = tuple(
+    Weight(name, (name,), trainable=False)
+    for name in ("moving_stddev", "renorm_mean", "renorm_stddev")
+)
+
+
+def _clipping(bounds: Mapping[str, float]) -> dict[str, float]:
+    """Return the bounds of the correction that batch renormalization makes.
+
+    Raises:
+        ValueError: A key is not known, or the bounds are wrong.
+    """
+    low, high, shift = (bounds.get(key) for key in _CLIPPING)
+    crossed = low is not None and high is not None and high < low
+    if not set(bounds) <= set(_CLIPPING) or crossed or (shift or 0.0) < 0:
+        raise ValueError(
+            "BatchNormalization: renorm_clipping= expects rmin, rmax and dmax with "
+            f"rmin <= rmax and dmax >= 0, got {dict(bounds)}"
+        )
+    return dict(bounds)
+
+
+def _with_features_second(module: Any, x: Any, axis: int, options: dict[str, Any]) -> Any:
+    """Record a call of a module that has features second on a tensor that has them elsewhere."""
+    axis = axis % x.ndim
+    if axis == 1:
+        return module(x, **options)
+    return module(x.movedim(axis, 1), **options).movedim(1, axis)
 
 
 class _AxesNormalization(Layer):
-    """Base of the normalisations over some axes of each sample."""
+    """Base of the normalizations over some axes of each sample."""
 
     expects = Expects(("batch", "..."), "floating")
     supports_masking = True
 
-    def __init__(self, axis: Any, epsilon: float, **options: Any) -> None:
+    def __init__(
+        self, axis: int | Sequence[int], epsilon: float, **options: Unpack[LayerOptions]
+    ) -> None:
         super().__init__(**options)
         self.axis = axis
         self.epsilon = epsilon
@@ -113,29 +209,44 @@ class _AxesNormalization(Layer):
         """Make the module for features of this shape, which are last."""
         raise NotImplementedError
 
-    def call(self, x: Any) -> Any:
-        """Record the module on a tensor whose normalised axes are last."""
-        axes = self._axes(x.ndim)
-        last = list(range(x.ndim - len(axes), x.ndim))
+    def call(self, inputs: Any) -> Any:
+        """Record the module on a tensor whose normalized axes are last."""
+        axes = self._axes(inputs.ndim)
+        last = list(range(inputs.ndim - len(axes), inputs.ndim))
         if axes == last:
-            return self._module(x)
-        return self._module(x.movedim(axes, last)).movedim(last, axes)
+            return self._module(inputs)
+        return self._module(inputs.movedim(axes, last)).movedim(last, axes)
 
 
 class LayerNormalization(_AxesNormalization):
-    """Normalises each sample over some axes, as Keras's `LayerNormalization`.
+    """Normalize each sample over some axes.
 
-    The module is an `nn.LayerNorm`.
+    Equivalent to Keras's `LayerNormalization`; the module is an `nn.LayerNorm` (Ba et al., 2016).
 
     Args:
-        axis: the axis, or axes.
-        epsilon: added to the variance.
-        center: whether there is a learned summand, `beta`.
-        scale: whether there is a learned factor, `gamma`.
-        **options: initializers, regularizers and constraints of `gamma` and `beta`, and those of
-            every `Layer`.
+        axis: Axis, or axes, to normalize over.
+        epsilon: Added to the variance.
+        center: Whether there is a learned summand, `beta`.
+        scale: Whether there is a learned factor, `gamma`.
+        beta_initializer, gamma_initializer: Initial values by name, object or function.
+        beta_regularizer, gamma_regularizer: Penalties on the weights.
+        beta_constraint, gamma_constraint: Functions applied to the weights after each step.
+        rms_scaling: Whether to divide by the standard deviation without subtracting the mean, as
+            older versions of Keras did; see `RMSNormalization` for the root mean square.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input and output shape: `(batch, ...)`, equal.
+    Input shape: `(batch, ...)`, floating-point.
+
+    Output shape: that of the input.
+
+    Raises:
+        BuildError: A size along the axes is not known.
+
+    Example:
+        >>> x = Input((10, 64))
+        >>> layers.LayerNormalization()(x).shape
+        (None, 10, 64)
     """
 
     keras_weights = scale_and_shift()
@@ -146,39 +257,60 @@ class LayerNormalization(_AxesNormalization):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
-        **options: Any,
+        beta_initializer: InitializerLike = "zeros",
+        gamma_initializer: InitializerLike = "ones",
+        beta_regularizer: RegularizerLike = None,
+        gamma_regularizer: RegularizerLike = None,
+        beta_constraint: ConstraintLike = None,
+        gamma_constraint: ConstraintLike = None,
+        *,
+        rms_scaling: bool = False,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(axis, epsilon, **options)
+        self._set_weight_options(locals())
+        self.rms_scaling = rms_scaling
         self.center = center
         self.scale = scale
 
     def normalization(self, shape: list[int]) -> nn.Module:
         """Make the `nn.LayerNorm`."""
-        made = nn.LayerNorm(shape, eps=self.epsilon)
-        if not self.scale:
-            made.register_parameter("weight", None)
-        if not self.center:
-            made.register_parameter("bias", None)
-        return made
+        if self.rms_scaling:
+            return VarianceScaledNorm(shape, self.epsilon)
+        if self.center and not self.scale:
+            return CenteredLayerNorm(shape, self.epsilon)
+        return nn.LayerNorm(shape, self.epsilon, self.scale, self.center)
 
 
 class RMSNormalization(_AxesNormalization):
-    """Divides each sample by its root mean square, as Keras's `RMSNormalization`.
+    """Divide each sample by its root mean square.
 
-    The module is an `nn.RMSNorm`.
+    Equivalent to Keras's `RMSNormalization`; the module is an `nn.RMSNorm` (Zhang and Sennrich,
+    2019).
 
     Args:
-        axis: the axis, or axes.
-        epsilon: added to the mean square.
-        **options: those of every `Layer`.
+        axis: Axis, or axes, to normalize over.
+        epsilon: Added to the mean square.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input and output shape: `(batch, ...)`, equal.
+    Input shape: `(batch, ...)`, floating-point.
+
+    Output shape: that of the input.
+
+    Raises:
+        BuildError: A size along the axes is not known.
+
+    Example:
+        >>> x = Input((10, 64))
+        >>> layers.RMSNormalization()(x).shape
+        (None, 10, 64)
     """
 
     keras_weights = (Weight("scale", ("weight",), initializer="ones"),)
 
     def __init__(
-        self, axis: int | Sequence[int] = -1, epsilon: float = 1e-6, **options: Any
+        self, axis: int | Sequence[int] = -1, epsilon: float = 1e-6, **options: Unpack[LayerOptions]
     ) -> None:
         super().__init__(axis, epsilon, **options)
 
@@ -188,23 +320,33 @@ class RMSNormalization(_AxesNormalization):
 
 
 class GroupNormalization(Layer):
-    """Normalises each sample within groups of features, as Keras's `GroupNormalization`.
+    """Normalize each sample within groups of features.
 
-    The module is an `nn.GroupNorm`.
+    Equivalent to Keras's `GroupNormalization`; the module is an `nn.GroupNorm` (Wu and He, 2018).
 
     Args:
-        groups: the number of groups; -1 for one for each feature.
-        axis: the axis of the features.
-        epsilon: added to the variance.
-        center: whether there is a learned summand, `beta`.
-        scale: whether there is a learned factor, `gamma`.
-        **options: initializers, regularizers and constraints of `gamma` and `beta`, and those of
-            every `Layer`.
+        groups: Number of groups; -1 for one for each feature.
+        axis: Axis of the features.
+        epsilon: Added to the variance.
+        center: Whether there is a learned summand, `beta`.
+        scale: Whether there is a learned factor, `gamma`.
+        beta_initializer, gamma_initializer: Initial values by name, object or function.
+        beta_regularizer, gamma_regularizer: Penalties on the weights.
+        beta_constraint, gamma_constraint: Functions applied to the weights after each step.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input and output shape: `(batch, ..., features)`, equal.
+    Input shape: `(batch, ..., features)`, floating-point.
+
+    Output shape: that of the input.
 
     Raises:
-        BuildError: the features cannot be split into the groups.
+        BuildError: The features cannot be split into the groups.
+
+    Example:
+        >>> x = Input((28, 28, 32))
+        >>> layers.GroupNormalization(8)(x).shape
+        (None, 28, 28, 32)
     """
 
     keras_weights = scale_and_shift()
@@ -217,10 +359,17 @@ class GroupNormalization(Layer):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
-        **options: Any,
+        beta_initializer: InitializerLike = "zeros",
+        gamma_initializer: InitializerLike = "ones",
+        beta_regularizer: RegularizerLike = None,
+        gamma_regularizer: RegularizerLike = None,
+        beta_constraint: ConstraintLike = None,
+        gamma_constraint: ConstraintLike = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
-        self.groups = groups if groups == -1 else whole("GroupNormalization", "groups", groups)
+        self._set_weight_options(locals())
+        self.groups = groups if groups == -1 else integer("GroupNormalization", "groups", groups)
         self.axis = axis
         self.epsilon = epsilon
         self.center = center
@@ -241,66 +390,83 @@ class GroupNormalization(Layer):
             module.register_parameter("bias", None)
         return module
 
-    def call(self, x: Any) -> Any:
+    def call(self, inputs: Any) -> Any:
         """Record the module on a tensor whose features are second."""
-        axis = self.axis % x.ndim
-        if axis == 1:
-            return self._module(x)
-        return self._module(x.movedim(axis, 1)).movedim(1, axis)
+        return _with_features_second(self._module, inputs, self.axis, {})
 
 
 class UnitNormalization(Layer):
-    """Divides by the L2 norm, as Keras's `UnitNormalization`.
+    """Divide each sample by its L2 norm.
+
+    Equivalent to Keras's `UnitNormalization`.
 
     Args:
-        axis: the axis, or axes, along which the norm is taken.
-        **options: those of every `Layer`.
+        axis: Axis, or axes, along which the norm is computed.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input and output shape: `(batch, ...)`, equal.
+    Input shape: `(batch, ...)`, floating-point.
+
+    Output shape: that of the input.
+
+    Example:
+        >>> x = Input((10, 64))
+        >>> layers.UnitNormalization()(x).shape
+        (None, 10, 64)
     """
 
     expects = Expects(("batch", "..."), "floating")
     supports_masking = True
 
-    def __init__(self, axis: int | Sequence[int] = -1, **options: Any) -> None:
+    def __init__(self, axis: int | Sequence[int] = -1, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
         self.axis = axis if isinstance(axis, int) else tuple(axis)
 
-    def call(self, x: Any) -> Any:
+    def call(self, inputs: Any) -> Any:
         """Record the division."""
-        norm = torch.linalg.vector_norm(x, dim=self.axis, keepdim=True)
-        return x / norm.clamp(min=1e-6)  # Keras's: the square has a floor of 1e-12
+        norm = torch.linalg.vector_norm(inputs, dim=self.axis, keepdim=True)
+        return inputs / norm.clamp(min=1e-6)  # Keras's: the square has a floor of 1e-12
 
 
 class SpectralNormalization(Layer):
-    """Keeps the largest singular value of a layer's kernel at one, as `SpectralNormalization`.
+    """Keep the largest singular value of a layer's kernel at one.
+
+    Equivalent to Keras's `SpectralNormalization` (Miyato et al., 2018).
 
     Args:
-        layer: the layer, whose module has one kernel: a `Dense`, `Embedding` or convolution.
-        power_iterations: the number of steps towards the singular vectors at each training call.
-        **options: those of every `Layer`.
+        layer: Layer whose module has one kernel: a `Dense`, `Embedding` or convolution.
+        power_iterations: Number of steps towards the singular vectors at each training call.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input and output shape: those of the layer. `training=` at a call fixes the mode there.
+    Input shape: that of the layer. `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the layer.
 
     Raises:
         TypeError: `layer` is not a layer.
-        BuildError: the layer has no such kernel.
+        BuildError: The layer has no such kernel.
+
+    Example:
+        >>> x = Input((16,))
+        >>> layers.SpectralNormalization(layers.Dense(4))(x).shape
+        (None, 4)
     """
 
     keras_weights = (
         Weight("vector_u", ("vector_u",), initializer="truncated_normal", trainable=False),
     )
 
-    def __init__(self, layer: Layer, power_iterations: int = 1, **options: Any) -> None:
+    def __init__(
+        self, layer: Layer, power_iterations: int = 1, **options: Unpack[LayerOptions]
+    ) -> None:
         super().__init__(**options)
         if not isinstance(layer, Layer):
             raise TypeError(f"SpectralNormalization expects a layer, got {layer!r}")
         self.layer = layer
-        self.power_iterations = whole("SpectralNormalization", "power_iterations", power_iterations)
-
-    def inner_layers(self) -> list[Layer]:
-        """Return the layer."""
-        return [self.layer]
+        self.power_iterations = integer(
+            "SpectralNormalization", "power_iterations", power_iterations
+        )
 
     def build(self, *input_shapes: Any) -> nn.Module:
         """Build the layer, and put the normalisation around its module."""
@@ -313,7 +479,6 @@ class SpectralNormalization(Layer):
         kernel, *others, vector = super()._held_weights()
         return [kernel, vector, *others]  # Keras's order
 
-    def call(self, x: Any, training: bool | None = None) -> Any:
-        """Record the normalisation, then the layer."""
-        options: dict[str, Any] = {} if training is None else {"training": training}
-        return self.layer(self._module(x, **options))
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Record the normalization, then the layer."""
+        return self.layer(self._module(inputs, **fixed_mode(training)))

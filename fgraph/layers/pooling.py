@@ -1,8 +1,8 @@
-"""Pooling: the maximum or mean of windows, or of everything; nothing but torch functions."""
+"""Pooling: the maximum or mean of windows, or of everything; torch functions only."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor
@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from ..errors import BuildError
 from ..graph import apply
-from .arguments import Expects, one_of, sizes
+from .arguments import LayerOptions, Sizes, integers, one_of
 from .base import Layer
-from .channels import (
+from .data_format import (
     image,
     is_channels_last,
     pad_same,
@@ -21,47 +21,37 @@ from .channels import (
     to_first,
     to_last,
 )
+from .input_checks import Expects
 
 _MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
-class BasePooling(Layer):
-    """What all poolings of windows share.
-
-    Args:
-        pool_size: the size of the window, a number for each spatial axis or one for all.
-        strides: its step, likewise; the size of the window by default.
-        padding: `"valid"`, none, or `"same"`: the output has `ceil(size / stride)` steps.
-        data_format: `"channels_last"`, the default, or `"channels_first"`.
-        **options: those of every `Layer`.
-
-    Raises:
-        ValueError: a size is not positive, or a name is not known.
-    """
+class _Pooling(Layer):
+    """Base of the poolings of windows."""
 
     rank: ClassVar[int]
 
     def __init__(
         self,
-        pool_size: Any = 2,
-        strides: Any = None,
+        pool_size: Sizes = 2,
+        strides: Sizes | None = None,
         padding: str = "valid",
         data_format: str | None = None,
-        **options: Any,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
         kind = type(self).__name__
-        self.pool_size = sizes(kind, "pool_size", pool_size, self.rank)
+        self.pool_size = integers(kind, "pool_size", pool_size, self.rank)
         strides = pool_size if strides is None else strides
-        self.strides = sizes(kind, "strides", strides, self.rank)
+        self.strides = integers(kind, "strides", strides, self.rank)
         self.padding = one_of(kind, "padding", padding, ("valid", "same"))
         self.channels_last = is_channels_last(kind, data_format)
         self.expects = image(self.rank, self.channels_last)
 
-    def call(self, x: Any) -> Any:
+    def call(self, inputs: Any) -> Any:
         """Record the pooling."""
-        first = to_first(x, self.channels_last)
+        first = to_first(inputs, self.channels_last)
         small = any(
             size is not None and size < window
             for size, window in zip(first.shape[2:], self.pool_size, strict=True)
@@ -78,7 +68,7 @@ class BasePooling(Layer):
         raise NotImplementedError
 
 
-class _MaxPooling(BasePooling):
+class _MaxPooling(_Pooling):
     """Base of `MaxPooling1D`, `2D` and `3D`."""
 
     def pool(self, x: Any) -> Any:
@@ -89,7 +79,7 @@ class _MaxPooling(BasePooling):
         return _MAX[self.rank](x, self.pool_size, self.strides)
 
 
-class _AveragePooling(BasePooling):
+class _AveragePooling(_Pooling):
     """Base of `AveragePooling1D`, `2D` and `3D`."""
 
     def pool(self, x: Any) -> Any:
@@ -113,89 +103,202 @@ def average_without_padding(
 
 
 class MaxPooling1D(_MaxPooling):
-    """The maximum of windows of steps, as Keras's `MaxPooling1D`.
+    """Take the maximum of windows of sequences.
 
-    Args: those of `BasePooling`.
+    Equivalent to Keras's `MaxPooling1D`; the function is `max_pool1d` of `torch.nn.functional`.
 
-    Input shape: `(batch, steps, channels)`. Output shape: `(batch, new steps, channels)`.
+    Args:
+        pool_size: Size of the window.
+        strides: Step of the window. Defaults to `pool_size`.
+        padding: `"valid"`, none, or `"same"`: the output has `ceil(steps / strides)` steps.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, steps, channels)`, floating-point.
+
+    Output shape: `(batch, new steps, channels)`.
+
+    Raises:
+        ValueError: A size is not positive, or a name is not known.
+        BuildError: The window does not fit into the input.
+
+    Example:
+        >>> x = Input((32, 8))
+        >>> layers.MaxPooling1D(2)(x).shape
+        (None, 16, 8)
     """
 
     rank = 1
 
 
 class MaxPooling2D(_MaxPooling):
-    """The maximum of windows of images, as Keras's `MaxPooling2D`.
+    """Take the maximum of windows of images.
 
-    Args: those of `BasePooling`.
+    Equivalent to Keras's `MaxPooling2D`; the function is `max_pool2d` of `torch.nn.functional`.
 
-    Input shape: `(batch, height, width, channels)`.
+    Args:
+        pool_size: Size of the window: 2 numbers, or one for all axes.
+        strides: Step of the window. Defaults to `pool_size`.
+        padding: `"valid"`, none, or `"same"`: the output has `ceil(size / stride)` steps along each
+            axis.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`, floating-point.
+
     Output shape: `(batch, new height, new width, channels)`.
+
+    Raises:
+        ValueError: A size is not positive, or a name is not known.
+        BuildError: The window does not fit into the input.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.MaxPooling2D(2)(x).shape
+        (None, 14, 14, 3)
     """
 
     rank = 2
 
 
 class MaxPooling3D(_MaxPooling):
-    """The maximum of windows of volumes, as Keras's `MaxPooling3D`.
+    """Take the maximum of windows of volumes.
 
-    Args: those of `BasePooling`.
+    Equivalent to Keras's `MaxPooling3D`; the function is `max_pool3d` of `torch.nn.functional`.
 
-    Input shape: `(batch, depth, height, width, channels)`. Output shape: the same axes.
+    Args:
+        pool_size: Size of the window: 3 numbers, or one for all axes.
+        strides: Step of the window. Defaults to `pool_size`.
+        padding: `"valid"`, none, or `"same"`: the output has `ceil(size / stride)` steps along each
+            axis.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, depth, height, width, channels)`, floating-point.
+
+    Output shape: `(batch, new depth, new height, new width, channels)`.
+
+    Raises:
+        ValueError: A size is not positive, or a name is not known.
+        BuildError: The window does not fit into the input.
+
+    Example:
+        >>> x = Input((8, 16, 16, 3))
+        >>> layers.MaxPooling3D(2)(x).shape
+        (None, 4, 8, 8, 3)
     """
 
     rank = 3
 
 
 class AveragePooling1D(_AveragePooling):
-    """The mean of windows of steps, as Keras's `AveragePooling1D`.
+    """Take the mean of windows of sequences.
 
-    Args: those of `BasePooling`.
+    Equivalent to Keras's `AveragePooling1D`; the function is `avg_pool1d` of `torch.nn.functional`.
+        Padding is left out of the mean.
 
-    Input shape: `(batch, steps, channels)`. Output shape: `(batch, new steps, channels)`.
+    Args:
+        pool_size: Size of the window.
+        strides: Step of the window. Defaults to `pool_size`.
+        padding: `"valid"`, none, or `"same"`: the output has `ceil(steps / strides)` steps.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, steps, channels)`, floating-point.
+
+    Output shape: `(batch, new steps, channels)`.
+
+    Raises:
+        ValueError: A size is not positive, or a name is not known.
+        BuildError: The window does not fit into the input.
+
+    Example:
+        >>> x = Input((32, 8))
+        >>> layers.AveragePooling1D(2)(x).shape
+        (None, 16, 8)
     """
 
     rank = 1
 
 
 class AveragePooling2D(_AveragePooling):
-    """The mean of windows of images, as Keras's `AveragePooling2D`.
+    """Take the mean of windows of images.
 
-    Args: those of `BasePooling`.
+    Equivalent to Keras's `AveragePooling2D`; the function is `avg_pool2d` of `torch.nn.functional`.
+        Padding is left out of the mean.
 
-    Input shape: `(batch, height, width, channels)`.
+    Args:
+        pool_size: Size of the window: 2 numbers, or one for all axes.
+        strides: Step of the window. Defaults to `pool_size`.
+        padding: `"valid"`, none, or `"same"`: the output has `ceil(size / stride)` steps along each
+            axis.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`, floating-point.
+
     Output shape: `(batch, new height, new width, channels)`.
+
+    Raises:
+        ValueError: A size is not positive, or a name is not known.
+        BuildError: The window does not fit into the input.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.AveragePooling2D(2)(x).shape
+        (None, 14, 14, 3)
     """
 
     rank = 2
 
 
 class AveragePooling3D(_AveragePooling):
-    """The mean of windows of volumes, as Keras's `AveragePooling3D`.
+    """Take the mean of windows of volumes.
 
-    Args: those of `BasePooling`.
+    Equivalent to Keras's `AveragePooling3D`; the function is `avg_pool3d` of `torch.nn.functional`.
+        Padding is left out of the mean.
 
-    Input shape: `(batch, depth, height, width, channels)`. Output shape: the same axes.
+    Args:
+        pool_size: Size of the window: 3 numbers, or one for all axes.
+        strides: Step of the window. Defaults to `pool_size`.
+        padding: `"valid"`, none, or `"same"`: the output has `ceil(size / stride)` steps along each
+            axis.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, depth, height, width, channels)`, floating-point.
+
+    Output shape: `(batch, new depth, new height, new width, channels)`.
+
+    Raises:
+        ValueError: A size is not positive, or a name is not known.
+        BuildError: The window does not fit into the input.
+
+    Example:
+        >>> x = Input((8, 16, 16, 3))
+        >>> layers.AveragePooling3D(2)(x).shape
+        (None, 4, 8, 8, 3)
     """
 
     rank = 3
 
 
-class BaseGlobalPooling(Layer):
-    """What all poolings of everything share.
-
-    Args:
-        data_format: `"channels_last"`, the default, or `"channels_first"`.
-        keepdims: whether the spatial axes stay, with size one.
-        **options: those of every `Layer`.
-
-    Raises:
-        ValueError: the data format is not known.
-    """
+class _GlobalPooling(Layer):
+    """Base of the poolings of everything."""
 
     rank: ClassVar[int]
 
     def __init__(
-        self, data_format: str | None = None, keepdims: bool = False, **options: Any
+        self,
+        data_format: str | None = None,
+        keepdims: bool = False,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
         self.channels_last = is_channels_last(type(self).__name__, data_format)
@@ -204,72 +307,138 @@ class BaseGlobalPooling(Layer):
         self._axes = spatial_axes(self.rank, self.channels_last)
 
 
-class _GlobalMaxPooling(BaseGlobalPooling):
+class _GlobalMaxPooling(_GlobalPooling):
     """Base of `GlobalMaxPooling1D`, `2D` and `3D`."""
 
-    def call(self, x: Any) -> Any:
+    def call(self, inputs: Any) -> Any:
         """Record the maximum over the spatial axes."""
-        return torch.amax(x, self._axes, keepdim=self.keepdims)
+        return torch.amax(inputs, self._axes, keepdim=self.keepdims)
 
 
-class _GlobalAveragePooling(BaseGlobalPooling):
+class _GlobalAveragePooling(_GlobalPooling):
     """Base of `GlobalAveragePooling1D`, `2D` and `3D`."""
 
-    def call(self, x: Any) -> Any:
+    def call(self, inputs: Any) -> Any:
         """Record the mean over the spatial axes."""
-        return torch.mean(x, self._axes, keepdim=self.keepdims)
+        return torch.mean(inputs, self._axes, keepdim=self.keepdims)
 
 
 class GlobalMaxPooling1D(_GlobalMaxPooling):
-    """The maximum over all steps, as Keras's `GlobalMaxPooling1D`.
+    """Take the maximum over all steps.
 
-    Args: those of `BaseGlobalPooling`.
+    Equivalent to Keras's `GlobalMaxPooling1D`; the function is `torch.amax`.
 
-    Input shape: `(batch, steps, channels)`. Output shape: `(batch, channels)`.
+    Args:
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        keepdims: Whether to keep the pooled axes, with size one.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, steps, channels)`.
+
+    Output shape: `(batch, channels)`.
+
+    Raises:
+        ValueError: The data format is not known.
+
+    Example:
+        >>> x = Input((32, 8))
+        >>> layers.GlobalMaxPooling1D()(x).shape
+        (None, 8)
     """
 
     rank = 1
 
 
 class GlobalMaxPooling2D(_GlobalMaxPooling):
-    """The maximum over whole images, as Keras's `GlobalMaxPooling2D`.
+    """Take the maximum over each image.
 
-    Args: those of `BaseGlobalPooling`.
+    Equivalent to Keras's `GlobalMaxPooling2D`; the function is `torch.amax`.
 
-    Input shape: `(batch, height, width, channels)`. Output shape: `(batch, channels)`.
+    Args:
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        keepdims: Whether to keep the pooled axes, with size one.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`.
+
+    Output shape: `(batch, channels)`.
+
+    Raises:
+        ValueError: The data format is not known.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.GlobalMaxPooling2D()(x).shape
+        (None, 3)
     """
 
     rank = 2
 
 
 class GlobalMaxPooling3D(_GlobalMaxPooling):
-    """The maximum over whole volumes, as Keras's `GlobalMaxPooling3D`.
+    """Take the maximum over each volume.
 
-    Args: those of `BaseGlobalPooling`.
+    Equivalent to Keras's `GlobalMaxPooling3D`; the function is `torch.amax`.
 
-    Input shape: `(batch, depth, height, width, channels)`. Output shape: `(batch, channels)`.
+    Args:
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        keepdims: Whether to keep the pooled axes, with size one.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, depth, height, width, channels)`.
+
+    Output shape: `(batch, channels)`.
+
+    Raises:
+        ValueError: The data format is not known.
+
+    Example:
+        >>> x = Input((8, 16, 16, 3))
+        >>> layers.GlobalMaxPooling3D()(x).shape
+        (None, 3)
     """
 
     rank = 3
 
 
 class GlobalAveragePooling1D(_GlobalAveragePooling):
-    """The mean over all steps that are not masked, as Keras's `GlobalAveragePooling1D`.
+    """Take the mean over all steps.
 
-    Args: those of `BaseGlobalPooling`.
+    Equivalent to Keras's `GlobalAveragePooling1D`; the function is `torch.mean`. Masked steps are
+        left out of the mean.
 
-    Input shape: `(batch, steps, channels)`. Output shape: `(batch, channels)`.
+    Args:
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        keepdims: Whether to keep the pooled axes, with size one.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, steps, channels)`.
+
+    Output shape: `(batch, channels)`.
+
+    Raises:
+        ValueError: The data format is not known.
+
+    Example:
+        >>> x = Input((32, 8))
+        >>> layers.GlobalAveragePooling1D()(x).shape
+        (None, 8)
     """
 
     rank = 1
+    supports_masking = True
 
-    def call(self, x: Any, mask: Any = None) -> Any:
-        """Record the mean, over the steps that count where there is a mask."""
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        """Record the mean, over the steps that count if there is a mask."""
         if mask is None:
-            return super().call(x)
-        weights = mask.to(x.dtype).unsqueeze(2 if self.channels_last else 1)
+            return super().call(inputs)
+        weights = mask.to(inputs.dtype).unsqueeze(2 if self.channels_last else 1)
         axis = self._axes[0]
-        total = torch.sum(x * weights, axis, keepdim=self.keepdims)
+        total = torch.sum(inputs * weights, axis, keepdim=self.keepdims)
         return total / torch.sum(weights, axis, keepdim=self.keepdims)
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
@@ -278,22 +447,69 @@ class GlobalAveragePooling1D(_GlobalAveragePooling):
 
 
 class GlobalAveragePooling2D(_GlobalAveragePooling):
-    """The mean over whole images, as Keras's `GlobalAveragePooling2D`.
+    """Take the mean over each image.
 
-    Args: those of `BaseGlobalPooling`.
+    Equivalent to Keras's `GlobalAveragePooling2D`; the function is `torch.mean`.
 
-    Input shape: `(batch, height, width, channels)`. Output shape: `(batch, channels)`.
+    Args:
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        keepdims: Whether to keep the pooled axes, with size one.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`.
+
+    Output shape: `(batch, channels)`.
+
+    Raises:
+        ValueError: The data format is not known.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.GlobalAveragePooling2D()(x).shape
+        (None, 3)
     """
 
     rank = 2
 
 
 class GlobalAveragePooling3D(_GlobalAveragePooling):
-    """The mean over whole volumes, as Keras's `GlobalAveragePooling3D`.
+    """Take the mean over each volume.
 
-    Args: those of `BaseGlobalPooling`.
+    Equivalent to Keras's `GlobalAveragePooling3D`; the function is `torch.mean`.
 
-    Input shape: `(batch, depth, height, width, channels)`. Output shape: `(batch, channels)`.
+    Args:
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        keepdims: Whether to keep the pooled axes, with size one.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, depth, height, width, channels)`.
+
+    Output shape: `(batch, channels)`.
+
+    Raises:
+        ValueError: The data format is not known.
+
+    Example:
+        >>> x = Input((8, 16, 16, 3))
+        >>> layers.GlobalAveragePooling3D()(x).shape
+        (None, 3)
     """
 
     rank = 3
+
+
+# the other names that Keras has for these classes
+AvgPool1D = AveragePooling1D
+AvgPool2D = AveragePooling2D
+AvgPool3D = AveragePooling3D
+GlobalAvgPool1D = GlobalAveragePooling1D
+GlobalAvgPool2D = GlobalAveragePooling2D
+GlobalAvgPool3D = GlobalAveragePooling3D
+GlobalMaxPool1D = GlobalMaxPooling1D
+GlobalMaxPool2D = GlobalMaxPooling2D
+GlobalMaxPool3D = GlobalMaxPooling3D
+MaxPool1D = MaxPooling1D
+MaxPool2D = MaxPooling2D
+MaxPool3D = MaxPooling3D

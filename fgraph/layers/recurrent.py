@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from .. import activations
+from ..activations import ActivationLike
+from ..constraints import ConstraintLike
 from ..errors import BuildError
 from ..graph import SymbolicTensor, apply
-from .arguments import Expects, fraction, whole
+from ..initializers import InitializerLike
+from ..regularizers import RegularizerLike
+from .arguments import BaseOptions, fraction, integer
 from .base import Layer
+from .input_checks import Expects
 from .modules.recurrent import (
     KerasGRU,
     KerasLSTM,
@@ -22,7 +27,7 @@ from .modules.recurrent import (
     spread_steps,
     with_one_bias,
 )
-from .weight_spec import TRANSPOSED, Layout, Weight
+from .weight_layout import TRANSPOSED, Layout, Weight
 
 
 def _swapped(gates: Tensor) -> Tensor:
@@ -60,54 +65,38 @@ def _recurrent_weights(kernel: Layout, bias: Weight) -> tuple[Weight, ...]:
 
 
 class Recurrent(Layer):
-    """What all recurrent layers share: sequences, states and masks.
-
-    Args:
-        return_sequences: whether the output has every step, and not only the last.
-        return_state: whether the states after the last step are returned, too.
-        go_backwards: whether the steps are run from the last to the first; outputs come in the
-            order in which they are made.
-        stateful: whether the states after one batch are those before the next; `reset_state()`
-            sets them to zero.
-        zero_output_for_mask: whether a masked step gives zeros, and not the output before it.
-        **options: those of every `Layer`.
-    """
+    """Base of all recurrent layers: sequences, states and masks."""
 
     expects = Expects(("batch", "steps", "features"), "floating", features=-1)
     supports_masking = True
+    unsupported: ClassVar = {"implementation": "", "time_major": "put the batch first"}
+    return_sequences = return_state = go_backwards = stateful = zero_output_for_mask = False
 
-    def __init__(
-        self,
-        *,
-        return_sequences: bool = False,
-        return_state: bool = False,
-        go_backwards: bool = False,
-        stateful: bool = False,
-        zero_output_for_mask: bool = False,
-        **options: Any,
+    def _set_sequences(
+        self, return_sequences: bool, return_state: bool, go_backwards: bool, stateful: bool
     ) -> None:
-        super().__init__(**options)
-        self.zero_output_for_mask = zero_output_for_mask
+        """Keep the arguments about sequences, which all recurrent layers take."""
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.go_backwards = go_backwards
         self.stateful = stateful
 
     def call(
-        self, x: Any, initial_state: Any = None, mask: Any = None, training: bool | None = None
+        self, inputs: Any, initial_state: Any = None, mask: Any = None, training: bool | None = None
     ) -> Any:
         """Record the run over the steps.
 
         Args:
-            x: the sequences; a list of them and the states is taken, too.
-            initial_state: one tensor for each state, zeros by default.
+            inputs: The sequences, or a list of them and the initial states.
+            initial_state: One tensor for each state. Defaults to zeros.
             mask: `(batch, steps)`, true where a step counts.
-            training: fixes the mode of the dropouts.
+            training: Fixes the mode of the dropouts.
         """
         states = None if initial_state is None else listed(initial_state)
         if self.go_backwards:
-            x, mask = torch.flip(x, (1,)), None if mask is None else torch.flip(mask, (1,))
-        output, states = self.run(x, states, mask, training)
+            inputs = torch.flip(inputs, (1,))
+            mask = None if mask is None else torch.flip(mask, (1,))
+        output, states = self.run(inputs, states, mask, training)
         if mask is not None and self.zero_output_for_mask and self.return_sequences:
             output = output * mask.unsqueeze(-1)
         return [output, *states] if self.return_state else output
@@ -116,7 +105,7 @@ class Recurrent(Layer):
         """Record the run; return the output asked for and the states after it."""
         raise NotImplementedError
 
-    def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
+    def __call__(self, *inputs: Any, **kwargs: Any) -> SymbolicTensor:
         """Record a call; `layer([x, *states])` is `layer(x, initial_state=states)`."""
         if inputs and isinstance(inputs[0], (list, tuple)):
             first, *states = inputs[0]
@@ -126,14 +115,14 @@ class Recurrent(Layer):
         return super().__call__(*inputs, **kwargs)
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
-        """Return the mask of the steps, where the output has them."""
+        """Return the mask of the steps, if the output has them."""
         return mask if self.return_sequences else None
 
     def kept_batch_size(self, input_shape: Any) -> int | None:
         """Return the batch size of states that outlive a call.
 
         Raises:
-            BuildError: it is not known.
+            BuildError: It is not known.
         """
         if not self.stateful:
             return None
@@ -158,29 +147,25 @@ def listed(states: Any) -> list[Any]:
     return [states] if isinstance(states, SymbolicTensor) else list(states)
 
 
-class _KernelRNN(Recurrent):
-    """Base of `SimpleRNN`, `LSTM` and `GRU`, which run on torch's kernels where those can."""
+class KernelRNN(Recurrent):
+    """Base of `SimpleRNN`, `LSTM` and `GRU`, which run on torch's kernels if those can."""
 
     modules: ClassVar[tuple[type[nn.RNNBase], type[KerasRNN]]]
     state_count: ClassVar[int] = 1
 
-    def __init__(
+    def _set_cell(
         self,
         units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        use_bias: bool = True,
-        *,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        seed: int | None = None,
-        unroll: bool = False,
-        use_cudnn: Any = "auto",
-        **options: Any,
+        activation: ActivationLike,
+        recurrent_activation: ActivationLike,
+        use_bias: bool,
+        dropout: float,
+        recurrent_dropout: float,
+        seed: int | None,
     ) -> None:
-        super().__init__(**options)
+        """Check and keep the arguments about one step, which cells take too."""
         kind = type(self).__name__
-        self.units = whole(kind, "units", units)
+        self.units = integer(kind, "units", units)
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
         self.use_bias = use_bias
@@ -209,6 +194,7 @@ class _KernelRNN(Recurrent):
         module: Any
         if not self._needs_more:
             module = standard(shape[-1], self.units, bias=self.use_bias, batch_first=True)  # type: ignore[call-arg]
+            module = with_one_bias(module) if derived.has_one_bias else module
         else:
             module = derived(
                 shape[-1],
@@ -221,16 +207,19 @@ class _KernelRNN(Recurrent):
                 recurrent_dropout=self.recurrent_dropout,
                 batch_size=self.kept_batch_size(shape),
                 seed=self.seed,
+                final_states=self._final_states,
                 **self._extra(),
             )
-        return self._biased(module)
+        return module  # type: ignore[no-any-return]
+
+    @property
+    def _final_states(self) -> bool:
+        """Whether all states after the last step are needed."""
+        return self.return_state
 
     def _extra(self) -> dict[str, Any]:
         """Return further arguments of the derived module."""
         return {}
-
-    def _biased(self, module: nn.RNNBase) -> nn.RNNBase:
-        return with_one_bias(module)
 
     def run(self, x: Any, states: Any, mask: Any, training: bool | None) -> tuple[Any, list[Any]]:
         """Record torch's own module, with masked steps out of the way, or the derived one."""
@@ -262,48 +251,137 @@ class _KernelRNN(Recurrent):
         return outputs, [state[0] for state in last]
 
 
-class SimpleRNN(_KernelRNN):
-    """A fully connected recurrent layer, as Keras's `SimpleRNN`; the module is an `nn.RNN`.
+class SimpleRNN(KernelRNN):
+    """Run a fully connected recurrent layer over sequences.
+
+    Equivalent to Keras's `SimpleRNN`; the module is an `nn.RNN`, or one derived from it for what
+    that cannot do.
 
     Args:
-        units: the number of units.
-        activation: what the new state goes through, a name or function.
-        use_bias: whether a bias is added.
-        **options: `dropout` and `recurrent_dropout`, the shares of features and of the state
-            that training drops, the same at every step; initializers, regularizers and
-            constraints of `kernel`, `recurrent` and `bias`; those of `Recurrent` and of `Layer`.
+        units: Number of units.
+        activation: Activation of the new state, name or function.
+        use_bias: Whether to add a bias.
+        kernel_initializer, recurrent_initializer, bias_initializer: Initial values, by name, object
+            or function.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer: Penalties on the weights.
+        activity_regularizer: Penalty on the output.
+        kernel_constraint, recurrent_constraint, bias_constraint: Functions applied to the weights
+            after each step of training.
+        dropout: Fraction of the features to drop during training, the same at each step.
+        recurrent_dropout: Fraction of the state to drop during training, the same at each step.
+        return_sequences: Whether to return the output of every step, not only of the last.
+        return_state: Whether to return the states after the last step as well.
+        go_backwards: Whether to run from the last step to the first.
+        stateful: Whether the states after one batch are those before the next; `reset_state()` sets
+            them to zero.
+        unroll: Accepted for Keras's sake; it changes nothing.
+        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        zero_output_for_mask: Whether a masked step gives zeros, not the output before it.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
-    Input shape: `(batch, steps, features)`. Output shape: `(batch, units)`, or `(batch, steps,
-    units)` with `return_sequences`; with `return_state` a list of it and the state.
+    Input shape: `(batch, steps, features)`, floating-point; `initial_state=`, `mask=` and
+    `training=` at the call.
+
+    Output shape: `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; with
+    `return_state` a list of it and the state.
+
+    Differs from Keras: `unroll` changes nothing.
+
+    Raises:
+        ValueError: `units` is not positive, or a name is not known.
+        BuildError: The number of features is not known, or with `stateful` the batch size.
+
+    Example:
+        >>> x = Input((10, 8))
+        >>> layers.SimpleRNN(16, return_sequences=True)(x).shape
+        (None, 10, 16)
     """
 
     modules = (nn.RNN, KerasSimpleRNN)
     keras_weights = _recurrent_weights(TRANSPOSED, Weight("bias", ("bias_ih_l0",)))
 
     def __init__(
-        self, units: int, activation: Any = "tanh", use_bias: bool = True, **options: Any
+        self,
+        units: int,
+        activation: ActivationLike = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        recurrent_initializer: InitializerLike = "orthogonal",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        recurrent_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        activity_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        recurrent_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        seed: int | None = None,
+        *,
+        zero_output_for_mask: bool = False,
+        **options: Unpack[BaseOptions],
     ) -> None:
-        super().__init__(units, activation, "sigmoid", use_bias, **options)
+        super().__init__(activity_regularizer=activity_regularizer, **options)
+        self._set_weight_options(locals())
+        self._set_cell(units, activation, "sigmoid", use_bias, dropout, recurrent_dropout, seed)
+        self._set_sequences(return_sequences, return_state, go_backwards, stateful)
+        self.zero_output_for_mask = zero_output_for_mask
 
 
-class LSTM(_KernelRNN):
-    """A long short-term memory, as Keras's `LSTM`; the module is an `nn.LSTM`.
+class LSTM(KernelRNN):
+    """Run a long short-term memory over sequences.
 
-    Torch adds a second bias to the first; here it is a buffer of zeros, so that there is one bias
-    to train, as in Keras.
+    Equivalent to Keras's `LSTM` (Hochreiter and Schmidhuber, 1997); the module is an `nn.LSTM`, or
+    one derived from it for what that cannot do. torch adds a second bias to the first; here it is
+    a buffer of zeros, so that there is one bias to train, as in Keras.
 
     Args:
-        units: the number of units.
-        activation: what the cell's input and output go through, a name or function.
-        recurrent_activation: what the gates go through.
-        use_bias: whether a bias is added.
-        unit_forget_bias: whether the bias of the forget gate begins at one.
-        **options: `dropout` and `recurrent_dropout`, the shares of features and of the state
-            that training drops, the same at every step; initializers, regularizers and
-            constraints of `kernel`, `recurrent` and `bias`; those of `Recurrent` and of `Layer`.
+        units: Number of units.
+        activation: Activation of the cell's input and output, name or function.
+        recurrent_activation: Activation of the gates, name or function.
+        use_bias: Whether to add a bias.
+        kernel_initializer, recurrent_initializer, bias_initializer: Initial values, by name, object
+            or function.
+        unit_forget_bias: Whether the bias of the forget gate begins at one.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer: Penalties on the weights.
+        activity_regularizer: Penalty on the output.
+        kernel_constraint, recurrent_constraint, bias_constraint: Functions applied to the weights
+            after each step of training.
+        dropout: Fraction of the features to drop during training, the same at each step.
+        recurrent_dropout: Fraction of the state to drop during training, the same at each step.
+        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        return_sequences: Whether to return the output of every step, not only of the last.
+        return_state: Whether to return the states after the last step as well.
+        go_backwards: Whether to run from the last step to the first.
+        stateful: Whether the states after one batch are those before the next; `reset_state()` sets
+            them to zero.
+        unroll: Accepted for Keras's sake; it changes nothing.
+        use_cudnn: Accepted for Keras's sake; torch chooses the kernel.
+        zero_output_for_mask: Whether a masked step gives zeros, not the output before it.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
-    Input shape: `(batch, steps, features)`. Output shape: `(batch, units)`, or `(batch, steps,
-    units)` with `return_sequences`; with `return_state` a list of it and the two states.
+    Input shape: `(batch, steps, features)`, floating-point; `initial_state=`, `mask=` and
+    `training=` at the call.
+
+    Output shape: `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; with
+    `return_state` a list of it and the two states, each `(batch, units)`.
+
+    Differs from Keras: `unroll` and `use_cudnn` change nothing.
+
+    Raises:
+        ValueError: `units` is not positive, or a name is not known.
+        BuildError: The number of features is not known, or with `stateful` the batch size.
+
+    Example:
+        >>> x = Input((10, 8))
+        >>> layers.LSTM(16, return_sequences=True)(x).shape
+        (None, 10, 16)
     """
 
     modules = (nn.LSTM, KerasLSTM)
@@ -313,14 +391,40 @@ class LSTM(_KernelRNN):
     def __init__(
         self,
         units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
+        activation: ActivationLike = "tanh",
+        recurrent_activation: ActivationLike = "sigmoid",
         use_bias: bool = True,
-        *,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        recurrent_initializer: InitializerLike = "orthogonal",
+        bias_initializer: InitializerLike = "zeros",
         unit_forget_bias: bool = True,
-        **options: Any,
+        kernel_regularizer: RegularizerLike = None,
+        recurrent_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        activity_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        recurrent_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        use_cudnn: bool | str = "auto",
+        *,
+        zero_output_for_mask: bool = False,
+        **options: Unpack[BaseOptions],
     ) -> None:
-        super().__init__(units, activation, recurrent_activation, use_bias, **options)
+        super().__init__(activity_regularizer=activity_regularizer, **options)
+        self._set_weight_options(locals())
+        self._set_cell(
+            units, activation, recurrent_activation, use_bias, dropout, recurrent_dropout, seed
+        )
+        self._set_sequences(return_sequences, return_state, go_backwards, stateful)
+        self.zero_output_for_mask = zero_output_for_mask
         self.unit_forget_bias = unit_forget_bias
 
     def _initialize(self) -> None:
@@ -330,22 +434,54 @@ class LSTM(_KernelRNN):
                 self._module.bias_ih_l0[self.units : 2 * self.units].fill_(1.0)
 
 
-class GRU(_KernelRNN):
-    """A gated recurrent unit, as Keras's `GRU`; the module is an `nn.GRU`.
+class GRU(KernelRNN):
+    """Run a gated recurrent unit over sequences.
+
+    Equivalent to Keras's `GRU` (Cho et al., 2014); the module is an `nn.GRU`, or one derived from
+    it for what that cannot do.
 
     Args:
-        units: the number of units.
-        activation: what the new state goes through, a name or function.
-        recurrent_activation: what the gates go through.
-        use_bias: whether biases are added.
-        reset_after: whether the reset gate acts after the recurrent kernel, as torch's kernel
-            does, or before, which is run step by step.
-        **options: `dropout` and `recurrent_dropout`, the shares of features and of the state
-            that training drops, the same at every step; initializers, regularizers and
-            constraints of `kernel`, `recurrent` and `bias`; those of `Recurrent` and of `Layer`.
+        units: Number of units.
+        activation: Activation of the new state, name or function.
+        recurrent_activation: Activation of the gates, name or function.
+        use_bias: Whether to add a bias.
+        kernel_initializer, recurrent_initializer, bias_initializer: Initial values, by name, object
+            or function.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer: Penalties on the weights.
+        activity_regularizer: Penalty on the output.
+        kernel_constraint, recurrent_constraint, bias_constraint: Functions applied to the weights
+            after each step of training.
+        dropout: Fraction of the features to drop during training, the same at each step.
+        recurrent_dropout: Fraction of the state to drop during training, the same at each step.
+        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        return_sequences: Whether to return the output of every step, not only of the last.
+        return_state: Whether to return the states after the last step as well.
+        go_backwards: Whether to run from the last step to the first.
+        stateful: Whether the states after one batch are those before the next; `reset_state()` sets
+            them to zero.
+        unroll: Accepted for Keras's sake; it changes nothing.
+        reset_after: Whether the reset gate acts after the recurrent kernel, as in torch's kernel,
+            or before, which is run step by step.
+        use_cudnn: Accepted for Keras's sake; torch chooses the kernel.
+        zero_output_for_mask: Whether a masked step gives zeros, not the output before it.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
-    Input shape: `(batch, steps, features)`. Output shape: `(batch, units)`, or `(batch, steps,
-    units)` with `return_sequences`; with `return_state` a list of it and the state.
+    Input shape: `(batch, steps, features)`, floating-point; `initial_state=`, `mask=` and
+    `training=` at the call.
+
+    Output shape: `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; with
+    `return_state` a list of it and the state.
+
+    Differs from Keras: `unroll` and `use_cudnn` change nothing.
+
+    Raises:
+        ValueError: `units` is not positive, or a name is not known.
+        BuildError: The number of features is not known, or with `stateful` the batch size.
+
+    Example:
+        >>> x = Input((10, 8))
+        >>> layers.GRU(16, return_sequences=True)(x).shape
+        (None, 10, 16)
     """
 
     modules = (nn.GRU, KerasGRU)
@@ -356,14 +492,40 @@ class GRU(_KernelRNN):
     def __init__(
         self,
         units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
+        activation: ActivationLike = "tanh",
+        recurrent_activation: ActivationLike = "sigmoid",
         use_bias: bool = True,
-        *,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        recurrent_initializer: InitializerLike = "orthogonal",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        recurrent_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        activity_regularizer: RegularizerLike = None,
+        kernel_constraint: ConstraintLike = None,
+        recurrent_constraint: ConstraintLike = None,
+        bias_constraint: ConstraintLike = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
         reset_after: bool = True,
-        **options: Any,
+        use_cudnn: bool | str = "auto",
+        *,
+        zero_output_for_mask: bool = False,
+        **options: Unpack[BaseOptions],
     ) -> None:
-        super().__init__(units, activation, recurrent_activation, use_bias, **options)
+        super().__init__(activity_regularizer=activity_regularizer, **options)
+        self._set_weight_options(locals())
+        self._set_cell(
+            units, activation, recurrent_activation, use_bias, dropout, recurrent_dropout, seed
+        )
+        self._set_sequences(return_sequences, return_state, go_backwards, stateful)
+        self.zero_output_for_mask = zero_output_for_mask
         self.reset_after = reset_after
 
     @property
@@ -372,6 +534,3 @@ class GRU(_KernelRNN):
 
     def _extra(self) -> dict[str, Any]:
         return {"reset_after": self.reset_after}
-
-    def _biased(self, module: nn.RNNBase) -> nn.RNNBase:
-        return module if self.reset_after else with_one_bias(module)

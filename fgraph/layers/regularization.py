@@ -3,35 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from torch import nn
 from torch.nn import functional as F
 
 from .. import regularizers
-from .arguments import Expects, fraction
+from .arguments import BaseOptions, LayerOptions, fraction
 from .base import Layer
-from .channels import image, is_channels_last
+from .data_format import image, is_channels_last
+from .input_checks import Expects
 from .modules.noise import AlphaNoise, GaussianFactor, GaussianTerm, SharedDropout
+from .training_mode import fixed_mode
 
 
 class Dropout(Layer):
-    """Sets a share of the values to zero during training, as Keras's `Dropout`.
+    """Set a fraction of the values to zero during training.
 
-    The module is an `nn.Dropout`; with `noise_shape` or `seed`, which torch has not, one of
-    fgraph's own.
+    Equivalent to Keras's `Dropout`; the module is an `nn.Dropout`, or one of fgraph's own with
+    `noise_shape` or `seed`, which torch does not have.
 
     Args:
-        rate: the share, between 0 and 1; the others are scaled up by `1 / (1 - rate)`.
-        noise_shape: the shape of the random choice, 1 along axes that share one; `None` entries
-            stand for the input's sizes.
-        seed: makes the choice repeatable, independent of torch's own random numbers.
-        **options: those of every `Layer`.
+        rate: Fraction to drop, between 0 and 1; the others are scaled up by `1 / (1 - rate)`.
+        noise_shape: Shape of the random choice: 1 along axes that share one, `None` for the
+            input's sizes. Defaults to the shape of the input.
+        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input and output shape: any, equal. `training=True` or `False` at a call fixes the mode there.
+    Input shape: any. `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: other random numbers.
 
     Raises:
-        ValueError: the rate is not between 0 and 1.
+        ValueError: The rate is not between 0 and 1.
+
+    Example:
+        >>> x = Input((10,))
+        >>> layers.Dropout(0.5)(x).shape
+        (None, 10)
     """
 
     supports_masking = True
@@ -41,7 +53,7 @@ class Dropout(Layer):
         rate: float,
         noise_shape: Sequence[int | None] | None = None,
         seed: int | None = None,
-        **options: Any,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
         self.rate = fraction(type(self).__name__, "rate", rate)
@@ -54,11 +66,13 @@ class Dropout(Layer):
             return nn.Dropout(self.rate)
         return SharedDropout(self.rate, self.noise_shape, self.seed)
 
-    def call(self, x: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Record the module, or the function where the mode is fixed."""
         if not isinstance(self.module, nn.Dropout):
-            return self._module(x, **_fixed(training))
-        return self.module(x) if training is None else F.dropout(x, self.rate, training=training)
+            return self._module(inputs, **fixed_mode(training))
+        if training is None:
+            return self._module(inputs)
+        return F.dropout(inputs, self.rate, training=training)
 
 
 class _Noise(Layer):
@@ -67,9 +81,9 @@ class _Noise(Layer):
     expects = Expects(("batch", "..."), "floating")
     supports_masking = True
 
-    def call(self, x: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Record the module."""
-        return self._module(x, **_fixed(training))
+        return self._module(inputs, **fixed_mode(training))
 
 
 class _SpatialDropout(_Noise):
@@ -78,7 +92,11 @@ class _SpatialDropout(_Noise):
     rank: int
 
     def __init__(
-        self, rate: float, data_format: str | None = None, seed: int | None = None, **options: Any
+        self,
+        rate: float,
+        data_format: str | None = None,
+        seed: int | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
         self.rate = fraction(type(self).__name__, "rate", rate)
@@ -94,67 +112,134 @@ class _SpatialDropout(_Noise):
 
 
 class SpatialDropout1D(_SpatialDropout):
-    """Sets whole channels of sequences to zero during training, as Keras's `SpatialDropout1D`.
+    """Set whole channels of sequences to zero during training.
+
+    Equivalent to Keras's `SpatialDropout1D`.
 
     Args:
-        rate: the share of channels, between 0 and 1.
-        seed: makes the choice repeatable.
-        **options: those of every `Layer`.
+        rate: Fraction of channels to drop, between 0 and 1; the others are scaled up by
+            `1 / (1 - rate)`.
+        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input and output shape: `(batch, steps, channels)`.
+    Input shape: `(batch, steps, channels)`, floating-point.
+    `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: other random numbers.
+
+    Raises:
+        ValueError: The rate is not between 0 and 1.
+
+    Example:
+        >>> x = Input((32, 8))
+        >>> layers.SpatialDropout1D(0.5)(x).shape
+        (None, 32, 8)
     """
 
     rank = 1
 
-    def __init__(self, rate: float, seed: int | None = None, **options: Any) -> None:
+    def __init__(
+        self, rate: float, seed: int | None = None, **options: Unpack[LayerOptions]
+    ) -> None:
         super().__init__(rate, "channels_last", seed, **options)
 
 
 class SpatialDropout2D(_SpatialDropout):
-    """Sets whole channels of images to zero during training, as Keras's `SpatialDropout2D`.
+    """Set whole channels of images to zero during training.
+
+    Equivalent to Keras's `SpatialDropout2D`.
 
     Args:
-        rate: the share of channels, between 0 and 1.
+        rate: Fraction of channels to drop, between 0 and 1; the others are scaled up by
+            `1 / (1 - rate)`.
         data_format: `"channels_last"`, the default, or `"channels_first"`.
-        seed: makes the choice repeatable.
-        **options: those of every `Layer`.
+        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input and output shape: `(batch, height, width, channels)`.
+    Input shape: `(batch, height, width, channels)`, floating-point.
+    `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: other random numbers.
+
+    Raises:
+        ValueError: The rate is not between 0 and 1.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.SpatialDropout2D(0.5)(x).shape
+        (None, 28, 28, 3)
     """
 
     rank = 2
 
 
 class SpatialDropout3D(_SpatialDropout):
-    """Sets whole channels of volumes to zero during training, as Keras's `SpatialDropout3D`.
+    """Set whole channels of volumes to zero during training.
+
+    Equivalent to Keras's `SpatialDropout3D`.
 
     Args:
-        rate: the share of channels, between 0 and 1.
+        rate: Fraction of channels to drop, between 0 and 1; the others are scaled up by
+            `1 / (1 - rate)`.
         data_format: `"channels_last"`, the default, or `"channels_first"`.
-        seed: makes the choice repeatable.
-        **options: those of every `Layer`.
+        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input and output shape: `(batch, depth, height, width, channels)`.
+    Input shape: `(batch, depth, height, width, channels)`, floating-point.
+    `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: other random numbers.
+
+    Raises:
+        ValueError: The rate is not between 0 and 1.
+
+    Example:
+        >>> x = Input((8, 16, 16, 3))
+        >>> layers.SpatialDropout3D(0.5)(x).shape
+        (None, 8, 16, 16, 3)
     """
 
     rank = 3
 
 
 class GaussianNoise(_Noise):
-    """Adds normal noise during training, as Keras's `GaussianNoise`.
+    """Add normal noise during training.
+
+    Equivalent to Keras's `GaussianNoise`.
 
     Args:
-        stddev: the standard deviation of the noise.
-        seed: makes the noise repeatable.
-        **options: those of every `Layer`.
+        stddev: Standard deviation of the noise, between 0 and 1.
+        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input and output shape: any, equal.
+    Input shape: any, floating-point. `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: other random numbers.
 
     Raises:
-        ValueError: the standard deviation is not between 0 and 1, as Keras demands.
+        ValueError: The standard deviation is not between 0 and 1.
+
+    Example:
+        >>> x = Input((10,))
+        >>> layers.GaussianNoise(0.1)(x).shape
+        (None, 10)
     """
 
-    def __init__(self, stddev: float, seed: int | None = None, **options: Any) -> None:
+    def __init__(
+        self, stddev: float, seed: int | None = None, **options: Unpack[LayerOptions]
+    ) -> None:
         super().__init__(**options)
         self.stddev = fraction("GaussianNoise", "stddev", stddev)
         self.seed = seed
@@ -165,20 +250,34 @@ class GaussianNoise(_Noise):
 
 
 class GaussianDropout(_Noise):
-    """Multiplies by normal noise around one during training, as Keras's `GaussianDropout`.
+    """Multiply by normal noise around one during training.
+
+    Equivalent to Keras's `GaussianDropout`.
 
     Args:
-        rate: the noise has the standard deviation `sqrt(rate / (1 - rate))`.
-        seed: makes the noise repeatable.
-        **options: those of every `Layer`.
+        rate: Between 0 and 1; the noise has the standard deviation `sqrt(rate / (1 - rate))`.
+        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input and output shape: any, equal.
+    Input shape: any, floating-point. `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: other random numbers.
 
     Raises:
-        ValueError: the rate is not between 0 and 1.
+        ValueError: The rate is not between 0 and 1.
+
+    Example:
+        >>> x = Input((10,))
+        >>> layers.GaussianDropout(0.1)(x).shape
+        (None, 10)
     """
 
-    def __init__(self, rate: float, seed: int | None = None, **options: Any) -> None:
+    def __init__(
+        self, rate: float, seed: int | None = None, **options: Unpack[LayerOptions]
+    ) -> None:
         super().__init__(**options)
         self.rate = fraction("GaussianDropout", "rate", rate)
         self.seed = seed
@@ -189,18 +288,31 @@ class GaussianDropout(_Noise):
 
 
 class AlphaDropout(_Noise):
-    """Dropout that keeps mean and variance of SELU activations, as Keras's `AlphaDropout`.
+    """Drop values, keeping mean and variance of SELU activations, during training.
+
+    Equivalent to Keras's `AlphaDropout` (Klambauer et al., 2017).
 
     Args:
-        rate: the share of dropped values, between 0 and 1.
-        noise_shape: the shape of the random choice, as for `Dropout`.
-        seed: makes the choice repeatable.
-        **options: those of every `Layer`.
+        rate: Fraction to drop, between 0 and 1.
+        noise_shape: Shape of the random choice: 1 along axes that share one, `None` for the
+            input's sizes. Defaults to the shape of the input.
+        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input and output shape: any, equal.
+    Input shape: any, floating-point. `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: other random numbers.
 
     Raises:
-        ValueError: the rate is not between 0 and 1.
+        ValueError: The rate is not between 0 and 1.
+
+    Example:
+        >>> x = Input((10,))
+        >>> layers.AlphaDropout(0.1)(x).shape
+        (None, 10)
     """
 
     def __init__(
@@ -208,7 +320,7 @@ class AlphaDropout(_Noise):
         rate: float,
         noise_shape: Sequence[int | None] | None = None,
         seed: int | None = None,
-        **options: Any,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
         self.rate = fraction("AlphaDropout", "rate", rate)
@@ -221,26 +333,30 @@ class AlphaDropout(_Noise):
 
 
 class ActivityRegularization(Layer):
-    """Passes its input on and penalises it, as Keras's `ActivityRegularization`.
+    """Return the input, and add a penalty on it to the loss.
+
+    Equivalent to Keras's `ActivityRegularization`.
 
     Args:
-        l1: the factor of the absolute values.
-        l2: the factor of the squares.
-        **options: those of every `Layer`.
+        l1: Factor of the absolute values.
+        l2: Factor of the squares.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
-    Input and output shape: any, equal.
+    Input shape: any.
+
+    Output shape: that of the input.
+
+    Example:
+        >>> x = Input((10,))
+        >>> layers.ActivityRegularization(l2=0.01)(x).shape
+        (None, 10)
     """
 
     supports_masking = True
 
-    def __init__(self, l1: float = 0.0, l2: float = 0.0, **options: Any) -> None:
+    def __init__(self, l1: float = 0.0, l2: float = 0.0, **options: Unpack[BaseOptions]) -> None:
         super().__init__(activity_regularizer=regularizers.L1L2(l1=l1, l2=l2), **options)
 
-    def call(self, x: Any) -> Any:
+    def call(self, inputs: Any) -> Any:
         """Return the input; the penalty is that of every layer's `activity_regularizer`."""
-        return x
-
-
-def _fixed(training: bool | None) -> dict[str, bool]:
-    """Return the keyword argument that fixes the mode, none where it follows the model."""
-    return {} if training is None else {"training": training}
+        return inputs

@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
 
 from ..errors import BuildError
-from .arguments import Expects, one_of
+from .arguments import LayerOptions, one_of
 from .base import Layer
+from .input_checks import Expects
 from .recurrent import Recurrent
 
 
 class TimeDistributed(Layer):
-    """Applies a layer to every step, as Keras's `TimeDistributed`.
+    """Apply a layer to every step.
 
-    Steps are folded into the batch: the inner layer is called once, and not step by step.
+    Equivalent to Keras's `TimeDistributed`. Steps are folded into the batch, so that the inner
+    layer is called once; its module is the module of this layer.
 
     Args:
-        layer: a layer, a model or a torch module. The module of this layer is its module.
-        **options: those of every `Layer`.
+        layer: A layer, a model or a torch module.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input shape: `(batch, steps, ...)`. Output shape: `(batch, steps, ...)`, the last axes being
-    those of the inner layer's output.
+    Input shape: `(batch, steps, ...)`.
+
+    Output shape: `(batch, steps, ...)`, the last axes being those of the inner layer's output.
+
+    Differs from Keras: steps are folded into the batch: one call.
 
     Raises:
         TypeError: `layer` is none of these.
+        BuildError: The layer has several outputs.
+
+    Example:
+        >>> x = Input((10, 16))
+        >>> layers.TimeDistributed(layers.Dense(4))(x).shape
+        (None, 10, 4)
     """
 
     expects = Expects(("batch", "steps", "..."))
     supports_masking = True
 
-    def __init__(self, layer: Any, **options: Any) -> None:
+    def __init__(self, layer: Any, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
         if not isinstance(layer, (Layer, nn.Module)):
             raise TypeError(
@@ -41,9 +53,10 @@ class TimeDistributed(Layer):
             )
         self.layer = layer
 
-    def inner_layers(self) -> list[Layer]:
-        """Return the inner layer, unless that is a module."""
-        return [self.layer] if isinstance(self.layer, Layer) else []
+    def _held_weights(self) -> list[Any]:
+        """Return the weights of the inner layer; those of a model as its layers hold them."""
+        holders = getattr(self.layer, "held_weights", None)
+        return super()._held_weights() if holders is None else list(holders())
 
     def build(self, input_shape: Any) -> nn.Module | None:
         """Build the inner layer for the shape of one step."""
@@ -52,7 +65,7 @@ class TimeDistributed(Layer):
         module: nn.Module = self.layer
         return module
 
-    def call(self, x: Any, mask: Any = None, training: bool | None = None) -> Any:
+    def call(self, inputs: Any, mask: Any = None, training: bool | None = None) -> Any:
         """Record the folding, the inner layer and the unfolding."""
         options: dict[str, Any] = {}
         if isinstance(self.layer, Layer):
@@ -60,9 +73,10 @@ class TimeDistributed(Layer):
                 options["training"] = training
             if mask is not None and mask.ndim > 2:
                 options["mask"] = mask.flatten(0, 1)
-        steps = x.size(1) if x.shape[1] is None else x.shape[1]
-        batch = -1 if x.shape[1] is not None else x.size(0)
-        made = self.layer(x.flatten(0, 1), **options)
+        known = inputs.shape[1] is not None
+        steps = inputs.shape[1] if known else inputs.size(1)
+        batch = -1 if known else inputs.size(0)
+        made = self.layer(inputs.flatten(0, 1), **options)
         if isinstance(made, (list, tuple, dict)):
             raise BuildError(f"TimeDistributed expects a layer of one output, got {made!r}")
         return made.unflatten(0, (batch, steps))
@@ -77,24 +91,36 @@ _MERGES: dict[str, Callable[[Any, Any], Any]] = {
 
 
 class Bidirectional(Layer):
-    """Runs a recurrent layer in both directions, as Keras's `Bidirectional`.
+    """Run a recurrent layer in both directions.
 
-    The module holds the modules of both, `forward_layer` and `backward_layer`.
+    Equivalent to Keras's `Bidirectional`; the module holds those of both layers, `forward_layer`
+    and `backward_layer`.
 
     Args:
-        layer: a recurrent layer.
-        merge_mode: how both outputs become one: `"concat"`, `"sum"`, `"mul"`, `"ave"`, or `None`
+        layer: A recurrent layer.
+        merge_mode: How both outputs become one: `"concat"`, `"sum"`, `"mul"`, `"ave"`, or `None`
             for a list of both.
-        backward_layer: the layer for the other direction, with `go_backwards=True`; one like
-            `layer` by default.
-        **options: those of every `Layer`.
+        weights: Weights of both layers to begin with, as `get_weights` returns them. Defaults to
+            initial values.
+        backward_layer: The layer for the other direction, with `go_backwards=True`. Defaults to one
+            like `layer`.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
 
-    Input shape: `(batch, steps, features)`. Output shape: that of `layer`, with twice the
-    features for `"concat"`; with its `return_state` a list of it and the states of both.
+    Input shape: `(batch, steps, features)`, floating-point; `initial_state=`, `mask=` and
+    `training=` at the call.
+
+    Output shape: that of `layer`, with twice the features for `"concat"`; with its `return_state` a
+    list of it and the states of both.
 
     Raises:
         TypeError: `layer` is not a recurrent layer.
-        ValueError: the merge mode is not known, or both layers run in one direction.
+        ValueError: The merge mode is not known, or both layers run in one direction.
+
+    Example:
+        >>> x = Input((10, 8))
+        >>> layers.Bidirectional(layers.LSTM(16))(x).shape
+        (None, 32)
     """
 
     supports_masking = True
@@ -103,9 +129,9 @@ class Bidirectional(Layer):
         self,
         layer: Any,
         merge_mode: str | None = "concat",
-        *,
+        weights: Any = None,
         backward_layer: Any = None,
-        **options: Any,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
         for part in (layer, backward_layer):
@@ -123,6 +149,7 @@ class Bidirectional(Layer):
         for part in (layer, backward_layer):
             part.zero_output_for_mask = part.return_sequences  # as Keras sets it here
         self.expects = layer.expects
+        self._initial = weights
 
     def _check_directions(self) -> None:
         first, second = self.forward_layer, self.backward_layer
@@ -132,10 +159,6 @@ class Bidirectional(Layer):
             if getattr(first, argument) != getattr(second, argument):
                 raise ValueError(f"Bidirectional: both layers expect the same {argument}=")
 
-    def inner_layers(self) -> list[Layer]:
-        """Return both layers."""
-        return [self.forward_layer, self.backward_layer]
-
     def build(self, *input_shapes: Any) -> nn.Module:
         """Build both layers."""
         parts = {
@@ -144,8 +167,16 @@ class Bidirectional(Layer):
         }
         return nn.ModuleDict(parts)  # type: ignore[arg-type]
 
+    def make_module(self, *input_shapes: Any, **named_shapes: Any) -> nn.Module | None:
+        """Build both layers, and give them the weights to begin with."""
+        first = not self.built
+        module = super().make_module(*input_shapes, **named_shapes)
+        if first and self._initial is not None:
+            self.set_weights(self._initial)
+        return module
+
     def call(
-        self, x: Any, initial_state: Any = None, mask: Any = None, training: bool | None = None
+        self, inputs: Any, initial_state: Any = None, mask: Any = None, training: bool | None = None
     ) -> Any:
         """Record both directions and what is made of their outputs."""
         halves: tuple[Any, Any] = (None, None)
@@ -154,7 +185,7 @@ class Bidirectional(Layer):
             halves = initial_state[:half], initial_state[half:]
         results = []
         for layer, states in zip(self.inner_layers(), halves, strict=True):
-            made = layer(x, initial_state=states, mask=mask, training=training)
+            made: Any = layer(inputs, initial_state=states, mask=mask, training=training)
             results.append(made if isinstance(made, list) else [made])
         (ahead, *states_ahead), (back, *states_back) = results
         if self.forward_layer.return_sequences:
@@ -166,7 +197,7 @@ class Bidirectional(Layer):
         return [merged, *states] if states else merged
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
-        """Return the mask of the steps, where the output has them."""
+        """Return the mask of the steps, if the output has them."""
         if not self.forward_layer.return_sequences:
             return None
         return [mask, mask] if self.merge_mode is None else mask

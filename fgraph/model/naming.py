@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..graph import Node
 from ..graph.graph import Graph
+from ..graph.nested import iter_leaves
 from ..layers.base import snake_case
 
 
@@ -208,8 +209,8 @@ class _Namer:
         claims: dict[int, list[tuple[bool, str]]] = {}
         roots: dict[int, nn.Module] = {}
         for node in self._graph.nodes:
-            if node.op == "module":
-                root, claim = self._claim(node)
+            for target in _modules_used(node):
+                root, claim = self._claim(node, target)
                 roots[id(root)] = root
                 claims.setdefault(id(root), []).append(claim)
         parts: dict[int, tuple[int, list[str]]] = {}
@@ -235,21 +236,17 @@ class _Namer:
             paths[key] = (*paths[at], *way)
         return children, paths
 
-    def _claim(self, node: Node) -> tuple[nn.Module, tuple[bool, str]]:
-        """Return the module to register for a node, with the name it asks for.
+    def _claim(self, node: Node, target: nn.Module) -> tuple[nn.Module, tuple[bool, str]]:
+        """Return the module to register for one that a node uses, with the name it asks for.
 
         Inside a layer's call that is the layer's own module; the outermost layer that holds the
         called module names it, unless an inner one was named by hand and the outer was not.
         """
-        layers = []
-        call = node.call
-        while call is not None:
-            layers.append(call.owner)
-            call = call.outer
+        layers = _layers_around(node)
         holders = [
             layer
             for layer in reversed(layers)
-            if layer.module is not None and _contains(layer.module, node.target)
+            if layer.module is not None and _contains(layer.module, target)
         ]
         for layer in holders:
             if layer.explicit_name is not None:
@@ -259,11 +256,8 @@ class _Namer:
                 return holders[0].module, (False, self._maker_names[id(holders[0])])
             return holders[0].module, (False, self._inner_name(holders[0].module, holders[0]))
         if not layers:
-            return node.target, (
-                self._explicit(node) is not None,
-                self._maker_names[id(node.target)],
-            )
-        return node.target, (False, self._inner_name(node.target, node.target))
+            return target, (self._explicit(node) is not None, self._maker_names[id(target)])
+        return target, (False, self._inner_name(target, target))
 
     def _inner_name(self, module: nn.Module, named_after: Any) -> str:
         """Name a module that is called inside a layer, but is not the layer's own."""
@@ -272,6 +266,31 @@ class _Namer:
             kind = snake_case(type(named_after).__name__)
             self._maker_names[key] = self._names.count(kind, module)
         return self._maker_names[key]
+
+
+def _layers_around(node: Node) -> list[Any]:
+    """Return the layers during whose calls a node was recorded, the innermost first."""
+    layers, call = [], node.call
+    while call is not None:
+        layers.append(call.owner)
+        call = call.outer
+    return layers
+
+
+def _modules_used(node: Node) -> list[nn.Module]:
+    """Return the module that a node calls, or those of layers around it whose tensors it takes."""
+    if node.op == "module":
+        return [node.target]
+    if node.call is None:
+        return []
+    taken = {id(v) for v in iter_leaves((node.args, node.kwargs)) if isinstance(v, Tensor)}
+    return [
+        layer.module
+        for layer in _layers_around(node)
+        if taken
+        and layer.module is not None
+        and any(id(t) in taken for t in (*layer.module.parameters(), *layer.module.buffers()))
+    ]
 
 
 def _contains(module: nn.Module, part: nn.Module) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..graph.graph import Graph
 from ..layers.base import Layer
-from ..layers.modules import ActivityLoss
+from ..layers.modules import KeptLoss
 
 
 class Penalties:
@@ -25,16 +25,14 @@ class Penalties:
         """
         layers, activities = self._penalised()
         of_weights = [penalty for layer in layers for penalty in layer.losses]
-        of_activations = [part.value for part in activities if part.value is not None]
-        added: list[Tensor] = super().losses  # type: ignore[misc]
-        return of_weights + of_activations + added
+        return of_weights + [part.value for part in activities if part.value is not None]
 
     def _after_step(self) -> None:
         """Apply the constraints of the layers' weights."""
         for layer in self._penalised()[0]:
             layer.apply_constraints()
 
-    def _penalised(self) -> tuple[list[Layer], list[ActivityLoss]]:
+    def _penalised(self) -> tuple[list[Layer], list[KeptLoss]]:
         """Return the layers and modules that matter here, found once for each graph."""
         graph = self._graph
         if graph is None:
@@ -44,7 +42,7 @@ class Penalties:
         return _found[graph]
 
 
-_Found = tuple[list[Layer], list[ActivityLoss]]
+_Found = tuple[list[Layer], list[KeptLoss]]
 _found: weakref.WeakKeyDictionary[Graph, _Found] = weakref.WeakKeyDictionary()
 
 
@@ -57,4 +55,4 @@ def _find(model: Any) -> _Found:
             for layer in cast(Any, part).layers:
                 if isinstance(layer, Layer) and layer.has_penalties:
                     layers[id(layer)] = layer
-    return list(layers.values()), [part for part in parts if isinstance(part, ActivityLoss)]
+    return list(layers.values()), [part for part in parts if isinstance(part, KeptLoss)]

@@ -1,4 +1,4 @@
-"""Epochs drawn from a source, with a position that can be saved and restored."""
+"""Epochs drawn from a source, with a position that can be saved and found again."""
 
 from __future__ import annotations
 
@@ -12,41 +12,36 @@ from .random_state import get_random_state, set_random_state
 class Feed:
     """The batches of a source, pass after pass.
 
-    If an epoch has fewer steps than a pass, the next epoch goes on where it stopped: no batch is
+    Where an epoch has fewer steps than a pass, the next one goes on where it stopped: no batch is
     used twice in a pass.
 
     Args:
-        source: where batches come from.
-        steps: the steps in an epoch, `None` for one pass.
-        fresh: whether each epoch begins a new pass, where the source can, and ends with it: for
-            evaluation, which should see the same samples every time and none twice.
+        source: Where batches come from.
+        steps: Steps in an epoch, or None for one pass.
     """
 
-    def __init__(self, source: Source, steps: int | None, fresh: bool = False) -> None:
+    def __init__(self, source: Source, steps: int | None) -> None:
         self.source = source
         self.steps = steps
         self.dry = False
-        self._fresh = fresh and source.repeats
         self._iterator: Iterator[Batch] | None = None
         self._taken = 0
         self._random_state: dict[str, Any] | None = None
 
     @property
     def epoch_steps(self) -> int | None:
-        """The number of steps in an epoch, `None` if unknown."""
+        """Steps in an epoch, or None where it is not known."""
         return self.steps if self.steps is not None else self.source.num_batches
 
     def epoch(self, done: int = 0) -> Iterator[Batch]:
-        """Yield the batches of one epoch.
+        """Yields the batches of one epoch.
 
         Args:
-            done: the steps of this epoch that were made before a resume.
+            done: Steps of this epoch that were made before a resume.
 
         Yields:
-            Batches; fewer than `steps` if the source is exhausted, which sets `dry`.
+            Batches; fewer than `steps` where the source ran dry, which sets `dry`.
         """
-        if self._fresh:
-            self._end_pass()
         limit = self.steps
         while limit is None or done < limit:
             if self._iterator is None:
@@ -59,7 +54,7 @@ class Feed:
             elif limit is None and done:
                 self._end_pass()
                 return
-            elif not self.source.repeats or self._fresh or not self._taken:
+            elif not self.source.repeats or not self._taken:
                 self.dry = True
                 return
             else:
@@ -67,7 +62,7 @@ class Feed:
 
     def _begin_pass(self, skip: int = 0) -> None:
         if not skip:
-            self._random_state = self._current_random_state()
+            self._random_state = get_random_state()
         self._iterator = self.source.batches(skip)
         self._taken = skip
 
@@ -75,27 +70,19 @@ class Feed:
         self._iterator = None
         self._taken = 0
 
-    def _current_random_state(self) -> dict[str, Any]:
-        return {"global": get_random_state(), "source": self.source.random_state()}
-
     def state_dict(self) -> dict[str, Any]:
-        """Return the position: batches taken from the pass, and how its order was drawn."""
-        running = self._iterator is not None and not self._fresh
-        return {
-            "taken": self._taken if running else 0,
-            "random": self._random_state if running else None,
-            "source": self.source.random_state(),
-        }
+        """Returns the position: batches taken from the pass, and how its order was drawn."""
+        running = self._iterator is not None
+        return {"taken": self._taken, "random": self._random_state if running else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the position saved by `state_dict`.
+        """Goes to the position that `state_dict` returned.
 
         The pass is begun again with the random state it was begun with, so that it has the same
         order; the caller then restores the current random state.
         """
-        if state["random"] is not None:
-            self._random_state = state["random"]
-            set_random_state(state["random"]["global"])
-            self.source.set_random_state(state["random"]["source"])
-            self._begin_pass(skip=state["taken"])
-        self.source.set_random_state(state["source"])
+        if state["random"] is None:
+            return
+        self._random_state = state["random"]
+        set_random_state(state["random"])
+        self._begin_pass(skip=state["taken"])

@@ -40,8 +40,8 @@ STEPPED: dict[str, tuple[Any, Any]] = {
 def test_one_training_step_gives_keras_weights(make: Any, shape: Any) -> None:
     """From the same weights one SGD step, statistics included, leads to the same weights."""
     rng = np.random.default_rng(1)
-    theirs, theirs_model = in_keras(make, [shape], {})
-    ours, model = in_fgraph(make, [shape], {})
+    theirs, theirs_model = in_keras(make, [shape])
+    ours, model = in_fgraph(make, [shape])
     weights = [random_weight(weight, rng) for weight in theirs.weights]
     theirs.set_weights(filled(theirs, weights))
     ours.set_weights(weights)

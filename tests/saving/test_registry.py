@@ -33,7 +33,7 @@ def test_custom_objects_come_before_registered_ones():
         (nn.functional.gelu, "torch.nn.functional.gelu"),
         (torch.optim.Adam, "torch.optim.Adam"),
         (fgraph.Sequential, "fgraph.Sequential"),
-        (fgraph.layers.Dense, "fgraph.layers.core:Dense"),
+        (fgraph.layers.Dense, "fgraph.layers.dense:Dense"),
     ],
 )
 def test_known_names_go_both_ways(target, name):

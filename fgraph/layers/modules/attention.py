@@ -62,7 +62,8 @@ class HeadAttention(nn.Module):
             query: `(batch, steps, features)`.
             value: `(batch, others, features)`.
             key: `(batch, others, features)`.
-            mask: `(batch, steps, others)`, true where a step may attend.
+            mask: `(batch, steps, others)`, true where a step may attend; `(steps, others)` or
+                `(batch, heads, steps, others)` also work.
             causal: whether a step attends to no later one.
             scores: whether the attention weights are returned, too.
             training: fixes the mode of the dropout.
@@ -109,7 +110,10 @@ class HeadAttention(nn.Module):
 
 def _allowed(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Tensor | None:
     """Return `(batch, 1, steps, others)`, true where a step may attend."""
-    mask = None if mask is None else mask.to(torch.bool).unsqueeze(1)
+    if mask is not None:
+        mask = mask.to(torch.bool)
+        for _ in range(4 - mask.dim()):
+            mask = mask.unsqueeze(-3)
     if not causal:
         return mask
     lower = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()

@@ -15,7 +15,7 @@ from .recurrent import KerasRNN
 class CellLoop(nn.Module):
     """Runs a stack of cells over sequences.
 
-    Modules made for whole sequences (`KerasLSTM` and its kin) run over all steps at once, each
+    Modules made for whole sequences (`KerasLSTM` and similar) run over all steps at once, each
     on the outputs of the one below. Other cells are run step by step: `nn.LSTMCell`, `nn.GRUCell`,
     `nn.RNNCell`, or any module with `state_size`, a number or a list of numbers, whose
     `forward(inputs, states)` returns the output and the new states.
@@ -65,7 +65,7 @@ def _run_cell(
         states = [x.new_zeros(x.shape[0], size) for size in state_sizes(cell)]
     previous, outputs = None, []
     for index, step in enumerate(x.unbind(1)):
-        output, new = _one_step(cell, step, states)
+        output, new = one_step(cell, step, states)
         if mask is not None:
             counts = mask[:, index]
             new = [_where(counts, a, b) for a, b in zip(new, states, strict=True)]
@@ -76,15 +76,22 @@ def _run_cell(
     return torch.stack(outputs, 1), states
 
 
-def state_sizes(cell: nn.Module) -> list[int]:
+def state_sizes(cell: Any) -> list[int]:
     """Return the sizes of a cell's states."""
     if isinstance(cell, nn.RNNCellBase):
         return [cell.hidden_size] * (2 if isinstance(cell, nn.LSTMCell) else 1)
-    size: Any = cell.state_size
+    size = cell.state_size
     return [size] if isinstance(size, int) else list(size)
 
 
-def _one_step(cell: nn.Module, x: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+def one_step(cell: nn.Module, x: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Return the output and the new states of one step of a cell.
+
+    Args:
+        cell: A torch cell, or a module as `CellLoop` takes it.
+        x: `(batch, features)`.
+        states: The states before the step.
+    """
     if isinstance(cell, nn.LSTMCell):
         hidden, memory = cell(x, tuple(states))
         return hidden, [hidden, memory]

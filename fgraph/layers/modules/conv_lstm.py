@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..channels import pad_to_same
+from ..data_format import pad_to_same
 from .noise import SharedDropout
 from .recurrent import Activation
 

@@ -1,6 +1,8 @@
-"""Normalisations with Keras's statistics."""
+"""Normalizations with Keras's statistics."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class BatchNorm(_BatchNorm):
-    """Batch normalisation whose running variance is that of the batch, as Keras has it.
+    """Batch normalization whose running variance is that of the batch, as Keras has it.
 
     Torch's own running variance is the unbiased one, `n / (n - 1)` times that. Channels are
     second, as everywhere in torch; the number of axes is free.
@@ -30,6 +32,8 @@ class BatchNorm(_BatchNorm):
     ) -> None:
         super().__init__(channels, eps, momentum)
         self.frozen = False
+        self.scale = scale
+        self.center = center
         if not scale:
             self.register_parameter("weight", None)
         if not center:
@@ -41,7 +45,7 @@ class BatchNorm(_BatchNorm):
     def forward(
         self, x: Tensor, mask: Tensor | None = None, training: bool | None = None
     ) -> Tensor:
-        """Normalise `x`, `(batch, channels, ...)`.
+        """Normalize `x`, `(batch, channels, ...)`.
 
         Args:
             x: the input; the output has its shape.
@@ -62,19 +66,134 @@ class BatchNorm(_BatchNorm):
         return made
 
     def _masked(self, x: Tensor, mask: Tensor, share: float) -> Tensor:
-        """Normalise by the statistics of the positions that count."""
-        weight = mask.unsqueeze(1).to(x.dtype)
-        axes = (0, *range(2, x.dim()))
-        total = weight.sum(axes, keepdim=True) + 1e-7
-        mean = (x * weight).sum(axes, keepdim=True) / total
-        variance = ((x - mean).square() * weight).sum(axes, keepdim=True) / total
+        """Normalize by the statistics of the positions that count."""
+        mean, variance = _moments(x, mask)
         with torch.no_grad():
             self.get_buffer("running_mean").lerp_(mean.flatten(), share)
             self.get_buffer("running_var").lerp_(variance.flatten(), share)
-        made = (x - mean) * torch.rsqrt(variance + self.eps)
+        return self._affine((x - mean) * torch.rsqrt(variance + self.eps))
+
+    def _affine(self, x: Tensor) -> Tensor:
         shape = (-1, *(1,) * (x.dim() - 2))
-        made = made if self.weight is None else made * self.weight.view(shape)
+        made = x if self.weight is None else x * self.weight.view(shape)
         return made if self.bias is None else made + self.bias.view(shape)
+
+
+def _moments(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance over all axes but the second, with ones along these axes.
+
+    Args:
+        x: `(batch, channels, ...)`.
+        mask: `(batch, ...)`, true where a position counts; all positions count if `None`.
+    """
+    axes = (0, *range(2, x.dim()))
+    if mask is None:
+        variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
+        return mean, variance
+    counts = mask.unsqueeze(1)
+    total = counts.to(x.dtype).sum(axes, keepdim=True) + 1e-7
+    mean = torch.where(counts, x, 0.0).sum(axes, keepdim=True) / total
+    difference = torch.where(counts, x - mean, 0.0)
+    return mean, difference.square().sum(axes, keepdim=True) / total
+
+
+class BatchRenorm(BatchNorm):
+    """Batch normalization that corrects towards running statistics (Ioffe, 2017).
+
+    Args:
+        channels: Number of channels.
+        eps: Added to the variance.
+        momentum: Fraction of the new batch in the running statistics.
+        scale: Whether there is a learned factor.
+        center: Whether there is a learned summand.
+        clipping: Lower and upper bound of the factor and bound of the shift, `None` for no bound.
+        renorm_momentum: Fraction of the new batch in the statistics of the correction.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        eps: float,
+        momentum: float,
+        scale: bool = True,
+        center: bool = True,
+        clipping: Sequence[float | None] = (None, None, None),
+        renorm_momentum: float = 0.01,
+    ) -> None:
+        super().__init__(channels, eps, momentum, scale, center)
+        self.channels = channels
+        self.clipping = tuple(clipping)
+        self.renorm_momentum = renorm_momentum
+        self.register_buffer("moving_stddev", torch.ones(channels))
+        self.register_buffer("renorm_mean", torch.zeros(channels))
+        self.register_buffer("renorm_stddev", torch.ones(channels))
+
+    def reset_corrections(self) -> None:
+        """Begin with the running mean and variance."""
+        self.get_buffer("renorm_mean").copy_(self.get_buffer("running_mean"))
+        stddev = self.get_buffer("running_var").sqrt()
+        self.get_buffer("moving_stddev").copy_(stddev)
+        self.get_buffer("renorm_stddev").copy_(stddev)
+
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, training: bool | None = None
+    ) -> Tensor:
+        """Normalize `x`, `(batch, channels, ...)`; the arguments are those of `BatchNorm`."""
+        if not (self.training if training is None else training) or self.frozen:
+            return super().forward(x, mask, False)
+        mean, variance = _moments(x, mask)
+        stddev = (variance + self.eps).sqrt()
+        shape = mean.shape
+        known = self.get_buffer("renorm_stddev").view(shape).clamp(min=self.eps**0.5)
+        low, high, shift = self.clipping
+        r = (stddev / known).detach()
+        d = ((mean - self.get_buffer("renorm_mean").view(shape)) / known).detach()
+        r = r if low is None and high is None else r.clamp(low, high)
+        d = d if shift is None else d.clamp(-shift, shift)
+        made = self._affine((x - mean) / stddev * r + d)
+        with torch.no_grad():
+            self._update(mean.flatten(), stddev.flatten())
+        return made
+
+    def _update(self, mean: Tensor, stddev: Tensor) -> None:
+        share = self.momentum or 0.0
+        self.get_buffer("renorm_mean").lerp_(mean, self.renorm_momentum)
+        self.get_buffer("renorm_stddev").lerp_(stddev, self.renorm_momentum)
+        self.get_buffer("running_mean").lerp_(mean, share)
+        moving = self.get_buffer("moving_stddev").lerp_(stddev, share)
+        self.get_buffer("running_var").copy_((moving.square() - self.eps).clamp(min=0))
+
+
+class VarianceScaledNorm(nn.LayerNorm):
+    """Divides by the standard deviation over the last axes without subtracting the mean.
+
+    Args:
+        normalized_shape: Sizes of the last axes, which are normalized over.
+        eps: Added to the variance.
+    """
+
+    def __init__(self, normalized_shape: Sequence[int], eps: float) -> None:
+        super().__init__(list(normalized_shape), eps, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return a tensor of the shape of `input`."""
+        axes = tuple(range(-len(self.normalized_shape), 0))
+        variance = input.var(axes, correction=0, keepdim=True)
+        made = input * torch.rsqrt(variance + self.eps)
+        return made if self.weight is None else made * self.weight
+
+
+class CenteredLayerNorm(nn.LayerNorm):
+    """An `nn.LayerNorm` with a learned summand and no factor, which torch does not have.
+
+    Args:
+        normalized_shape: Sizes of the last axes, which are normalized over.
+        eps: Added to the variance.
+    """
+
+    def __init__(self, normalized_shape: Sequence[int], eps: float) -> None:
+        super().__init__(list(normalized_shape), eps)
+        self.register_parameter("weight", None)
 
 
 class CenteredGroupNorm(nn.GroupNorm):
@@ -88,7 +207,7 @@ class CenteredGroupNorm(nn.GroupNorm):
         self.register_parameter("weight", None)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise `(batch, channels, ...)`."""
+        """Normalize `(batch, channels, ...)`."""
         made = F.group_norm(input, self.num_groups, eps=self.eps)
         return made if self.bias is None else made + self.bias.view(-1, *(1,) * (input.dim() - 2))
 
@@ -115,7 +234,7 @@ class SpectralNorm(nn.Module):
         return weight.T if isinstance(self.layer, nn.Embedding) else weight.flatten(1)
 
     def forward(self, x: Tensor, training: bool | None = None) -> Tensor:
-        """Return `x`, which is next given to the layer, after the kernel was normalised."""
+        """Return `x`, which is next given to the layer, after the kernel was normalized."""
         if self.training if training is None else training:
             with torch.no_grad():
                 self._normalize()

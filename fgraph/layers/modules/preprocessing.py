@@ -38,7 +38,7 @@ class Standardize(nn.Module):
 
 
 def count_codes(codes: Tensor, depth: int, count: bool, weights: Tensor | None) -> Tensor:
-    """Count, or only note, which whole numbers occur along the last axis.
+    """Count, or only note, which integers occur along the last axis.
 
     Args:
         codes: `(..., numbers)`, each below `depth`.

@@ -32,23 +32,26 @@ class KerasRNN(nn.Module):
     """What `KerasLSTM`, `KerasGRU` and `KerasSimpleRNN` add to torch's modules.
 
     Masks (a masked step repeats the output and keeps the states), other activations, dropout that
-    is the same at every step, and states that outlive a call. Where torch's kernel can do the
-    work it does; else the steps are run one by one.
+    is the same at every step, and states that outlive a call. torch's kernel does the work if it
+    can; else the steps are run one by one.
 
     Args:
-        input_size: the number of features.
-        hidden_size: the number of units.
-        bias: whether biases are added.
-        activation: what the new state goes through.
-        recurrent_activation: what the gates go through.
-        plain: whether both are those of torch's kernel.
-        dropout: the share of features that training drops, the same ones at every step.
-        recurrent_dropout: likewise of the state, as the kernels see it.
-        batch_size: for states that outlive a call: their batch size.
-        seed: gives the dropouts random numbers of their own.
+        input_size: Number of features.
+        hidden_size: Number of units.
+        bias: Whether biases are added.
+        activation: Activation of the new state.
+        recurrent_activation: Activation of the gates.
+        plain: Whether both are those of torch's kernel.
+        dropout: Fraction of the features to drop during training, the same ones at every step.
+        recurrent_dropout: Likewise of the state, as the kernels see it.
+        batch_size: Batch size of states that outlive a call. Defaults to none that do.
+        seed: Seed of random numbers of the dropouts' own.
+        final_states: Whether all states after the last step are needed, not only the first. With a
+            mask torch's LSTM has to wait for the device for the second.
     """
 
     state_count = 1
+    has_one_bias = True  # as in Keras; torch's second bias is a buffer of zeros then
     hidden_size: int
     bias: bool
     weight_ih_l0: Tensor
@@ -69,8 +72,10 @@ class KerasRNN(nn.Module):
         recurrent_dropout: float = 0.0,
         batch_size: int | None = None,
         seed: int | None = None,
+        final_states: bool = True,
     ) -> None:
         super().__init__(input_size, hidden_size, bias=bias, batch_first=True)
+        self.final_states = final_states
         self.activation = activation
         self.recurrent_activation = recurrent_activation
         self.plain = plain
@@ -82,6 +87,8 @@ class KerasRNN(nn.Module):
         if batch_size is not None:
             for index in range(self.state_count):
                 self.register_buffer(f"state_{index}", torch.zeros(batch_size, hidden_size))
+        if self.has_one_bias:
+            with_one_bias(self)  # type: ignore[arg-type]
 
     def forward(
         self,
@@ -111,7 +118,7 @@ class KerasRNN(nn.Module):
         elif mask is None or x.is_meta:  # lengths are values, and a meta tensor has none
             outputs, states = self._kernel(x, states)
         else:
-            outputs, states = self._packed(x, states, mask)
+            outputs, states = self._masked(x, states, mask)
         if self.stateful:
             for kept, state in zip(self._kept(), states, strict=True):
                 kept.copy_(state.detach())
@@ -139,19 +146,21 @@ class KerasRNN(nn.Module):
         last = last if self.state_count > 1 else (last,)
         return outputs, tuple(state.squeeze(0) for state in last)
 
-    def _packed(self, x: Tensor, states: States, mask: Tensor) -> tuple[Tensor, States]:
+    def _masked(self, x: Tensor, states: States, mask: Tensor) -> tuple[Tensor, States]:
         """Run torch's kernel on the steps that count, moved to the front."""
-        counts = mask.sum(1)
-        packed = nn.utils.rnn.pack_padded_sequence(
-            compress_steps(x, mask),
-            counts.clamp(min=1).cpu(),
-            batch_first=True,
-            enforce_sorted=False,
-        )
-        outputs, last = self._kernel(packed, states)
-        padded, _ = nn.utils.rnn.pad_packed_sequence(
-            outputs, batch_first=True, total_length=x.shape[1]
-        )
+        compressed, counts = compress_steps(x, mask), mask.sum(1)
+        if self.state_count > 1 and (self.final_states or self.stateful):
+            # the second state is no output: torch stops each sequence, by lengths on the host
+            packed = nn.utils.rnn.pack_padded_sequence(
+                compressed, counts.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
+            )
+            outputs, last = self._kernel(packed, states)
+            padded, _ = nn.utils.rnn.pad_packed_sequence(
+                outputs, batch_first=True, total_length=x.shape[1]
+            )
+        else:
+            padded, last = self._kernel(compressed, states)
+            last = (last_step(padded, mask), *last[1:])
         some = (counts > 0).unsqueeze(1)
         kept = tuple(torch.where(some, new, old) for new, old in zip(last, states, strict=True))
         return spread_steps(padded, mask), kept
@@ -210,11 +219,14 @@ class KerasGRU(KerasRNN, nn.GRU):  # type: ignore[misc]
     """An `nn.GRU` that knows masks, other activations, recurrent dropout and kept states.
 
     Args:
-        reset_after: whether the reset gate acts after the recurrent kernel, as torch's kernel has
-            it, or before; the other arguments are those of `KerasRNN`.
+        reset_after: Whether the reset gate acts after the recurrent kernel, as in torch's kernel,
+            or before; the other arguments are those of `KerasRNN`.
     """
 
+    has_one_bias = False
+
     def __init__(self, *args: Any, reset_after: bool = True, **options: Any) -> None:
+        self.has_one_bias = not reset_after  # read by the constructor of `KerasRNN`
         super().__init__(*args, **options)
         self.reset_after = reset_after
         self.plain = self.plain and reset_after

@@ -1,4 +1,4 @@
-"""The node interface: the inputs and outputs of a layer in the graphs that it was called in."""
+"""The inputs and outputs of a layer in the graphs that it was called in, as Keras has them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from ..graph import Call, Ref, symbol
 from ..graph.nested import map_leaves
 
 
-class Nodes:
-    """What a layer says of its calls; the graph keeps them alive, not the layer."""
+class InboundNodes:
+    """The calls of a layer; the graph keeps them alive, not the layer."""
+
+    _calls: weakref.WeakSet[Call]
 
     @property
     def name(self) -> str:
-        """What the layer is called in messages."""
+        """The layer's name in messages."""
         raise NotImplementedError
-
-    def __init__(self) -> None:
-        self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
 
     def add_call(self, call: Call) -> None:
         """Count `call` among the layer's nodes."""
@@ -33,22 +32,22 @@ class Nodes:
 
     @property
     def input(self) -> Any:
-        """The symbolic input, where the layer was called once."""
+        """The symbolic input, if the layer was called once."""
         return self._only("input", lambda call: _first(call))
 
     @property
     def output(self) -> Any:
-        """The symbolic output, where the layer was called once."""
+        """The symbolic output, if the layer was called once."""
         return self._only("output", lambda call: call.outputs)
 
     @property
     def input_shape(self) -> Any:
-        """The shape of the input, where all calls agree on it."""
+        """The shape of the input, if all calls agree on it."""
         return self._only_shape("input shape", "input_shape", lambda call: _first(call))
 
     @property
     def output_shape(self) -> Any:
-        """The shape of the output, where all calls agree on it."""
+        """The shape of the output, if all calls agree on it."""
         return self._only_shape("output shape", "output_shape", lambda call: call.outputs)
 
     def get_input_at(self, node_index: int) -> Any:

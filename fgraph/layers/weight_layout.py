@@ -7,7 +7,6 @@ constraints, `get_weights`, `set_weights` and `count_params` all follow from tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import torch
@@ -15,11 +14,11 @@ from torch import Tensor, nn
 
 
 class Layout(NamedTuple):
-    """How a weight's layout in torch and in Keras are turned into each other.
+    """How to convert a weight between torch's layout and Keras's.
 
     Attributes:
-        to_keras: from torch's tensors and the module that holds them to Keras's one tensor.
-        to_torch: from Keras's tensor and the module to as many tensors as torch has.
+        to_keras: From torch's tensors and the module that holds them to Keras's one tensor.
+        to_torch: From Keras's tensor and the module to as many tensors as torch has.
     """
 
     to_keras: Callable[[list[Tensor], nn.Module], Tensor]
@@ -53,41 +52,53 @@ def _depthwise(module: nn.Module) -> nn.Conv2d:
 
 DEPTHWISE = Layout(_depthwise_to_keras, _depthwise_to_torch)
 
+Fans = Callable[[Tensor, nn.Module], tuple[int, int]]
 
-@dataclass(frozen=True)
+
 class Weight:
     """One weight as Keras has it.
 
-    Attributes:
+    Args:
         name: Keras's name.
-        paths: the names of its parameters or buffers in the torch module, dots included.
-        layout: how the layouts are turned into each other.
-        initializer: the default of `<name>_initializer`.
+        paths: Names of its parameters or buffers in the torch module, dots included.
+        layout: How to convert between the layouts.
+        initializer: Default of `<name>_initializer`.
         trainable: False for statistics, which gradients do not change.
-        option: what its arguments begin with, where that is not its name.
-        fans: from torch's tensor and its module to the numbers of inputs and outputs that variance
-            scaling goes by, where these are not the last two sizes.
+        option: What the names of its constructor arguments begin with. Defaults to `name`.
+        fans: From torch's tensor and its module to the numbers of inputs and outputs that variance
+            scaling uses. Defaults to what `initializers.compute_fans` finds.
     """
 
-    name: str
-    paths: tuple[str, ...]
-    layout: Layout = SAME
-    initializer: str = "zeros"
-    trainable: bool = True
-    option: str = ""
-    fans: Callable[[Tensor, nn.Module], tuple[int, int]] | None = None
+    def __init__(
+        self,
+        name: str,
+        paths: tuple[str, ...],
+        layout: Layout = SAME,
+        initializer: str = "zeros",
+        *,
+        trainable: bool = True,
+        option: str = "",
+        fans: Fans | None = None,
+    ) -> None:
+        self.name = name
+        self.paths = paths
+        self.layout = layout
+        self.initializer = initializer
+        self.trainable = trainable
+        self.option = option or name
+        self.fans = fans
 
     def argument(self, role: str) -> str:
-        """Return the name of an argument of a layer: `kernel_initializer`."""
-        return f"{self.option or self.name}_{role}"
+        """Return the name of a constructor argument: `kernel_initializer`."""
+        return f"{self.option}_{role}"
 
     def tensors(self, module: nn.Module) -> list[Tensor]:
-        """Return torch's tensors, none where the module goes without this weight."""
+        """Return torch's tensors, an empty list if the module does not have this weight."""
         found = [_attribute(module, path) for path in self.paths]
         return [tensor for tensor in found if tensor is not None]
 
     def read(self, module: nn.Module) -> Tensor:
-        """Return the weight in Keras's layout, a view where that is possible."""
+        """Return the weight in Keras's layout, a view if possible."""
         return self.layout.to_keras(self.tensors(module), module)
 
     def write(self, module: nn.Module, value: Tensor) -> None:
@@ -108,11 +119,11 @@ def _attribute(module: nn.Module, path: str) -> Tensor | None:
     return getattr(module, last, None)
 
 
-def kernel_and_bias(layout: Layout, name: str = "kernel") -> tuple[Weight, Weight]:
+def kernel_and_bias(layout: Layout) -> tuple[Weight, Weight]:
     """Declare a Glorot uniform kernel and a zero bias, as most layers have them."""
-    return Weight(name, ("weight",), layout, "glorot_uniform"), Weight("bias", ("bias",))
+    return Weight("kernel", ("weight",), layout, "glorot_uniform"), Weight("bias", ("bias",))
 
 
 def scale_and_shift() -> tuple[Weight, Weight]:
-    """Declare the `gamma` and `beta` of a normalisation."""
+    """Declare the `gamma` and `beta` of a normalization."""
     return Weight("gamma", ("weight",), initializer="ones"), Weight("beta", ("bias",))

@@ -1,0 +1,50 @@
+"""Modules that keep a penalty of their last call for the training loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class KeptLoss(nn.Module):
+    """Base class: returns its first input, and keeps a penalty.
+
+    Attributes:
+        value: The penalty of the last call, `None` before the first one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value: Tensor | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "value": None}  # it belongs to an autograd graph
+
+
+class ActivityLoss(KeptLoss):
+    """Keeps the penalty of an activation.
+
+    Args:
+        regularizer: From the activation to a scalar; divided by the batch size, as in Keras.
+    """
+
+    def __init__(self, regularizer: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.regularizer = regularizer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x`, of any shape `(batch, ...)`."""
+        self.value = self.regularizer(x) / x.shape[0]
+        return x
+
+
+class AddedLoss(KeptLoss):
+    """Keeps the sum of the losses that `Layer.add_loss` was given."""
+
+    def forward(self, x: Tensor, *losses: Tensor) -> Tensor:
+        """Return `x`, of any shape; the losses are scalars, or are averaged."""
+        self.value = torch.stack([loss.mean() for loss in losses]).sum()
+        return x
