@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 from torch import fx, nn
+from torch.autograd.function import FunctionMeta
 
 from ..graph.torch_functions import torch_name
 from ..model import Model, codegen
@@ -29,7 +30,11 @@ def to_fx(model: Model) -> fx.GraphModule:
     graph = model._live_graph("to_fx")
     source = model._forward_source
     tracer = _Tracer()
-    functions = {id(node.target) for node in graph.nodes if torch_name(node.target) is None}
+    functions = {
+        id(getattr(node.target, "__self__", None) or node.target)
+        for node in graph.nodes
+        if torch_name(node.target) is None
+    }
     namespace = {
         name: tracer.leaf(value) if id(value) in functions else value
         for name, value in source.namespace.items()
@@ -52,6 +57,15 @@ class _Tracer(fx.Tracer):
         """Take every module as one step."""
         return True
 
-    def leaf(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return what records a call of `function` in its place."""
-        return lambda *args, **kwargs: self.create_proxy("call_function", function, args, kwargs)
+    def leaf(self, function: Any) -> Any:
+        """Return what records a call of `function`, or of an autograd function, in its place."""
+        if not isinstance(function, FunctionMeta):
+            return lambda *args, **kwargs: self.create_proxy(
+                "call_function", function, args, kwargs
+            )
+
+        def apply(*args: Any, **kwargs: Any) -> Any:  # torch.fx takes no bound methods
+            return function.apply(*args, **kwargs)  # type: ignore[attr-defined]
+
+        apply.__name__ = function.__name__
+        return SimpleNamespace(apply=self.leaf(apply))

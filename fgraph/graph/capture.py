@@ -1,20 +1,26 @@
-"""Interception of `nn.Module.__call__`, only while something symbolic is alive.
+"""Interception of module calls and autograd functions, only while something symbolic is alive.
 
-Every symbolic value holds the same token. The first one made replaces `nn.Module.__call__`; when
-the last one dies the token dies with it, and torch is put back as it was. Reference counting is
-the whole bookkeeping, so it is right in any thread and in the garbage collector.
+Every symbolic value holds the same token. The first one made replaces what torch calls; when the
+last one dies the token dies with it, and torch is put back as it was. Reference counting is the
+whole bookkeeping, so it is right in any thread and in the garbage collector.
 """
 
 from __future__ import annotations
 
+import inspect
 import threading
 import weakref
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any
 
 from torch import nn
+from torch.autograd.function import _SingleLevelFunction as AutogradFunction
 
 from .nested import is_container, iter_leaves
+
+_MISSING = object()
+_SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 class _Token:
@@ -23,26 +29,30 @@ class _Token:
     __slots__ = ("__weakref__",)
 
 
-class ModuleCalls:
-    """Hands module calls that have a symbolic argument to `record`, while a token is held.
+class Interception:
+    """Hands calls that have a symbolic argument to `record`, while a token is held.
+
+    `nn.Module.__call__` is replaced, and `nn.Module._call_impl` below it, which is reached as well
+    where another package has replaced `__call__` meanwhile. `torch.autograd.Function.apply` is
+    intercepted where it hands over to C++, so that an `apply` looked up earlier is seen, too.
 
     Args:
         symbolic: the class of symbolic values.
-        record: called as `record(module, args, kwargs)` in place of the module.
+        record: called as `record(op, target, args, kwargs)` in place of the target.
     """
 
     def __init__(
-        self, symbolic: type, record: Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any]
+        self, symbolic: type, record: Callable[[str, Any, tuple[Any, ...], dict[str, Any]], Any]
     ) -> None:
         self._symbolic = symbolic
         self._record = record
         self._lock = threading.RLock()  # a dying token may call back inside hold()
         self._token: weakref.ref[_Token] | None = None
-        self._installed: Any = None
-        self._original: Any = None
+        self._replaced: dict[tuple[type, str], tuple[Any, Any]] = {}  # ours, and what was there
+        self._failures: list[weakref.ref[BaseException]] = []
 
     def hold(self) -> _Token:
-        """Return the token, intercepting module calls from now until nobody holds it."""
+        """Return the token, intercepting calls from now until nobody holds it."""
         token = self._token() if self._token is not None else None
         if token is None:
             with self._lock:
@@ -54,37 +64,126 @@ class ModuleCalls:
         return token
 
     def _install(self) -> None:
-        if self._installed is not None and nn.Module.__call__ is self._installed:
-            return
-        original = self._original = nn.Module.__call__
+        for name in ("__call__", "_call_impl"):
+            self._replace(nn.Module, name, self._module_call)
+        self._replace(AutogradFunction, "apply", self._autograd_apply)
+
+    def _replace(self, owner: type, name: str, make: Callable[[Any], Any]) -> None:
+        ours, _ = self._replaced.get((owner, name), (None, None))
+        now = owner.__dict__.get(name, _MISSING)
+        if ours is None or now is not ours:
+            ours = make(now)
+            self._replaced[owner, name] = ours, now
+            setattr(owner, name, ours)
+
+    def _module_call(self, original: Any) -> Any:
         has_symbolic, record, symbolic = self.has_symbolic, self._record, self._symbolic
 
         def __call__(self: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
             for value in args:
                 if isinstance(value, symbolic) or (is_container(value) and has_symbolic(value)):
-                    return record(self, args, kwargs)
-            if kwargs and has_symbolic(kwargs):
-                return record(self, args, kwargs)
-            return original(self, *args, **kwargs)
+                    break
+            else:
+                if not kwargs or not has_symbolic(kwargs):
+                    return original(self, *args, **kwargs)
+            if has_own_call(type(self)):
+                kind = type(self).__name__
+                raise TypeError(
+                    f"{kind} has a __call__ of its own, which a graph would run now and again at "
+                    f"each call of the model: write `fgraph.apply(module, ...)` to record the call "
+                    "as a whole, or move what it does into forward"
+                )
+            return record("module", self, args, kwargs)
 
-        self._installed = nn.Module.__call__ = __call__  # type: ignore[method-assign]
+        return __call__
+
+    def _autograd_apply(self, original: Any) -> Any:
+        has_symbolic, record = self.has_symbolic, self._record
+
+        def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+            if has_symbolic(args) or (kwargs and has_symbolic(kwargs)):
+                return record("function", cls.apply, args, kwargs)
+            return super(AutogradFunction, cls).apply(*args, **kwargs)  # type: ignore[misc]
+
+        return classmethod(apply)
 
     def _release(self, token: weakref.ref[_Token]) -> None:
         with self._lock:
             if self._token is not token:
                 return  # a new token was made meanwhile
             self._token = None
-            # where somebody has wrapped our function since, it stays and passes calls through
-            if nn.Module.__call__ is self._installed:
-                nn.Module.__call__ = self._original  # type: ignore[method-assign]
-                self._installed = None
+            for (owner, name), (ours, original) in list(self._replaced.items()):
+                # where somebody has wrapped our function since, it stays and passes calls through
+                now = owner.__dict__.get(name)
+                if now is not ours and type(now) is not _Unsettled:
+                    continue
+                if original is _MISSING:
+                    delattr(owner, name)
+                else:
+                    setattr(owner, name, original)
+                del self._replaced[owner, name]
 
-    @property
-    def underneath(self) -> Any:
-        """What `nn.Module.__call__` is, but for this interception."""
-        call: Any = nn.Module.__call__
-        return self._original if call is self._installed else call
+    def underneath(self, name: str) -> Any:
+        """Return what `nn.Module` has under this name, but for this interception."""
+        now = nn.Module.__dict__[name]
+        ours, original = self._replaced.get((nn.Module, name), (None, None))
+        return original if now is ours or type(now) is _Unsettled else now
 
     def has_symbolic(self, value: Any) -> bool:
         """Whether a symbolic value is anywhere in the nested `value`."""
         return any(isinstance(leaf, self._symbolic) for leaf in iter_leaves(value))
+
+    # ------------------------------------------------------------------ failed builds
+
+    def failed(self, error: BaseException) -> None:
+        """Take note of an error that may end the building of a graph.
+
+        Whoever keeps the error keeps its traceback, and so the variables of the frames that it
+        ended, symbolic values among them. They are dropped when `nn.Module.__call__` is next used.
+        """
+        if self._token is not None:
+            self._failures.append(weakref.ref(error))
+            setattr(nn.Module, "__call__", _Unsettled(self))  # noqa: B010 - a descriptor
+
+    def settle(self) -> Any:
+        """Drop the variables of frames that errors have ended; return `nn.Module.__call__`."""
+        ours, _ = self._replaced[nn.Module, "__call__"]
+        nn.Module.__call__ = ours  # type: ignore[method-assign]
+        errors = [error for made in self._failures if (error := made()) is not None]
+        self._failures = [weakref.ref(e) for e in errors if not _cleared(e.__traceback__)]
+        call = nn.Module.__call__  # torch's own, if that was all that held the token
+        if self._failures and call is ours:
+            setattr(nn.Module, "__call__", _Unsettled(self))  # noqa: B010
+        return call
+
+
+class _Unsettled:
+    """Stands in for `nn.Module.__call__` after an error, and settles it when it is looked up."""
+
+    def __init__(self, interception: Interception) -> None:
+        self._interception = interception
+
+    def __get__(self, module: nn.Module | None, kind: type[nn.Module]) -> Any:
+        return self._interception.settle().__get__(module, kind)
+
+
+def _cleared(traceback: TracebackType | None) -> bool:
+    """Clear the variables of the frames of a traceback; return `False` if one still runs."""
+    ended = True
+    while traceback is not None:
+        frame, traceback = traceback.tb_frame, traceback.tb_next
+        if not frame.f_code.co_flags & _SUSPENDABLE:
+            try:
+                frame.clear()
+            except RuntimeError:
+                ended = False
+    return ended
+
+
+def has_own_call(kind: type[nn.Module]) -> bool:
+    """Whether instances of a class do more when they are called than `nn.Module` would."""
+    call: Any = kind.__call__
+    return call is not nn.Module.__call__ and call.__module__.partition(".")[0] not in (
+        "torch",
+        "fgraph",
+    )

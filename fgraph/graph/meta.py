@@ -7,6 +7,7 @@ and no memory is taken.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -67,7 +68,7 @@ def _run(
 
     args, kwargs = map_leaves(concrete, args), map_leaves(concrete, kwargs)
     call = shadow_call(target) if isinstance(target, nn.Module) else target
-    with torch.no_grad(), mode:
+    with torch.no_grad(), mode, warnings.catch_warnings(action="ignore"):  # they come at run time
         return call(*args, **kwargs)
 
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..errors import BuildError
+
 
 class Autocast(NamedTuple):
     """The arguments of one `torch.autocast`."""
@@ -84,9 +86,10 @@ def _read_autocast(device: Any, enabled: Any, dtype: Any, cache_enabled: Any) ->
 
 
 class _Thread(threading.local):
-    """How many autocast contexts of this thread belong to the caller, not to the graph."""
+    """How many autocast contexts, and which hooks, belong to the caller, not to the graph."""
 
     callers_autocasts = 0
+    callers_hooks: Any = None
 
 
 _thread = _Thread()
@@ -127,15 +130,39 @@ def callers_modes() -> Iterator[None]:
 
     For graphs that are built when a model is first run, perhaps under `torch.no_grad()`.
     """
-    before = _thread.callers_autocasts
+    before = _thread.callers_autocasts, _thread.callers_hooks
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         for device in _DEVICES:
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
-        _thread.callers_autocasts = _autocast_depth()
+        _thread.callers_autocasts, _thread.callers_hooks = _autocast_depth(), _hooks()
         try:
             yield
         finally:
-            _thread.callers_autocasts = before
+            _thread.callers_autocasts, _thread.callers_hooks = before
+
+
+def refuse_hooks() -> None:
+    """Refuse to record under hooks on saved tensors, which a graph does not keep.
+
+    Raises:
+        BuildError: in `torch.utils.checkpoint.checkpoint`, `save_on_cpu` or their like.
+    """
+    hooks = _hooks()
+    if hooks is None or hooks == _thread.callers_hooks:
+        return
+    if hooks[0].__module__ == "torch.utils.checkpoint":
+        raise BuildError(
+            "torch.utils.checkpoint.checkpoint was called while the graph was built, and would not "
+            "be part of it: write `fgraph.apply(checkpoint, block, x, use_reentrant=False)`"
+        )
+    raise BuildError(
+        "a graph does not keep hooks on saved tensors, such as those of save_on_cpu(): open them "
+        "in a function, and record that by `fgraph.apply(function, x)`"
+    )
+
+
+def _hooks() -> Any:
+    return torch._C._autograd._top_saved_tensors_default_hooks(True)

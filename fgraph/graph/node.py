@@ -158,7 +158,9 @@ class Node:
             return "Input"
         if self.op == "module":
             return type(self.target).__name__
-        return getattr(self.target, "__name__", None) or type(self.target).__name__
+        owner = getattr(self.target, "__self__", None)  # of `apply` of an autograd function
+        named = owner if isinstance(owner, type) else self.target
+        return getattr(named, "__name__", None) or type(named).__name__
 
     def __repr__(self) -> str:
         name = f" {self.name}" if self.name else ""

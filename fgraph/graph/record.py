@@ -12,8 +12,8 @@ from torch.utils import _pytree as pytree
 
 from ..errors import BuildError, SymbolicError
 from . import shapes
-from .capture import ModuleCalls
-from .modes import current_modes
+from .capture import Interception
+from .modes import current_modes, refuse_hooks
 from .nested import iter_leaves, map_leaves
 from .node import Node, Ref, TensorSpec, current_call
 from .torch_functions import torch_name
@@ -81,7 +81,9 @@ def symbol(ref: Ref) -> Any:
 
 def no_value(value: Symbol, use: str, instead: str) -> NoReturn:
     """Raise the error for a use that needs a value, which says what to write instead."""
-    raise SymbolicError(f"{value!r} has no value yet and cannot be {use}: {instead}")
+    error = SymbolicError(f"{value!r} has no value yet and cannot be {use}: {instead}")
+    module_calls.failed(error)
+    raise error
 
 
 def record(
@@ -124,6 +126,7 @@ def make_node(
     Args:
         like: the node whose name, place in the order and modes the new one takes over.
     """
+    refuse_hooks()
     modes = current_modes()
     if like is not None:
         name, modes = like.name, like.modes
@@ -132,7 +135,9 @@ def make_node(
     try:
         specs, structure = inferred or shapes.infer(op, target, args, kwargs, modes)
     except Exception as error:
-        raise _refusal(op, target, args, kwargs, name, error) from error
+        refusal = _refusal(op, target, args, kwargs, name, error)
+        module_calls.failed(refusal)
+        raise refusal from error
     node = Node(op, target, args, kwargs, specs, structure, name)
     node.declared = inferred is not None
     if like is not None:
@@ -278,6 +283,4 @@ def _describe(ref: Ref) -> str:
     return f"{spec.shape} {str(spec.dtype).removeprefix('torch.')}"
 
 
-module_calls = ModuleCalls(
-    Symbol, lambda module, args, kwargs: record("module", module, args, kwargs)
-)
+module_calls = Interception(Symbol, record)

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from .capture import has_own_call
+
 
 def shadow_call(module: nn.Module) -> Callable[..., Any]:
     """Return a callable that does what `module.forward` does, on a shadow of it.
@@ -19,7 +21,8 @@ def shadow_call(module: nn.Module) -> Callable[..., Any]:
     """
     if isinstance(module, torch.jit.ScriptModule):
         return cast(Callable[..., Any], copy.deepcopy(module).to("meta"))
-    return cast(Callable[..., Any], _shadow(module)._compiled_call_impl)
+    shadow = _shadow(module)
+    return shadow if has_own_call(type(module)) else cast(Any, shadow)._compiled_call_impl
 
 
 def _shadow(module: nn.Module) -> nn.Module:

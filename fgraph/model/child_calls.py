@@ -64,16 +64,17 @@ def child_calls(model: Any, *inputs: Any) -> Mapping[str, Callable[..., Any]]:
 
 def _watched(inputs: tuple[Any, ...]) -> bool:
     """Whether somebody watches or intercepts the calls of all modules: a tracer, a profiler."""
-    if nn.Module.__call__ is not _CALL and (
-        module_calls.underneath is not _CALL or any(isinstance(x, Symbol) for x in inputs)
-    ):
-        return True
+    if nn.Module._call_impl is not _CALL_IMPL or nn.Module.__call__ is not _CALL:
+        if any(isinstance(x, Symbol) for x in inputs) or (
+            module_calls.underneath("__call__") is not _CALL
+            or module_calls.underneath("_call_impl") is not _CALL_IMPL
+        ):
+            return True
     return bool(
         torch_module._global_forward_hooks
         or torch_module._global_forward_pre_hooks
         or torch_module._global_backward_hooks
         or torch_module._global_backward_pre_hooks
-        or nn.Module._call_impl is not _CALL_IMPL
         or torch._C._get_tracing_state()
         or profiler._is_profiler_enabled
     )
@@ -84,7 +85,7 @@ def _is_plain(kind: type) -> bool:
     plain = (
         issubclass(kind, nn.Module)
         and kind.__call__ is nn.Module.__call__
-        and kind._call_impl is _CALL_IMPL
+        and kind._call_impl is nn.Module._call_impl
         and kind._wrapped_call_impl is _CALL
     )
     if plain:

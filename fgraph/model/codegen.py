@@ -208,9 +208,10 @@ class _Writer:
         return f"{function}({self._arguments(args, node.kwargs)})"
 
     def _function(self, name: str | None, target: Callable[..., Any]) -> str:
-        if name is None:
-            return self._constant(target)
-        return name
+        owner = getattr(target, "__self__", None)
+        if isinstance(owner, type):  # `apply` of an autograd function
+            return f"{self._constant(owner)}.{target.__name__}"
+        return name or self._constant(target)
 
     @staticmethod
     def _module(path: tuple[str, ...]) -> str:

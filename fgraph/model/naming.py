@@ -193,7 +193,8 @@ class _Namer:
             for key, node in order:
                 maker = maker_of(node)
                 if key not in self._maker_names and (maker is node) is functions:
-                    kind = node.kind if functions else snake_case(type(maker).__name__)
+                    kind = node.kind if functions else type(maker).__name__
+                    kind = snake_case(kind) if kind[:1].isupper() else kind
                     self._maker_names[key] = self._names.count(identifier(kind.strip("_")), maker)
 
     def _explicit(self, node: Node) -> str | None:
