@@ -356,7 +356,7 @@ def fitted(**options) -> History:
     return model.fit(*data, epochs=4, validation_data=data, verbose=0, **options)
 
 
-def test_history_draws_each_figure_with_its_validation(pyplot):
+def test_history_plots_each_name_with_its_validation(pyplot):
     history = fitted()
     axes = history.plot()
     assert [axis.get_ylabel() for axis in axes] == ["loss", "mae"]
@@ -385,12 +385,12 @@ def test_history_is_written_to_a_file(pyplot, tmp_path, file, magic):
 @pytest.mark.parametrize(
     ("history", "names", "message"),
     [
-        ({}, None, "nothing to plot: the history has no figures yet; call fit first"),
-        ({"loss": [1.0]}, "los", "unknown figure 'los'; did you mean 'loss'?"),
-        ({"loss": [1.0]}, ["loss", "acc"], "unknown figure 'acc'"),
+        ({}, None, "nothing to plot: the history is empty; call fit first"),
+        ({"loss": [1.0]}, "los", "unknown metric 'los'; did you mean 'loss'?"),
+        ({"loss": [1.0]}, ["loss", "acc"], "unknown metric 'acc'"),
     ],
 )
-def test_unknown_figures_are_refused(history, names, message):
+def test_unknown_names_are_refused(history, names, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         plot_history(history, names=names)
 

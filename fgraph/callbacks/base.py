@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 Logs = Mapping[str, Any]
@@ -12,7 +13,7 @@ class Callback:
     """What happens at each point of a run; every hook is empty until a subclass fills it.
 
     Attributes:
-        model: The model that is being trained, set before `on_train_begin`.
+        model: the model that is being trained, set before `on_train_begin`.
         params: `{"verbose": ..., "epochs": ..., "steps": ...}`.
     """
 
@@ -35,7 +36,7 @@ class Callback:
         """Called before an epoch, counted from 0."""
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Called after an epoch and its validation, with their figures as floats."""
+        """Called after an epoch and its validation, with their logs as floats."""
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Called by `on_train_batch_begin`."""
@@ -67,13 +68,13 @@ class Callback:
         """Called before the first epoch."""
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Called after the last epoch, with its figures."""
+        """Called after the last epoch, with its logs."""
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Called before `evaluate` or validation."""
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        """Called after `evaluate` or validation, with its figures."""
+        """Called after `evaluate` or validation, with its logs."""
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
         """Called before `predict`."""
@@ -81,41 +82,70 @@ class Callback:
     def on_predict_end(self, logs: Logs | None = None) -> None:
         """Called after `predict`."""
 
+    def added_names(self) -> list[str]:
+        """Return the keys that the callback adds to an epoch's logs."""
+        return []
+
+    def check_names(self, names: list[str], complete: bool) -> None:
+        """Refuse a configuration that needs other logs than there will be, before the first step.
+
+        Args:
+            names: the keys of an epoch's logs.
+            complete: whether there will be no others; callbacks of the user's own may add some.
+        """
+
+    def check_model(self, model: Any) -> None:
+        """Refuse a model that the callback cannot serve, before the first step."""
+
     def state_dict(self) -> dict[str, Any]:
-        """Returns what the callback must remember for an exact resume: tensors and plain values."""
+        """Return what the callback must remember for an exact resume: tensors and plain values."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over the state that `state_dict` returned."""
+        """Restore the state returned by `state_dict`."""
 
 
-class LazyLogs(Mapping[str, Any]):
-    """Figures that are read from the device when they are looked at, and only then.
+class LazyLogs(dict[str, Any]):
+    """The logs of a batch: a dict that is read from the device when it is looked at, and only then.
 
     Args:
-        read: Returns the figures; called at most once.
+        names: the keys.
+        read: returns the values; called at most once.
     """
 
-    def __init__(self, read: Callable[[], dict[str, Any]]) -> None:
-        self._read = read
-        self._values: dict[str, Any] | None = None
+    def __init__(self, names: Iterable[str], read: Callable[[], dict[str, Any]]) -> None:
+        super().__init__(dict.fromkeys(names))  # C code, such as json's, asks for the length first
+        self._read: Callable[[], dict[str, Any]] | None = read
 
-    def _figures(self) -> dict[str, Any]:
-        if self._values is None:
-            self._values = self._read()
-        return self._values
+    def read(self) -> None:
+        """Read the values, unless that was done."""
+        if self._read is not None:
+            read, self._read = self._read, None
+            super().clear()
+            super().update(read())
 
-    def __getitem__(self, key: str) -> Any:
-        return self._figures()[key]
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle as a plain dict."""
+        return dict, (dict(self),)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._figures())
 
-    def __len__(self) -> int:
-        return len(self._figures())
+def _reading(name: str) -> Any:
+    method = getattr(dict, name)
 
-    def __repr__(self) -> str:
-        return repr(self._figures())
+    @functools.wraps(method)
+    def read_first(self: LazyLogs, *args: Any, **kwargs: Any) -> Any:
+        self.read()
+        return method(self, *args, **kwargs)
+
+    return read_first
+
+
+for _name in vars(dict):
+    if _name not in vars(object) and _name not in ("__class_getitem__", "fromkeys"):
+        setattr(LazyLogs, _name, _reading(_name))
+for _name in ("__eq__", "__ne__", "__repr__"):
+    setattr(LazyLogs, _name, _reading(_name))
+del _name
 
 
 _ALIASES = {
@@ -128,37 +158,40 @@ class CallbackList:
     """Calls each hook of those callbacks that fill it, and of no others.
 
     Args:
-        callbacks: The callbacks, in the order in which they are called.
-        model: The model.
-        params: The run's parameters.
+        callbacks: the callbacks, in the order in which they are called.
+        model: the model.
+        params: the run's parameters.
 
     Raises:
-        TypeError: One of them is no `Callback`.
+        TypeError: one of them is no `Callback`.
     """
 
     def __init__(self, callbacks: Iterable[Callback], model: Any, params: dict[str, Any]) -> None:
         self.callbacks = sorted(callbacks, key=lambda c: bool(getattr(c, "restores", False)))
         self._hooks: dict[str, list[Callable[..., None]]] = {}
         for callback in self.callbacks:
-            if not callable(getattr(callback, "on_train_begin", None)):
+            if not isinstance(callback, Callback):
+                is_class = isinstance(callback, type)
+                text = f"the class {callback.__name__}: write {callback.__name__}()"
                 raise TypeError(
                     "callbacks must be fgraph.callbacks.Callback objects, got "
-                    f"{type(callback).__name__}: {callback!r}"
+                    + (text if is_class else f"{type(callback).__name__}: {callback!r}")
                 )
             callback.set_params(params)
             callback.set_model(model)
 
     def hooks(self, name: str) -> list[Callable[..., None]]:
-        """Returns the bound methods of a hook that do something."""
+        """Return the bound methods of a hook that do something."""
         if name not in self._hooks:
             filled = [c for c in self.callbacks if _fills(c, name)]
             self._hooks[name] = [getattr(callback, name) for callback in filled]
         return self._hooks[name]
 
     def call(self, name: str, *args: Any) -> None:
-        """Calls a hook of every callback that fills it."""
+        """Call a hook of every callback that fills it; logs are empty if none are given."""
+        needed = 2 if "epoch" in name else 1
         for hook in self.hooks(name):
-            hook(*args)
+            hook(*args, *([{}] if len(args) < needed else []))
 
 
 def _fills(callback: Callback, name: str) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import string
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..errors import unknown_name, whole_number
 from . import processes
 from .atomic import replacing, save_atomically
 from .base import Callback, Logs
@@ -16,21 +18,21 @@ from .monitor import MonitorCallback
 
 
 class ModelCheckpoint(MonitorCallback):
-    """Saves the model after each epoch, or when a figure improved (Keras: `ModelCheckpoint`).
+    """Saves the model after each epoch, or when a value improved (Keras: `ModelCheckpoint`).
 
     What is written is the model's own `save`, where it has one, else its `state_dict`; either is
     written atomically.
 
     Args:
-        filepath: Where to; `{epoch}`, counted from 1, and figures such as `{val_loss:.2f}` are
-            filled in.
-        monitor: Name of the figure.
+        filepath: where to; `{epoch}`, counted from 1, and values in the logs such as
+            `{val_loss:.2f}` are filled in, and `{batch}` with a number as `save_freq`.
+        monitor: the name in the logs.
         verbose: 1 says when the model is saved.
-        save_best_only: Whether to save only when the figure improved.
-        save_weights_only: Whether to save the `state_dict` alone.
-        mode: As in `MonitorCallback`.
+        save_best_only: whether to save only when the monitored value improved.
+        save_weights_only: whether to save the `state_dict` alone.
+        mode: as in `MonitorCallback`.
         save_freq: `"epoch"`, or a number of batches.
-        initial_value_threshold: What the figure must beat at first, or None.
+        initial_value_threshold: what the monitored value must beat at first, or `None`.
 
     Raises:
         ValueError: `save_freq` is neither.
@@ -55,65 +57,79 @@ class ModelCheckpoint(MonitorCallback):
         self.save_freq = check_save_freq(save_freq, type(self).__name__)
         self._batches = 0
 
-    def check_monitor(self, names: Any) -> None:
-        """Refuses a figure that does not exist, where one is watched."""
+    def check_names(self, names: list[str], complete: bool) -> None:
+        """Refuse names in the path, or a monitored name, that will not be in the logs."""
         if self.save_best_only:
-            super().check_monitor(names)
+            super().check_names(names, complete)
+        known = ["epoch", *names]
+        if self.save_freq != "epoch":  # within an epoch, before its validation
+            known = ["epoch", "batch", *(n for n in names if not n.startswith("val_"))]
+        for _, name, _, _ in string.Formatter().parse(self.filepath):
+            if complete and name and name not in known:
+                text = unknown_name("metric", name, known)
+                raise ValueError(f"filepath {self.filepath!r} of ModelCheckpoint: {text}")
+
+    def check_model(self, model: Any) -> None:
+        """Refuse a model that cannot be written to a file."""
+        check = None if self.save_weights_only else getattr(model, "check_savable", None)
+        if check is not None:
+            check()
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Saves after so many batches."""
+        """Save after so many batches."""
         if self.save_freq == "epoch":
             return
         self._batches += 1
         if self._batches % int(self.save_freq) == 0:
-            self._save(self.model._compiled.run.epoch, logs or {})
+            self._save(self.model._trainer.session.run.epoch, batch, logs or {})
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Saves after the epoch."""
+        """Save after the epoch."""
         if self.save_freq == "epoch":
-            self._save(epoch, logs or {})
+            self._save(epoch, None, logs or {})
 
-    def _save(self, epoch: int, logs: Logs) -> None:
+    def _save(self, epoch: int, batch: int | None, logs: Logs) -> None:
         if self.save_best_only:
-            value = logs.get(self.monitor)
+            value = self.monitored(logs) if batch is None else logs.get(self.monitor)
             if value is None or not self.improves(value, self.best):
                 return
             self.best = value
-        path = self._path(epoch, logs)
+        path = self._path(epoch, batch, logs)
         write_model(self.model, path, self.save_weights_only)
         if self.verbose:
             print(f"Epoch {epoch + 1}: saved model to {path}")
 
-    def _path(self, epoch: int, logs: Logs) -> str:
+    def _path(self, epoch: int, batch: int | None, logs: Logs) -> str:
+        known = {**logs, "epoch": epoch + 1} | ({} if batch is None else {"batch": batch + 1})
         try:
-            return self.filepath.format(epoch=epoch + 1, **logs)
+            return self.filepath.format(**known)
         except KeyError as error:
             raise KeyError(
-                f"filepath {self.filepath!r} of ModelCheckpoint names {error}, which is not among "
-                f"the figures: epoch, {', '.join(logs)}"
+                f"filepath {self.filepath!r} of ModelCheckpoint names {error}, which is not in the "
+                f"logs: {', '.join(known)}"
             ) from error
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the best figure so far."""
+        """Return the best value so far."""
         return {"best": self.best, "_batches": self._batches}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over the state that `state_dict` returned."""
+        """Restore the state returned by `state_dict`."""
         vars(self).update(state)
 
 
 def check_save_freq(save_freq: str | int, caller: str) -> str | int:
-    """Returns how often to save, or raises `ValueError` where it is no such thing."""
-    number = isinstance(save_freq, int) and not isinstance(save_freq, bool) and save_freq > 0
-    if save_freq != "epoch" and not number:
+    """Return how often to save, or raise `ValueError`."""
+    try:
+        return save_freq if save_freq == "epoch" else whole_number(save_freq, "save_freq")
+    except (TypeError, ValueError):
         raise ValueError(
             f"save_freq of {caller} must be 'epoch' or a number of batches, got {save_freq!r}"
-        )
-    return save_freq
+        ) from None
 
 
 def write_model(model: Any, path: str, weights_only: bool) -> None:
-    """Writes a model atomically: by its own `save`, or its `state_dict`."""
+    """Write a model atomically: by its own `save`, or its `state_dict`."""
     save = getattr(model, "save_weights" if weights_only else "save", None)
     sharded = processes.is_sharded(model)
     weights = processes.full_state_dict(model) if sharded or save is None else None
@@ -129,16 +145,16 @@ def write_model(model: Any, path: str, weights_only: bool) -> None:
 class BackupAndRestore(Callback):
     """Saves the whole run, and goes on with it where a killed one stopped, bit for bit.
 
-    Saved are the model, optimizer, scheduler, scaler, random states, running figures, history,
-    the position in the data and the other callbacks' states. Start the same script again: `fit`
+    Saved are the model, optimizer, scheduler, scaler, random states, running metrics, history,
+    the positions in the data and the other callbacks' states. Start the same script again: `fit`
     finds the backup and continues. Data that draws random numbers in other processes, or from
     generators of its own, cannot be put back exactly.
 
     Args:
-        backup_dir: Folder of the backup.
+        backup_dir: folder of the backup.
         save_freq: `"epoch"`, or a number of batches.
-        double_checkpoint: Whether to keep the backup before the last one too.
-        delete_checkpoint: Whether to delete the backup when the run has ended.
+        double_checkpoint: whether to keep the backup before the last one too.
+        delete_checkpoint: whether to delete the backup when the run has ended.
 
     Raises:
         ValueError: `save_freq` is neither.
@@ -166,13 +182,13 @@ class BackupAndRestore(Callback):
         return self.backup_dir / f"run-{processes.rank()}.pt"
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Continues with the backup, if there is one."""
+        """Continue with the backup, if there is one."""
         if self.path.exists():
             state = torch.load(self.path, map_location="cpu", weights_only=True)
-            self.model._compiled.run.load_state_dict(state)
+            self.model._trainer.session.run.load_state_dict(state)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Saves after so many batches."""
+        """Save after so many batches."""
         if self.save_freq == "epoch":
             return
         self._batches += 1
@@ -180,16 +196,16 @@ class BackupAndRestore(Callback):
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Saves after the epoch."""
+        """Save after the epoch."""
         self._save()
 
     def _save(self) -> None:
         if self.double_checkpoint and self.path.exists():
             shutil.copyfile(self.path, self.path.with_suffix(".previous.pt"))
-        save_atomically(self.model._compiled.run.state_dict(), self.path)
+        save_atomically(self.model._trainer.session.run.state_dict(), self.path)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Deletes the backup."""
+        """Delete the backup."""
         if self.delete_checkpoint:
             self.path.unlink(missing_ok=True)
             self.path.with_suffix(".previous.pt").unlink(missing_ok=True)

@@ -19,20 +19,21 @@ def plot_history(
     names: Iterable[str] | str | None = None,
     to_file: str | os.PathLike[str] | None = None,
 ) -> list[Any]:
-    """Draw the figures of a run, each with its validation beside it, one above the other.
+    """Plot the losses and metrics of a run, each with its validation, one above the other.
 
     Args:
-        history: the values of each figure, one an epoch: `{"loss": [...], "val_loss": [...]}`.
-        epochs: for each figure, the epochs of its values, from 0; counted by default.
-        names: which figures to draw, without `val_`; all that are numbers by default.
+        history: the values of each loss and metric, one an epoch:
+            `{"loss": [...], "val_loss": [...]}`.
+        epochs: for each of them, the epochs of its values, from 0; counted by default.
+        names: which of them to plot, without `val_`; all that are numbers by default.
         to_file: a file to write, `.png`, `.svg` or `.pdf`.
 
     Returns:
-        The matplotlib axes, one for each figure; `axes[0].figure` is the whole.
+        The matplotlib axes, one for each name; `axes[0].figure` is the whole.
 
     Raises:
         ImportError: matplotlib is missing; the message says how to install it.
-        ValueError: there is no such figure, or none at all.
+        ValueError: a name is unknown, or there are none.
         OSError: the file cannot be written.
 
     Example:
@@ -44,7 +45,7 @@ def plot_history(
     except ImportError as error:
         raise ImportError(
             "plotting a history needs matplotlib, which is missing. Install the extra `plot` from "
-            "a clone of fgraph, `python -m pip install -e '.[plot]'`; the figures themselves are "
+            "a clone of fgraph, `python -m pip install -e '.[plot]'`; the numbers themselves are "
             "in `history.history`"
         ) from error
     figure, grid = pyplot.subplots(
@@ -66,18 +67,18 @@ def plot_history(
 
 
 def _chosen(history: Mapping[str, Sequence[Any]], names: Iterable[str] | str | None) -> list[str]:
-    """Return the figures to draw, each without its validation."""
+    """Return the names to plot, without those of validation."""
     known = {
         name.removeprefix("val_"): None
         for name, values in history.items()
         if values and all(isinstance(value, Real) for value in values)
     }
     if not known:
-        raise ValueError("there is nothing to plot: the history has no figures yet; call fit first")
+        raise ValueError("there is nothing to plot: the history is empty; call fit first")
     chosen = [names] if isinstance(names, str) else list(names or known)
     for name in chosen:
         if name not in known:
-            raise ValueError(f"History.plot: {unknown_name('figure', name, known)}")
+            raise ValueError(f"History.plot: {unknown_name('metric', name, known)}")
     return chosen
 
 
@@ -87,7 +88,7 @@ def _draw(
     history: Mapping[str, Sequence[Any]],
     epochs: Mapping[str, Sequence[int]] | None,
 ) -> None:
-    """Draw one figure and, where there is one, its validation."""
+    """Plot one loss or metric and, if there is one, its validation."""
     for key, label, colour in ((name, "training", 0), (f"val_{name}", "validation", 1)):
         if key in history:
             values = history[key]

@@ -11,13 +11,13 @@ from .base import Callback, Logs
 
 
 class TerminateOnNaN(Callback):
-    """Ends the run when the loss is no number any more (Keras: `TerminateOnNaN`).
+    """Ends training when the loss is NaN or infinite (Keras: `TerminateOnNaN`).
 
     It reads the loss after each batch, so on a device each step waits for the one before.
     """
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Looks at the loss."""
+        """Read the loss."""
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
             print(f"Batch {batch}: invalid loss, terminating training")
@@ -34,7 +34,7 @@ class LambdaCallback(Callback):
         **hooks: Hook name to function, for example `on_epoch_end=lambda epoch, logs: ...`.
 
     Raises:
-        TypeError: An unknown hook.
+        TypeError: an unknown hook.
     """
 
     def __init__(self, **hooks: Callable[..., Any] | None) -> None:

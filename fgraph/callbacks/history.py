@@ -10,13 +10,13 @@ from .base import Callback, Logs
 
 
 class History(Callback):
-    """Every epoch's figures; `fit` returns it.
+    """The logs of all epochs; `fit` returns it.
 
     Attributes:
-        history: Figure name to its list of values, one an epoch.
-        epoch: The epochs' numbers, from 0.
-        recorded: Figure name to the epochs that have it: validation may skip some.
-        params: The run's parameters.
+        history: for each name in the logs its values, one an epoch.
+        epoch: the epochs' numbers, from 0.
+        recorded: for each name the epochs that have it: validation may skip some.
+        params: the run's parameters.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class History(Callback):
         self.recorded: dict[str, list[int]] = {}
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Appends the epoch's figures."""
+        """Append the epoch's logs."""
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
@@ -37,19 +37,19 @@ class History(Callback):
         names: Iterable[str] | str | None = None,
         to_file: str | os.PathLike[str] | None = None,
     ) -> list[Any]:
-        """Draws the figures over the epochs, training beside validation.
+        """Plot losses and metrics over the epochs, training beside validation.
 
         The arguments and errors are those of `fgraph.callbacks.curves.plot_history`.
 
         Returns:
-            The matplotlib axes, one for each figure.
+            The matplotlib axes, one for each loss or metric.
         """
         from .curves import plot_history
 
         return plot_history(self.history, self.recorded, names, to_file)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the figures so far."""
+        """Return the logs so far."""
         return {
             "history": {name: list(values) for name, values in self.history.items()},
             "epoch": list(self.epoch),
@@ -57,7 +57,7 @@ class History(Callback):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over the figures so far."""
+        """Restore the logs returned by `state_dict`."""
         self.history = {name: list(values) for name, values in state["history"].items()}
         self.epoch = list(state["epoch"])
         self.recorded = {name: list(epochs) for name, epochs in state["recorded"].items()}

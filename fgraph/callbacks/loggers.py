@@ -1,4 +1,4 @@
-"""Figures written to files: comma-separated values, TensorBoard."""
+"""Losses and metrics written to files: comma-separated values, TensorBoard."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .base import Callback, Logs
 
 
 class CSVLogger(Callback):
-    """Writes a row of figures for each epoch (Keras: `CSVLogger`).
+    """Writes a row of losses and metrics for each epoch (Keras: `CSVLogger`).
 
     Args:
-        filename: The file.
-        separator: Between two values.
-        append: Whether to add to a file that exists, instead of writing it anew.
+        filename: the file.
+        separator: between two values.
+        append: whether to add to a file that exists, instead of writing it anew.
     """
 
     def __init__(
@@ -32,13 +32,13 @@ class CSVLogger(Callback):
         self._position: int | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Forgets earlier runs; the file is opened when there is a row to write."""
+        """Forget earlier runs; the file is opened when there is a row to write."""
         self._close()
         self._keys = []
         self._position = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Writes the epoch's row."""
+        """Write the epoch's row."""
         logs = logs or {}
         if self._file is None:
             self._open(logs)
@@ -73,28 +73,28 @@ class CSVLogger(Callback):
             self._file = None
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._close()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the columns and where the file ends."""
+        """Return the columns and where the file ends."""
         position = self._file.tell() if self._file is not None else self._position
         return {"keys": list(self._keys), "position": position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over the state that `state_dict` returned."""
+        """Restore the state returned by `state_dict`."""
         self._keys = list(state["keys"])
         self._position = state["position"]
 
 
 class TensorBoard(Callback):
-    """Writes figures for TensorBoard, under tags such as `loss/train` and `loss/validation`.
+    """Writes logs for TensorBoard, under tags such as `loss/train` and `loss/validation`.
 
     Args:
-        log_dir: Folder of the logs.
-        update_freq: `"epoch"`, `"batch"`, or a number of batches after which training figures
-            are written too.
-        writer: Anything with `add_scalar(tag, value, step)`; None makes torch's `SummaryWriter`.
+        log_dir: folder of the logs.
+        update_freq: `"epoch"`, `"batch"`, or a number of batches after which those of
+            training are written too.
+        writer: anything with `add_scalar(tag, value, step)`; None makes torch's `SummaryWriter`.
     """
 
     def __init__(
@@ -116,12 +116,12 @@ class TensorBoard(Callback):
         self._step = 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Opens the log."""
+        """Open the log."""
         if processes.rank() == 0:
             self._writer = self._given or _summary_writer(self.log_dir)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Writes the running figures after so many batches."""
+        """Write the running metrics after so many batches."""
         if self.every == "epoch" or self._writer is None:
             return
         self._step += 1
@@ -131,7 +131,7 @@ class TensorBoard(Callback):
                     self._writer.add_scalar(f"{name}/batch", value, self._step)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Writes the epoch's figures."""
+        """Write the epoch's logs."""
         for name, value in (logs or {}).items():
             if self._writer is None or not isinstance(value, float):
                 continue
@@ -139,17 +139,17 @@ class TensorBoard(Callback):
             self._writer.add_scalar(f"{name.removeprefix('val_')}/{part}", value, epoch)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Closes the log that was opened here."""
+        """Close the log that was opened here."""
         if self._writer is not None and self._given is None:
             self._writer.close()
         self._writer = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the number of batches so far."""
+        """Return the number of batches so far."""
         return {"_step": self._step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over the state that `state_dict` returned."""
+        """Restore the state returned by `state_dict`."""
         self._step = state["_step"]
 
 

@@ -1,27 +1,26 @@
-"""Callbacks that watch one figure."""
+"""Callbacks that monitor one value in the logs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 
-from ..errors import unknown_name
+from ..errors import real_number, unknown_name, whole_number
 from .base import Callback, Logs
 
 
 class MonitorCallback(Callback):
-    """Watches one figure and knows whether it got better.
+    """Monitors one value in the logs and knows whether it improved.
 
     Args:
-        monitor: Name of the figure, for example `"val_loss"`.
+        monitor: the name in the logs, for example `"val_loss"`.
         mode: `"min"`, `"max"`, or `"auto"`: losses and errors less, accuracies more.
-        min_delta: Smallest change that counts as better.
-        best: What to compare with at first, or None.
+        min_delta: the smallest change that is an improvement.
+        best: what to compare with at first, or `None`.
 
     Raises:
-        ValueError: An unknown mode.
+        ValueError: the mode is unknown.
     """
 
     def __init__(
@@ -38,38 +37,56 @@ class MonitorCallback(Callback):
             )
         self.monitor = monitor
         self.mode = mode
-        self.min_delta = abs(min_delta)
+        self.min_delta = abs(self._number(min_delta, "min_delta"))
         self.best = best
 
-    def check_monitor(self, names: Iterable[str]) -> None:
-        """Refuses a figure that does not exist; called when the first batch shows them.
+    def _number(self, value: Any, name: str, interval: str = "(-inf, inf)") -> float:
+        return real_number(value, f"{name} of {type(self).__name__}", interval)
 
-        Args:
-            names: The names of all figures.
+    def _count(self, value: Any, name: str) -> int:
+        return whole_number(value, f"{name} of {type(self).__name__}", least=0)
+
+    def check_names(self, names: list[str], complete: bool) -> None:
+        """Refuse a name that will not be in the logs.
 
         Raises:
-            ValueError: The monitored one is not among them, or needs an explicit mode.
+            ValueError: the monitored name is unknown, or needs an explicit mode.
         """
-        names = list(names)
-        if self.monitor not in names:
-            text = f"{type(self).__name__}: {unknown_name('figure', self.monitor, names)}"
+        if self.monitor in names:
+            self.direction()
+        elif complete:
+            text = f"{type(self).__name__}: {unknown_name('metric', self.monitor, names)}"
             if self.monitor.startswith("val_") and not any(n.startswith("val_") for n in names):
                 text += "; there is no validation data"
             raise ValueError(text)
-        self.direction()
 
-    def direction(self) -> str:
-        """Returns `"min"` or `"max"`.
+    def monitored(self, logs: Logs | None) -> float | None:
+        """Return the monitored value of an epoch, `None` if the epoch was not validated.
 
         Raises:
-            ValueError: The mode is `"auto"` and the figure does not tell.
+            ValueError: the logs hold no such value.
+        """
+        logs = logs or {}
+        value: float | None = logs.get(self.monitor)
+        validated = any(name.startswith("val_") for name in logs)
+        if value is None and (validated or not self.monitor.startswith("val_")):
+            text = unknown_name("metric", self.monitor, logs)
+            raise ValueError(f"{type(self).__name__}: {text}")
+        return value
+
+    def direction(self) -> str:
+        """Return `"min"` or `"max"`.
+
+        Raises:
+            ValueError: the mode is `"auto"` and the name does not tell.
         """
         if self.mode != "auto":
             return self.mode
         name = self.monitor.removeprefix("val_")
         if name == "loss" or name.endswith("_loss"):
             return "min"
-        found: str | None = self.model._compiled.figures.metrics.direction(name)
+        metrics = self.model._trainer.metrics
+        found: str | None = None if metrics is None else metrics.direction(name)
         if found is None:
             raise ValueError(
                 f"{type(self).__name__} cannot tell whether {self.monitor!r} should rise or fall: "
@@ -78,7 +95,7 @@ class MonitorCallback(Callback):
         return found
 
     def improves(self, value: float, reference: float | None) -> bool:
-        """Says whether a value is better than a reference by more than `min_delta`."""
+        """Return whether a value is better than a reference by more than `min_delta`."""
         if reference is None:
             return True
         if self.direction() == "max":
@@ -87,7 +104,7 @@ class MonitorCallback(Callback):
 
 
 def copied_weights(model: Any) -> dict[str, Any]:
-    """Returns a copy of a model's `state_dict`."""
+    """Return a copy of a model's `state_dict`."""
     return {
         name: value.detach().clone() if isinstance(value, torch.Tensor) else value
         for name, value in model.state_dict().items()
@@ -95,17 +112,17 @@ def copied_weights(model: Any) -> dict[str, Any]:
 
 
 class EarlyStopping(MonitorCallback):
-    """Ends the run when a figure has not improved for some epochs (Keras: `EarlyStopping`).
+    """Ends training when a monitored value has stopped improving (Keras: `EarlyStopping`).
 
     Args:
-        monitor: Name of the figure.
-        min_delta: Smallest change that counts as better.
-        patience: Epochs without improvement that are waited for.
+        monitor: the name in the logs.
+        min_delta: the smallest change that is an improvement.
+        patience: the epochs without improvement to wait for.
         verbose: 1 says when it stops.
-        mode: As in `MonitorCallback`.
-        baseline: Value that must be reached, or None.
-        restore_best_weights: Whether the model ends with the weights of its best epoch.
-        start_from_epoch: Epochs at the start that are not looked at.
+        mode: as in `MonitorCallback`.
+        baseline: a value that must be reached, or `None`.
+        restore_best_weights: whether the model ends with the weights of its best epoch.
+        start_from_epoch: the first epoch to look at.
     """
 
     def __init__(
@@ -120,15 +137,15 @@ class EarlyStopping(MonitorCallback):
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.patience = patience
+        self.patience = self._count(patience, "patience")
         self.verbose = verbose
         self.baseline = baseline
         self.restore_best_weights = restore_best_weights
-        self.start_from_epoch = start_from_epoch
+        self.start_from_epoch = self._count(start_from_epoch, "start_from_epoch")
         self.on_train_begin()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Forgets earlier runs."""
+        """Forget earlier runs."""
         self.wait = 0
         self.best = None
         self.best_epoch = 0
@@ -136,8 +153,8 @@ class EarlyStopping(MonitorCallback):
         self.best_weights: dict[str, Any] | None = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Compares the epoch's figure with the best one."""
-        value = (logs or {}).get(self.monitor)
+        """Compare the epoch's value with the best one."""
+        value = self.monitored(logs)
         if value is None or epoch < self.start_from_epoch:
             return
         if self.restore_best_weights and self.best_weights is None:
@@ -158,37 +175,37 @@ class EarlyStopping(MonitorCallback):
             self.best_weights = copied_weights(self.model)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Puts the best weights back."""
+        """Put the best weights back."""
         if self.stopped_epoch and self.verbose:
             print(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.best_weights is not None:
             self.model.load_state_dict(self.best_weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the best epoch so far and its weights."""
+        """Return the best epoch so far and its weights."""
         names = ("wait", "best", "best_epoch", "stopped_epoch", "best_weights")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over the state that `state_dict` returned."""
+        """Restore the state returned by `state_dict`."""
         vars(self).update(state)
 
 
 class ReduceLROnPlateau(MonitorCallback):
-    """Lowers the learning rate when a figure has stopped improving (Keras: `ReduceLROnPlateau`).
+    """Lowers the learning rate when a value has stopped improving (Keras: `ReduceLROnPlateau`).
 
     Args:
-        monitor: Name of the figure.
-        factor: What the rate is multiplied by; less than 1.
-        patience: Epochs without improvement that are waited for.
+        monitor: the name in the logs.
+        factor: what the rate is multiplied by, less than 1.
+        patience: the epochs without improvement to wait for.
         verbose: 1 says when the rate changes.
-        mode: As in `MonitorCallback`.
-        min_delta: Smallest change that counts as better.
-        cooldown: Epochs after a change that are not counted.
-        min_lr: Rate below which it does not go.
+        mode: as in `MonitorCallback`.
+        min_delta: the smallest change that is an improvement.
+        cooldown: the epochs after a change that do not count.
+        min_lr: the least rate.
 
     Raises:
-        ValueError: `factor` is 1 or more.
+        ValueError: a number is out of range, such as a `factor` of 1 or more.
     """
 
     def __init__(
@@ -203,27 +220,29 @@ class ReduceLROnPlateau(MonitorCallback):
         min_lr: float = 0.0,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        if factor >= 1:
-            raise ValueError(f"factor of ReduceLROnPlateau must be less than 1, got {factor}")
-        self.factor = factor
-        self.patience = patience
+        self.factor = self._number(factor, "factor", "[0, 1)")
+        self.patience = self._count(patience, "patience")
         self.verbose = verbose
-        self.cooldown = cooldown
-        self.min_lr = min_lr
+        self.cooldown = self._count(cooldown, "cooldown")
+        self.min_lr = self._number(min_lr, "min_lr", "[0, inf)")
         self.on_train_begin()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Forgets earlier runs."""
+        """Forget earlier runs."""
         self.wait = 0
         self.cooling = 0
         self.best = None
 
+    def added_names(self) -> list[str]:
+        """Return the learning rate's."""
+        return ["learning_rate"]
+
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Compares the epoch's figure with the best one; adds `learning_rate` to the logs."""
-        groups = self.model.optimizer.param_groups
+        """Compare the epoch's value with the best one; add `learning_rate` to the logs."""
+        optimizer = self.model.optimizer
         if isinstance(logs, dict):
-            logs["learning_rate"] = float(groups[0]["lr"])
-        value = (logs or {}).get(self.monitor)
+            logs["learning_rate"] = float(optimizer.param_groups[0]["lr"])
+        value = self.monitored(logs)
         if value is None:
             return
         if self.cooling:
@@ -235,7 +254,7 @@ class ReduceLROnPlateau(MonitorCallback):
         elif not self.cooling:
             self.wait += 1
             if self.wait >= self.patience:
-                self._reduce(epoch, groups)
+                self._reduce(epoch, optimizer.param_groups)
 
     def _reduce(self, epoch: int, groups: list[dict[str, Any]]) -> None:
         if all(group["lr"] <= self.min_lr for group in groups):
@@ -248,9 +267,9 @@ class ReduceLROnPlateau(MonitorCallback):
         self.wait = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the best figure so far and the counters."""
+        """Return the best value so far and the counters."""
         return {"wait": self.wait, "cooling": self.cooling, "best": self.best}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over the state that `state_dict` returned."""
+        """Restore the state returned by `state_dict`."""
         vars(self).update(state)

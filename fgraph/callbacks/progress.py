@@ -73,16 +73,16 @@ class ProgressBar(Callback):
         self._last = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Opens the bar of an epoch."""
+        """Open the bar of an epoch."""
         label = f"Epoch {epoch + 1}/{self.params.get('epochs', '?')}"
         self._open(self.params.get("steps"), label)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Moves the bar, when it is time to."""
+        """Move the bar, when it is time to."""
         self._move(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Completes the bar, or writes the epoch's line."""
+        """Complete the bar, or writes the epoch's line."""
         self._close(f"Epoch {epoch + 1}/{self.params.get('epochs', '?')}", logs)
 
     def _open(self, total: int | None, label: str) -> None:
@@ -125,28 +125,28 @@ class ProgressBar(Callback):
             print(_wrapped(line) if sys.stdout.isatty() else line, flush=True)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
-        """Opens the bar of `evaluate`; validation inside `fit` has none."""
+        """Open the bar of `evaluate`; validation inside `fit` has none."""
         if "epochs" not in self.params:
             self._open(self.params.get("steps"), "Evaluate")
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Moves the bar of `evaluate`."""
+        """Move the bar of `evaluate`."""
         if "epochs" not in self.params:
             self._move(batch, logs)
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        """Completes the bar of `evaluate`."""
+        """Complete the bar of `evaluate`."""
         if "epochs" not in self.params:
             self._close("Evaluate", logs)
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
-        """Opens the bar of `predict`."""
+        """Open the bar of `predict`."""
         self._open(self.params.get("steps"), "Predict")
 
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Moves the bar of `predict`."""
+        """Move the bar of `predict`."""
         self._move(batch, None)
 
     def on_predict_end(self, logs: Logs | None = None) -> None:
-        """Completes the bar of `predict`."""
+        """Complete the bar of `predict`."""
         self._close("Predict", None)

@@ -26,24 +26,27 @@ class LearningRateScheduler(Callback):
         self._takes_rate = len(inspect.signature(schedule).parameters) > 1
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Sets the rate in every group of parameters.
+        """Set the rate in every group of parameters.
 
         Raises:
-            TypeError: The schedule returned no number.
+            TypeError: the schedule returned no number.
         """
-        groups = self.model.optimizer.param_groups
-        arguments = (epoch, float(groups[0]["lr"])) if self._takes_rate else (epoch,)
-        rate = self.schedule(*arguments)
+        optimizer = self.model.optimizer
+        rate = float(optimizer.param_groups[0]["lr"])
+        rate = self.schedule(*((epoch, rate) if self._takes_rate else (epoch,)))
         if not isinstance(rate, int | float) and not hasattr(rate, "__float__"):
             raise TypeError(
                 f"the schedule of LearningRateScheduler must return a number, got {rate!r}"
             )
-        for group in groups:
-            group["lr"] = float(rate)
+        optimizer.learning_rate = float(rate)
         if self.verbose:
             print(f"Epoch {epoch + 1}: learning rate set to {float(rate):g}")
 
+    def added_names(self) -> list[str]:
+        """Return the learning rate's."""
+        return ["learning_rate"]
+
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Adds `learning_rate` to the logs."""
+        """Add `learning_rate` to the logs."""
         if isinstance(logs, dict):
             logs["learning_rate"] = float(self.model.optimizer.param_groups[0]["lr"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -17,19 +18,19 @@ _REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", 
 
 
 def shape_text(tensor: Tensor) -> str:
-    """Returns a tensor's shape with the batch dimension left open, as in `(None, 10)`."""
+    """Return a tensor's shape with the batch dimension left open, as in `(None, 10)`."""
     return "(" + ", ".join(["None", *map(str, tensor.shape[1:])]) + ("," * (tensor.ndim == 1)) + ")"
 
 
 def align_target(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Gives the target the trailing dimension of size 1 that it lacks, if it lacks one.
+    """Add to the target the trailing dimension of size 1 that it lacks, if it lacks one.
 
     Args:
-        y_true: Target, for example `(N,)`.
-        y_pred: Prediction, for example `(N, 1)`.
+        y_true: the target, for example `(N,)`.
+        y_pred: the prediction, for example `(N, 1)`.
 
     Returns:
-        The target in the prediction's number of dimensions, or as it was.
+        The target with the prediction's number of dimensions, or as it was.
     """
     if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
         return y_true.unsqueeze(-1)
@@ -37,17 +38,17 @@ def align_target(y_true: Tensor, y_pred: Tensor) -> Tensor:
 
 
 def weighted(values: Tensor, sample_weight: Tensor) -> Tensor:
-    """Multiplies loss values by sample weights, matching dimensions from the left.
+    """Multiply loss values by sample weights, matching dimensions from the left.
 
     Args:
-        values: Values of shape `(N, ...)`.
-        sample_weight: Weights of shape `(N,)`, `(N, 1)` or any leading part of `values.shape`.
+        values: values of shape `(N, ...)`.
+        sample_weight: weights of shape `(N,)`, `(N, 1)` or any leading part of `values.shape`.
 
     Returns:
         The products, in the shape of `values`.
 
     Raises:
-        ValueError: The weights do not fit the values.
+        ValueError: the weights do not fit the values.
     """
     if sample_weight.ndim == values.ndim + 1 and sample_weight.shape[-1] == 1:
         sample_weight = sample_weight.squeeze(-1)
@@ -58,22 +59,72 @@ def weighted(values: Tensor, sample_weight: Tensor) -> Tensor:
     )
     if not fits:
         raise ValueError(
-            f"sample_weight of shape {tuple(sample_weight.shape)} does not fit loss values of "
-            f"shape {tuple(values.shape)}; give one weight a sample, or one for each value"
+            f"sample_weight (or mask) of shape {tuple(sample_weight.shape)} does not fit loss "
+            f"values of shape {tuple(values.shape)}; give one weight a sample, or one for each "
+            "value"
         )
     return values * sample_weight.to(values.dtype)
 
 
-class Loss(Remembered):
-    """A loss as Keras means it: `loss(y_true, y_pred, sample_weight=None)` gives a scalar.
+def apply_mask(sample_weight: Tensor | None, mask: Tensor | None) -> Tensor | None:
+    """Return sample weights that are 0 where the mask is false; `None` if there is neither.
 
-    Subclasses write `call(y_true, y_pred)`, which returns one value for each sample (or for each
+    Args:
+        sample_weight: weights of shape `(N,)` or `(N, ...)`.
+        mask: true where values count, `(N, ...)`.
+    """
+    if mask is None:
+        return sample_weight
+    kept = mask.to(torch.float32)
+    if sample_weight is None:
+        return kept
+    if sample_weight.ndim > kept.ndim:
+        return weighted(sample_weight, kept)
+    return weighted(kept, sample_weight)
+
+
+def value_range(values: Tensor) -> tuple[float, float]:
+    """Return the least and the greatest value, which are NaN if any is."""
+    low, high = torch.aminmax(values if values.dtype != torch.bool else values.byte())
+    return low.item(), high.item()
+
+
+def check_class_indices(y_true: Tensor, classes: int, ignored: int | None, output: str) -> None:
+    """Refuse labels outside the classes.
+
+    Args:
+        y_true: the labels.
+        classes: the number of classes.
+        ignored: a label that is allowed besides, or `None`.
+        output: the output's name, for the message.
+
+    Raises:
+        ValueError: a label is out of range.
+    """
+    labels = y_true if ignored is None else y_true[y_true != ignored]
+    if not labels.numel():
+        return
+    low, high = value_range(labels)
+    if low < 0 or high >= classes or (labels.is_floating_point() and (labels % 1 != 0).any()):
+        raise ValueError(
+            f"the target of output {output!r} holds labels from {low:g} to {high:g}, but the "
+            f"output has {classes} classes: labels must be whole numbers in [0, {classes - 1}]"
+        )
+
+
+class Loss(Remembered):
+    """A loss as Keras means it: `loss(y_true, y_pred, sample_weight=None)` returns a scalar.
+
+    Subclasses define `call(y_true, y_pred)`, which returns one value for each sample (or for each
     element of a sample).
 
     Args:
         reduction: `"sum_over_batch_size"` (the mean over all values), `"sum"`,
             `"mean_with_sample_weight"` or `"none"`, as in Keras's `Loss`.
-        name: Name shown in error texts; defaults to the class's name.
+        name: the name in error messages; the class's name by default.
+
+    Raises:
+        ValueError: the reduction is unknown.
     """
 
     activation: ClassVar[str | None] = None
@@ -94,57 +145,82 @@ class Loss(Remembered):
         self.name = name or type(self).__name__
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns the values before reduction, of shape `(N, ...)`."""
+        """Return the values before reduction, of shape `(N, ...)`."""
         raise NotImplementedError(f"{type(self).__name__} must define call(y_true, y_pred)")
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns the mean of `call`; where torch has it in one kernel, subclasses use that."""
+        """Return the mean of `call`; where torch has it in one kernel, subclasses use that."""
         return self.call(y_true, y_pred).mean()
 
+    def own_mask(self, y_true: Tensor, y_pred: Tensor) -> Tensor | None:
+        """Return which values count by the loss's own rule, such as `ignore_class`, or `None`."""
+        return None
+
     def __call__(
-        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+        self,
+        y_true: Tensor,
+        y_pred: Tensor,
+        sample_weight: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """Computes the reduced loss.
+        """Return the reduced loss.
 
         Args:
-            y_true: Target.
-            y_pred: Prediction.
-            sample_weight: Weights of shape `(N,)` or of the values' shape, or None.
+            y_true: the target.
+            y_pred: the prediction.
+            sample_weight: weights of shape `(N,)` or of the values' shape, or `None`.
+            mask: true where values count, of the values' shape, or `None`. A mean is over what
+                counts.
 
         Returns:
             A scalar, or the values themselves with `reduction="none"`.
         """
-        if sample_weight is None and self.reduction == "sum_over_batch_size":
+        own = self.own_mask(y_true, y_pred)
+        if own is not None:
+            mask = own if mask is None else own & mask
+        if mask is None and sample_weight is None and self.reduction == "sum_over_batch_size":
             return self.mean(y_true, y_pred)
-        return self._reduce(self.call(y_true, y_pred), sample_weight)
+        return self._reduce(self.call(y_true, y_pred), sample_weight, mask)
 
-    def _reduce(self, values: Tensor, sample_weight: Tensor | None) -> Tensor:
+    def _reduce(
+        self, values: Tensor, sample_weight: Tensor | None, mask: Tensor | None = None
+    ) -> Tensor:
+        sample_weight = apply_mask(sample_weight, mask)
         if sample_weight is not None:
             values = weighted(values, sample_weight)
         if self.reduction in ("none", None):
             return values
         if self.reduction == "sum":
             return values.sum()
-        if self.reduction == "mean_with_sample_weight" and sample_weight is not None:
+        if self.reduction == "mean_with_sample_weight":
+            if sample_weight is None:
+                return values.mean()
             return values.sum() / sample_weight.sum().clamp_min(EPSILON)
-        return values.mean()
+        if mask is None:
+            return values.mean()
+        # as Keras: the mean over what is not masked
+        return values.mean() * (mask.numel() / mask.sum().clamp_min(1))
 
     def on_logits(self) -> Loss:
-        """Returns this loss for logits in the place of activated predictions."""
+        """Return this loss for logits in the place of activated predictions."""
         twin = copy.copy(self)
         twin.from_logits = True
         return twin
 
+    def takes_labels(self, y_true: Tensor) -> bool:
+        """Return whether the loss takes such targets as class indices, one for each row."""
+        return False
+
     def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
-        """Refuses a target whose shape does not match its prediction.
+        """Refuse a target whose shape does not match its prediction.
 
         Args:
-            y_true: Target.
-            y_pred: Prediction.
-            output: The output's name, for the error's text.
+            y_true: the target.
+            y_pred: the prediction.
+            output: the output's name, for the message.
 
         Raises:
-            ValueError: The shapes differ by more than a missing last dimension of size 1, so that
+            ValueError: the shapes differ by more than a missing last dimension of size 1, so that
                 torch would broadcast them.
         """
         aligned = align_target(y_true, y_pred)
@@ -156,15 +232,31 @@ class Loss(Remembered):
             )
 
     def check_values(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
-        """Refuses a target whose values cannot be right; reads them from the device."""
+        """Refuse a target whose values cannot be right.
+
+        Args:
+            y_true: the target, on the host, not empty.
+            y_pred: a prediction; only its shape matters.
+            output: the output's name, for the message.
+
+        Raises:
+            ValueError: a value is NaN or infinite, or out of the loss's range.
+        """
+        low, high = (0.0, 0.0) if y_true.is_complex() else value_range(y_true)
+        if not -math.inf < low <= high < math.inf:
+            raise ValueError(
+                f"the target of output {output!r} holds values that are not finite (from {low:g} "
+                f"to {high:g}): remove these samples, or write a loss of your own that leaves "
+                "them out"
+            )
 
 
 class NamedLoss(Loss):
     """The class form of a loss function `function(y_true, y_pred, **settings)`.
 
     Args:
-        reduction: As in `Loss`.
-        name: As in `Loss`; defaults to the function's name.
+        reduction: as in `Loss`.
+        name: as in `Loss`; the function's name by default.
     """
 
     function: ClassVar[Callable[..., Tensor]]
@@ -176,11 +268,11 @@ class NamedLoss(Loss):
         self.settings: dict[str, object] = {}
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns the function's values, of shape `(N, ...)`."""
+        """Return the function's values, of shape `(N, ...)`."""
         return type(self).function(y_true, y_pred, **self.settings)
 
 
 def as_target(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns the target in the prediction's floating dtype and with its last dimension."""
+    """Return the target in the prediction's floating dtype and with its last dimension."""
     y_true = align_target(torch.as_tensor(y_true, device=y_pred.device), y_pred)
     return y_true if y_true.dtype == y_pred.dtype else y_true.to(y_pred.dtype)

@@ -6,18 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import EPSILON, Loss, as_target, shape_text
+from .base import EPSILON, Loss, as_target, check_class_indices, shape_text, value_range
 
 
 def log_probabilities(y_pred: Tensor, from_logits: bool, axis: int) -> Tensor:
-    """Returns log-probabilities along `axis`; probabilities are normalised and clipped first."""
+    """Return log-probabilities along `axis`; probabilities are normalised and clipped first."""
     if from_logits:
         return F.log_softmax(y_pred, axis)
     return (y_pred / y_pred.sum(axis, keepdim=True)).clamp(EPSILON, 1 - EPSILON).log()
 
 
 def smooth(y_true: Tensor, label_smoothing: float, classes: int) -> Tensor:
-    """Moves the share `label_smoothing` of each target evenly onto all classes."""
+    """Move the share `label_smoothing` of each target evenly onto all classes."""
     if not label_smoothing:
         return y_true
     return y_true * (1 - label_smoothing) + label_smoothing / classes
@@ -30,14 +30,14 @@ def categorical_crossentropy(
     label_smoothing: float = 0.0,
     axis: int = -1,
 ) -> Tensor:
-    """Returns the cross-entropy between target and predicted class probabilities.
+    """Return the cross-entropy between target and predicted class probabilities.
 
     Args:
-        y_true: Probabilities (one-hot rows) in the shape of `y_pred`.
-        y_pred: Probabilities, or logits with `from_logits=True`, classes along `axis`.
-        from_logits: Whether `y_pred` holds logits.
-        label_smoothing: Share of each target spread over all classes.
-        axis: Axis of the classes.
+        y_true: probabilities (one-hot rows) in the shape of `y_pred`.
+        y_pred: probabilities, or logits with `from_logits=True`, classes along `axis`.
+        from_logits: whether `y_pred` holds logits.
+        label_smoothing: share of each target spread over all classes.
+        axis: axis of the classes.
 
     Returns:
         One value for each row of classes: the shape of `y_pred` without `axis`.
@@ -47,7 +47,7 @@ def categorical_crossentropy(
 
 
 def _class_indices(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns labels as int64 without a last dimension of size 1 that the predictions allow."""
+    """Return labels as int64 without a last dimension of size 1 that the predictions allow."""
     if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
         y_true = y_true.squeeze(-1)
     return y_true if y_true.dtype == torch.int64 else y_true.long()
@@ -60,14 +60,14 @@ def sparse_categorical_crossentropy(
     ignore_class: int | None = None,
     axis: int = -1,
 ) -> Tensor:
-    """Returns the cross-entropy of predicted class probabilities at integer labels.
+    """Return the cross-entropy of predicted class probabilities at integer labels.
 
     Args:
-        y_true: Labels, in the shape of `y_pred` without `axis` (or with size 1 there).
-        y_pred: Probabilities, or logits with `from_logits=True`, classes along `axis`.
-        from_logits: Whether `y_pred` holds logits.
-        ignore_class: Label whose loss is 0, or None.
-        axis: Axis of the classes.
+        y_true: labels, in the shape of `y_pred` without `axis` (or with size 1 there).
+        y_pred: probabilities, or logits with `from_logits=True`, classes along `axis`.
+        from_logits: whether `y_pred` holds logits.
+        ignore_class: label whose loss is 0, or None.
+        axis: axis of the classes.
 
     Returns:
         One value for each label.
@@ -79,7 +79,7 @@ def sparse_categorical_crossentropy(
 
 
 def binary_values(y_true: Tensor, y_pred: Tensor, from_logits: bool) -> Tensor:
-    """Returns the binary cross-entropy of each element."""
+    """Return the binary cross-entropy of each element."""
     if from_logits:
         return F.binary_cross_entropy_with_logits(y_pred, y_true, reduction="none")
     y_pred = y_pred.clamp(EPSILON, 1 - EPSILON)
@@ -93,14 +93,14 @@ def binary_crossentropy(
     label_smoothing: float = 0.0,
     axis: int = -1,
 ) -> Tensor:
-    """Returns the mean binary cross-entropy along `axis`.
+    """Return the mean binary cross-entropy along `axis`.
 
     Args:
-        y_true: Labels 0 and 1, or probabilities, in the shape of `y_pred`.
-        y_pred: Probabilities, or logits with `from_logits=True`.
-        from_logits: Whether `y_pred` holds logits.
-        label_smoothing: Share of each label moved to one half.
-        axis: Axis of the mean.
+        y_true: labels 0 and 1, or probabilities, in the shape of `y_pred`.
+        y_pred: probabilities, or logits with `from_logits=True`.
+        from_logits: whether `y_pred` holds logits.
+        label_smoothing: share of each label moved to one half.
+        axis: axis of the mean.
 
     Returns:
         The shape of `y_pred` without `axis`.
@@ -127,9 +127,18 @@ class CrossEntropy(Loss):
         self.label_smoothing = label_smoothing
         self.axis = axis
 
+    def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
+        """Refuse a single class, and shapes that do not match."""
+        if self.activation == "softmax" and y_pred.shape[self.axis] == 1:
+            raise ValueError(
+                f"output {output!r} has one unit, but {self.name} needs one for each class: use "
+                "binary_crossentropy with a sigmoid, or more units"
+            )
+        super().check(y_true, y_pred, output)
+
 
 def refuse_class_indices(loss: Loss, y_true: Tensor, y_pred: Tensor, output: str) -> None:
-    """Names the sparse form where labels were given to a loss of one-hot rows."""
+    """Name the sparse form where labels were given to a loss of one-hot rows."""
     without_axis = [n for i, n in enumerate(y_pred.shape) if i != loss.axis % y_pred.ndim]
     looks_sparse = list(y_true.shape) in (without_axis, [*without_axis, 1])
     if looks_sparse and y_pred.shape[loss.axis] != 1:
@@ -144,12 +153,12 @@ class CategoricalCrossentropy(CrossEntropy):
     """Cross-entropy on one-hot targets (Keras: `CategoricalCrossentropy`).
 
     Args:
-        from_logits: Whether predictions are logits; on a softmax output that the graph shows,
+        from_logits: whether predictions are logits; on a softmax output that the graph shows,
             the logits are found and used in any case.
-        label_smoothing: Share of each target spread over all classes.
-        axis: Axis of the classes.
-        reduction: As in `Loss`.
-        name: As in `Loss`.
+        label_smoothing: share of each target spread over all classes.
+        axis: axis of the classes.
+        reduction: as in `Loss`.
+        name: as in `Loss`.
     """
 
     activation = "softmax"
@@ -165,20 +174,20 @@ class CategoricalCrossentropy(CrossEntropy):
         super().__init__(from_logits, label_smoothing, axis, reduction, name)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns one value for each row of classes."""
+        """Return one value for each row of classes."""
         return categorical_crossentropy(
             y_true, y_pred, self.from_logits, self.label_smoothing, self.axis
         )
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns the mean, on logits by torch's fused cross-entropy."""
+        """Return the mean, on logits by torch's fused cross-entropy."""
         if self.from_logits and y_pred.ndim == 2:
             smoothing = self.label_smoothing
             return F.cross_entropy(y_pred, as_target(y_true, y_pred), label_smoothing=smoothing)
         return super().mean(y_true, y_pred)
 
     def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
-        """Refuses class indices and other shapes than the prediction's."""
+        """Refuse class indices and other shapes than the prediction's."""
         refuse_class_indices(self, y_true, y_pred, output)
         super().check(y_true, y_pred, output)
 
@@ -187,12 +196,12 @@ class SparseCategoricalCrossentropy(CrossEntropy):
     """Cross-entropy on integer labels (Keras: `SparseCategoricalCrossentropy`).
 
     Args:
-        from_logits: Whether predictions are logits; on a softmax output that the graph shows,
+        from_logits: whether predictions are logits; on a softmax output that the graph shows,
             the logits are found and used in any case.
-        ignore_class: Label whose loss is 0, or None.
-        axis: Axis of the classes.
-        reduction: As in `Loss`.
-        name: As in `Loss`.
+        ignore_class: label whose loss is 0, or None.
+        axis: axis of the classes.
+        reduction: as in `Loss`.
+        name: as in `Loss`.
     """
 
     activation = "softmax"
@@ -209,29 +218,31 @@ class SparseCategoricalCrossentropy(CrossEntropy):
         self.ignore_class = ignore_class
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns one value for each label."""
+        """Return one value for each label."""
         return sparse_categorical_crossentropy(
             y_true, y_pred, self.from_logits, self.ignore_class, self.axis
         )
 
-    def __call__(
-        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
-    ) -> Tensor:
-        """Computes the reduced loss; a mean is over the labels that are not ignored."""
-        value = super().__call__(y_true, y_pred, sample_weight)
-        if self.ignore_class is None or self.reduction not in ("sum_over_batch_size", "mean"):
-            return value
-        counted = (y_true != self.ignore_class).to(value.dtype).mean()
-        return torch.where(counted > 0, value / counted.clamp_min(EPSILON), value)
+    def own_mask(self, y_true: Tensor, y_pred: Tensor) -> Tensor | None:
+        """Return which labels are not those of `ignore_class`; a mean is over these."""
+        if self.ignore_class is None:
+            return None
+        return _class_indices(y_true, y_pred) != self.ignore_class
+
+    def takes_labels(self, y_true: Tensor) -> bool:
+        """Return true: targets are class indices, whatever their shape."""
+        return True
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns the mean, on logits by torch's fused cross-entropy."""
+        """Return the mean, on logits by torch's fused cross-entropy."""
         if self.from_logits and self.ignore_class is None and y_pred.ndim == 2:
             return F.cross_entropy(y_pred, _class_indices(y_true, y_pred))
         return super().mean(y_true, y_pred)
 
     def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
-        """Refuses targets that are not one label for each row of classes."""
+        """Refuse targets that are not one label for each row of classes."""
+        if y_pred.shape[self.axis] == 1:
+            super().check(y_true, y_pred, output)
         rows = [n for i, n in enumerate(y_pred.shape) if i != self.axis % y_pred.ndim]
         if list(y_true.shape) in (rows, [*rows, 1]):
             return
@@ -244,29 +255,21 @@ class SparseCategoricalCrossentropy(CrossEntropy):
         )
 
     def check_values(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
-        """Refuses labels outside the classes."""
-        labels = y_true if self.ignore_class is None else y_true[y_true != self.ignore_class]
-        if not labels.numel():
-            return
-        low, high = (int(x) for x in torch.aminmax(labels))
-        classes = y_pred.shape[self.axis]
-        if low < 0 or high >= classes:
-            raise ValueError(
-                f"the target of output {output!r} holds labels from {low} to {high}, but the "
-                f"output has {classes} classes: labels must be in [0, {classes - 1}]"
-            )
+        """Refuse labels outside the classes."""
+        super().check_values(y_true, y_pred, output)
+        check_class_indices(y_true, y_pred.shape[self.axis], self.ignore_class, output)
 
 
 class BinaryCrossentropy(CrossEntropy):
     """Cross-entropy on labels 0 and 1 (Keras: `BinaryCrossentropy`).
 
     Args:
-        from_logits: Whether predictions are logits; on a sigmoid output that the graph shows,
+        from_logits: whether predictions are logits; on a sigmoid output that the graph shows,
             the logits are found and used in any case.
-        label_smoothing: Share of each label moved to one half.
-        axis: Axis of the mean.
-        reduction: As in `Loss`.
-        name: As in `Loss`.
+        label_smoothing: share of each label moved to one half.
+        axis: axis of the mean.
+        reduction: as in `Loss`.
+        name: as in `Loss`.
     """
 
     activation = "sigmoid"
@@ -282,23 +285,22 @@ class BinaryCrossentropy(CrossEntropy):
         super().__init__(from_logits, label_smoothing, axis, reduction, name)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns the mean along `axis` for each sample."""
+        """Return the mean along `axis` for each sample."""
         return binary_crossentropy(
             y_true, y_pred, self.from_logits, self.label_smoothing, self.axis
         )
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns the mean, on logits by torch's fused binary cross-entropy."""
+        """Return the mean, on logits by torch's fused binary cross-entropy."""
         if self.from_logits:
             target = smooth(as_target(y_true, y_pred), self.label_smoothing, 2)
             return F.binary_cross_entropy_with_logits(y_pred, target)
         return super().mean(y_true, y_pred)
 
     def check_values(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
-        """Refuses labels outside [0, 1]."""
-        if not y_true.numel():
-            return
-        low, high = (float(x) for x in torch.aminmax(y_true))
+        """Refuse labels outside [0, 1]."""
+        super().check_values(y_true, y_pred, output)
+        low, high = value_range(y_true)
         if low < 0 or high > 1:
             raise ValueError(
                 f"the target of output {output!r} holds values from {low:g} to {high:g}, but "

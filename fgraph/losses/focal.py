@@ -23,16 +23,16 @@ def categorical_focal_crossentropy(
     label_smoothing: float = 0.0,
     axis: int = -1,
 ) -> Tensor:
-    """Returns `alpha * (1 - p) ** gamma` times the cross-entropy (Lin et al., 2017).
+    """Return `alpha * (1 - p) ** gamma` times the cross-entropy (Lin et al., 2017).
 
     Args:
-        y_true: Probabilities (one-hot rows) in the shape of `y_pred`.
-        y_pred: Probabilities, or logits with `from_logits=True`, classes along `axis`.
-        alpha: Weight of every class.
-        gamma: How much easy samples count less.
-        from_logits: Whether `y_pred` holds logits.
-        label_smoothing: Share of each target spread over all classes.
-        axis: Axis of the classes.
+        y_true: probabilities (one-hot rows) in the shape of `y_pred`.
+        y_pred: probabilities, or logits with `from_logits=True`, classes along `axis`.
+        alpha: weight of every class.
+        gamma: how much easy samples count less.
+        from_logits: whether `y_pred` holds logits.
+        label_smoothing: share of each target spread over all classes.
+        axis: axis of the classes.
 
     Returns:
         The shape of `y_pred` without `axis`.
@@ -52,17 +52,17 @@ def binary_focal_crossentropy(
     label_smoothing: float = 0.0,
     axis: int = -1,
 ) -> Tensor:
-    """Returns the binary cross-entropy, easy samples weighted down (Lin et al., 2017).
+    """Return the binary cross-entropy, easy samples weighted down (Lin et al., 2017).
 
     Args:
-        y_true: Labels 0 and 1 in the shape of `y_pred`.
-        y_pred: Probabilities, or logits with `from_logits=True`.
-        apply_class_balancing: Whether label 1 weighs `alpha` and label 0 `1 - alpha`.
-        alpha: Weight of label 1.
-        gamma: How much easy samples count less.
-        from_logits: Whether `y_pred` holds logits.
-        label_smoothing: Share of each label moved to one half.
-        axis: Axis of the mean.
+        y_true: labels 0 and 1 in the shape of `y_pred`.
+        y_pred: probabilities, or logits with `from_logits=True`.
+        apply_class_balancing: whether label 1 weighs `alpha` and label 0 `1 - alpha`.
+        alpha: weight of label 1.
+        gamma: how much easy samples count less.
+        from_logits: whether `y_pred` holds logits.
+        label_smoothing: share of each label moved to one half.
+        axis: axis of the mean.
 
     Returns:
         The shape of `y_pred` without `axis`.
@@ -81,13 +81,13 @@ class CategoricalFocalCrossentropy(CrossEntropy):
     """Focal cross-entropy on one-hot targets (Keras: `CategoricalFocalCrossentropy`).
 
     Args:
-        alpha: Weight of every class.
-        gamma: How much easy samples count less.
-        from_logits: Whether predictions are logits.
-        label_smoothing: Share of each target spread over all classes.
-        axis: Axis of the classes.
-        reduction: As in `Loss`.
-        name: As in `Loss`.
+        alpha: weight of every class.
+        gamma: how much easy samples count less.
+        from_logits: whether predictions are logits.
+        label_smoothing: share of each target spread over all classes.
+        axis: axis of the classes.
+        reduction: as in `Loss`.
+        name: as in `Loss`.
     """
 
     activation = "softmax"
@@ -107,7 +107,7 @@ class CategoricalFocalCrossentropy(CrossEntropy):
         self.gamma = gamma
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns one value for each row of classes."""
+        """Return one value for each row of classes."""
         return categorical_focal_crossentropy(
             y_true,
             y_pred,
@@ -119,7 +119,7 @@ class CategoricalFocalCrossentropy(CrossEntropy):
         )
 
     def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
-        """Refuses class indices and other shapes than the prediction's."""
+        """Refuse class indices and other shapes than the prediction's."""
         refuse_class_indices(self, y_true, y_pred, output)
         super().check(y_true, y_pred, output)
 
@@ -128,14 +128,14 @@ class BinaryFocalCrossentropy(CrossEntropy):
     """Focal cross-entropy on labels 0 and 1 (Keras: `BinaryFocalCrossentropy`).
 
     Args:
-        apply_class_balancing: Whether label 1 weighs `alpha` and label 0 `1 - alpha`.
-        alpha: Weight of label 1.
-        gamma: How much easy samples count less.
-        from_logits: Whether predictions are logits.
-        label_smoothing: Share of each label moved to one half.
-        axis: Axis of the mean.
-        reduction: As in `Loss`.
-        name: As in `Loss`.
+        apply_class_balancing: whether label 1 weighs `alpha` and label 0 `1 - alpha`.
+        alpha: weight of label 1.
+        gamma: how much easy samples count less.
+        from_logits: whether predictions are logits.
+        label_smoothing: share of each label moved to one half.
+        axis: axis of the mean.
+        reduction: as in `Loss`.
+        name: as in `Loss`.
     """
 
     activation = "sigmoid"
@@ -157,7 +157,7 @@ class BinaryFocalCrossentropy(CrossEntropy):
         self.gamma = gamma
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns the mean along `axis` for each sample."""
+        """Return the mean along `axis` for each sample."""
         return binary_focal_crossentropy(
             y_true,
             y_pred,

@@ -65,7 +65,7 @@ NAMES = _by_name()
 
 
 def get(identifier: str | Loss | type[Loss] | Callable[..., Tensor]) -> Loss:
-    """Returns the loss object of a name, class, function, torch module or loss.
+    """Return the loss object of a name, class, function, torch module or loss.
 
     Args:
         identifier: A Keras name (`"mse"`, `"categorical_crossentropy"`, ...), a `Loss` or its
@@ -75,8 +75,8 @@ def get(identifier: str | Loss | type[Loss] | Callable[..., Tensor]) -> Loss:
         A loss with Keras's default settings.
 
     Raises:
-        ValueError: The name is unknown.
-        TypeError: The value is none of these.
+        ValueError: the name is unknown.
+        TypeError: the value is none of these.
     """
     if isinstance(identifier, Loss):
         return identifier

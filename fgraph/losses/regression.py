@@ -12,68 +12,68 @@ from .base import EPSILON, NamedLoss, as_target
 
 
 def mean_squared_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns the mean squared error over the last axis, of shape `(N, ...)`."""
+    """Return the mean squared error over the last axis, of shape `(N, ...)`."""
     return (y_pred - as_target(y_true, y_pred)).square().mean(-1)
 
 
 def mean_absolute_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns the mean absolute error over the last axis, of shape `(N, ...)`."""
+    """Return the mean absolute error over the last axis, of shape `(N, ...)`."""
     return (y_pred - as_target(y_true, y_pred)).abs().mean(-1)
 
 
 def mean_absolute_percentage_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns the mean absolute error in percent of the target, of shape `(N, ...)`."""
+    """Return the mean absolute error in percent of the target, of shape `(N, ...)`."""
     y_true = as_target(y_true, y_pred)
     return 100 * ((y_true - y_pred) / y_true.abs().clamp_min(EPSILON)).abs().mean(-1)
 
 
 def mean_squared_logarithmic_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns the mean squared difference of `log(1 + x)`, of shape `(N, ...)`."""
+    """Return the mean squared difference of `log(1 + x)`, of shape `(N, ...)`."""
     true_log = as_target(y_true, y_pred).clamp_min(EPSILON).log1p()
     return (true_log - y_pred.clamp_min(EPSILON).log1p()).square().mean(-1)
 
 
 def huber(y_true: Tensor, y_pred: Tensor, delta: float = 1.0) -> Tensor:
-    """Returns the Huber loss: quadratic up to `delta`, linear beyond; shape `(N, ...)`."""
+    """Return the Huber loss: quadratic up to `delta`, linear beyond; shape `(N, ...)`."""
     return F.huber_loss(y_pred, as_target(y_true, y_pred), reduction="none", delta=delta).mean(-1)
 
 
 def log_cosh(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns the mean of `log(cosh(error))`, of shape `(N, ...)`."""
+    """Return the mean of `log(cosh(error))`, of shape `(N, ...)`."""
     error = y_pred - as_target(y_true, y_pred)
     return (error + F.softplus(-2 * error) - math.log(2)).mean(-1)
 
 
 def kl_divergence(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns `sum(y_true * log(y_true / y_pred))` over the last axis, of shape `(N, ...)`."""
+    """Return `sum(y_true * log(y_true / y_pred))` over the last axis, of shape `(N, ...)`."""
     y_true = as_target(y_true, y_pred).clamp(EPSILON, 1)
     return (y_true * (y_true / y_pred.clamp(EPSILON, 1)).log()).sum(-1)
 
 
 def poisson(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns the mean of `y_pred - y_true * log(y_pred)`, of shape `(N, ...)`."""
+    """Return the mean of `y_pred - y_true * log(y_pred)`, of shape `(N, ...)`."""
     return (y_pred - as_target(y_true, y_pred) * (y_pred + EPSILON).log()).mean(-1)
 
 
 def _signs(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns targets in -1 and 1; as Keras, targets that are all 0 or 1 are taken for labels."""
+    """Return targets in -1 and 1; as Keras, targets that are all 0 or 1 are taken for labels."""
     y_true = as_target(y_true, y_pred)
     is_binary = ((y_true == 0) | (y_true == 1)).all()
     return torch.where(is_binary, 2 * y_true - 1, y_true)
 
 
 def hinge(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns the mean of `max(1 - y_true * y_pred, 0)`, of shape `(N, ...)`."""
+    """Return the mean of `max(1 - y_true * y_pred, 0)`, of shape `(N, ...)`."""
     return (1 - _signs(y_true, y_pred) * y_pred).clamp_min(0).mean(-1)
 
 
 def squared_hinge(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns the mean of `max(1 - y_true * y_pred, 0) ** 2`, of shape `(N, ...)`."""
+    """Return the mean of `max(1 - y_true * y_pred, 0) ** 2`, of shape `(N, ...)`."""
     return (1 - _signs(y_true, y_pred) * y_pred).clamp_min(0).square().mean(-1)
 
 
 def categorical_hinge(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns `max(best wrong score - true score + 1, 0)`, of shape `(N, ...)`."""
+    """Return `max(best wrong score - true score + 1, 0)`, of shape `(N, ...)`."""
     y_true = as_target(y_true, y_pred)
     right = (y_true * y_pred).sum(-1)
     wrong = ((1 - y_true) * y_pred).amax(-1)
@@ -81,7 +81,7 @@ def categorical_hinge(y_true: Tensor, y_pred: Tensor) -> Tensor:
 
 
 def cosine_similarity(y_true: Tensor, y_pred: Tensor, axis: int = -1) -> Tensor:
-    """Returns minus the cosine of the angle between target and prediction along `axis`."""
+    """Return minus the cosine of the angle between target and prediction along `axis`."""
     y_true = as_target(y_true, y_pred)
     norms = [x.square().sum(axis, keepdim=True).clamp_min(1e-12).rsqrt() for x in (y_true, y_pred)]
     return -(y_true * norms[0] * y_pred * norms[1]).sum(axis)
@@ -93,7 +93,7 @@ class MeanSquaredError(NamedLoss):
     function = staticmethod(mean_squared_error)
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns the mean over all values, in one kernel."""
+        """Return the mean over all values, in one kernel."""
         return F.mse_loss(y_pred, as_target(y_true, y_pred))
 
 
@@ -155,9 +155,9 @@ class Huber(NamedLoss):
     """Huber loss (Keras: `Huber`).
 
     Args:
-        delta: Error at which the loss turns from quadratic to linear.
-        reduction: As in `Loss`.
-        name: As in `Loss`.
+        delta: error at which the loss turns from quadratic to linear.
+        reduction: as in `Loss`.
+        name: as in `Loss`.
     """
 
     function = staticmethod(huber)
@@ -176,9 +176,9 @@ class CosineSimilarity(NamedLoss):
     """Minus the cosine similarity (Keras: `CosineSimilarity`).
 
     Args:
-        axis: Axis of the vectors.
-        reduction: As in `Loss`.
-        name: As in `Loss`.
+        axis: axis of the vectors.
+        reduction: as in `Loss`.
+        name: as in `Loss`.
     """
 
     function = staticmethod(cosine_similarity)

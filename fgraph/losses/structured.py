@@ -10,11 +10,11 @@ from .base import EPSILON, NamedLoss, as_target, shape_text
 
 
 def ctc(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns the CTC loss of each sequence, as Keras's `CTC`: label 0 is blank and padding.
+    """Return the CTC loss of each sequence, as Keras's `CTC`: label 0 is blank and padding.
 
     Args:
-        y_true: Labels `(N, length)`, padded with 0.
-        y_pred: Logits `(N, steps, classes)`.
+        y_true: labels `(N, length)`, padded with 0.
+        y_pred: logits `(N, steps, classes)`.
 
     Returns:
         Values of shape `(N,)`.
@@ -28,12 +28,12 @@ def ctc(y_true: Tensor, y_pred: Tensor) -> Tensor:
 
 
 def dice(y_true: Tensor, y_pred: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
-    """Returns one minus the Dice coefficient, as Keras's `Dice`.
+    """Return one minus the Dice coefficient, as Keras's `Dice`.
 
     Args:
-        y_true: Mask in the shape of `y_pred`.
-        y_pred: Predicted mask.
-        axis: Axes that are summed; None sums all, so that the result is a scalar.
+        y_true: mask in the shape of `y_pred`.
+        y_pred: predicted mask.
+        axis: axes that are summed; None sums all, so that the result is a scalar.
 
     Returns:
         The shape of `y_pred` without `axis`.
@@ -50,7 +50,7 @@ class CTC(NamedLoss):
     function = staticmethod(ctc)
 
     def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
-        """Refuses anything but labels `(N, length)` and logits `(N, steps, classes)`."""
+        """Refuse anything but labels `(N, length)` and logits `(N, steps, classes)`."""
         if y_true.ndim != 2 or y_pred.ndim != 3:
             raise ValueError(
                 f"ctc on output {output!r} takes a target (None, length) and logits (None, steps, "
@@ -62,9 +62,9 @@ class Dice(NamedLoss):
     """Dice loss of a predicted mask (Keras: `Dice`).
 
     Args:
-        reduction: As in `Loss`.
-        name: As in `Loss`.
-        axis: Axes that are summed; None sums all.
+        reduction: as in `Loss`.
+        name: as in `Loss`.
+        axis: axes that are summed; None sums all.
     """
 
     function = staticmethod(dice)

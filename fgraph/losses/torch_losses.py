@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import Loss, align_target, shape_text
+from .base import Loss, align_target, apply_mask, check_class_indices, shape_text
 
 # torch losses that compare element by element: shapes must be equal, dtypes are the prediction's
 _ELEMENTWISE = {
@@ -22,21 +22,28 @@ _ELEMENTWISE = {
 }  # fmt: skip
 
 
+_ON_CLASSES = {"CrossEntropyLoss", "cross_entropy", "NLLLoss", "nll_loss"}
+
+
+def _parameters(fn: Callable[..., Any]) -> list[str]:
+    """Return the names of a callable's parameters, none for builtins without a signature."""
+    try:
+        return list(inspect.signature(fn).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
 def takes_keras_order(fn: Callable[..., Any]) -> bool:
-    """Says whether a callable's parameters are named `y_true` and `y_pred`.
+    """Return whether a callable's parameters are named `y_true` and `y_pred`.
 
     Such a callable is called `fn(y_true, y_pred)`, as Keras does; every other one is called in
     torch's order, `fn(prediction, target)`.
     """
-    try:
-        parameters = list(inspect.signature(fn).parameters)
-    except (TypeError, ValueError):  # builtins without a signature
-        return False
-    return "y_true" in parameters and "y_pred" in parameters
+    return {"y_true", "y_pred"} <= set(_parameters(fn))
 
 
 def callable_name(fn: Callable[..., Any]) -> str:
-    """Returns the name under which a callable appears in error texts and histories."""
+    """Return the name of a callable in messages and logs."""
     if isinstance(fn, functools.partial):
         return callable_name(fn.func)
     return str(getattr(fn, "__name__", type(fn).__name__))
@@ -46,8 +53,8 @@ class CallableLoss(Loss):
     """A loss module or function of torch or of the user.
 
     Args:
-        fn: Called `fn(prediction, target)`, or `fn(y_true, y_pred)` where its parameters have
-            these names. It returns a scalar, or one value for each sample.
+        fn: called `fn(prediction, target)`, or `fn(y_true, y_pred)` if its parameters have these
+            names. It returns a scalar, or one value for each sample.
     """
 
     def __init__(self, fn: Callable[..., Tensor]) -> None:
@@ -58,7 +65,7 @@ class CallableLoss(Loss):
         self._device: torch.device | None = None
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns what the callable returns."""
+        """Return what the callable returns."""
         return self._invoke(self.fn, y_true, y_pred)
 
     def _invoke(self, fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -68,42 +75,65 @@ class CallableLoss(Loss):
             self.fn.to(y_pred.device)
             self._device = y_pred.device
         if self.keras_order:
-            return fn(y_true, y_pred)
-        if y_true.dtype != y_pred.dtype and (self.elementwise or y_true.is_floating_point()):
-            y_true = y_true.to(y_pred.dtype)
+            value = fn(y_true, y_pred)
+        else:
+            value = fn(*self._in_torch_order(y_true, y_pred))
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"loss {self.name} returned {value!r}; it must return a tensor: a scalar, or one "
+                "value for each sample"
+            )
+        return value
+
+    def _in_torch_order(self, y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
+        """Return prediction and target, in dtypes that torch's losses take."""
+        if self.elementwise:
+            # float32 at least, as autocast computes these losses: half precision has 8 bits
+            y_pred = y_pred.to(torch.promote_types(y_pred.dtype, torch.float32))
+        if self.elementwise or y_true.is_floating_point():
+            wide = torch.promote_types(y_pred.dtype, torch.float32)
+            y_true = y_true if y_true.dtype == wide else y_true.to(wide)
         elif y_true.dtype in (torch.int32, torch.int16, torch.uint8):
             y_true = y_true.long()  # the only dtype of class indices that torch's losses take
-        return fn(y_pred, y_true)
+        return y_pred, y_true
 
     def __call__(
-        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+        self,
+        y_true: Tensor,
+        y_pred: Tensor,
+        sample_weight: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """Computes the loss; see `Loss.__call__`."""
-        if sample_weight is None:
+        """Return the loss; see `Loss.__call__`."""
+        if sample_weight is None and mask is None:
             value = self.call(y_true, y_pred)
             return value.mean() if value.ndim else value
+        if "sample_weight" in _parameters(self.fn):  # a loss object of Keras
+            weight = apply_mask(sample_weight, mask)
+            return self._invoke(functools.partial(self.fn, sample_weight=weight), y_true, y_pred)
         values = self._invoke(self._unreduced(), y_true, y_pred)
         if not values.ndim:
             raise ValueError(
-                f"loss {self.name} returns one number for the whole batch, so sample_weight and "
-                "class_weight cannot be applied: let it return one value for each sample"
+                f"loss {self.name} returns one number for the whole batch, so sample_weight, "
+                "class_weight and masks cannot be applied: let it return one value for each sample"
             )
-        return self._reduce(values, sample_weight)
+        return self._reduce(values, sample_weight, mask)
 
     def _unreduced(self) -> Callable[..., Tensor]:
-        """Returns the callable in its form without reduction, if it has one."""
+        """Return the callable in its form without reduction, if it has one."""
         if isinstance(self.fn, nn.Module) and hasattr(self.fn, "reduction"):
             unreduced: Any = copy.copy(self.fn)
             unreduced.reduction = "none"
             return unreduced  # type: ignore[no-any-return]
-        try:
-            has_reduction = "reduction" in inspect.signature(self.fn).parameters
-        except (TypeError, ValueError):
-            has_reduction = False
+        has_reduction = "reduction" in _parameters(self.fn)
         return functools.partial(self.fn, reduction="none") if has_reduction else self.fn
 
+    def takes_labels(self, y_true: Tensor) -> bool:
+        """Return whether it is a cross-entropy of torch's, on class indices."""
+        return self.name in _ON_CLASSES and not y_true.is_floating_point()
+
     def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
-        """Refuses shapes that torch would broadcast; class indices and the like pass."""
+        """Refuse shapes that torch would broadcast; class indices and the like pass."""
         target = align_target(y_true, y_pred)
         same_rank = target.ndim == y_pred.ndim
         trailing = target.ndim == y_pred.ndim + 1 and target.shape[-1] == 1
@@ -117,20 +147,13 @@ class CallableLoss(Loss):
                 )
 
     def check_values(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
-        """Refuses class indices outside the classes, for torch's cross-entropies."""
-        if self.name not in ("CrossEntropyLoss", "cross_entropy", "NLLLoss", "nll_loss"):
-            return
-        if y_true.is_floating_point() or y_pred.ndim < 2 or not y_true.numel():
-            return
-        ignored = getattr(self.fn, "ignore_index", -100)
-        labels = y_true[y_true != ignored]
-        classes = y_pred.shape[1]
-        if labels.numel() and (int(labels.min()) < 0 or int(labels.max()) >= classes):
-            raise ValueError(
-                f"the target of output {output!r} holds labels from {int(labels.min())} to "
-                f"{int(labels.max())}, but the output has {classes} classes: labels must be in "
-                f"[0, {classes - 1}]"
-            )
+        """Refuse class indices outside the classes, for torch's cross-entropies."""
+        if not str(getattr(self.fn, "__module__", "")).startswith("torch."):
+            return  # the user's function may take any value
+        super().check_values(y_true, y_pred, output)
+        if self.takes_labels(y_true) and y_pred.ndim > 1:
+            ignored = getattr(self.fn, "ignore_index", -100)
+            check_class_indices(y_true, y_pred.shape[1], ignored, output)
 
 
 def _broadcast(a: Tensor, b: Tensor) -> bool:

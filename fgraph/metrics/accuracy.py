@@ -9,50 +9,50 @@ from .base import MeanMetric
 
 
 def _labels(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns labels without a last dimension of size 1 that the predictions allow."""
+    """Return labels without a last dimension of size 1 that the predictions allow."""
     if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
         return y_true.squeeze(-1)
     return y_true
 
 
 def accuracy(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns where predictions equal targets, in the shape of `y_pred`."""
+    """Return where predictions equal targets, in the shape of `y_pred`."""
     return align_target(y_true, y_pred) == y_pred
 
 
 def binary_accuracy(y_true: Tensor, y_pred: Tensor, threshold: float = 0.5) -> Tensor:
-    """Returns where `y_pred > threshold` agrees with labels 0 and 1, in the shape of `y_pred`."""
+    """Return where `y_pred > threshold` agrees with labels 0 and 1, in the shape of `y_pred`."""
     return align_target(y_true, y_pred) == (y_pred > threshold)
 
 
 def categorical_accuracy(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns where the highest class equals that of one-hot targets, of shape `(N, ...)`."""
+    """Return where the highest class equals that of one-hot targets, of shape `(N, ...)`."""
     return y_true.argmax(-1) == y_pred.argmax(-1)
 
 
 def sparse_categorical_accuracy(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns where the highest class equals the label, of shape `(N, ...)`."""
+    """Return where the highest class equals the label, of shape `(N, ...)`."""
     return _labels(y_true, y_pred) == y_pred.argmax(-1)
 
 
 def sparse_top_k_categorical_accuracy(y_true: Tensor, y_pred: Tensor, k: int = 5) -> Tensor:
-    """Returns where the label is among the `k` highest classes, of shape `(N, ...)`."""
+    """Return where the label is among the `k` highest classes, of shape `(N, ...)`."""
     best = y_pred.topk(min(k, y_pred.shape[-1]), -1).indices
     return (best == _labels(y_true, y_pred).unsqueeze(-1)).any(-1)
 
 
 def top_k_categorical_accuracy(y_true: Tensor, y_pred: Tensor, k: int = 5) -> Tensor:
-    """Returns where one-hot targets' class is among the `k` highest, of shape `(N, ...)`."""
+    """Return where one-hot targets' class is among the `k` highest, of shape `(N, ...)`."""
     return sparse_top_k_categorical_accuracy(y_true.argmax(-1), y_pred, k)
 
 
 def resolve_accuracy(y_true: Tensor, y_pred: Tensor, name: str) -> MeanMetric:
-    """Returns the accuracy that fits an output, by the rule of Keras's `compile`.
+    """Return the accuracy that fits an output, by the rule of Keras's `compile`.
 
     Args:
         y_true: A batch of targets.
         y_pred: A batch of predictions.
-        name: Key in logs, `"accuracy"` or `"acc"`.
+        name: key in logs, `"accuracy"` or `"acc"`.
 
     Returns:
         Binary accuracy for one unit, sparse for labels, categorical for one-hot rows.
@@ -74,8 +74,8 @@ class BinaryAccuracy(MeanMetric):
     """Share of right binary decisions (Keras: `BinaryAccuracy`).
 
     Args:
-        name: Key in logs.
-        threshold: Predictions above it count as 1.
+        name: key in logs.
+        threshold: predictions above it count as 1.
     """
 
     def __init__(self, name: str = "binary_accuracy", threshold: float = 0.5) -> None:
@@ -100,8 +100,8 @@ class TopKCategoricalAccuracy(MeanMetric):
     """Share of one-hot targets among the `k` highest (Keras: `TopKCategoricalAccuracy`).
 
     Args:
-        k: How many classes are looked at.
-        name: Key in logs.
+        k: how many classes are looked at.
+        name: key in logs.
     """
 
     def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy") -> None:
@@ -112,8 +112,8 @@ class SparseTopKCategoricalAccuracy(MeanMetric):
     """Share of labels among the `k` highest (Keras: `SparseTopKCategoricalAccuracy`).
 
     Args:
-        k: How many classes are looked at.
-        name: Key in logs.
+        k: how many classes are looked at.
+        name: key in logs.
     """
 
     def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy") -> None:

@@ -15,7 +15,7 @@ _PENDING_LIMIT = 128
 
 
 def _wide(device: torch.device) -> torch.dtype:
-    """Returns the dtype of sums: float64, except on Apple's devices, which have none."""
+    """Return the dtype of sums: float64, except on Apple's devices, which have none."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
@@ -31,7 +31,7 @@ class RunningMean:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all terms."""
+        """Forget all terms."""
         self._terms: list[Tensor] = []
         self._scale = 1.0
         self._total: Tensor | None = None
@@ -39,12 +39,12 @@ class RunningMean:
         self._weights: Tensor | None = None
 
     def add(self, term: Tensor, scale: float, weight: float | Tensor) -> None:
-        """Adds `scale * term` to the total, and `weight` to the total weight.
+        """Add `scale * term` to the total, and `weight` to the total weight.
 
         Args:
             term: A scalar without gradient; kept, so it must not be changed afterwards.
             scale: A number on the host, for example the batch size for a mean over the batch.
-            weight: What the term weighs, on the host or on the device.
+            weight: what the term weighs, on the host or on the device.
         """
         if scale != self._scale or len(self._terms) == _PENDING_LIMIT:
             self._total = self._sum()
@@ -65,7 +65,7 @@ class RunningMean:
         return added if self._total is None else self._total + added
 
     def summary(self) -> Tensor:
-        """Returns the pair (total, total weight), of shape `(2,)`; pairs can be added."""
+        """Return the pair (total, total weight), of shape `(2,)`; pairs can be added."""
         total = self._sum()
         if total is None:
             return torch.zeros(2, dtype=torch.float64)
@@ -75,7 +75,7 @@ class RunningMean:
         return torch.stack([total, weight])
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the state in plain containers; loading it continues bit for bit."""
+        """Return the state in plain containers; loading it continues bit for bit."""
         return {
             "terms": list(self._terms),
             "scale": self._scale,
@@ -85,7 +85,7 @@ class RunningMean:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over the state that `state_dict` returned."""
+        """Restore the state returned by `state_dict`."""
         self._terms = list(state["terms"])
         self._scale = state["scale"]
         self._total = state["total"]
@@ -100,11 +100,14 @@ class Metric(Remembered):
     `compute`; a metric of one's own may simply define `update_state`, `result` and `reset_state`.
 
     Args:
-        name: Key in logs and histories.
+        name: the key in logs.
     """
 
     direction: str | None = None
-    """`"max"` where more is better, `"min"` where less is, None where it is not known."""
+    """`"max"` if more is better, `"min"` if less is, `None` if that is not known."""
+
+    takes_weights: bool = True
+    """Whether `update_state` takes sample weights; masked values are cut out otherwise."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -112,42 +115,42 @@ class Metric(Remembered):
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
-        """Takes in one batch.
+        """Add one batch.
 
         Args:
-            y_true: Target.
-            y_pred: Prediction.
-            sample_weight: Weights of shape `(N,)`, or None.
+            y_true: the target.
+            y_pred: the prediction.
+            sample_weight: weights of shape `(N,)` or of the values' shape, or `None`.
         """
         raise NotImplementedError(f"{type(self).__name__} must define update_state")
 
     def summary(self) -> Tensor:
-        """Returns all that was seen as one tensor; those of several processes can be added."""
+        """Return all that was seen as one tensor; those of several processes can be added."""
         raise NotImplementedError(f"{type(self).__name__} must define summary or result")
 
     def compute(self, summary: Tensor) -> Tensor:
-        """Returns the metric's value, given its (summed) summary."""
+        """Return the metric's value, given its (summed) summary."""
         raise NotImplementedError(f"{type(self).__name__} must define compute or result")
 
     def result(self) -> Any:
-        """Returns the value over all batches since `reset_state`."""
+        """Return the value over all batches since `reset_state`."""
         return self.compute(self.summary())
 
     def reset_state(self) -> None:
-        """Forgets all batches."""
+        """Forget all batches."""
         raise NotImplementedError(f"{type(self).__name__} must define reset_state")
 
     def keys(self, key: str) -> list[str]:
-        """Returns the names of the figures in `result`: the given key, unless there are several."""
+        """Return the names in logs: the given key, unless `result` has several values."""
         return [key]
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the tensors and numbers among the attributes, to continue from later."""
+        """Return the tensors and numbers among the attributes, to continue from later."""
         kept = (Tensor, int, float, list)
         return {k: v for k, v in vars(self).items() if v is None or isinstance(v, kept)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over the state that `state_dict` returned."""
+        """Restore the state returned by `state_dict`."""
         vars(self).update(state)
 
 
@@ -157,9 +160,9 @@ class MeanMetric(Metric):
     Args:
         fn: `fn(y_true, y_pred, **settings)` returns values of shape `(N, ...)`, or a scalar that
             is the batch's mean.
-        name: Key in logs; defaults to the function's name.
-        direction: `"max"`, `"min"` or None.
-        **settings: Keyword arguments of every call.
+        name: the key in logs; the function's name by default.
+        direction: `"max"`, `"min"` or `None`.
+        **settings: keyword arguments of every call.
     """
 
     def __init__(
@@ -178,34 +181,50 @@ class MeanMetric(Metric):
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
-        """Adds the values of one batch; see `Metric.update_state`."""
+        """Add the values of one batch; see `Metric.update_state`.
+
+        Raises:
+            ValueError: there are weights, but only one value for the whole batch.
+        """
         values = self.fn(y_true, y_pred, **self.settings)
         if not isinstance(values, Tensor):
             values = torch.as_tensor(values)
         if not values.ndim:
+            if sample_weight is not None:
+                raise ValueError(
+                    f"metric {self.name!r} returns one number for the whole batch, so weights and "
+                    "masks cannot be applied: let it return one value for each sample"
+                )
             self._mean.add(values, y_pred.shape[0], y_pred.shape[0])
-        elif sample_weight is None:
-            self._mean.add(values.sum(), 1.0, values.numel())
+            return
+        self._add(values, sample_weight)
+
+    def _add(self, values: Tensor, sample_weight: Tensor | None) -> None:
+        """Add values, each sample's first averaged as Keras does, whatever its length."""
+        samples = len(values)
+        share = samples / values.numel() if values.numel() else 1.0
+        if sample_weight is None:
+            self._mean.add(values.sum(), share, samples)
         else:
             weights = weighted(torch.ones_like(values, dtype=torch.float32), sample_weight)
-            self._mean.add((values * weights).sum(), 1.0, weights.sum())
+            self._mean.add((values * weights).sum(), share, weights.sum() * share)
 
     def summary(self) -> Tensor:
-        """Returns (sum of weighted values, sum of weights)."""
+        """Return (sum of weighted values, sum of weights)."""
         return self._mean.summary()
 
     def compute(self, summary: Tensor) -> Tensor:
-        """Returns the mean, and 0 over nothing (Keras's `divide_no_nan`)."""
+        """Return the mean, and 0 over nothing (Keras's `divide_no_nan`)."""
         return torch.where(summary[1] == 0, torch.zeros_like(summary[0]), summary[0] / summary[1])
 
     def reset_state(self) -> None:
-        """Forgets all batches."""
+        """Forget all batches."""
         self._mean.reset()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the state of the running mean."""
+        """Return the state of the running mean."""
         return self._mean.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over the state that `state_dict` returned."""
+        """Restore the state returned by `state_dict`."""
         self._mean.load_state_dict(state)

@@ -24,8 +24,8 @@ class ThresholdMetric(Metric):
     so many thresholds. A batch costs the same for one threshold and for two hundred.
 
     Args:
-        thresholds: Increasing thresholds; a prediction is positive above them.
-        name: Key in logs.
+        thresholds: increasing thresholds; a prediction is positive above them.
+        name: key in logs.
     """
 
     direction = "max"
@@ -39,7 +39,7 @@ class ThresholdMetric(Metric):
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
-        """Adds one batch to the histogram; see `Metric.update_state`."""
+        """Add one batch to the histogram; see `Metric.update_state`."""
         y_true = align_target(y_true, y_pred)
         if y_true.shape != y_pred.shape:
             raise ValueError(
@@ -61,18 +61,18 @@ class ThresholdMetric(Metric):
         self.histogram.index_add_(0, cells, weights.reshape(-1).double())
 
     def summary(self) -> Tensor:
-        """Returns the histogram, of shape `(2, thresholds + 1)`: negatives, then positives."""
+        """Return the histogram, of shape `(2, thresholds + 1)`: negatives, then positives."""
         if self.histogram is None:
             return torch.zeros(2, len(self.thresholds) + 1, dtype=torch.float64)
         return self.histogram.view(2, -1)
 
     def reset_state(self) -> None:
-        """Forgets all batches."""
+        """Forget all batches."""
         self.histogram = None
 
     @staticmethod
     def _positives(summary: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Returns (true positives, false positives) at each threshold, and both classes' totals."""
+        """Return (true positives, false positives) at each threshold, and both classes' totals."""
         above = summary.flip(-1).cumsum(-1).flip(-1)
         return above[1, 1:], above[0, 1:], above[1, 0], above[0, 0]
 
@@ -97,7 +97,7 @@ class _Decision(ThresholdMetric):
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
-        """Adds one batch; see `Metric.update_state`."""
+        """Add one batch; see `Metric.update_state`."""
         y_true = align_target(y_true, y_pred)
         if self.top_k is not None:
             best = y_pred.topk(self.top_k, -1).indices
@@ -115,10 +115,10 @@ class Precision(_Decision):
     """Share of predicted positives that are positive (Keras: `Precision`).
 
     Args:
-        thresholds: One or several thresholds; 0.5 where None.
-        top_k: Count only the `k` highest predictions of each row.
-        class_id: Look at this class only.
-        name: Key in logs.
+        thresholds: one or several thresholds; 0.5 where None.
+        top_k: count only the `k` highest predictions of each row.
+        class_id: look at this class only.
+        name: key in logs.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Precision(_Decision):
         super().__init__(thresholds, top_k, class_id, name)
 
     def compute(self, summary: Tensor) -> Tensor:
-        """Returns true positives over predicted positives, and 0 where there are none."""
+        """Return true positives over predicted positives, and 0 where there are none."""
         hits, false, _, _ = self._positives(summary)
         return self._one(_safe_divide(hits, hits + false))
 
@@ -140,10 +140,10 @@ class Recall(_Decision):
     """Share of positives that are predicted positive (Keras: `Recall`).
 
     Args:
-        thresholds: One or several thresholds; 0.5 where None.
-        top_k: Count only the `k` highest predictions of each row.
-        class_id: Look at this class only.
-        name: Key in logs.
+        thresholds: one or several thresholds; 0.5 where None.
+        top_k: count only the `k` highest predictions of each row.
+        class_id: look at this class only.
+        name: key in logs.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Recall(_Decision):
         super().__init__(thresholds, top_k, class_id, name)
 
     def compute(self, summary: Tensor) -> Tensor:
-        """Returns true positives over positives, and 0 where there are none."""
+        """Return true positives over positives, and 0 where there are none."""
         hits, _, positives, _ = self._positives(summary)
         return self._one(_safe_divide(hits, positives.expand_as(hits)))
 
@@ -165,10 +165,10 @@ class AUC(ThresholdMetric):
     """Area under the ROC or precision-recall curve at 200 thresholds (Keras: `AUC`).
 
     Args:
-        num_thresholds: Number of points on the curve.
+        num_thresholds: number of points on the curve.
         curve: `"ROC"` or `"PR"`.
-        name: Key in logs.
-        from_logits: Whether predictions are logits, to which a sigmoid is applied.
+        name: key in logs.
+        from_logits: whether predictions are logits, to which a sigmoid is applied.
     """
 
     def __init__(
@@ -190,13 +190,13 @@ class AUC(ThresholdMetric):
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
-        """Adds one batch; see `Metric.update_state`."""
+        """Add one batch; see `Metric.update_state`."""
         if self.from_logits:
             y_pred = y_pred.sigmoid()
         super().update_state(y_true, y_pred, sample_weight)
 
     def compute(self, summary: Tensor) -> Tensor:
-        """Returns the area, by trapezoids (ROC) or by Davis and Goadrich's interpolation (PR)."""
+        """Return the area, by trapezoids (ROC) or by Davis and Goadrich's interpolation (PR)."""
         hits, false, positives, negatives = self._positives(summary)
         if self.curve == "PR":
             return self._precision_recall_area(hits, false, positives)
@@ -222,9 +222,9 @@ class F1Score(Metric):
     """Harmonic mean of precision and recall for each class (Keras: `F1Score`).
 
     Args:
-        average: None for a value a class, `"macro"`, `"micro"` or `"weighted"`.
-        threshold: Predictions above it are positive; None takes the highest class of each row.
-        name: Key in logs.
+        average: none for a value a class, `"macro"`, `"micro"` or `"weighted"`.
+        threshold: predictions above it are positive; None takes the highest class of each row.
+        name: key in logs.
     """
 
     direction = "max"
@@ -244,7 +244,7 @@ class F1Score(Metric):
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
-        """Adds one batch of targets `(N, classes)` or labels `(N,)`; see `Metric.update_state`."""
+        """Add one batch of targets `(N, classes)` or labels `(N,)`; see `Metric.update_state`."""
         y_true = align_target(y_true, y_pred)
         classes = y_pred.shape[-1]
         if y_true.shape != y_pred.shape:
@@ -263,11 +263,11 @@ class F1Score(Metric):
         self.counts = counts if self.counts is None else self.counts + counts
 
     def summary(self) -> Tensor:
-        """Returns hits, predicted and true positives for each class, of shape `(3, classes)`."""
+        """Return hits, predicted and true positives for each class, of shape `(3, classes)`."""
         return torch.zeros(3, 1, dtype=torch.float64) if self.counts is None else self.counts
 
     def compute(self, summary: Tensor) -> Tensor:
-        """Returns the score, a scalar or with `average=None` of shape `(classes,)`."""
+        """Return the score, a scalar or with `average=None` of shape `(classes,)`."""
         if self.average == "micro":
             summary = summary.sum(-1)
         hits, chosen, truth = summary
@@ -279,5 +279,5 @@ class F1Score(Metric):
         return scores
 
     def reset_state(self) -> None:
-        """Forgets all batches."""
+        """Forget all batches."""
         self.counts = None

@@ -10,12 +10,12 @@ from .base import MeanMetric
 
 
 def squared_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns squared errors in the shape of `y_pred`."""
+    """Return squared errors in the shape of `y_pred`."""
     return (y_pred - losses.base.as_target(y_true, y_pred)).square()
 
 
 def cosine_similarity(y_true: Tensor, y_pred: Tensor, axis: int = -1) -> Tensor:
-    """Returns the cosine between target and prediction (the loss of this name is its negative)."""
+    """Return the cosine between target and prediction (the loss of this name is its negative)."""
     return -losses.cosine_similarity(y_true, y_pred, axis)
 
 
@@ -40,7 +40,7 @@ class RootMeanSquaredError(MeanMetric):
         super().__init__(squared_error, name, "min")
 
     def compute(self, summary: Tensor) -> Tensor:
-        """Returns the root of the mean."""
+        """Return the root of the mean."""
         return torch.sqrt(super().compute(summary))
 
 
@@ -48,8 +48,8 @@ class CosineSimilarity(MeanMetric):
     """Mean cosine similarity (Keras: `CosineSimilarity`).
 
     Args:
-        name: Key in logs.
-        axis: Axis of the vectors.
+        name: key in logs.
+        axis: axis of the vectors.
     """
 
     def __init__(self, name: str = "cosine_similarity", axis: int = -1) -> None:

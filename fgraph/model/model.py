@@ -18,6 +18,7 @@ from ..graph.record import record, ref_of
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from ..training import Trainer
+from ..training.output_structure import OutputStructure
 from ..training.prediction import keeping_modes
 from . import codegen
 from .keras_weights import Weights
@@ -428,22 +429,30 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
 
     # ------------------------------------------------------------------ what the trainer asks for
 
-    def _call_with_logits(self, inputs: Any) -> tuple[list[Any], dict[int, tuple[str, Any, int]]]:
-        """Run the model once for its outputs, the logits behind them and their masks."""
+    def _call_for_loss(self, inputs: Any) -> Any:
+        """Run the model once for its outputs, which keep the logits behind them and their masks."""
         view = self._training_view()
         if view is None:
-            return super()._call_with_logits(inputs)
+            return super()._call_for_loss(inputs)
         self.__dict__["forward"] = view.forward.__get__(self)
         try:
             values = self(*inputs) if type(inputs) in (list, tuple) else self(inputs)
         finally:
             del self.__dict__["forward"]
-        return view.split(values)
+        return self._output_structure(view.outputs_of(values))
 
-    def _output_masks(self, outputs: list[Any]) -> dict[int, Tensor]:
-        """Return the masks that `_call_with_logits` found beside the outputs."""
-        _, view = self.__dict__.get("_view", (None, None))
-        return {} if view is None else view.masks_of(outputs)
+    def _known_outputs(self) -> OutputStructure | None:
+        """Return the outputs of the graph."""
+        if self._graph is None:
+            return None
+        return OutputStructure(self._output_names, self._output_template)
+
+    def _input_dtypes(self) -> dict[str, torch.dtype]:
+        """Return the dtype of each input by name, in order."""
+        if self._graph is None:
+            return {}
+        specs = [ref.spec for ref in self._graph.inputs]
+        return {name: s.dtype for name, s in zip(self.input_names, specs, strict=True)}
 
     def _training_view(self) -> TrainingView | None:
         """Return what a training step runs in place of forward; `None` where forward is enough."""

@@ -25,7 +25,9 @@ class Penalties:
         """
         layers, activities = self._penalised()
         of_weights = [penalty for layer in layers for penalty in layer.losses]
-        return of_weights + [part.value for part in activities if part.value is not None]
+        of_activations = [part.value for part in activities if part.value is not None]
+        added: list[Tensor] = super().losses  # type: ignore[misc]
+        return of_weights + of_activations + added
 
     def _after_step(self) -> None:
         """Apply the constraints of the layers' weights."""

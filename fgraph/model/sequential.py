@@ -99,6 +99,11 @@ class Sequential(Model):
                 )
         return super().__call__(*args, **kwargs)
 
+    @property
+    def _is_unbuilt(self) -> bool:
+        """Whether the graph waits for the first call."""
+        return self._graph is None and bool(self._stack)
+
     def _push(self, layer: Any) -> None:
         if isinstance(layer, SymbolicTensor):
             if layer.node.op != "input":

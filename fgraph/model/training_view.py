@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..graph import Ref
 from ..graph.graph import Graph
 from ..graph.node import ancestors
+from ..training.output_losses import annotate
 from . import codegen
 from .naming import Naming
 
@@ -51,26 +52,14 @@ class TrainingView:
     activations: list[Activation]
     masked: list[int]
 
-    def split(self, values: list[Any]) -> tuple[list[Any], dict[int, tuple[str, Any, int]]]:
-        """Return the outputs, and kind, logits and axis of those that are probabilities.
-
-        Masks stay with their outputs, as an attribute, as in Keras.
-        """
+    def outputs_of(self, values: list[Any]) -> list[Any]:
+        """Return the outputs among what `forward` returned, with their logits and masks."""
         outputs, rest = values[: self.count], values[self.count :]
+        for found, logits in zip(self.activations, rest, strict=False):
+            annotate(outputs[found.output], logits=(found.kind, logits, found.axis))
         for index, mask in zip(self.masked, rest[len(self.activations) :], strict=True):
-            outputs[index]._fgraph_mask = mask
-        return outputs, {
-            found.output: (found.kind, logits, found.axis)
-            for found, logits in zip(self.activations, rest, strict=False)
-        }
-
-    def masks_of(self, outputs: list[Any]) -> dict[int, Tensor]:
-        """Return the masks that `split` left on the outputs."""
-        return {
-            i: m
-            for i in self.masked
-            if (m := getattr(outputs[i], "_fgraph_mask", None)) is not None
-        }
+            annotate(outputs[index], mask=mask)
+        return outputs
 
 
 def training_view(graph: Graph, naming: Naming, parameters: list[str]) -> TrainingView | None:

@@ -20,13 +20,13 @@ class OptimizerFactory(Remembered):
     parameters took their final form: moved to a device, sharded, frozen.
 
     Args:
-        learning_rate: Step size.
-        weight_decay: Share of `learning_rate` by which weights shrink each step (decoupled, as
+        learning_rate: step size.
+        weight_decay: share of `learning_rate` by which weights shrink each step (decoupled, as
             in AdamW), or None.
-        clipnorm: Largest norm of each parameter's gradient, or None.
-        clipvalue: Largest absolute value in a gradient, or None.
-        global_clipnorm: Largest norm of all gradients together, or None.
-        name: Accepted as in Keras; not used.
+        clipnorm: largest norm of each parameter's gradient, or None.
+        clipvalue: largest absolute value in a gradient, or None.
+        global_clipnorm: largest norm of all gradients together, or None.
+        name: accepted as in Keras; not used.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class OptimizerFactory(Remembered):
     """Whether what `make` returns applies the weight decay itself."""
 
     def make(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """Returns the torch optimizer for these parameters, before clipping is added."""
+        """Return the torch optimizer for these parameters, before clipping is added."""
         raise NotImplementedError
 
     def __call__(self, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Makes the torch optimizer.
+        """Make the torch optimizer.
 
         Args:
-            params: The parameters to train.
+            params: the parameters to train.
 
         Returns:
             A `torch.optim.Optimizer` whose steps equal Keras's.
@@ -105,7 +105,7 @@ _FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
 
 
 def fastest(params: list[nn.Parameter]) -> dict[str, bool]:
-    """Returns the keyword for torch's fastest implementation: fused, else foreach."""
+    """Return the keyword for torch's fastest implementation: fused, else foreach."""
     fused = all(p.device.type in _FUSED_DEVICES and torch.is_floating_point(p) for p in params)
     return {"fused": True} if fused else {"foreach": True}
 
@@ -114,9 +114,9 @@ class SGD(OptimizerFactory):
     """Stochastic gradient descent (Keras: `SGD`).
 
     Args:
-        learning_rate: Step size.
-        momentum: Share of the last step that is kept.
-        nesterov: Whether to look ahead by Nesterov's rule.
+        learning_rate: step size.
+        momentum: share of the last step that is kept.
+        nesterov: whether to look ahead by Nesterov's rule.
         **settings: As in `OptimizerFactory`.
     """
 
@@ -134,7 +134,7 @@ class SGD(OptimizerFactory):
         self.nesterov = nesterov
 
     def make(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """Returns `torch.optim.SGD`, or the momentum rule of `rules`."""
+        """Return `torch.optim.SGD`, or the momentum rule of `rules`."""
         if not self.momentum and not self.weight_decay:
             return torch.optim.SGD(params, lr=self.learning_rate, **fastest(params))
         defaults = {
@@ -150,11 +150,11 @@ class RMSprop(OptimizerFactory):
     """RMSprop (Keras: `RMSprop`).
 
     Args:
-        learning_rate: Step size.
-        rho: Decay of the mean of squared gradients.
-        momentum: Share of the last step that is kept.
-        epsilon: Added under the root.
-        centered: Whether the gradient's mean is subtracted.
+        learning_rate: step size.
+        rho: decay of the mean of squared gradients.
+        momentum: share of the last step that is kept.
+        epsilon: added under the root.
+        centered: whether the gradient's mean is subtracted.
         **settings: As in `OptimizerFactory`.
     """
 
@@ -174,7 +174,7 @@ class RMSprop(OptimizerFactory):
         self.centered = centered
 
     def make(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """Returns the rule of `rules`."""
+        """Return the rule of `rules`."""
         defaults = {
             "lr": self.learning_rate,
             "rho": self.rho,
@@ -209,11 +209,11 @@ class Adam(_Betas):
     """Adam (Keras: `Adam`).
 
     Args:
-        learning_rate: Step size.
-        beta_1: Decay of the mean of gradients.
-        beta_2: Decay of the mean of squared gradients.
-        epsilon: Added to the root, before its bias is corrected.
-        amsgrad: Whether to divide by the largest mean of squares so far.
+        learning_rate: step size.
+        beta_1: decay of the mean of gradients.
+        beta_2: decay of the mean of squared gradients.
+        epsilon: added to the root, before its bias is corrected.
+        amsgrad: whether to divide by the largest mean of squares so far.
         **settings: As in `OptimizerFactory`.
     """
 
@@ -230,7 +230,7 @@ class Adam(_Betas):
         self.amsgrad = amsgrad
 
     def make(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """Returns torch's fused Adam with Keras's epsilon."""
+        """Return torch's fused Adam with Keras's epsilon."""
         # with decoupled decay Adam is AdamW; torch's own Adam couples it
         cls: type[Any] = rules.KerasAdamW if self.weight_decay else rules.KerasAdam
         optimizer: torch.optim.Optimizer = cls(
@@ -249,8 +249,8 @@ class AdamW(Adam):
     """Adam with decoupled weight decay (Keras: `AdamW`).
 
     Args:
-        learning_rate: Step size.
-        weight_decay: Share of `learning_rate` by which weights shrink each step.
+        learning_rate: step size.
+        weight_decay: share of `learning_rate` by which weights shrink each step.
         **settings: As in `Adam`.
     """
 
@@ -264,9 +264,9 @@ class Adagrad(OptimizerFactory):
     """Adagrad (Keras: `Adagrad`).
 
     Args:
-        learning_rate: Step size.
-        initial_accumulator_value: Where the sums of squared gradients start.
-        epsilon: Added under the root.
+        learning_rate: step size.
+        initial_accumulator_value: where the sums of squared gradients start.
+        epsilon: added under the root.
         **settings: As in `OptimizerFactory`.
     """
 
@@ -284,7 +284,7 @@ class Adagrad(OptimizerFactory):
         self.epsilon = epsilon
 
     def make(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """Returns `torch.optim.Adagrad` whose sums start with epsilon inside."""
+        """Return `torch.optim.Adagrad` whose sums start with epsilon inside."""
         # Keras: g / sqrt(sum + epsilon); torch: g / (sqrt(sum) + eps). As the sums only grow,
         # starting them at `initial + epsilon` with torch's eps at 0 is Keras's rule exactly.
         start = self.initial_accumulator_value + self.epsilon
@@ -297,9 +297,9 @@ class Adadelta(OptimizerFactory):
     """Adadelta (Keras: `Adadelta`).
 
     Args:
-        learning_rate: Step size.
-        rho: Decay of both means of squares.
-        epsilon: Added under both roots.
+        learning_rate: step size.
+        rho: decay of both means of squares.
+        epsilon: added under both roots.
         **settings: As in `OptimizerFactory`.
     """
 
@@ -317,7 +317,7 @@ class Adadelta(OptimizerFactory):
         self.epsilon = epsilon
 
     def make(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """Returns `torch.optim.Adadelta`, whose rule is Keras's."""
+        """Return `torch.optim.Adadelta`, whose rule is Keras's."""
         return torch.optim.Adadelta(
             params, lr=self.learning_rate, rho=self.rho, eps=self.epsilon, foreach=True
         )
@@ -327,15 +327,15 @@ class Adamax(_Betas):
     """Adamax (Keras: `Adamax`).
 
     Args:
-        learning_rate: Step size.
-        beta_1: Decay of the mean of gradients.
-        beta_2: Decay of the largest gradient.
-        epsilon: Added to the largest gradient.
+        learning_rate: step size.
+        beta_1: decay of the mean of gradients.
+        beta_2: decay of the largest gradient.
+        epsilon: added to the largest gradient.
         **settings: As in `OptimizerFactory`.
     """
 
     def make(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """Returns the rule of `rules`."""
+        """Return the rule of `rules`."""
         defaults = {
             "lr": self.learning_rate,
             "betas": self.betas,
@@ -349,15 +349,15 @@ class Nadam(_Betas):
     """Adam with Nesterov momentum (Keras: `Nadam`).
 
     Args:
-        learning_rate: Step size.
-        beta_1: Decay of the mean of gradients.
-        beta_2: Decay of the mean of squared gradients.
-        epsilon: Added to the root.
+        learning_rate: step size.
+        beta_1: decay of the mean of gradients.
+        beta_2: decay of the mean of squared gradients.
+        epsilon: added to the root.
         **settings: As in `OptimizerFactory`.
     """
 
     def make(self, params: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """Returns `torch.optim.NAdam`, whose rule is Keras's with a decay counted in steps."""
+        """Return `torch.optim.NAdam`, whose rule is Keras's with a decay counted in steps."""
         return torch.optim.NAdam(
             params,
             lr=self.learning_rate,

@@ -23,7 +23,7 @@ _NAMES: dict[str, type[factories.OptimizerFactory]] = {
 
 
 def get(identifier: Any) -> torch.optim.Optimizer | Callable[..., torch.optim.Optimizer]:
-    """Returns an optimizer, or what makes one of parameters.
+    """Return an optimizer, or what makes one of parameters.
 
     Args:
         identifier: A Keras name, in any case; a class or object of this package; a
@@ -34,8 +34,8 @@ def get(identifier: Any) -> torch.optim.Optimizer | Callable[..., torch.optim.Op
         The optimizer itself where one was given, else a callable that makes it.
 
     Raises:
-        ValueError: The name is unknown.
-        TypeError: The value is none of these.
+        ValueError: the name is unknown.
+        TypeError: the value is none of these.
     """
     if isinstance(identifier, str):
         if identifier.lower() not in _NAMES:

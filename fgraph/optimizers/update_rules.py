@@ -29,15 +29,15 @@ class _ForeachOptimizer(torch.optim.Optimizer):
         grads: list[Tensor],
         state: dict[str, list[Tensor]],
     ) -> None:
-        """Updates the parameters of one group in place."""
+        """Update the parameters of one group in place."""
         raise NotImplementedError
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Updates all parameters that have a gradient.
+        """Update all parameters that have a gradient.
 
         Args:
-            closure: Evaluates the loss again, or None.
+            closure: evaluates the loss again, or None.
 
         Returns:
             The closure's loss, or None.
@@ -83,7 +83,7 @@ class KerasMomentumSGD(_ForeachOptimizer):
         grads: list[Tensor],
         state: dict[str, list[Tensor]],
     ) -> None:
-        """Applies `m = momentum * m - lr * g`, then `p += m` (or its Nesterov form)."""
+        """Apply `m = momentum * m - lr * g`, then `p += m` (or its Nesterov form)."""
         velocity, lr, momentum = state["momentum"], group["lr"], group["momentum"]
         torch._foreach_mul_(velocity, momentum)
         torch._foreach_add_(velocity, grads, alpha=-lr)
@@ -110,7 +110,7 @@ class KerasRMSprop(_ForeachOptimizer):
         grads: list[Tensor],
         state: dict[str, list[Tensor]],
     ) -> None:
-        """Applies `p -= lr * g / sqrt(mean(g ** 2) + epsilon)`, through momentum if any."""
+        """Apply `p -= lr * g / sqrt(mean(g ** 2) + epsilon)`, through momentum if any."""
         rho, velocity = group["rho"], state["velocity"]
         torch._foreach_mul_(velocity, rho)
         torch._foreach_addcmul_(velocity, grads, grads, 1 - rho)
@@ -143,7 +143,7 @@ class KerasAdamax(_ForeachOptimizer):
         grads: list[Tensor],
         state: dict[str, list[Tensor]],
     ) -> None:
-        """Applies `p -= lr / (1 - beta_1 ** t) * m / (u + epsilon)`."""
+        """Apply `p -= lr / (1 - beta_1 ** t) * m / (u + epsilon)`."""
         beta_1, beta_2 = group["betas"]
         momentum, largest = state["momentum"], state["largest"]
         torch._foreach_lerp_(momentum, grads, 1 - beta_1)
@@ -155,7 +155,7 @@ class KerasAdamax(_ForeachOptimizer):
 
 
 def _uncorrected_epsilon(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    """Sets each group's epsilon so that torch's formula gives Keras's at this step.
+    """Set each group's epsilon so that torch's formula gives Keras's at this step.
 
     torch divides by `sqrt(v / (1 - beta_2 ** t)) + eps`, Keras by `sqrt(v) + eps` with the
     correction outside (Kingma and Ba's "epsilon hat"). Both are one rule where torch's epsilon is

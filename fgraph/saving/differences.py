@@ -21,7 +21,7 @@ MODULE_KEYS = frozenset(nn.Module().__dict__) | {
 MODEL_KEYS = MODULE_KEYS | {
     "explicit_name", "_graph", "_signature", "_input_template", "_output_template", "_node_names",
     "_node_paths", "_output_names", "_graph_tensors", "_forward_source", "_view",
-    "_stack", "_compiled", "history", "stop_training", "forward",
+    "_stack", "_trainer", "_added_outside", "history", "stop_training", "forward",
 }  # fmt: skip
 _LAYER_KEYS = frozenset({"_calls", "_arguments"})
 _DERIVED = (weakref.ReferenceType, torch.Generator)  # made anew by whoever needs them

@@ -22,6 +22,7 @@ from ..graph.graph import Graph, _At, _Entry, _flatten
 from ..graph.node import SizeSpec, Spec, TensorSpec
 from ..layers.input_layer import InputLayer
 from ..model import Model
+from ..optimizers.learning_rate import own_class
 from .construction import Construction
 from .constructor_calls import construction_of
 from .differences import MODEL_KEYS, Differences, same_slots, slots
@@ -119,7 +120,7 @@ class Encoder:
                     "save with include_optimizer=False"
                 )
             groups.append({key: self.value(item) for key, item in group.items()})
-        return {"class": name_of(type(optimizer)), "groups": groups}
+        return {"class": name_of(own_class(optimizer)), "groups": groups}
 
     # ------------------------------------------------------------------ objects
 

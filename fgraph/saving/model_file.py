@@ -44,8 +44,8 @@ def save_model(model: Model, path: str | os.PathLike[str], include_optimizer: bo
     """
     encoder = Encoder(model)
     document = encode_model(model, encoder)
-    if include_optimizer and model._compiled is not None:
-        document["compiled"] = encode_compiled(model._compiled, encoder)
+    if include_optimizer and model._trainer is not None:
+        document["compiled"] = encode_compiled(model._trainer, encoder)
     encoder.finish()
     tensors = {name: t for name, t in slots(model) if encoder.names[id(t)] == name}
     tensors |= encoder.tensors

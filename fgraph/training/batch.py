@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 
@@ -10,10 +10,10 @@ class Batch(NamedTuple):
     """One batch on the model's device.
 
     Args:
-        x: Inputs, in the structure that the user gave.
-        y: Targets, in the structure that the user gave, or None.
-        sample_weight: Weights, a tensor, or a list or dict by output, or None.
-        size: Number of samples, over all processes.
+        x: the inputs, in the structure that the user gave.
+        y: the targets, in the structure that the user gave, or `None`.
+        sample_weight: weights, a tensor, or a list or dict by output, or `None`.
+        size: the number of samples, over all processes.
     """
 
     x: Any
@@ -23,25 +23,37 @@ class Batch(NamedTuple):
 
 
 class Source:
-    """Batches that can be gone through once or again and again.
+    """A source of batches. Can be iterated once, or repeatedly if `repeats` is true.
 
-    Args:
-        num_batches: Batches in one pass, or None where it is not known.
-        repeats: Whether a second pass is possible.
+    Attributes:
+        num_batches: the number of batches in one pass, `None` if unknown.
+        num_samples: the number of samples in one pass, `None` if unknown.
+        repeats: whether a second pass is possible.
+        whole: all targets and sample weights, if they are in memory, to check them once.
+        check: called with the targets and sample weights of each batch while they are on the host,
+            if `whole` is `None`.
     """
 
     num_batches: int | None = None
+    num_samples: int | None = None
     repeats: bool = True
-    whole_targets: Any = None
-    """All targets where they are in memory, so that they can be checked before the first step."""
+    whole: tuple[Any, Any] | None = None
+    check: Callable[[Any, Any], None] | None = None
 
     def batches(self, skip: int = 0) -> Iterator[Batch]:
-        """Begins a pass.
+        """Begin a pass and return its batches, without the first `skip`."""
+        raise NotImplementedError
 
-        Args:
-            skip: Number of batches to leave out at the start, as if they had been used.
+    def first(self) -> Batch | None:
+        """Return the first batch without using it up: a pass begun later still yields it.
 
-        Returns:
-            An iterator of batches.
+        `None` if there is no batch. A shuffled pass may begin with another one.
         """
         raise NotImplementedError
+
+    def random_state(self) -> Any:
+        """Return the states of random generators of the source's own; plain values only."""
+        return None
+
+    def set_random_state(self, state: Any) -> None:
+        """Restore the states returned by `random_state`."""

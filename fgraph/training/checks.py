@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 
-from ..errors import unknown_name
+from ..errors import real_number, unknown_name, whole_number
 from ..graph.nested import map_leaves
 from .arrays import common_length
 from .data import is_loader
@@ -21,16 +21,16 @@ TORCH_COMPILE_OPTIONS = [
 
 
 def names_of(function: Callable[..., Any]) -> list[str]:
-    """Returns the names of a method's arguments, for suggestions."""
+    """Return the names of a method's arguments, for suggestions."""
     parameters = inspect.signature(function).parameters.values()
     return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name != "self"]
 
 
 def check_options(options: Mapping[str, Any], known: list[str]) -> None:
-    """Refuses keywords of `compile` that neither Keras nor torch knows.
+    """Refuse keywords of `compile` that neither Keras nor torch knows.
 
     Raises:
-        TypeError: One is unknown.
+        TypeError: one is unknown.
     """
     for name in options:
         if name not in TORCH_COMPILE_OPTIONS:
@@ -38,46 +38,53 @@ def check_options(options: Mapping[str, Any], known: list[str]) -> None:
             raise TypeError("compile: " + unknown_name("argument", name, names))
 
 
-def check_counts(epochs: Mapping[str, Any], steps: Mapping[str, Any]) -> None:
-    """Refuses numbers of epochs and steps that are none.
-
-    Args:
-        epochs: Argument name to an integer of at least 0.
-        steps: Argument name to an integer of at least 1, or to None.
+def optional_count(value: Any, name: str) -> int | None:
+    """Return a whole number of at least 1, or `None`.
 
     Raises:
-        TypeError: One is no integer.
-        ValueError: One is too small.
+        TypeError: it is not a whole number.
+        ValueError: it is less than 1.
     """
-    for least, counts in ((0, epochs), (1, steps)):
-        for name, value in counts.items():
-            if value is None and least:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an integer, got {value!r}")
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
+    return None if value is None else whole_number(value, name)
+
+
+def validation_epochs(frequency: Any) -> int | frozenset[int]:
+    """Return after which epochs to validate: every so many, or those listed, counted from 1.
+
+    Raises:
+        TypeError: it is neither a whole number nor an iterable of these.
+        ValueError: a number is less than 1.
+    """
+    if isinstance(frequency, Iterable) and not isinstance(frequency, str):
+        return frozenset(whole_number(epoch, "each of validation_freq") for epoch in frequency)
+    return whole_number(frequency, "validation_freq")
+
+
+def check_shuffle(shuffle: Any) -> bool:
+    """Return `shuffle`; raise `TypeError` unless it is true or false."""
+    if not isinstance(shuffle, bool | int) or shuffle not in (0, 1):
+        raise TypeError(f"shuffle must be True or False, got {shuffle!r}")
+    return bool(shuffle)
 
 
 def split_validation(
     x: Any, y: Any, sample_weight: Any, fraction: float
 ) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]:
-    """Divides arrays into training data and, from their end, validation data, as Keras does.
+    """Divide arrays into training data and, from their end, validation data, as Keras does.
 
     Args:
-        x: Nested arrays.
-        y: Nested arrays, or None.
-        sample_weight: Nested arrays, or None.
-        fraction: Share of the samples for validation.
+        x: nested arrays.
+        y: nested arrays, or `None`.
+        sample_weight: nested arrays, or `None`.
+        fraction: the share of the samples for validation.
 
     Returns:
         Two triples `(x, y, sample_weight)`; slices, not copies.
 
     Raises:
-        ValueError: The data is no array, the fraction is out of range, or one part is empty.
+        ValueError: the data is no array, the fraction is out of range, or one part is empty.
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"validation_split must be in [0, 1), got {fraction}")
+    real_number(fraction, "validation_split", "[0, 1)")
     if is_loader(x):
         raise ValueError(
             f"validation_split needs arrays, but x is a {type(x).__name__}: pass validation_data"
@@ -98,10 +105,10 @@ def split_validation(
 
 
 def unpack_validation(data: Any) -> tuple[Any, Any, Any]:
-    """Returns `(x, y, sample_weight)` of `validation_data`: a tuple of arrays, or a loader.
+    """Return `(x, y, sample_weight)` of `validation_data`: a tuple of arrays, or a loader.
 
     Raises:
-        ValueError: A tuple that is neither `(x, y)` nor `(x, y, sample_weight)`.
+        ValueError: it is a tuple of another length.
     """
     if is_loader(data):
         return data, None, None
@@ -111,15 +118,3 @@ def unpack_validation(data: Any) -> tuple[Any, Any, Any]:
             f"{type(data).__name__}" + (f" of {len(data)}" if hasattr(data, "__len__") else "")
         )
     return (*data, None)[:3] if len(data) == 2 else (data[0], data[1], data[2])
-
-
-def validates(epoch: int, frequency: Any) -> bool:
-    """Says whether validation follows an epoch.
-
-    Args:
-        epoch: Number of the epoch, from 0.
-        frequency: Every so many epochs, or a list of epochs counted from 1.
-    """
-    if isinstance(frequency, int):
-        return (epoch + 1) % frequency == 0
-    return epoch + 1 in frequency

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from ..errors import real_number
 from ..graph.nested import iter_leaves
 from .tensors import as_tensor
 
@@ -16,38 +18,46 @@ class ClassWeight:
     """Sample weights by class.
 
     Args:
-        weights: Weight of each class, by its index.
+        weights: the weight of each class, by its index.
+        takes_labels: whether the loss takes such targets as class indices, in any shape. Otherwise
+            rows of several values are one-hot rows.
 
     Raises:
-        TypeError: It is not a dict of numbers.
+        TypeError: it is not a dict of numbers.
+        ValueError: it is empty, or a weight is negative.
     """
 
-    def __init__(self, weights: Any) -> None:
-        if not isinstance(weights, Mapping) or not all(
-            isinstance(v, int | float) for v in weights.values()
-        ):
+    def __init__(self, weights: Any, takes_labels: Callable[[Tensor], bool]) -> None:
+        if not isinstance(weights, Mapping):
             raise TypeError(
                 f"class_weight must be a dict of class index to number, got {weights!r}"
             )
         if not weights:
             raise ValueError("class_weight is empty; give the weight of every class")
-        self.weights = {int(k): float(v) for k, v in weights.items()}
+        self.weights = {
+            int(k): real_number(v, f"class_weight[{k!r}]", "[0, inf)") for k, v in weights.items()
+        }
+        if min(self.weights) < 0:
+            raise ValueError(f"class_weight has the negative class {min(self.weights)}")
+        self._takes_labels = takes_labels
         self._table = torch.full((max(self.weights) + 1,), math.nan)
         for index, weight in self.weights.items():
             self._table[index] = weight
 
     def times(self, y: Any, sample_weight: Any) -> Any:
-        """Returns the weight of each sample, times the given ones.
+        """Return the weight of each label's class, times the given weights.
 
         Args:
-            y: Targets of one output: labels `(N,)` or `(N, 1)`, or one-hot rows `(N, classes)`.
-            sample_weight: Weights, or None.
+            y: the targets of one output: labels `(N, ...)` or `(N, ..., 1)`, or one-hot rows
+                `(N, ..., classes)`.
+            sample_weight: weights, or `None`.
 
         Returns:
-            Weights of shape `(N,)`, or in the shape of `sample_weight`.
+            Weights, one for each label.
 
         Raises:
-            ValueError: There are several outputs, or a class has no weight.
+            ValueError: there are several outputs, targets are neither labels nor one-hot rows, or
+                a class has no weight.
         """
         leaves = list(iter_leaves(y))
         if len(leaves) != 1 or leaves[0] is None:
@@ -55,17 +65,38 @@ class ClassWeight:
                 f"class_weight needs a model with one output and its targets, got {len(leaves)} "
                 "targets: pass sample_weight by output"
             )
-        labels = as_tensor(leaves[0], "y")
-        one_hot = labels.ndim > 1 and labels.shape[-1] > 1
-        labels = (labels.argmax(-1) if one_hot else labels.reshape(len(labels), -1)[:, 0]).long()
+        by_class = self._table[self._labels(as_tensor(leaves[0], "y").cpu())]
+        if sample_weight is None:
+            return by_class
+        given = as_tensor(next(iter_leaves(sample_weight)), "sample_weight").cpu()
+        if given.ndim > by_class.ndim and given.shape[-1] == 1:
+            given = given.squeeze(-1)
+        for _ in range(by_class.ndim - given.ndim):
+            given = given.unsqueeze(-1)
+        return given.to(torch.promote_types(given.dtype, torch.float32)) * by_class
+
+    def _labels(self, y: Tensor) -> Tensor:
+        """Return class indices, each of a class that has a weight."""
+        if y.ndim > 1 and y.shape[-1] == 1:
+            y = y.squeeze(-1)
+        elif y.ndim > 1 and not self._takes_labels(y):
+            sums = y.sum(-1, dtype=torch.float64)
+            if not bool(((sums - 1).abs() < 1e-3).all()):
+                raise ValueError(
+                    f"class_weight needs one class for each sample, but y of shape "
+                    f"{tuple(y.shape)} holds neither labels nor one-hot rows: pass sample_weight"
+                )
+            y = y.argmax(-1)
+        if y.is_floating_point() and not bool((y == y.round()).all()):
+            raise ValueError(
+                "class_weight needs whole numbers as labels, but y holds fractions: pass "
+                "sample_weight"
+            )
+        labels = y.long()
         missing = sorted(set(torch.unique(labels).tolist()) - set(self.weights))
         if missing:
             raise ValueError(
                 f"class_weight lacks class {missing[0]} of y (it has {sorted(self.weights)}); "
                 "give the weight of every class"
             )
-        by_class = self._table.to(labels.device)[labels]
-        if sample_weight is None:
-            return by_class
-        given = as_tensor(next(iter_leaves(sample_weight)), "sample_weight")
-        return given * by_class.view(-1, *[1] * (given.ndim - 1)).to(given.dtype)
+        return labels

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from .arrays import ArraySource, check_batch_size
+from ..errors import whole_number
+from .arrays import ArraySource
 from .batch import Source
 from .class_weight import ClassWeight
 from .loader import LoaderSource, split_batch
 from .py_dataset import Passes, PyDataset
+from .tensors import Placement, is_sparse
 
 
 def make_source(
@@ -22,36 +23,34 @@ def make_source(
     sample_weight: Any = None,
     *,
     batch_size: int | None,
-    shuffle: bool,
-    device: torch.device,
-    dtype: torch.dtype,
-    input_names: list[str],
+    placement: Placement,
+    shuffle: bool = False,
     class_weight: Mapping[int, float] | None = None,
+    takes_labels: Callable[[Tensor], bool] = lambda _: False,
 ) -> Source:
-    """Returns the source for whatever `fit`, `evaluate` or `predict` was given.
+    """Return the source for whatever `fit`, `evaluate` or `predict` was given.
 
     Args:
-        x: Nested arrays, a `Dataset`, a `DataLoader`, or an iterable of batches.
-        y: Nested arrays, or None.
-        sample_weight: Nested arrays, or None.
-        batch_size: Samples in a batch, or None for 32 (or the loader's own).
-        shuffle: Whether arrays and data sets are shuffled.
-        device: Where batches go.
-        dtype: Dtype of numpy's float64 arrays in batches.
-        input_names: Names of the model's inputs, to divide dict batches.
-        class_weight: Weight of each class, or None.
-
-    Returns:
-        The source.
+        x: nested arrays, a `Dataset`, a `DataLoader`, or an iterable of batches.
+        y: nested arrays, or `None`.
+        sample_weight: nested arrays, or `None`.
+        batch_size: the number of samples in a batch, `None` for 32 (or the loader's own).
+        placement: where batches go, and in which dtypes.
+        shuffle: whether arrays and data sets are shuffled.
+        class_weight: the weight of each class, or `None`.
+        takes_labels: whether the loss takes targets as class indices; for `class_weight`.
 
     Raises:
         ValueError: `y`, `sample_weight` or `batch_size` was given beside a loader, or the data
             is empty or of different lengths.
+        TypeError: there is something that is neither an array nor yields batches.
     """
-    weights = None if class_weight is None else ClassWeight(class_weight)
-    size = check_batch_size(32 if batch_size is None else batch_size)
+    weights = None if class_weight is None else ClassWeight(class_weight, takes_labels)
+    size = whole_number(32 if batch_size is None else batch_size, "batch_size")
+    if x is None:
+        raise ValueError("no data: x is None; pass arrays, a data set or a loader")
     if isinstance(x, TensorDataset) and y is None:
-        x, y, sample_weight = split_batch(x.tensors, input_names)
+        x, y, sample_weight = split_batch(x.tensors, placement.input_names)
     if isinstance(x, PyDataset):
         x = Passes(x, shuffle)
     if is_loader(x):
@@ -63,28 +62,36 @@ def make_source(
                     "in (x, y, sample_weight)"
                 )
         if isinstance(x, Dataset):
-            x = _loader_of(x, size, shuffle, device)
+            x = _loader_of(x, size, shuffle, placement)
         elif batch_size is not None:
             raise ValueError(
                 f"batch_size was given beside a {type(x).__name__}, which makes its own batches"
             )
-        return LoaderSource(x, device, dtype, input_names, weights)
+        return LoaderSource(x, placement, weights)
     if weights is not None:
         sample_weight = weights.times(y, sample_weight)
-    return ArraySource(x, y, sample_weight, size, shuffle, device, dtype)
+    return ArraySource(x, y, sample_weight, size, shuffle, placement)
 
 
 def _loader_of(
-    dataset: Dataset[Any], batch_size: int, shuffle: bool, device: torch.device
+    dataset: Dataset[Any], batch_size: int, shuffle: bool, placement: Placement
 ) -> DataLoader[Any]:
-    if not isinstance(dataset, IterableDataset) and len(dataset) == 0:  # type: ignore[arg-type]
+    pin = placement.device.type == "cuda"
+    if isinstance(dataset, IterableDataset):
+        return DataLoader(dataset, batch_size, pin_memory=pin)
+    if not hasattr(dataset, "__len__"):
+        raise TypeError(
+            f"{type(dataset).__name__} has no __len__, so its samples cannot be counted: define "
+            "it, or derive from torch.utils.data.IterableDataset and define __iter__"
+        )
+    if len(dataset) == 0:
         raise ValueError(f"no data: {type(dataset).__name__} is empty")
-    shuffled = shuffle and not isinstance(dataset, IterableDataset)
-    return DataLoader(dataset, batch_size, shuffled, pin_memory=device.type == "cuda")
+    return DataLoader(dataset, batch_size, shuffle, pin_memory=pin)
 
 
 def is_loader(x: Any) -> bool:
-    """Says whether `x` yields batches by itself: a data set, a loader, an iterable, a generator."""
-    if isinstance(x, Tensor | list | tuple | Mapping) or hasattr(x, "__array__"):
+    """Return whether `x` yields batches: a data set, a loader, an iterable, a generator."""
+    arrays = isinstance(x, Tensor | list | tuple | Mapping | str | bytes)
+    if arrays or hasattr(x, "__array__") or is_sparse(x):
         return False
     return isinstance(x, Dataset | Iterable | PyDataset)

@@ -19,10 +19,10 @@ from ..callbacks.processes import world_size as world_size
 
 
 def start(device: torch.device) -> None:
-    """Joins the processes that `torchrun` started, unless the script did so itself.
+    """Join the processes that `torchrun` started, unless the script did so itself.
 
     Args:
-        device: The model's device; CUDA talks over nccl, everything else over gloo.
+        device: the model's device; CUDA communicates by nccl, everything else by gloo.
     """
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
     if launched and dist.is_available() and not dist.is_initialized():
@@ -30,14 +30,10 @@ def start(device: torch.device) -> None:
 
 
 def share(size: int) -> tuple[int, int]:
-    """Returns where this process's part of a batch begins and ends.
+    """Return where this process's part of a batch of `size` samples begins and ends.
 
-    Args:
-        size: Samples in the batch.
-
-    Returns:
-        First index and end. A batch with fewer samples than processes leaves some processes the
-        last sample, which then counts 0 (see `scale`).
+    A batch with fewer samples than processes leaves some processes the last sample, which then
+    counts 0 (see `scale`).
     """
     world = world_size()
     if world == 1:
@@ -47,18 +43,18 @@ def share(size: int) -> tuple[int, int]:
 
 
 def own_size(size: int) -> int:
-    """Returns how many of a batch's samples this process counts."""
+    """Return how many of a batch's samples count in this process."""
     world = world_size()
     return size if world == 1 else (size * (rank() + 1)) // world - (size * rank()) // world
 
 
 def scale(size: int) -> float:
-    """Returns the factor of this process's mean loss, so that the average is the batch's mean."""
+    """Return the factor of this process's mean loss whose average is the batch's mean loss."""
     return own_size(size) * world_size() / size
 
 
 def broadcast(tensor: Tensor) -> Tensor:
-    """Returns the first process's tensor, in every process."""
+    """Return the first process's tensor, in every process."""
     if world_size() > 1:
         device = _device()
         moved = tensor.to(device)
@@ -68,13 +64,13 @@ def broadcast(tensor: Tensor) -> Tensor:
 
 
 def align_random_state() -> None:
-    """Seeds all processes alike, so that they draw the same order from a shuffling loader."""
+    """Seed all processes alike, so that they draw the same order from a shuffling loader."""
     if world_size() > 1:
         torch.manual_seed(int(broadcast(torch.randint(2**31, (1,)))))
 
 
 def total(tensor: Tensor) -> Tensor:
-    """Returns the sum of a tensor over all processes."""
+    """Return the sum of a tensor over all processes."""
     if world_size() > 1:
         moved = tensor.to(_device(), copy=True)
         dist.all_reduce(moved)
@@ -87,28 +83,84 @@ def _device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if nccl else torch.device("cpu")
 
 
-class _CallWithLogits(nn.Module):
-    """The call that DDP wraps: the model's own, with its logits."""
+class _CallForLoss(nn.Module):
+    """The call that DDP wraps."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, inputs: Any) -> Any:
-        return self.model._call_with_logits(inputs)
+        return self.model._call_for_loss(inputs)
 
 
-def wrap(model: Any) -> Any:
-    """Returns what a training step calls: the model's call, through DDP where it is needed.
+def wrap(model: Any, own_step: bool) -> Any:
+    """Return what a training step calls: the model's call, through DDP where it is needed.
 
     Args:
-        model: The model; one that `fully_shard` divided averages its gradients itself.
-
-    Returns:
-        A callable of the inputs that returns `(flat outputs, logits)`.
+        model: the model; one that `fully_shard` divided averages its gradients itself.
+        own_step: whether `train_step` is overridden; `Replicas` averages its gradients then.
     """
-    if world_size() == 1 or is_sharded(model):
-        return model._call_with_logits
+    if world_size() == 1 or own_step or is_sharded(model):
+        return model._call_for_loss
     device = next(model.parameters()).device
     ids = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(_CallWithLogits(model), device_ids=ids)
+    return nn.parallel.DistributedDataParallel(_CallForLoss(model), device_ids=ids)
+
+
+class Replicas:
+    """Keeps the processes' replicas equal where `train_step` is overridden.
+
+    An overridden step may call the model in any way, which DDP does not allow: gradients are
+    averaged in `optimizer_step` instead. A step that goes around `backward` or `optimizer_step`
+    is an error, since the replicas would drift apart.
+
+    Args:
+        model: the model.
+        optimizer: its optimizer.
+    """
+
+    def __init__(self, model: Any, optimizer: Any) -> None:
+        self._model = model
+        self._averages = not is_sharded(model)
+        self._may_step = False
+        self._hook = optimizer.register_step_pre_hook(self._before_step)
+        self._share_buffers()
+
+    def average_gradients(self) -> None:
+        """Average the gradients over all processes, and let the optimizer take one step."""
+        self._may_step = True
+        if not self._averages:
+            return
+        for parameter in self._model.parameters():
+            if parameter.requires_grad:
+                if parameter.grad is None:  # another process may have one
+                    parameter.grad = torch.zeros_like(parameter)
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= world_size()
+        self._share_buffers()
+
+    def _share_buffers(self) -> None:
+        """Give all processes the first one's buffers, such as running statistics, as DDP does."""
+        for buffer in self._model.buffers() if self._averages else ():
+            dist.broadcast(buffer, 0)
+
+    def check(self, did_backward: bool) -> None:
+        """Raise unless a step called `backward`."""
+        if not did_backward:
+            self._refuse("self.backward(loss) in place of loss.backward()")
+
+    def _before_step(self, *_: Any) -> None:
+        if not self._may_step:
+            self._refuse("self.optimizer_step() in place of optimizer.step()")
+        self._may_step = False
+
+    def _refuse(self, instead: str) -> None:
+        raise RuntimeError(
+            f"train_step of {type(self._model).__name__} goes around the trainer, so the "
+            f"{world_size()} processes would train different models: call {instead}"
+        )
+
+    def close(self) -> None:
+        """Let the optimizer step without these checks again."""
+        self._hook.remove()

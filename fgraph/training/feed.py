@@ -1,4 +1,4 @@
-"""Epochs drawn from a source, with a position that can be saved and found again."""
+"""Epochs drawn from a source, with a position that can be saved and restored."""
 
 from __future__ import annotations
 
@@ -12,36 +12,41 @@ from .random_state import get_random_state, set_random_state
 class Feed:
     """The batches of a source, pass after pass.
 
-    Where an epoch has fewer steps than a pass, the next one goes on where it stopped: no batch is
+    If an epoch has fewer steps than a pass, the next epoch goes on where it stopped: no batch is
     used twice in a pass.
 
     Args:
-        source: Where batches come from.
-        steps: Steps in an epoch, or None for one pass.
+        source: where batches come from.
+        steps: the steps in an epoch, `None` for one pass.
+        fresh: whether each epoch begins a new pass, where the source can, and ends with it: for
+            evaluation, which should see the same samples every time and none twice.
     """
 
-    def __init__(self, source: Source, steps: int | None) -> None:
+    def __init__(self, source: Source, steps: int | None, fresh: bool = False) -> None:
         self.source = source
         self.steps = steps
         self.dry = False
+        self._fresh = fresh and source.repeats
         self._iterator: Iterator[Batch] | None = None
         self._taken = 0
         self._random_state: dict[str, Any] | None = None
 
     @property
     def epoch_steps(self) -> int | None:
-        """Steps in an epoch, or None where it is not known."""
+        """The number of steps in an epoch, `None` if unknown."""
         return self.steps if self.steps is not None else self.source.num_batches
 
     def epoch(self, done: int = 0) -> Iterator[Batch]:
-        """Yields the batches of one epoch.
+        """Yield the batches of one epoch.
 
         Args:
-            done: Steps of this epoch that were made before a resume.
+            done: the steps of this epoch that were made before a resume.
 
         Yields:
-            Batches; fewer than `steps` where the source ran dry, which sets `dry`.
+            Batches; fewer than `steps` if the source is exhausted, which sets `dry`.
         """
+        if self._fresh:
+            self._end_pass()
         limit = self.steps
         while limit is None or done < limit:
             if self._iterator is None:
@@ -54,7 +59,7 @@ class Feed:
             elif limit is None and done:
                 self._end_pass()
                 return
-            elif not self.source.repeats or not self._taken:
+            elif not self.source.repeats or self._fresh or not self._taken:
                 self.dry = True
                 return
             else:
@@ -62,7 +67,7 @@ class Feed:
 
     def _begin_pass(self, skip: int = 0) -> None:
         if not skip:
-            self._random_state = get_random_state()
+            self._random_state = self._current_random_state()
         self._iterator = self.source.batches(skip)
         self._taken = skip
 
@@ -70,19 +75,27 @@ class Feed:
         self._iterator = None
         self._taken = 0
 
+    def _current_random_state(self) -> dict[str, Any]:
+        return {"global": get_random_state(), "source": self.source.random_state()}
+
     def state_dict(self) -> dict[str, Any]:
-        """Returns the position: batches taken from the pass, and how its order was drawn."""
-        running = self._iterator is not None
-        return {"taken": self._taken, "random": self._random_state if running else None}
+        """Return the position: batches taken from the pass, and how its order was drawn."""
+        running = self._iterator is not None and not self._fresh
+        return {
+            "taken": self._taken if running else 0,
+            "random": self._random_state if running else None,
+            "source": self.source.random_state(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes to the position that `state_dict` returned.
+        """Restore the position saved by `state_dict`.
 
         The pass is begun again with the random state it was begun with, so that it has the same
         order; the caller then restores the current random state.
         """
-        if state["random"] is None:
-            return
-        self._random_state = state["random"]
-        set_random_state(state["random"])
-        self._begin_pass(skip=state["taken"])
+        if state["random"] is not None:
+            self._random_state = state["random"]
+            set_random_state(state["random"]["global"])
+            self.source.set_random_state(state["random"]["source"])
+            self._begin_pass(skip=state["taken"])
+        self.source.set_random_state(state["source"])

@@ -3,43 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
-from typing import Any
+from itertools import chain, islice
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from ..graph.nested import iter_leaves, map_leaves
 from . import distributed
 from .batch import Batch, Source
 from .class_weight import ClassWeight
 from .prefetch import prefetched
-from .tensors import to_device
+from .random_state import get_random_state, set_random_state
+from .tensors import Placement, as_tensor
 
 
 class LoaderSource(Source):
     """Anything that yields batches: a `DataLoader`, an iterable, a generator.
 
     Args:
-        loader: Yields `x`, `(x, y)`, `(x, y, sample_weight)` or dicts.
-        device: Where batches go.
-        dtype: Dtype of numpy's float64 arrays in batches.
-        input_names: Names by which a dict batch is divided into inputs and targets.
-        class_weight: Weight of each class, or None.
+        loader: yields `x`, `(x, y)`, `(x, y, sample_weight)` or dicts.
+        placement: where batches go, and in which dtypes.
+        class_weight: the weight of each class, or `None`.
+
+    Raises:
+        ValueError: there are no batches.
     """
 
     def __init__(
         self,
         loader: Iterable[Any],
-        device: torch.device,
-        dtype: torch.dtype,
-        input_names: list[str],
+        placement: Placement,
         class_weight: ClassWeight | None = None,
     ) -> None:
-        self.loader = loader
-        self.device = device
-        self.dtype = dtype
-        self.input_names = input_names
-        self.class_weight = class_weight
         self.repeats = not isinstance(loader, Iterator)
         try:
             self.num_batches = len(loader)  # type: ignore[arg-type]
@@ -47,26 +43,65 @@ class LoaderSource(Source):
             self.num_batches = None
         if self.num_batches == 0:
             raise ValueError(f"no data: {type(loader).__name__} has no batches")
+        self._loader = loader
+        self._placement = placement
+        self._class_weight = class_weight
         sampler = getattr(loader, "sampler", None)
         self._sharded = isinstance(sampler, torch.utils.data.DistributedSampler)
         self._passes = 0
+        self._ahead: list[Any] = []  # of what can be iterated once: what `first` looked at
 
     def batches(self, skip: int = 0) -> Iterator[Batch]:
-        """Begins a pass; see `Source.batches`."""
-        sampler = getattr(self.loader, "sampler", None)
+        """Begin a pass; see `Source.batches`."""
+        sampler = getattr(self._loader, "sampler", None)
         if sampler is not None and hasattr(sampler, "set_epoch"):
             sampler.set_epoch(self._passes)
         self._passes += 1
         if not self._sharded:
             distributed.align_random_state()
-        iterator = iter(self.loader)
+        ahead, self._ahead = self._ahead, []
+        iterator = chain(ahead, iter(self._loader))
         next(islice(iterator, skip, skip), None)
-        return prefetched(map(self._batch, iterator), self.device)
+        return prefetched(map(self._batch, iterator), self._placement.device)
+
+    def first(self) -> Batch | None:
+        """Return the first batch; see `Source.first`."""
+        if not self.repeats:
+            self._ahead = self._ahead or list(islice(cast(Iterator[Any], self._loader), 1))
+            return self._batch(self._ahead[0]) if self._ahead else None
+        global_state, own_state = get_random_state(), self.random_state()
+        try:
+            look = getattr(self._loader, "first", None)
+            for item in islice(self._loader, 1) if look is None else [look()]:
+                return self._batch(item)
+            return None
+        finally:
+            set_random_state(global_state)
+            self.set_random_state(own_state)
+
+    def _generators(self) -> list[torch.Generator]:
+        """Return the loader's and its samplers' own generators, each once."""
+        owners = [self._loader]
+        for name in ("batch_sampler", "sampler"):
+            owners += [part for owner in owners if (part := getattr(owner, name, None)) is not None]
+        found = [getattr(owner, "generator", None) for owner in owners]
+        return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
+
+    def random_state(self) -> Any:
+        """Return the states of the loader's and its samplers' own generators."""
+        return [generator.get_state() for generator in self._generators()]
+
+    def set_random_state(self, state: Any) -> None:
+        """Restore the states returned by `random_state`."""
+        for generator, saved in zip(self._generators(), state, strict=True):
+            generator.set_state(saved)
 
     def _batch(self, item: Any) -> Batch:
-        x, y, sample_weight = split_batch(item, self.input_names)
-        if self.class_weight is not None:
-            sample_weight = self.class_weight.times(y, sample_weight)
+        x, y, sample_weight = split_batch(item, self._placement.input_names)
+        if self._class_weight is not None:
+            sample_weight = self._class_weight.times(y, sample_weight)
+        if self.check is not None:
+            self.check(_on_host(y, "y"), _on_host(sample_weight, "sample_weight"))
         size = _size(x)
         world = distributed.world_size()
         if world > 1 and not self._sharded:
@@ -77,8 +112,23 @@ class LoaderSource(Source):
             )
         elif world > 1:
             size *= world
-        x, y, sample_weight = to_device((x, y, sample_weight), self.device, self.dtype)
-        return Batch(x, y, sample_weight, size)
+        place = self._placement.batch_part
+        return Batch(place(x, "x"), place(y, "y"), place(sample_weight, "sample_weight"), size)
+
+
+def _on_host(part: Any, name: str) -> Any:
+    """Return the arrays of a batch as tensors; `None` in place of those on a device.
+
+    To look at values on a device would wait for it.
+    """
+
+    def tensor(leaf: Any) -> Tensor | None:
+        if not isinstance(leaf, Tensor) and not hasattr(leaf, "__array__"):
+            return None
+        found = as_tensor(leaf, name)
+        return found if found.device.type == "cpu" else None
+
+    return map_leaves(tensor, part)
 
 
 def _size(x: Any) -> int:
@@ -91,19 +141,19 @@ def _size(x: Any) -> int:
 
 
 def split_batch(item: Any, input_names: list[str]) -> tuple[Any, Any, Any]:
-    """Divides what a loader yields into inputs, targets and weights, as Keras does.
+    """Divide what a loader yields into inputs, targets and weights, as Keras does.
 
     Args:
         item: `x`, `(x, y)`, `(x, y, sample_weight)`, or a dict. Of a dict, the keys in
             `input_names` are inputs and the others targets; without any other key, or without
             known names, all of it is input.
-        input_names: Names of the model's inputs.
+        input_names: the names of the model's inputs.
 
     Returns:
-        The triple, None for what is missing.
+        The triple, `None` for what is missing.
 
     Raises:
-        ValueError: A tuple has more than three parts.
+        ValueError: a tuple has more than three parts.
     """
     if isinstance(item, Mapping):
         x = {key: value for key, value in item.items() if key in input_names}

@@ -1,24 +1,26 @@
-"""The loop of `predict`, and what all loops owe the model and the user afterwards."""
+"""The loop of `predict`, and what all loops do before and after their steps."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..callbacks import CallbackList
-from ..graph.nested import map_leaves
+from ..graph.nested import filled, iter_leaves
 from .feed import Feed
+from .output_losses import HALF
 from .steps import Steps
 
 
 @contextmanager
 def keeping_modes(model: Any) -> Iterator[None]:
-    """Puts every module's train or eval mode back, also after an error or Ctrl-C."""
+    """Restore the training or evaluation mode of every module afterwards, also after an error."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield
@@ -34,8 +36,11 @@ class Prediction(Steps):
     eval: Any
 
     def _predict(self, feed: Feed, callbacks: CallbackList) -> Any:
-        """Runs one pass of prediction and returns the outputs as numpy arrays."""
-        parts: list[Any] = []
+        """Run one pass of prediction and return the outputs as numpy arrays."""
+        rows = None if feed.steps is not None else feed.source.num_samples
+        arrays: list[_Rows] = []
+        steps = 0
+        outputs: Any = None
         with keeping_modes(self), torch.inference_mode():
             self.eval()
             callbacks.call("on_predict_begin")
@@ -43,44 +48,73 @@ class Prediction(Steps):
             ends = callbacks.hooks("on_predict_batch_end")
             for batch in feed.epoch():
                 for hook in begins:
-                    hook(len(parts), None)
+                    hook(steps, {})
                 outputs = self.predict_step(batch)
-                parts.append(map_leaves(_to_host, outputs))
+                leaves = [outputs] if isinstance(outputs, Tensor) else list(iter_leaves(outputs))
+                if not arrays:
+                    arrays = [_Rows(rows) for _ in leaves]
+                for array, leaf in zip(arrays, leaves, strict=True):
+                    array.append(leaf)
                 for hook in ends:
-                    hook(len(parts) - 1, {"outputs": outputs})
+                    hook(steps, {"outputs": outputs})
+                steps += 1
             callbacks.call("on_predict_end")
-        require_steps(feed, len(parts), "predict")
-        if self._device().type == "cuda":
-            torch.cuda.synchronize(self._device())  # the copies to the host were only begun
-        return _joined(parts)
+        require_steps(feed, steps, "predict")
+        return filled(outputs, [array.result() for array in arrays])
 
 
-def _to_host(output: Any) -> Any:
-    if not isinstance(output, Tensor):
-        return output
-    output = output.to("cpu", non_blocking=True)
-    # a batch that is a view of the inputs, or of a buffer, would change with it
-    return output.float() if output.dtype == torch.bfloat16 else output
+class _Rows:
+    """One output of all batches as a numpy array, written as the batches come.
 
+    Memory for the whole is taken once where the number of rows is known. It grows in place
+    otherwise: the operating system moves large blocks without a copy.
 
-def _joined(parts: list[Any]) -> Any:
-    """Returns the batches' outputs joined along the first axis, as numpy arrays."""
-    first = parts[0]
-    if isinstance(first, Mapping):
-        return {key: _joined([part[key] for part in parts]) for key in first}
-    if isinstance(first, list | tuple):
-        items = [_joined(list(column)) for column in zip(*parts, strict=True)]
-        if hasattr(first, "_fields"):
-            return type(first)(*items)
-        return items if isinstance(first, list) else tuple(items)
-    return torch.cat(parts).numpy() if isinstance(first, Tensor) else first
+    Args:
+        rows: the number of rows of all batches together, `None` if unknown.
+    """
+
+    def __init__(self, rows: int | None) -> None:
+        self._rows = rows
+        self._array: np.ndarray[Any, Any] | None = None
+        self._used = 0
+        self._other: Any = None
+
+    def append(self, value: Any) -> None:
+        """Add the rows of a batch; of what is not a tensor the last is kept.
+
+        Raises:
+            ValueError: the output has no rows, or rows of another shape than before.
+        """
+        if not isinstance(value, Tensor):
+            self._other = value
+            return
+        expected = value.shape[1:] if self._array is None else self._array.shape[1:]
+        if not value.ndim or tuple(value.shape[1:]) != tuple(expected):
+            raise ValueError(
+                f"predict joins the outputs of all batches along their first axis, but one has "
+                f"shape {tuple(value.shape)}, those before have rows of shape {tuple(expected)}: "
+                "predict the batches one by one with predict_on_batch"
+            )
+        value = value.float() if value.dtype in HALF[:1] else value
+        count = len(value)
+        if self._array is None:
+            like = torch.empty(0, dtype=value.dtype).numpy()
+            self._array = np.empty((self._rows or count, *value.shape[1:]), like.dtype)
+        if self._used + count > len(self._array):
+            self._array.resize((self._used + count, *self._array.shape[1:]), refcheck=False)
+        torch.from_numpy(self._array[self._used : self._used + count]).copy_(value)
+        self._used += count
+
+    def result(self) -> Any:
+        """Return all rows."""
+        return self._other if self._array is None else self._array[: self._used]
 
 
 def require_steps(feed: Feed, steps: int, caller: str) -> None:
-    """Refuses a pass without any batch, and warns of one that was shorter than asked for."""
+    """Refuse a pass without any batch; warn of one that was shorter than asked for."""
     if not steps:
         raise ValueError(f"no data: {caller} was given no batch")
-    if feed.dry and feed.steps is not None:
+    if feed.dry and feed.steps is not None and steps < feed.steps:
         warnings.warn(
             f"the data ran dry after {steps} of {feed.steps} steps of {caller}; no batch is used "
             "twice",

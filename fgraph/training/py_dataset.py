@@ -82,6 +82,10 @@ class Passes:
             raise TypeError(f"{type(self.data).__name__} has no end")
         return self._total
 
+    def first(self) -> Any:
+        """Return the first batch, without a pass."""
+        return self.data[0]
+
     def __iter__(self) -> Iterator[Any]:
         self.data.on_epoch_begin()
         yield from self._batches()

@@ -12,57 +12,62 @@ from .random_state import get_random_state, set_random_state
 
 @dataclass
 class Run:
-    """Where a run is.
+    """Where a `fit` is.
 
     Args:
-        model: The model.
-        feed: Its training data.
-        epochs: Number of the epoch before which it ends.
-        epoch: Number of the current epoch, from 0.
-        step: Steps made in the current epoch.
-        history: The figures so far.
-        callbacks: The callbacks.
-        validation: The validation data, if any.
-        validation_frequency: After which epochs it is used.
+        model: the model.
+        feed: its training data.
+        epochs: the number of the epoch before which it ends.
+        callbacks: the callbacks.
+        epoch: the number of the current epoch, from 0.
+        step: the steps made in the current epoch.
+        history: the logs of all epochs so far.
+        validation: the validation data, if any.
+        validation_epochs: after which epochs to validate: every so many, or those listed, from 1.
     """
 
     model: Any
     feed: Feed
     epochs: int
+    callbacks: CallbackList
     epoch: int = 0
     step: int = 0
     history: History = field(default_factory=History)
-    callbacks: CallbackList | None = None
     validation: Feed | None = None
-    validation_frequency: Any = 1
-    monitors_checked: bool = False
+    validation_epochs: int | frozenset[int] = 1
+
+    def validates(self, epoch: int) -> bool:
+        """Return whether validation follows an epoch, counted from 0."""
+        if self.validation is None:
+            return False
+        if isinstance(self.validation_epochs, int):
+            return (epoch + 1) % self.validation_epochs == 0
+        return epoch + 1 in self.validation_epochs
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns all that an exact resume needs, in what `torch.load(weights_only=True)` takes."""
-        compiled = self.model._compiled
-        callbacks = self.callbacks.callbacks if self.callbacks else []
+        """Return the state needed to resume exactly.
+
+        It is made of types that `torch.load(weights_only=True)` accepts.
+        """
         return {
             "model": self.model.state_dict(),
-            "training": compiled.training_state(),
-            "outputs": compiled.objective.names if compiled.objective else None,
-            "figures": compiled.figures.state_dict() if compiled.figures else None,
-            "gradients": compiled.gathered_gradients(),
+            "training": self.model._trainer.state_dict(),
             "feed": self.feed.state_dict(),
+            "validation": None if self.validation is None else self.validation.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
             "stop": self.model.stop_training,
-            "callbacks": [[type(c).__name__, c.state_dict()] for c in callbacks],
+            "callbacks": [[type(c).__name__, c.state_dict()] for c in self.callbacks.callbacks],
             "random": get_random_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes to the state that `state_dict` returned.
+        """Restore the state saved by `state_dict`.
 
         Raises:
-            ValueError: The callbacks are not those of the saved run.
+            ValueError: the callbacks, or whether there is validation, differ from the saved run.
         """
-        compiled = self.model._compiled
-        callbacks = self.callbacks.callbacks if self.callbacks else []
+        callbacks = self.callbacks.callbacks
         saved_names = [name for name, _ in state["callbacks"]]
         if saved_names != [type(c).__name__ for c in callbacks]:
             raise ValueError(
@@ -70,16 +75,18 @@ class Run:
                 f"{[type(c).__name__ for c in callbacks]}: give fit the same ones, or delete the "
                 "backup"
             )
+        if (state["validation"] is None) != (self.validation is None):
+            raise ValueError(
+                "the saved run and this one must both have validation data or both have none: "
+                "give fit the same arguments, or delete the backup"
+            )
         self.model.load_state_dict(state["model"])
-        compiled.load_training_state(state["training"])
-        if state["outputs"] is not None:
-            if compiled.objective is None:
-                compiled.bind(state["outputs"])
-            compiled.figures.load_state_dict(state["figures"])
-        compiled.load_gradients(state["gradients"])
+        self.model._trainer.load_state_dict(state["training"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.model.stop_training = state["stop"]
         for callback, (_, saved) in zip(callbacks, state["callbacks"], strict=True):
             callback.load_state_dict(saved)
         self.feed.load_state_dict(state["feed"])
+        if self.validation is not None:
+            self.validation.load_state_dict(state["validation"])
         set_random_state(state["random"])

@@ -1,53 +1,66 @@
-"""One batch: forward, loss, backward, optimizer, in short steps that can be overridden."""
+"""One batch: forward, loss, backward, optimizer step, as methods that a subclass can override."""
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..graph.nested import iter_leaves
-from . import distributed
+from .added_losses import AddedLosses, collecting
 from .batch import Batch
-from .metric_set import detached
-from .objective import Logits, Objective
-from .settings import Compiled
+from .output_structure import OutputStructure
+from .state import TrainingState
+
+_NO_AUTOCAST: AbstractContextManager[Any] = nullcontext()
 
 
-class Steps:
-    """The steps of training, evaluation and prediction, on a class that is also an `nn.Module`."""
+class ForwardResult(NamedTuple):
+    """What `forward_batch` returns.
 
-    _compiled: Compiled | None = None
+    Args:
+        loss: the scalar to minimise.
+        y_pred: the outputs, in their structure.
+        outputs: the outputs, in flat order.
+        targets: the targets in the order of the outputs, `None` for those without.
+        sample_weights: likewise the sample weights.
+    """
+
+    loss: Tensor
+    y_pred: Any
+    outputs: list[Tensor]
+    targets: list[Any]
+    sample_weights: list[Any]
+
+
+class Steps(AddedLosses):
+    """The steps of training, evaluation and prediction, for a class that is an `nn.Module` too."""
+
+    _trainer: TrainingState | None = None
 
     # torch.nn.Module provides these
     parameters: Any
     buffers: Any
 
-    # ---- the model's call
+    # ---- calling the model
 
-    def _call_with_logits(self, inputs: Any) -> tuple[list[Tensor], Logits]:
-        """Calls the model in a training or evaluation step.
+    def _call_for_loss(self, inputs: Any) -> Any:
+        """Call the model in a step of training or evaluation.
 
-        Args:
-            inputs: A tensor, a list or tuple of them, or a dict.
-
-        Returns:
-            The outputs in flat order, and `{output index: (activation, logits, axis)}` for the
-            outputs that are known to come from a softmax or sigmoid.
+        A model that knows masks or logits of its outputs keeps them with these (`annotate`).
         """
-        result = self._call(inputs)
-        if isinstance(result, Tensor):
-            return [result], {}
-        if isinstance(result, Mapping) and self._compiled is not None:
-            self._compiled.output_names = [str(key) for key in result]
-        return list(iter_leaves(result)), {}
+        return self._call(inputs)
 
     def _call(self, inputs: Any) -> Any:
-        """Calls the model and returns what it returns: positional for lists, by name for dicts."""
+        """Call the model: lists by position, dicts by name."""
         call: Any = self
+        if isinstance(inputs, Tensor):
+            return call(inputs)
         if isinstance(inputs, list | tuple):
             return call(*inputs)
         if isinstance(inputs, Mapping) and set(inputs) <= set(self._input_names()):
@@ -55,229 +68,285 @@ class Steps:
         return call(inputs)
 
     def _input_names(self) -> list[str]:
-        """Returns the names of the inputs: those of the graph, or `forward`'s parameters."""
+        """Return the names of the inputs: those of the graph, or `forward`'s parameters."""
         known = getattr(self, "input_names", None)
         if known is not None:
             return list(known)
         return list(inspect.signature(self.forward).parameters)  # type: ignore[attr-defined]
 
-    def _output_masks(self, outputs: list[Tensor]) -> dict[int, Tensor]:
-        """Returns `{output index: mask}` where outputs carry masks; masked steps count nothing."""
+    def _input_dtypes(self) -> dict[str, torch.dtype]:
+        """Return the dtype of each input by name, in order; empty if they are not known."""
         return {}
 
+    def _known_outputs(self) -> OutputStructure | None:
+        """Return the outputs, `None` if they are only known after a call."""
+        names = getattr(self, "output_names", None)
+        return None if names is None else OutputStructure(names)
+
     def _device(self) -> torch.device:
-        """Returns the device of the first parameter or buffer, where batches go."""
+        """Return the device of the first parameter or buffer, where batches go."""
         for tensors in (self.parameters(), self.buffers()):
             for tensor in tensors:
                 return torch.device(tensor.device)
         return torch.device("cpu")
 
-    def _float_dtype(self) -> torch.dtype:
-        """Returns the dtype of the first floating parameter: what numpy's float64 becomes."""
-        dtypes = (p.dtype for p in self.parameters() if p.is_floating_point())
-        return next(dtypes, torch.get_default_dtype())
-
     # ---- the loss
 
     def compute_loss(
         self,
-        x: Any,
-        y: Any,
-        y_pred: Any,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
         sample_weight: Any = None,
-        logits: Logits | None = None,
+        training: bool = True,
     ) -> Tensor:
-        """Computes the loss that is lowered: all outputs' losses and the model's regularisers.
+        """Return the loss to minimise: the outputs' losses, regularizers and `add_loss`.
+
+        A subclass may override it; `training` may be left out of the parameters.
 
         Args:
-            x: The batch's inputs.
-            y: Its targets, a tensor, or for several outputs a list in their order.
-            y_pred: The outputs, a tensor or a list.
-            sample_weight: Weights, None, a tensor or a list.
-            logits: `{output index: (activation, logits, axis)}`, where they are known.
+            x: the inputs of a batch.
+            y: its targets, as the user gave them.
+            y_pred: the outputs, as the model returned them.
+            sample_weight: weights, as the user gave them.
+            training: whether this is a step of training.
 
         Returns:
             A scalar.
+
+        Raises:
+            ValueError: there is no loss, or targets and outputs do not fit.
         """
-        compiled = self._require_compiled("compute_loss")
-        objective = self._bound(len(y_pred) if isinstance(y_pred, list) else 1)
-        outputs = y_pred if isinstance(y_pred, list) else [y_pred]
-        targets = y if isinstance(y, list) else [y]
-        weights = sample_weight if isinstance(sample_weight, list) else [sample_weight]
-        masks = self._output_masks(outputs)
-        if masks:
-            weights = _masked(weights, masks)
-        total, compiled.parts = objective(targets, outputs, logits or {}, weights)
-        if hasattr(type(self), "losses"):  # a property, such as the graph's regularisers
-            for penalty in self.losses:  # type: ignore[attr-defined]
-                total = total + penalty
+        state = self._require_compiled("compute_loss")
+        outputs = [y_pred] if isinstance(y_pred, Tensor) else list(iter_leaves(y_pred))
+        losses = state.losses or self._bind(y_pred, len(outputs))
+        total, parts = losses(losses.targets(y), outputs, losses.weights(sample_weight))
+        if state.step is not None:
+            state.step.parts = parts
+        for penalty in self.losses:
+            total = penalty if total is None else total + penalty
+        if total is None:
+            raise ValueError("no output has a loss: give compile(loss=...) at least one")
         return total
 
-    def _require_compiled(self, caller: str) -> Compiled:
-        if self._compiled is None:
+    @property
+    def losses(self) -> list[Tensor]:
+        """What is added to the outputs' losses: scalars given to `add_loss` in this step."""
+        step = None if self._trainer is None else self._trainer.step
+        return self._collected(None if step is None else step.added)
+
+    def _overrides(self, method: str) -> bool:
+        """Return whether a subclass wrote `train_step`, `test_step` or `compute_loss` anew."""
+        return getattr(type(self), method) is not getattr(Steps, method)
+
+    def _require_compiled(self, caller: str) -> TrainingState:
+        if self._trainer is None:
             raise RuntimeError(
                 f"{caller} before compile: call {type(self).__name__}.compile(optimizer=..., "
                 "loss=...) first"
             )
-        return self._compiled
+        return self._trainer
 
-    def _bound(self, outputs: int) -> Objective:
-        """Returns the losses, resolved for the model's outputs when the first ones are seen."""
-        compiled = self._require_compiled("the loss")
-        if compiled.objective is not None:
-            return compiled.objective
-        names = getattr(self, "output_names", None) or compiled.output_names
-        if names is None or len(names) != outputs:
-            names = [f"output_{i + 1}" for i in range(outputs)]
-        return compiled.bind(list(names))
+    def _bind(self, y_pred: Any, count: int) -> Any:
+        """Make the losses and metrics of the outputs that a first call returned."""
+        state = self._require_compiled("the loss")
+        known = self._known_outputs()
+        if known is None or len(known.names) != count:
+            known = OutputStructure.of(y_pred)
+        state.bind(known)
+        return state.losses
 
-    def _batch_loss(self, batch: Batch) -> Tensor:
-        """Returns the loss of a batch, and keeps what its figures need."""
-        compiled = self._require_compiled("a step")
-        if compiled.autocast_dtype is None:
-            return self._forward_loss(batch, compiled)
-        with torch.autocast(self._device().type, compiled.autocast_dtype):
-            return self._forward_loss(batch, compiled)
+    # ---- parts of a step, for a `train_step` of one's own
 
-    def _forward_loss(self, batch: Batch, compiled: Compiled) -> Tensor:
+    def forward_batch(self, batch: Batch) -> ForwardResult:
+        """Run the model on a batch and compute the loss.
+
+        Runs in the precision given to `compile` and, under several processes, so that gradients
+        are averaged over them.
+
+        Args:
+            batch: what `train_step` or `test_step` was given.
+
+        Returns:
+            The loss, the outputs, and the targets and weights that belong to them. Metrics of
+            `compile` are updated with these after the step.
+        """
+        state = self._require_compiled("forward_batch")
+        with self._autocast():
+            y_pred, outputs = self._outputs_of(batch, state)
+            return self._result_of(batch, y_pred, outputs, state)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        dtype = None if self._trainer is None else self._trainer.settings.autocast_dtype
+        return _NO_AUTOCAST if dtype is None else torch.autocast(self._device().type, dtype)
+
+    def _outputs_of(self, batch: Batch, state: TrainingState) -> tuple[Any, list[Tensor]]:
+        """Run the model on a batch; return the outputs in their structure and in flat order."""
+        call = self._call_for_loss if state.session is None else state.session.forward
+        added: list[Tensor] = []
+        with collecting(added):
+            y_pred = call(batch.x)
+        if state.step is not None:
+            state.step.added = added
+        outputs = [y_pred] if isinstance(y_pred, Tensor) else list(iter_leaves(y_pred))
+        if state.losses is None or len(outputs) != len(state.losses.outputs.names):
+            self._bind(y_pred, len(outputs))
+        return y_pred, outputs
+
+    def _result_of(
+        self, batch: Batch, y_pred: Any, outputs: list[Tensor], state: TrainingState
+    ) -> ForwardResult:
+        """Compute the loss, and match targets and weights with the outputs."""
         x, y, sample_weight, _ = batch
-        outputs, logits = (compiled.forward or self._call_with_logits)(x)
-        objective = compiled.objective or self._bound(len(outputs))
-        targets = objective.targets(y)
-        weights = objective.weights(sample_weight)
-        if compiled.checks is not None:
-            compiled.checks(objective, targets, outputs)
-        compiled.seen = (targets, outputs, weights)
-        if len(outputs) == 1:
-            return self.compute_loss(x, targets[0], outputs[0], weights[0], logits)
-        return self.compute_loss(x, targets, outputs, weights, logits)
+        losses = state.losses
+        assert losses is not None
+        arguments = {"x": x, "y": y, "y_pred": y_pred, "sample_weight": sample_weight}
+        if _takes_training(type(self).compute_loss):
+            arguments["training"] = torch.is_grad_enabled()
+        loss = self.compute_loss(**arguments)
+        if not isinstance(loss, Tensor):
+            raise TypeError(f"compute_loss must return a scalar tensor, got {loss!r}")
+        targets = [None] * len(outputs) if y is None else losses.targets(y)
+        result = ForwardResult(loss, y_pred, outputs, targets, losses.weights(sample_weight))
+        if state.step is not None:
+            state.step.result = result
+        return result
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a batch's loss to those of the parameters.
+
+        Scales the loss for float16, gradient accumulation and this process's share of the batch.
+
+        Args:
+            loss: a scalar.
+        """
+        state = self._require_compiled("backward")
+        step = state.step
+        if state.settings.gradient_accumulation_steps > 1:
+            loss = loss / state.settings.gradient_accumulation_steps
+        if step is not None:
+            step.did_backward = True
+            if step.share != 1:
+                loss = loss * step.share
+        if state.scaler is not None:
+            loss = state.scaler.scale(loss)
+        loss.backward()
+
+    def optimizer_step(self) -> None:
+        """Update the parameters, once enough batches were accumulated.
+
+        Clips the gradients, updates the scaler of float16 and a scheduler that steps per batch,
+        applies weight constraints, and clears the gradients.
+        """
+        state = self._require_compiled("optimizer_step")
+        state.accumulated += 1
+        if state.accumulated >= state.settings.gradient_accumulation_steps:
+            self._apply_gradients(state)
+
+    def _apply_gradients(self, state: TrainingState) -> None:
+        optimizer, scaler = state.optimizer, state.scaler
+        missing = state.settings.gradient_accumulation_steps / state.accumulated
+        if missing != 1:  # the last batches of an epoch: the mean is over those there are
+            gradients = [p.grad for p in state.trained if p.grad is not None]
+            torch._foreach_mul_(gradients, missing)
+        if state.session is not None and state.session.replicas is not None:
+            state.session.replicas.average_gradients()
+        if scaler is None:
+            self._clip_gradients(state)
+            optimizer.step()
+        else:
+            hooks = getattr(optimizer, "_optimizer_step_pre_hooks", None)
+            if state.settings.clip_grad_norm or hooks:
+                scaler.unscale_(optimizer)
+            self._clip_gradients(state)
+            scaler.step(optimizer)
+            scaler.update()
+        state.clear_gradients()
+        self._after_optimizer_step(state)
+
+    def _closure_step(self, batch: Batch, state: TrainingState) -> Tensor:
+        """Make a step of an optimizer that evaluates the loss by itself, such as LBFGS."""
+        first: list[Any] = []
+        step = state.step
+
+        def closure() -> Tensor:
+            state.clear_gradients()
+            result = self.forward_batch(batch)
+            if not first:
+                first.extend((result, step and step.parts))
+            self.backward(result.loss)
+            self._clip_gradients(state)
+            return result.loss.detach()  # LBFGS makes a float of it
+
+        state.optimizer.step(closure)
+        state.clear_gradients()
+        self._after_optimizer_step(state)
+        if step is not None:
+            step.result, step.parts = first
+        return first[0].loss  # type: ignore[no-any-return]
+
+    def _clip_gradients(self, state: TrainingState) -> None:
+        if state.settings.clip_grad_norm is not None:
+            nn.utils.clip_grad_norm_(state.trained, state.settings.clip_grad_norm)
+
+    def _after_optimizer_step(self, state: TrainingState) -> None:
+        if state.steps_per_batch:
+            state.scheduler.step()
+        self._after_step()
+
+    def _after_step(self) -> None:
+        """Do something after each step of the optimizer, such as applying weight constraints."""
 
     # ---- one batch
 
-    def train_step(self, batch: Batch) -> Tensor | dict[str, Tensor]:
-        """Makes one step of training.
+    def train_step(self, batch: Batch) -> Tensor | Mapping[str, Any]:
+        """Train on one batch.
 
-        A subclass may write its own: forward, loss, backward and optimizer step.
+        A subclass may override it. `forward_batch`, `backward` and `optimizer_step` do the parts
+        as `compile` was told, also under several processes; what calls the model, `loss.backward`
+        or the optimizer itself works in one process only.
 
         Args:
             batch: `(x, y, sample_weight, size)` on the model's device.
 
         Returns:
-            The batch's loss, or a dict of figures (scalar tensors) that are averaged for the logs.
-        """
-        compiled = self._require_compiled("train_step")
-        if compiled.takes_closure:
-            return self._closure_step(batch, compiled)
-        loss = self._batch_loss(batch)
-        self._backward(loss, batch, compiled)
-        self._apply_gradients(compiled)
-        return loss
+            The loss, or a dict of scalars by name. Logs show their means over the samples.
 
-    def test_step(self, batch: Batch) -> Tensor | dict[str, Tensor]:
-        """Makes one step of evaluation, without gradients; see `train_step`."""
-        return self._batch_loss(batch)
+        Example:
+            >>> class Sparse(Model):
+            ...     def train_step(self, batch):
+            ...         result = self.forward_batch(batch)
+            ...         penalty = 0.01 * result.y_pred.abs().mean()
+            ...         self.backward(result.loss + penalty)
+            ...         self.optimizer_step()
+            ...         return {"loss": result.loss, "penalty": penalty}
+            >>> x = Input((3,))
+            >>> model = Sparse(x, nn.Linear(3, 1)(x))
+            >>> model.compile("sgd", "mse")
+            >>> history = model.fit(torch.ones(8, 3), torch.ones(8, 1), verbose=0)
+            >>> sorted(history.history)
+            ['loss', 'penalty']
+        """
+        state = self._require_compiled("train_step")
+        if state.takes_closure:
+            return self._closure_step(batch, state)
+        result = self.forward_batch(batch)
+        self.backward(result.loss)
+        self.optimizer_step()
+        return result.loss
+
+    def test_step(self, batch: Batch) -> Tensor | Mapping[str, Any]:
+        """Evaluate on one batch, without gradients; see `train_step`."""
+        return self.forward_batch(batch).loss
 
     def predict_step(self, batch: Batch) -> Any:
-        """Returns the model's outputs for one batch, in their structure."""
-        compiled = self._compiled
-        if compiled is None or compiled.autocast_dtype is None:
-            return self._call(batch.x)
-        with torch.autocast(self._device().type, compiled.autocast_dtype):
+        """Return the model's outputs for one batch, in their structure."""
+        with self._autocast():
             return self._call(batch.x)
 
-    def _backward(self, loss: Tensor, batch: Batch, compiled: Compiled) -> None:
-        """Adds the batch's gradients to the parameters'."""
-        if compiled.accumulation > 1:
-            loss = loss / compiled.window
-        if distributed.world_size() > 1:
-            loss = loss * distributed.scale(batch.size)
-        if compiled.scaler is not None:
-            loss = compiled.scaler.scale(loss)
-        loss.backward()
-        compiled.waiting += 1
 
-    def _closure_step(self, batch: Batch, compiled: Compiled) -> Tensor:
-        """Makes a step of an optimizer that evaluates the loss by itself, such as LBFGS."""
-        first: list[Any] = []
-
-        def closure() -> Tensor:
-            compiled.clear_gradients()
-            loss = self._batch_loss(batch)
-            if not first:
-                first.extend((loss.detach(), compiled.seen, compiled.parts))
-            self._backward(loss, batch, compiled)
-            self._clip_gradients(compiled)
-            return loss.detach()  # LBFGS makes a float of it
-
-        compiled.optimizer.step(closure)
-        self._after_optimizer_step(compiled)
-        loss, compiled.seen, compiled.parts = first
-        return loss  # type: ignore[no-any-return]
-
-    def _apply_gradients(self, compiled: Compiled) -> None:
-        """Lets the optimizer take its step, once enough batches were gathered."""
-        if compiled.waiting < compiled.window:
-            return
-        optimizer, scaler = compiled.optimizer, compiled.scaler
-        if scaler is None:
-            self._clip_gradients(compiled)
-            optimizer.step()
-        else:
-            if compiled.clip_grad_norm or getattr(optimizer, "_optimizer_step_pre_hooks", None):
-                scaler.unscale_(optimizer)
-            self._clip_gradients(compiled)
-            scaler.step(optimizer)
-            scaler.update()
-        compiled.clear_gradients()
-        self._after_optimizer_step(compiled)
-
-    def _clip_gradients(self, compiled: Compiled) -> None:
-        if compiled.clip_grad_norm is not None:
-            nn.utils.clip_grad_norm_(compiled.trained, compiled.clip_grad_norm)
-
-    def _after_optimizer_step(self, compiled: Compiled) -> None:
-        compiled.waiting = 0
-        if compiled.scheduler_per_batch:
-            compiled.scheduler.step()
-        self._after_step()
-
-    def _after_step(self) -> None:
-        """Called after each step of the optimizer, for example to apply weight constraints."""
-
-    # ---- figures
-
-    def _record(self, result: Tensor | dict[str, Tensor], batch: Batch, compiled: Compiled) -> None:
-        """Adds the figures of a step to those of the epoch; nothing is read from the device."""
-        size = distributed.own_size(batch.size)
-        if not size:
-            return
-        figures, objective = compiled.figures, compiled.objective
-        if figures is None or objective is None:  # a train_step of the user's own
-            objective = self._bound(1)
-            figures = compiled.figures
-        if isinstance(result, Tensor):
-            figures.add("loss", detached(result), size)
-        else:
-            for name, value in result.items():
-                figures.add(name, detached(torch.as_tensor(value)), size)
-        if len(compiled.parts) > 1:
-            for name, part in zip(objective.part_names, compiled.parts, strict=True):
-                figures.add(name, detached(part), size)
-        if figures.metrics.entries and compiled.seen is not None:
-            targets, outputs, weights = compiled.seen
-            figures.metrics.update(targets, [detached(output) for output in outputs], weights)
-        compiled.seen = None
-        compiled.parts = []
-
-
-def _masked(weights: list[Any], masks: dict[int, Tensor]) -> list[Any]:
-    """Returns sample weights times masks, scaled as Keras does: a mean over what is not masked."""
-    weights = list(weights)
-    for i, mask in masks.items():
-        kept = mask.to(torch.float32)
-        kept = kept * (mask.numel() / kept.sum().clamp_min(1))
-        given = weights[i]
-        if given is not None:
-            given = given.view(*given.shape, *[1] * (kept.ndim - given.ndim))
-        weights[i] = kept if given is None else kept * given
-    return weights
+@functools.lru_cache(maxsize=256)
+def _takes_training(compute_loss: Callable[..., Any]) -> bool:
+    """Return whether a `compute_loss` has Keras's newer argument `training`."""
+    parameters = inspect.signature(compute_loss).parameters.values()
+    return any(p.name == "training" or p.kind is p.VAR_KEYWORD for p in parameters)

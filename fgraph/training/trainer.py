@@ -6,17 +6,22 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..callbacks import Callback, History
+from ..callbacks import Callback, CallbackList, History, ProgressBar
+from ..errors import whole_number
+from ..losses import Loss
 from . import checks as arguments
-from . import distributed
+from . import distributed, preflight
 from .arrays import common_length
-from .data import is_loader
+from .batch import Source
+from .data import is_loader, make_source
 from .feed import Feed
 from .loops import Loops
 from .run import Run
-from .settings import Compiled
+from .settings import CompileSettings, leaves
+from .state import TrainingState
+from .tensors import Placement
 
 
 class Trainer(Loops):
@@ -49,69 +54,80 @@ class Trainer(Loops):
         clip_grad_norm: float | None = None,
         gradient_accumulation_steps: int = 1,
         jit_compile: bool | str = False,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        auto_scale_loss: bool = True,
         **torch_compile_options: Any,
     ) -> None:
-        """Sets up training; or compiles the module in place, as `torch.nn.Module.compile` does.
+        """Set up training; or compile the module in place, as `torch.nn.Module.compile` does.
 
-        With any argument but torch's options it does the first, with any of torch's options or
+        With any argument of a training it does the first; with any of torch's options or
         `jit_compile=True`, or with nothing at all, the second; with both sets, both.
 
         Args:
-            optimizer: A Keras name with Keras's default settings, an object of
+            optimizer: a Keras name with Keras's default settings, an object of
                 `fgraph.optimizers`, a `torch.optim.Optimizer`, or a callable
-                `params -> optimizer`. Default: `"rmsprop"`. Only an optimizer that exists
-                already is used as it is; all others are made of the parameters that require
-                gradients when training begins.
-            loss: A Keras name, an object of `fgraph.losses`, a torch loss module or function;
-                for several outputs one for all, a list, or a dict by output name, with None for
-                outputs without. A callable whose parameters are named `y_true` and `y_pred` gets
-                them in that order, every other one gets torch's `(prediction, target)`.
-            metrics: Names, objects of `fgraph.metrics`, torchmetrics objects or functions: a
-                list for one output; a list with an entry for each, or a dict by output name, for
-                several. Functions are called as losses are.
-            loss_weights: A number for each output's loss, as a list or a dict.
-            weighted_metrics: As `metrics`, weighted by `sample_weight` and `class_weight`.
-            scheduler: A torch scheduler, a callable `optimizer -> scheduler`, or a pair of one of
-                these and `"batch"`, `"epoch"`, or the name of the figure it takes. By default
+                `params -> optimizer`; `"rmsprop"` by default. An existing optimizer is used as it
+                is; all others are made of the parameters that require gradients when training
+                begins.
+            loss: a Keras name, an object of `fgraph.losses`, a torch loss module or function; for
+                several outputs one for all, a list, a dict by output name with `None` for outputs
+                without, or losses in the structure of the outputs. A callable whose parameters
+                are named `y_true` and `y_pred` is called in that order, every other one in
+                torch's, `(prediction, target)`.
+            metrics: names, objects of `fgraph.metrics`, torchmetrics objects or functions: a list
+                for one output; a list with an entry for each, a dict by output name, or entries
+                in the structure of the outputs, for several. Functions are called as losses are.
+            loss_weights: a number for each output's loss, as a list or a dict.
+            weighted_metrics: like `metrics`, weighted by `sample_weight` and `class_weight`.
+            scheduler: a torch scheduler, a callable `optimizer -> scheduler`, or a pair of one of
+                these and `"batch"`, `"epoch"`, or the name of the metric it takes. By default
                 `OneCycleLR` and `CyclicLR` step after each batch, all others after each epoch,
                 and `ReduceLROnPlateau` takes `val_loss`, or `loss` without validation.
             precision: `"bfloat16"` or `"float16"` for autocast (the latter with a gradient
-                scaler); None or `"float32"` for none.
-            clip_grad_norm: Largest norm of all gradients together, or None.
-            gradient_accumulation_steps: Batches whose gradients make one step. The gradient is
-                the mean over them; an epoch's last step takes those that are left.
-            jit_compile: Whether to compile in place too; `"auto"` is False, since compiling takes
-                longer than many a training.
-            **torch_compile_options: Keywords of `torch.compile`: `mode`, `backend`, ...
+                scaler); `None` or `"float32"` for none. Losses are computed in float32.
+            clip_grad_norm: the largest norm of all gradients together, or `None`.
+            gradient_accumulation_steps: the batches whose gradients make one step. The gradient
+                is the mean over them; the last step of an epoch takes those that are left.
+            jit_compile: whether to compile in place too; `"auto"` is `False`, since compiling
+                takes longer than many a training.
+            run_eagerly: Keras's; without effect, since torch runs eagerly unless `jit_compile`.
+            steps_per_execution: Keras's; without effect, since each batch is a step of its own.
+            auto_scale_loss: whether float16 uses a gradient scaler.
+            **torch_compile_options: keywords of `torch.compile`: `mode`, `backend`, ...
 
         Raises:
-            ValueError: An unknown name, or another number of losses, weights or metrics than of
-                outputs (for a hand-written `forward`, whose outputs are not known yet, this is
-                found at the first batch).
-            TypeError: An unknown keyword, or a value of the wrong kind.
+            ValueError: a name is unknown, or the number of losses, weights or metrics is not that
+                of the outputs (for a hand-written `forward`, whose outputs are not known yet, this
+                is found before the first step).
+            TypeError: a keyword is unknown, or a value of the wrong type.
         """
         arguments.check_options(torch_compile_options, arguments.names_of(Trainer.compile))
-        trains = any(
-            argument is not None
-            for argument in (optimizer, loss, metrics, loss_weights, weighted_metrics, scheduler,
-                             precision, clip_grad_norm)
-        ) or gradient_accumulation_steps != 1  # fmt: skip
+        whole_number(steps_per_execution, "steps_per_execution")
+        if run_eagerly and jit_compile is True:
+            raise ValueError("compile: run_eagerly=True and jit_compile=True exclude each other")
+        given = {
+            "optimizer": optimizer,
+            "loss": loss,
+            "metrics": metrics,
+            "loss_weights": loss_weights,
+            "weighted_metrics": weighted_metrics,
+            "scheduler": scheduler,
+            "precision": precision,
+            "clip_grad_norm": clip_grad_norm,
+        }
+        trains = gradient_accumulation_steps != 1 or any(v is not None for v in given.values())
         if trains:
-            compiled = Compiled(
-                optimizer,
-                loss,
-                metrics,
-                loss_weights,
-                weighted_metrics,
-                scheduler,
-                precision,
-                clip_grad_norm,
-                gradient_accumulation_steps,
+            settings = CompileSettings(
+                **given,
+                gradient_accumulation_steps=gradient_accumulation_steps,
+                auto_scale_loss=auto_scale_loss,
             )
-            names = getattr(self, "output_names", None)
-            if names is not None:
-                compiled.bind(list(names))
-            self._compiled = compiled
+            state = TrainingState(settings)
+            outputs = self._known_outputs()
+            if outputs is not None:
+                state.bind(outputs)
+            self._trainer = state
         if torch_compile_options or jit_compile is True or not trains:
             nn.Module.compile(self, **torch_compile_options)  # type: ignore[arg-type]
 
@@ -134,60 +150,76 @@ class Trainer(Loops):
         validation_batch_size: int | None = None,
         validation_freq: int | Iterable[int] = 1,
     ) -> History:
-        """Trains for a number of epochs, as Keras's `Model.fit`.
+        """Train for a number of epochs, as Keras's `Model.fit`.
+
+        Before the first step the first batches of training and validation data are evaluated
+        once, so that mistakes show before anything is trained.
 
         Args:
-            x: Inputs: numpy arrays or tensors, nested in lists or dicts; or a `Dataset`, a
+            x: the inputs: numpy arrays or tensors, nested in lists or dicts; or a `Dataset`, a
                 `DataLoader` or an iterable of batches `(x, y)`, `(x, y, sample_weight)` or dicts.
-            y: Targets, nested as the outputs are; None where `x` yields them.
-            batch_size: Samples in a step, over all processes; 32 where None.
-            epochs: Number of the epoch to stop before; with `initial_epoch=0` their count.
+                Arrays are converted to the dtypes of the model's inputs.
+            y: the targets, nested as the outputs are; `None` if `x` yields them.
+            batch_size: the number of samples in a step, over all processes; 32 by default.
+            epochs: the number of the epoch to stop before; with `initial_epoch=0` their count.
             verbose: 1 for a bar, 2 for a line an epoch, 0 for silence; `"auto"` is 1.
             callbacks: `Callback` objects.
-            validation_split: Share of the arrays, from their end, that is kept for validation.
+            validation_split: the share of the arrays, from their end, to keep for validation.
             validation_data: `(x, y)`, `(x, y, sample_weight)` or a loader.
-            shuffle: Whether arrays and data sets are shuffled before each epoch, by torch's
+            shuffle: whether arrays and data sets are shuffled before each epoch, by torch's
                 global generator.
-            class_weight: Weight of each class, for a model with one output.
-            sample_weight: Weight of each sample, `(N,)`, or by output.
-            initial_epoch: Number of the first epoch.
-            steps_per_epoch: Steps in an epoch; None for all batches. Where it is less, the next
+            class_weight: the weight of each class, for a model with one output.
+            sample_weight: the weight of each sample, `(N,)`, or by output.
+            initial_epoch: the number of the first epoch.
+            steps_per_epoch: the steps in an epoch; `None` for all batches. If it is less, the next
                 epoch goes on with the batches that are left.
-            validation_steps: Steps of validation; None for all.
-            validation_batch_size: Samples in a step of validation; `batch_size` where None.
-            validation_freq: Validate after every so many epochs, or after those listed, from 1.
+            validation_steps: the steps of validation, the same batches each time; `None` for all.
+            validation_batch_size: the samples in a step of validation; `batch_size` by default.
+            validation_freq: validate after every so many epochs, or after those listed, from 1.
 
         Returns:
-            The history of all figures, as plain floats.
+            The history of losses and metrics, as plain floats.
 
         Raises:
-            RuntimeError: The model is not compiled.
-            ValueError: Something does not fit; the text says what.
-            TypeError: A value of the wrong kind.
+            RuntimeError: the model is not compiled.
+            ValueError: something does not fit; the text says what.
+            TypeError: a value is of the wrong type.
         """
-        compiled = self._require_compiled("fit")
-        arguments.check_counts(
-            {"epochs": epochs, "initial_epoch": initial_epoch},
-            {"steps_per_epoch": steps_per_epoch, "validation_steps": validation_steps},
-        )
+        state = self._require_compiled("fit")
+        epochs = whole_number(epochs, "epochs", least=0)
+        initial_epoch = whole_number(initial_epoch, "initial_epoch", least=0)
+        steps = arguments.optional_count(steps_per_epoch, "steps_per_epoch")
+        validates = arguments.validation_epochs(validation_freq)
+        shuffle = arguments.check_shuffle(shuffle)
         distributed.start(self._device())
         if validation_split:
             parts = arguments.split_validation(x, y, sample_weight, validation_split)
             (x, y, sample_weight), kept = parts
             validation_data = kept if validation_data is None else validation_data
         train = self._source(x, y, sample_weight, batch_size, shuffle, class_weight)
-        run = Run(self, Feed(train, steps_per_epoch), epochs, initial_epoch)
-        if validation_data is not None:
-            triple = arguments.unpack_validation(validation_data)
-            size = validation_batch_size or (None if is_loader(triple[0]) else batch_size)
-            run.validation = Feed(self._source(*triple, size), validation_steps)
-            run.validation_frequency = validation_freq
-        compiled.make_optimizer(self)
-        params = {"verbose": verbose, "epochs": epochs, "steps": run.feed.epoch_steps}
-        run.callbacks = self._callback_list(callbacks, params, run.history)
-        self.history = run.history
+        feed = Feed(train, steps)
+        validation = self._validation_feed(
+            validation_data, validation_batch_size, validation_steps, batch_size
+        )
+        history = History()
+        params = {"verbose": verbose, "epochs": epochs, "steps": feed.epoch_steps}
+        callback_list = self._callback_list(callbacks, params, history)
+        run = Run(
+            self,
+            feed,
+            epochs,
+            callback_list,
+            epoch=initial_epoch,
+            history=history,
+            validation=validation,
+            validation_epochs=validates,
+        )
+        preflight.build(self, feed)
+        state.make_optimizer(self)
+        preflight.check_fit(self, run)
+        self.history = history
         self._fit(run)
-        return run.history
+        return history
 
     def evaluate(
         self,
@@ -200,31 +232,34 @@ class Trainer(Loops):
         callbacks: Iterable[Callback] | Callback | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """Computes the loss and the metrics without training, as Keras's `Model.evaluate`.
+        """Compute the loss and the metrics without training, as Keras's `Model.evaluate`.
 
         Args:
-            x: As in `fit`.
-            y: As in `fit`.
-            batch_size: As in `fit`.
-            verbose: As in `fit`.
-            sample_weight: As in `fit`.
-            steps: Steps; None for all batches.
+            x: as in `fit`.
+            y: as in `fit`.
+            batch_size: as in `fit`.
+            verbose: as in `fit`.
+            sample_weight: as in `fit`.
+            steps: the steps; `None` for all batches.
             callbacks: `Callback` objects.
-            return_dict: Whether to return a dict by name.
+            return_dict: whether to return a dict by name.
 
         Returns:
-            The loss, or with several figures a list in the order of `metrics_names`, or a dict.
+            The loss, or with metrics a list in the order of `metrics_names`, or a dict.
 
         Raises:
-            RuntimeError: The model is not compiled.
-            ValueError: Something does not fit; the text says what.
+            RuntimeError: the model is not compiled.
+            ValueError: something does not fit; the text says what.
         """
         self._require_compiled("evaluate")
-        arguments.check_counts({}, {"steps": steps})
         distributed.start(self._device())
-        feed = Feed(self._source(x, y, sample_weight, batch_size), steps)
+        count = arguments.optional_count(steps, "steps")
+        feed = Feed(self._source(x, y, sample_weight, batch_size), count, fresh=True)
         params = {"verbose": verbose, "steps": feed.epoch_steps}
-        logs = self._evaluate(feed, self._callback_list(callbacks, params))
+        callback_list = self._callback_list(callbacks, params)
+        preflight.build(self, feed)
+        preflight.check_evaluate(self, feed)
+        logs = self._evaluate(feed, callback_list)
         return logs if return_dict else self._in_order(logs)
 
     def predict(
@@ -235,23 +270,23 @@ class Trainer(Loops):
         steps: int | None = None,
         callbacks: Iterable[Callback] | Callback | None = None,
     ) -> Any:
-        """Computes the outputs for all inputs, as Keras's `Model.predict`.
+        """Compute the outputs for all inputs, as Keras's `Model.predict`.
 
         Args:
-            x: As in `fit`; of batches that have targets, these are ignored.
-            batch_size: As in `fit`.
-            verbose: As in `fit`.
-            steps: Steps; None for all batches.
+            x: as in `fit`; targets in batches are ignored.
+            batch_size: as in `fit`.
+            verbose: as in `fit`.
+            steps: the steps; `None` for all batches.
             callbacks: `Callback` objects.
 
         Returns:
             numpy arrays in the structure of the model's outputs.
 
         Raises:
-            ValueError: There is no data.
+            ValueError: there is no data.
         """
-        arguments.check_counts({}, {"steps": steps})
-        feed = Feed(self._source(x, None, None, batch_size), steps)
+        count = arguments.optional_count(steps, "steps")
+        feed = Feed(self._source(x, None, None, batch_size), count, fresh=True)
         params = {"verbose": verbose, "steps": feed.epoch_steps}
         return self._predict(feed, self._callback_list(callbacks, params))
 
@@ -263,43 +298,138 @@ class Trainer(Loops):
         class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """Makes one step of training on one batch.
+        """Make one step of training on one batch.
 
         Args:
-            x: Inputs of the batch.
-            y: Its targets.
-            sample_weight: Weights of its samples.
-            class_weight: Weight of each class.
-            return_dict: Whether to return a dict by name.
+            x: the inputs of the batch.
+            y: its targets.
+            sample_weight: the weights of its samples.
+            class_weight: the weight of each class.
+            return_dict: whether to return a dict by name.
 
         Returns:
-            The figures of this batch, before the step, as `evaluate` returns them.
+            The loss and metrics of this batch, before the step, as `evaluate` returns them.
         """
-        compiled = self._require_compiled("train_on_batch")
-        compiled.make_optimizer(self)
-        batch = self._one_batch(x, y, sample_weight, class_weight)
-        logs = self._on_batch(batch, training=True)
+        state = self._require_compiled("train_on_batch")
+        feed = self._one_batch(x, y, sample_weight, class_weight)
+        preflight.build(self, feed)
+        state.make_optimizer(self)
+        if not self._overrides("train_step"):
+            preflight.check_evaluate(self, feed, "training")
+        logs = self._train_once(feed)
         return logs if return_dict else self._in_order(logs)
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
     ) -> Any:
-        """Computes the figures of one batch without training; see `train_on_batch`."""
+        """Compute the loss and metrics of one batch without training; see `train_on_batch`."""
         self._require_compiled("test_on_batch")
-        logs = self._on_batch(self._one_batch(x, y, sample_weight), training=False)
+        feed = self._one_batch(x, y, sample_weight)
+        preflight.check_evaluate(self, feed)
+        logs = self._evaluate(feed, CallbackList([], self, {}))
         return logs if return_dict else self._in_order(logs)
 
     def predict_on_batch(self, x: Any) -> Any:
-        """Returns the outputs for one batch, as numpy arrays in their structure."""
+        """Return the outputs for one batch, as numpy arrays in their structure."""
         return self.predict(x, batch_size=common_length({"x": x}), verbose=0)
 
     @property
     def optimizer(self) -> torch.optim.Optimizer | None:
-        """The torch optimizer; it is made when first looked at after `compile`, or by `fit`."""
-        compiled = self._compiled
-        return None if compiled is None else compiled.make_optimizer(self)
+        """The torch optimizer; made when first looked at after `compile`, or by `fit`.
+
+        As in Keras its `learning_rate` can be read and set.
+        """
+        return None if self._trainer is None else self._trainer.make_optimizer(self)
 
     @property
     def metrics_names(self) -> list[str]:
-        """The names of the figures, in the order in which `evaluate` returns them."""
-        return self._figure_names()
+        """The names in logs, in the order in which `evaluate` returns the values."""
+        return self._log_names()
+
+    # ---- what `fit`, `evaluate` and `predict` are given
+
+    def _placement(self) -> Placement:
+        dtypes = [p.dtype for p in self.parameters()]
+        floating = (dtype for dtype in dtypes if dtype.is_floating_point)
+        return Placement(
+            self._device(),
+            next(floating, torch.get_default_dtype()),
+            frozenset(dtypes),
+            self._input_dtypes(),
+            self._input_names(),
+        )
+
+    def _source(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        batch_size: int | None,
+        shuffle: bool = False,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> Source:
+        return make_source(
+            x,
+            y,
+            sample_weight,
+            batch_size=batch_size,
+            placement=self._placement(),
+            shuffle=shuffle,
+            class_weight=class_weight,
+            takes_labels=self._takes_labels,
+        )
+
+    def _takes_labels(self, y: Tensor) -> bool:
+        """Return whether the loss takes targets as class indices."""
+        given = [] if self._trainer is None else leaves(self._trainer.settings.loss)
+        return any(isinstance(loss, Loss) and loss.takes_labels(y) for loss in given)
+
+    def _validation_feed(
+        self, data: Any, size: int | None, steps: int | None, batch_size: int | None
+    ) -> Feed | None:
+        """Return the validation data of `fit`."""
+        counts = {"validation_batch_size": size, "validation_steps": steps}
+        for name, value in counts.items():
+            if arguments.optional_count(value, name) is not None and data is None:
+                raise ValueError(
+                    f"{name} was given, but there is no validation data: pass validation_data, or "
+                    "validation_split with arrays"
+                )
+        if data is None:
+            return None
+        triple = arguments.unpack_validation(data)
+        if size is None and not is_loader(triple[0]):
+            size = batch_size
+        return Feed(self._source(*triple, size), steps, fresh=True)
+
+    def _one_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> Feed:
+        size = common_length({"x": x, "y": y, "sample_weight": sample_weight})
+        return Feed(self._source(x, y, sample_weight, size, class_weight=class_weight), 1)
+
+    def _callback_list(
+        self,
+        given: Iterable[Callback] | Callback | None,
+        params: dict[str, Any],
+        history: History | None = None,
+    ) -> CallbackList:
+        if isinstance(given, CallbackList):
+            return given
+        if given is None:
+            given = []
+        callbacks = [given] if isinstance(given, Callback) else list(given)
+        verbose = 1 if params["verbose"] == "auto" else params["verbose"]
+        if verbose not in (0, 1, 2):
+            raise ValueError(f"verbose must be 'auto', 0, 1 or 2, got {verbose!r}")
+        params["verbose"] = int(verbose)
+        shown = any(isinstance(callback, ProgressBar) for callback in callbacks)
+        if verbose and not shown and distributed.rank() == 0:
+            callbacks.append(ProgressBar(int(verbose)))
+        if history is not None:
+            callbacks.append(history)
+        return CallbackList(callbacks, self, params)

@@ -186,7 +186,7 @@ def test_terminate_on_nan_ends_the_run():
     x[13] = math.nan
     batches = []
     run = net.fit(
-        x, x, batch_size=4, epochs=3, verbose=0, shuffle=False,
+        x, X, batch_size=4, epochs=3, verbose=0, shuffle=False,
         callbacks=[callbacks.TerminateOnNaN(),
                    callbacks.LambdaCallback(on_train_batch_end=lambda b, _: batches.append(b))],
     )  # fmt: skip
@@ -224,8 +224,8 @@ def test_model_checkpoint_after_batches(tmp_path):
 
 
 def test_model_checkpoint_names_unknown_figures(tmp_path):
-    """With those that there are."""
-    with pytest.raises(KeyError, match="names 'val_los', which is not among the figures"):
+    """Before the first step, with those that there are."""
+    with pytest.raises(ValueError, match="unknown metric 'val_los'; did you mean"):
         _net().fit(
             X, X, verbose=0, callbacks=[callbacks.ModelCheckpoint(tmp_path / "{val_los}.pt")]
         )
@@ -288,7 +288,7 @@ def test_backups_hold_plain_values_only(tmp_path):
         run_states = []
         keep = callbacks.LambdaCallback(
             on_train_batch_end=lambda b, _, net=net, kept=run_states: kept.append(
-                net._compiled.run.state_dict()
+                net._trainer.session.run.state_dict()
             )
         )
         net.fit(X, (X > 0).float(), verbose=0, callbacks=[keep])

@@ -187,7 +187,7 @@ def test_mixed_precision_trains_close_to_full_precision(precision):
         run = net.fit(x, y, epochs=3, verbose=0)
         figures.append(run.history["loss"])
         assert net[0].weight.dtype == torch.float32
-    assert (net._compiled.scaler is not None) == (precision == "float16")
+    assert (net._trainer.scaler is not None) == (precision == "float16")
     assert figures[0] == pytest.approx(figures[1], rel=0.02)
     assert figures[0] != figures[1]
     assert net.predict(x, verbose=0).dtype in ("float32", "float16")

@@ -99,6 +99,6 @@ def test_mixed_precision_keeps_float32_weights():
         net = _net().cuda()
         net.compile("adam", nn.CrossEntropyLoss(), precision=precision)
         run = net.fit(x, y, epochs=3, verbose=0)
-        assert (net._compiled.scaler is not None) == scales
+        assert (net._trainer.scaler is not None) == scales
         assert net[0].weight.dtype == torch.float32
         assert run.history["loss"][-1] < run.history["loss"][0]

@@ -18,13 +18,11 @@ from fgraph.training.data import make_source
 from fgraph.training.feed import Feed
 from fgraph.training.loader import split_batch
 from fgraph.training.random_state import get_random_state, set_random_state
-from fgraph.training.tensors import as_tensor, named_leaves
-
-CPU = torch.device("cpu")
+from fgraph.training.tensors import Placement, as_tensor, named_leaves
 
 
 def _source(x, y=None, batch_size=4, shuffle=True):
-    return ArraySource(x, y, None, batch_size, shuffle, CPU, torch.float32)
+    return ArraySource(x, y, None, batch_size, shuffle, Placement())
 
 
 def test_arrays_are_shared_not_copied():
@@ -81,8 +79,7 @@ def test_a_feed_goes_on_at_its_position(kind, taken):
         if kind == "arrays":
             return Feed(_source(x), 3)
         loader = DataLoader(TensorDataset(x), batch_size=4, shuffle=True)
-        return Feed(make_source(loader, batch_size=None, shuffle=False, device=CPU,
-                                dtype=torch.float32, input_names=[]), 3)  # fmt: skip
+        return Feed(make_source(loader, batch_size=None, placement=Placement()), 3)
 
     def values(batch):
         leaf = batch.x[0] if isinstance(batch.x, list | tuple) else batch.x
@@ -148,7 +145,7 @@ def test_batches_are_divided_as_keras_does(item, expected):
 )
 def test_class_weights_follow_the_class(labels):
     """And multiply sample weights."""
-    weight = ClassWeight({0: 1.0, 1: 5.0, 2: 0.5})
+    weight = ClassWeight({0: 1.0, 1: 5.0, 2: 0.5}, lambda y: False)
     assert weight.times(labels, None).tolist() == [1.0, 0.5, 5.0]
     assert weight.times(labels, np.array([2.0, 2.0, 0.0])).tolist() == [2.0, 1.0, 0.0]
 

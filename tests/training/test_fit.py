@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from fgraph import losses, metrics
+from fgraph import metrics
 from fgraph.callbacks import Callback, LambdaCallback
 from fgraph.training import History, Trainer
 
@@ -312,26 +312,6 @@ def test_regularisers_are_part_of_the_loss():
     assert net.test_on_batch(x, y) == pytest.approx(expected.item(), rel=1e-6)
 
 
-def test_masks_leave_out_masked_steps():
-    """The mean is over what is not masked, as in Keras."""
-
-    class Masked(Net):
-        def _output_masks(self, outputs):
-            return {0: torch.arange(outputs[0].shape[1]) < 2}
-
-    net = Masked(nn.Linear(3, 4))
-    net.compile("sgd", losses.SparseCategoricalCrossentropy(from_logits=True))
-    x, y = torch.randn(6, 5, 3), torch.randint(4, (6, 5))
-    expected = F.cross_entropy(net(x)[:, :2].reshape(-1, 4), y[:, :2].reshape(-1))
-
-    class Whole(Masked):
-        def _output_masks(self, outputs):
-            return {0: (torch.arange(5) < 2).expand(6, 5)}
-
-    net.__class__ = Whole
-    assert net.test_on_batch(x, y) == pytest.approx(expected.item(), rel=1e-5)
-
-
 def test_steps_can_be_overridden():
     """A step of one's own gives its figures as a dict."""
 
@@ -613,5 +593,7 @@ def test_parameters_that_become_trainable_later_are_named():
     net.compile("sgd", nn.CrossEntropyLoss())
     net.fit(*make_data(), verbose=0)
     net[0].requires_grad_(True)
-    with pytest.warns(UserWarning, match=r"0\.weight, 0\.bias became trainable"):
+    with pytest.warns(
+        UserWarning, match=r"0\.weight, 0\.bias require gradients but are not in the optimizer"
+    ):
         net.fit(*make_data(), verbose=0)

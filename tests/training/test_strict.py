@@ -211,17 +211,17 @@ FIT = {
     "monitored figure": (
         lambda: _fit(_net(), callbacks=[EarlyStopping("val_loss")]),
         ValueError,
-        "EarlyStopping: unknown figure 'val_loss'.*there is no validation data",
+        "EarlyStopping: unknown metric 'val_loss'.*there is no validation data",
     ),
     "monitored metric": (
         lambda: _fit(_net(metrics=["accuracy"]), callbacks=[ReduceLROnPlateau("acuracy")]),
         ValueError,
-        "unknown figure 'acuracy'; did you mean 'accuracy'",
+        "unknown metric 'acuracy'; did you mean 'accuracy'",
     ),
     "monitored best": (
         lambda: _fit(_net(), callbacks=[ModelCheckpoint("x.pt", "acc", save_best_only=True)]),
         ValueError,
-        "ModelCheckpoint: unknown figure 'acc'",
+        "ModelCheckpoint: unknown metric 'acc'",
     ),
     "no callback": (lambda: _fit(_net(), callbacks=[print]), TypeError, "callbacks must be fgraph"),
     "unknown hook": (lambda: LambdaCallback(on_epoch=print), TypeError, "unknown hook 'on_epoch'"),
@@ -321,11 +321,15 @@ COMPILE = {
         "unknown argument 'bakend'; did you mean 'backend'",
     ),
     "precision": (lambda: _net(precision="half"), ValueError, "unknown precision 'half'"),
-    "clipping": (lambda: _net(clip_grad_norm=0), ValueError, "clip_grad_norm must be positive"),
+    "clipping": (
+        lambda: _net(clip_grad_norm=0),
+        ValueError,
+        r"clip_grad_norm must be in \(0, inf\], got 0",
+    ),
     "accumulation": (
         lambda: _net(gradient_accumulation_steps=0),
         ValueError,
-        "must be an integer of at least 1",
+        "gradient_accumulation_steps must be at least 1",
     ),
     "scheduler": (lambda: _net(scheduler="step"), TypeError, "scheduler must be a torch scheduler"),
     "scheduler pair": (lambda: _net(scheduler=(print, 3)), TypeError, "scheduler as a tuple"),

@@ -1,0 +1,159 @@
+"""What is checked before the first step of `fit` and `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parameter import is_lazy
+
+from ..callbacks.base import Callback
+from ..graph.nested import iter_leaves, leaves_with_paths
+from .batch import Batch, Source
+from .feed import Feed
+from .output_losses import OutputLosses
+from .prediction import keeping_modes
+from .random_state import get_random_state, set_random_state
+from .run import Run
+
+
+def build(model: Any, feed: Feed) -> None:
+    """Give a model with lazy modules, or without a graph yet, its parameters: run one batch."""
+    lazy = any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers()))
+    if not lazy and not getattr(model, "_is_unbuilt", False):
+        return
+    batch = feed.source.first()
+    if batch is not None:
+        with keeping_modes(model), torch.no_grad():
+            model.eval()
+            model._call(batch.x)
+
+
+def check_fit(model: Any, run: Run) -> None:
+    """Check all that can be known before the first step of `fit`.
+
+    Raises:
+        ValueError: something does not fit; the text says what, and where.
+        TypeError: something is of the wrong type.
+    """
+    _check_validation(run)
+    if not model._overrides("train_step"):
+        _try_out(model, run.feed)
+        _check_names(model, run)
+    if run.validation is not None:
+        check_evaluate(model, run.validation, "validation")
+    for callback in run.callbacks.callbacks:
+        callback.check_model(model)
+
+
+def _check_validation(run: Run) -> None:
+    """Refuse validation data that is exhausted after the first of several validations."""
+    feed = run.validation
+    if feed is None or feed.source.repeats or feed.steps is not None:
+        return
+    count = sum(run.validates(epoch) for epoch in range(run.epoch, run.epochs))
+    if count > 1:
+        raise ValueError(
+            f"validation_data can be iterated only once, but is needed for {count} validations: "
+            "pass an iterable that can be iterated again, such as a list or a DataLoader, or "
+            "validation_steps"
+        )
+
+
+def check_evaluate(model: Any, feed: Feed, what: str = "evaluation") -> None:
+    """Check the data of `evaluate`, or of validation, before its first step; see `check_fit`."""
+    if not model._overrides("test_step"):
+        try:
+            _try_out(model, feed)
+        except Exception as error:
+            error.add_note(f"(found in the first batch of the {what} data, before the first step)")
+            raise
+
+
+def _try_out(model: Any, feed: Feed) -> None:
+    """Evaluate the first batch, and check the values of all targets and weights.
+
+    A batch with the shapes and dtypes of one that was tried before is not evaluated again.
+    """
+    batch = feed.source.first()
+    if batch is None:
+        return
+    state = model._trainer
+    outline = _outline(batch)
+    if outline in state.tried:
+        _check_values(feed.source, state.losses, state.tried[outline], batch)
+        return
+    if len(state.tried) > 100:  # of a loop that calls train_on_batch with ever new shapes
+        state.tried.clear()
+    with _trying(model), model._autocast():
+        y_pred, outputs = model._outputs_of(batch, state)
+        # before the loss: on CUDA an index out of range stops the process
+        _check_values(feed.source, state.losses, outputs, batch)
+        if not model._overrides("compute_loss"):  # that may have effects, such as on metrics
+            result = model._result_of(batch, y_pred, outputs, state)
+            if state.metrics.entries:
+                state.metrics.update(result.targets, outputs, result.sample_weights)
+            state.metrics.reset()
+    state.tried[outline] = [torch.empty_like(output, device="meta") for output in outputs]
+
+
+def _check_values(
+    source: Source, losses: OutputLosses, outputs: list[Tensor], batch: Batch
+) -> None:
+    """Check all targets and weights in memory, or have the source check each batch."""
+    check = losses.value_check(outputs)
+    if source.whole is not None:
+        check(*source.whole)
+    else:
+        source.check = check
+        if not any(t.is_cuda for t in iter_leaves(tuple(batch)) if isinstance(t, Tensor)):
+            check(batch.y, batch.sample_weight)
+
+
+def _outline(batch: Batch) -> tuple[Any, ...]:
+    """Return the structure, shapes and dtypes of a batch."""
+    return tuple(
+        (path, leaf.shape[1:], leaf.dtype) if isinstance(leaf, Tensor) else (path, type(leaf))
+        for path, leaf in leaves_with_paths(tuple(batch[:3]))
+    )
+
+
+@contextmanager
+def _trying(model: Any) -> Iterator[None]:
+    """Evaluate without gradients; restore modes, random states and buffers afterwards."""
+    random_state = get_random_state()
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    with ExitStack() as stack:
+        stack.enter_context(keeping_modes(model))
+        stack.enter_context(torch.no_grad())
+        if any(m._compiled_call_impl is not None for m in model.modules()):
+            # one batch is not worth compiling for
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        model.eval()
+        try:
+            yield
+        finally:
+            for buffer, before in buffers:
+                buffer.copy_(before)
+            set_random_state(random_state)
+
+
+def _check_names(model: Any, run: Run) -> None:
+    """Refuse callbacks and schedulers that monitor something which will not be in the logs."""
+    state = model._trainer
+    names = model._log_names()
+    if run.validation is not None:
+        names += [f"val_{name}" for name in names]
+    if state.scheduler is not None:
+        state.settings.scheduler.monitored(state.scheduler, names)
+    # callbacks of the user's own may add to the logs
+    is_own = [
+        type(c).on_epoch_end is not Callback.on_epoch_end and not c.__module__.startswith("fgraph.")
+        for c in run.callbacks.callbacks
+    ]
+    for callback in run.callbacks.callbacks:
+        names += callback.added_names()
+        callback.check_names(names, complete=not any(is_own))

@@ -1,0 +1,175 @@
+"""Losses and metrics of all outputs, accumulated over batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from .. import metrics as metric_functions
+from ..losses.base import apply_mask
+from ..metrics.base import Metric, RunningMean
+from . import distributed
+from .output_losses import HALF, mask_of
+from .output_structure import OutputStructure
+
+
+class Entry(NamedTuple):
+    """One metric of one output, under its name in logs."""
+
+    output: int
+    weighted: bool
+    name: str
+    metric: Metric
+
+
+class RunningMetrics:
+    """What `fit` and `evaluate` report: the loss, each output's loss, and the metrics.
+
+    Args:
+        metrics: as `compile` takes them.
+        weighted_metrics: as `compile` takes them.
+        outputs: the model's outputs.
+
+    Raises:
+        ValueError: their numbers or names are not those of the outputs.
+    """
+
+    def __init__(self, metrics: Any, weighted_metrics: Any, outputs: OutputStructure) -> None:
+        self.entries: list[Entry] = []
+        names = outputs.names
+        for weighted, given in ((False, metrics), (True, weighted_metrics)):
+            argument = "weighted_metrics" if weighted else "metrics"
+            listed = outputs.per_output(given, argument, spread=False, nested=True)
+            for i, entry in enumerate(listed):
+                prefix = f"{names[i]}_" if len(names) > 1 else ""
+                for metric in map(metric_functions.get, _flattened(entry)):
+                    name = self._free_name(prefix, metric.name, weighted)
+                    self.entries.append(Entry(i, weighted, name, metric))
+        self.means: dict[str, RunningMean] = {}
+        self.seen: bool = False
+        self.reset()
+
+    def _free_name(self, prefix: str, name: str, weighted: bool) -> str:
+        """Return a name not yet taken, by Keras's rule: `weighted_<name>`, then `<name>_1`."""
+        taken = {entry.name for entry in self.entries}
+        wanted = prefix + name
+        if wanted in taken and weighted:
+            wanted = f"{prefix}weighted_{name}"
+        free, count = wanted, 0
+        while free in taken:
+            count += 1
+            free = f"{wanted}_{count}"
+        return free
+
+    def reset(self) -> None:
+        """Start anew, as at the beginning of an epoch."""
+        self.means = {"loss": RunningMean()}
+        self.seen = False
+        for entry in self.entries:
+            entry.metric.reset_state()
+
+    def add_mean(self, name: str, value: Tensor, size: float) -> None:
+        """Add a batch's mean `value` over `size` samples to a running mean."""
+        if name not in self.means:
+            self.means[name] = RunningMean()
+        self.means[name].add(without_graph(value), size, size)
+
+    def update(self, targets: list[Any], outputs: list[Tensor], sample_weights: list[Any]) -> None:
+        """Update the metrics with one batch; steps that are masked do not count.
+
+        Args:
+            targets: one for each output.
+            outputs: the model's outputs, in flat order.
+            sample_weights: one for each output, or `None`.
+
+        Raises:
+            ValueError: an output with a metric has no target.
+        """
+        self.seen = True
+        for i, weighted, name, metric in self.entries:
+            if targets[i] is None:
+                raise ValueError(f"no target for the output of metric {name!r}")
+            weight = sample_weights[i] if weighted else None
+            mask = mask_of(outputs[i])
+            y_pred = without_graph(outputs[i])
+            if mask is None:
+                metric.update_state(targets[i], y_pred, weight)
+            elif metric.takes_weights:
+                metric.update_state(targets[i], y_pred, apply_mask(weight, mask))
+            else:  # leave the masked steps out
+                metric.update_state(targets[i][mask], y_pred[mask], weight)
+
+    def read(self, across: bool = False) -> dict[str, Any]:
+        """Return all values as plain floats, sorted by name as Keras sorts them.
+
+        Args:
+            across: whether to add up over all processes, which all of them must then call.
+        """
+        logs: dict[str, Any] = {}
+        for name, mean in self.means.items():
+            pair = mean.summary()
+            total, weight = (distributed.total(pair) if across else pair).tolist()
+            if weight:
+                logs[name] = total / weight
+        for entry in self.entries if self.seen else ():
+            value = _result(entry.metric, across)
+            several = value if isinstance(value, Mapping) else {entry.name: value}
+            logs.update({name: _plain(item) for name, item in several.items()})
+        return dict(sorted(logs.items()))
+
+    def names(self) -> list[str]:
+        """Return the names of the metrics in logs, in the order of the outputs."""
+        return [name for entry in self.entries for name in entry.metric.keys(entry.name)]
+
+    def direction(self, name: str) -> str | None:
+        """Return `"max"`, `"min"` or `None` for the metric of that name."""
+        return next((e.metric.direction for e in self.entries if e.name == name), None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the running sums, to continue from exactly."""
+        return {
+            "means": {name: mean.state_dict() for name, mean in self.means.items()},
+            "metrics": [entry.metric.state_dict() for entry in self.entries],
+            "seen": self.seen,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the sums returned by `state_dict`."""
+        self.reset()
+        for name, mean in state["means"].items():
+            self.means[name] = RunningMean()
+            self.means[name].load_state_dict(mean)
+        for entry, saved in zip(self.entries, state["metrics"], strict=True):
+            entry.metric.load_state_dict(saved)
+        self.seen = state["seen"]
+
+
+def _flattened(entry: Any) -> list[Any]:
+    """Return the metrics of one output as a flat list."""
+    if isinstance(entry, list | tuple):
+        return [metric for item in entry for metric in _flattened(item)]
+    return [] if entry is None else [entry]
+
+
+def _result(metric: Metric, across: bool) -> Any:
+    own_result = type(metric).result is not Metric.result
+    if own_result or not across or distributed.world_size() == 1:
+        return metric.result()
+    return metric.compute(distributed.total(metric.summary()))
+
+
+def _plain(value: Any) -> Any:
+    """Return a float, or a list of floats for a metric with several values."""
+    if isinstance(value, Tensor):
+        return value.item() if value.numel() == 1 else value.tolist()
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return float(value) if isinstance(value, int | float) else value
+
+
+def without_graph(tensor: Tensor) -> Tensor:
+    """Return a tensor without its graph, in a dtype that keeps the digits of sums."""
+    tensor = tensor.detach()
+    return tensor.float() if tensor.dtype in HALF else tensor
