@@ -12,7 +12,7 @@ import fgraph
 from fgraph.errors import missing_names
 from keras_oracle import keras
 
-ROOMS = ["activations", "constraints", "initializers", "layers", "regularizers"]
+ROOMS = ["activations", "constraints", "initializers", "layers", "optimizers", "regularizers"]
 NAMES = [
     (room, name) for room in ROOMS for name in dir(getattr(keras, room)) if not name.startswith("_")
 ]

@@ -8,6 +8,7 @@ import torch
 
 from ..errors import real_number, unknown_name, whole_number
 from .base import Callback, Logs
+from .rates import refuse_schedule
 
 
 class MonitorCallback(Callback):
@@ -232,6 +233,10 @@ class ReduceLROnPlateau(MonitorCallback):
         self.wait = 0
         self.cooling = 0
         self.best = None
+
+    def check_model(self, model: Any) -> None:
+        """Refuse an optimizer whose learning rate follows a schedule."""
+        refuse_schedule(model.optimizer)
 
     def added_names(self) -> list[str]:
         """Return the learning rate's."""

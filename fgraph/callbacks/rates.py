@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 from .base import Callback, Logs
+
+
+def refuse_schedule(optimizer: Any) -> None:
+    """Raise `TypeError` if a schedule sets an optimizer's learning rate."""
+    check = getattr(optimizer, "refuse_if_scheduled", None)
+    if check is not None:
+        check()
 
 
 class LearningRateScheduler(Callback):
@@ -38,7 +46,8 @@ class LearningRateScheduler(Callback):
             raise TypeError(
                 f"the schedule of LearningRateScheduler must return a number, got {rate!r}"
             )
-        optimizer.learning_rate = float(rate)
+        for group in optimizer.param_groups:
+            group["lr"] = float(rate)
         if self.verbose:
             print(f"Epoch {epoch + 1}: learning rate set to {float(rate):g}")
 
@@ -50,3 +59,7 @@ class LearningRateScheduler(Callback):
         """Add `learning_rate` to the logs."""
         if isinstance(logs, dict):
             logs["learning_rate"] = float(self.model.optimizer.param_groups[0]["lr"])
+
+    def check_model(self, model: Any) -> None:
+        """Refuse an optimizer whose learning rate follows a schedule."""
+        refuse_schedule(model.optimizer)

@@ -1,12 +1,39 @@
 """Optimizers by Keras's names and default settings, made of torch's fastest implementations."""
 
-from .factories import SGD as SGD
-from .factories import Adadelta as Adadelta
-from .factories import Adagrad as Adagrad
-from .factories import Adam as Adam
-from .factories import Adamax as Adamax
-from .factories import AdamW as AdamW
-from .factories import Nadam as Nadam
+from typing import TYPE_CHECKING
+
+from ..errors import missing_names as _missing_names
+from . import schedules as schedules
+from .adam_family import Adam as Adam
+from .adam_family import Adamax as Adamax
+from .adam_family import AdamW as AdamW
+from .adam_family import Lamb as Lamb
+from .adam_family import Lion as Lion
+from .adam_family import Muon as Muon
+from .adam_family import Nadam as Nadam
 from .factories import OptimizerFactory as OptimizerFactory
-from .factories import RMSprop as RMSprop
+from .gradient_descent import SGD as SGD
+from .gradient_descent import Adadelta as Adadelta
+from .gradient_descent import Adafactor as Adafactor
+from .gradient_descent import Adagrad as Adagrad
+from .gradient_descent import Ftrl as Ftrl
+from .gradient_descent import RMSprop as RMSprop
 from .optimizer_names import get as get
+
+_GROUPS = "give a torch optimizer several groups of parameters"
+_CONFIG = "call `optimizer.get_config()` and `Adam.from_config(config)`"
+
+if not TYPE_CHECKING:
+    __getattr__ = _missing_names(
+        __name__,
+        {
+            "LossScaleOptimizer": "compile(precision='float16') scales the loss",
+            "MultiOptimizer": _GROUPS,
+            "OptimizerMap": _GROUPS,
+            "Optimizer": "derive from torch.optim.Optimizer and pass the class to compile",
+            "ScheduleFreeAdamW": "pass the one of the package `schedulefree` to compile",
+            "deserialize": _CONFIG,
+            "serialize": _CONFIG,
+            "legacy": "these are optimizers of older versions of Keras: use those of today",
+        },
+    )

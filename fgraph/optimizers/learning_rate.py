@@ -7,6 +7,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ..errors import real_number
+from .around_step import AroundStep
+
 T = TypeVar("T")
 
 _classes: dict[type, type] = {}
@@ -30,31 +33,47 @@ class LearningRate:
     """Gives a `torch.optim.Optimizer` the attribute `learning_rate`."""
 
     param_groups: list[dict[str, Any]]
+    around_step: AroundStep | None = None
 
     @property
     def learning_rate(self) -> Rate:
-        """The learning rate; setting it sets that of all parameter groups.
+        """The learning rate, of the next step if there is a schedule.
 
-        With groups of different rates it is the first group's.
+        Setting it sets that of all parameter groups; if these differ, it is the first one's.
         """
-        rate = Rate(self.param_groups[0]["lr"])
+        around = self.around_step
+        scheduled = around is not None and around.schedule is not None
+        rate = Rate(around.rate(self) if scheduled else self.param_groups[0]["lr"])  # type: ignore[union-attr]
         rate._optimizer = self
         return rate
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
-        if isinstance(value, bool | str) or not hasattr(value, "__float__"):
-            raise TypeError(f"learning_rate must be a number, got {value!r}")
+        self.refuse_if_scheduled()
+        number = real_number(value, "learning_rate")
         for group in self.param_groups:
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(float(value))
+                group["lr"].fill_(number)
             else:
-                group["lr"] = float(value)
+                group["lr"] = number
+
+    def refuse_if_scheduled(self) -> None:
+        """Raise `TypeError` if the learning rate follows a schedule, so that it cannot be set."""
+        schedule = None if self.around_step is None else self.around_step.schedule
+        if schedule is not None:
+            raise TypeError(
+                f"the learning rate of this {type(self).__name__} follows the schedule "
+                f"{type(schedule).__name__}, so it cannot be set: compile with a number"
+            )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        if self.around_step is not None and not self.around_step.is_attached(self):
+            self.around_step.attach(self)  # copies and unpickled optimizers have lost the hooks
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Copy and pickle through the optimizer's own class."""
-        state = self.__getstate__() if hasattr(self, "__getstate__") else self.__dict__
-        return _blank, (own_class(self),), state
+        return _blank, (own_class(self), self.around_step), self.__getstate__()
 
 
 def own_class(optimizer: Any) -> type:
@@ -63,15 +82,22 @@ def own_class(optimizer: Any) -> type:
     return kind.__mro__[2] if kind.__mro__[1] is LearningRate else kind
 
 
-def with_learning_rate(optimizer: T) -> T:
+def with_learning_rate(optimizer: T, around_step: AroundStep | None = None) -> T:
     """Give an optimizer the attribute `learning_rate`, unless it has one.
 
     It becomes an instance of a subclass of its class; all else stays.
+
+    Args:
+        optimizer: an optimizer of torch.
+        around_step: what to do around each step.
     """
     kind = type(optimizer)
     if not isinstance(optimizer, torch.optim.Optimizer) or hasattr(optimizer, "learning_rate"):
         return optimizer
     optimizer.__class__ = _subclass(kind)
+    if around_step is not None:
+        optimizer.around_step = around_step  # type: ignore[attr-defined]
+        around_step.attach(optimizer)
     return optimizer
 
 
@@ -83,7 +109,9 @@ def _subclass(kind: type) -> type:
     return _classes[kind]
 
 
-def _blank(kind: type) -> Any:
+def _blank(kind: type, around_step: AroundStep | None) -> Any:
     """Make an optimizer without a state, to be filled by copying or unpickling."""
     made: Any = _subclass(kind)
-    return made.__new__(made)
+    optimizer = made.__new__(made)
+    optimizer.around_step = around_step
+    return optimizer

@@ -8,17 +8,26 @@ from typing import Any
 import torch
 
 from ..errors import unknown_name
-from . import factories
+from . import adam_family, gradient_descent
+from .factories import OptimizerFactory
 
-_NAMES: dict[str, type[factories.OptimizerFactory]] = {
-    "sgd": factories.SGD,
-    "rmsprop": factories.RMSprop,
-    "adam": factories.Adam,
-    "adamw": factories.AdamW,
-    "adagrad": factories.Adagrad,
-    "adadelta": factories.Adadelta,
-    "adamax": factories.Adamax,
-    "nadam": factories.Nadam,
+_NAMES: dict[str, type[OptimizerFactory]] = {
+    cls.__name__.lower(): cls
+    for cls in (
+        gradient_descent.SGD,
+        gradient_descent.RMSprop,
+        gradient_descent.Adagrad,
+        gradient_descent.Adadelta,
+        gradient_descent.Adafactor,
+        gradient_descent.Ftrl,
+        adam_family.Adam,
+        adam_family.AdamW,
+        adam_family.Adamax,
+        adam_family.Nadam,
+        adam_family.Lamb,
+        adam_family.Lion,
+        adam_family.Muon,
+    )
 }
 
 
@@ -26,7 +35,7 @@ def get(identifier: Any) -> torch.optim.Optimizer | Callable[..., torch.optim.Op
     """Return an optimizer, or what makes one of parameters.
 
     Args:
-        identifier: A Keras name, in any case; a class or object of this package; a
+        identifier: a Keras name, in any case; a class or object of this package; a
             `torch.optim.Optimizer`; or a callable `params -> optimizer`, for example a torch
             class or a `functools.partial` of one.
 
@@ -41,7 +50,7 @@ def get(identifier: Any) -> torch.optim.Optimizer | Callable[..., torch.optim.Op
         if identifier.lower() not in _NAMES:
             raise ValueError(unknown_name("optimizer", identifier, _NAMES))
         return _NAMES[identifier.lower()]()
-    if isinstance(identifier, type) and issubclass(identifier, factories.OptimizerFactory):
+    if isinstance(identifier, type) and issubclass(identifier, OptimizerFactory):
         return identifier()
     # wrappers such as accelerate's are no subclass of Optimizer: what counts is what they do
     if isinstance(identifier, torch.optim.Optimizer) or hasattr(identifier, "param_groups"):
@@ -49,6 +58,6 @@ def get(identifier: Any) -> torch.optim.Optimizer | Callable[..., torch.optim.Op
     if callable(identifier):
         return identifier  # type: ignore[no-any-return]
     raise TypeError(
-        "an optimizer must be a name, a torch.optim.Optimizer or a callable of parameters, got "
-        f"{type(identifier).__name__}: {identifier!r}"
+        "an optimizer must be a name, an object of fgraph.optimizers, a torch.optim.Optimizer or a "
+        f"callable of parameters, got {type(identifier).__module__}.{type(identifier).__name__}"
     )

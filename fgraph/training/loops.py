@@ -48,9 +48,9 @@ class Loops(Prediction):
             logs: dict[str, Any] = {}
             while run.epoch < run.epochs and not self.stop_training:
                 logs = self._epoch(run, state, set_modes)
-            finish = getattr(state.settings.optimizer, "finish", None)
-            if finish is not None:
-                finish(state.optimizer)
+            around_step = getattr(state.optimizer, "around_step", None)
+            if around_step is not None:
+                around_step.finish(state.optimizer)
             callbacks.call("on_train_end", logs)
 
     @contextmanager

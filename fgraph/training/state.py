@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..optimizers import OptimizerFactory
 from ..optimizers.learning_rate import with_learning_rate
 from .output_losses import OutputLosses
 from .output_structure import OutputStructure
@@ -237,7 +238,9 @@ def _optimizer(given: Any, named: dict[str, Tensor]) -> Any:
     """Return the optimizer that `compile` was given, or what its callable makes of parameters."""
     if hasattr(given, "param_groups"):
         return given
-    made = given(list(named.values()))
+    # this package's optimizers know parameters by their names
+    takes_names = isinstance(given, OptimizerFactory)
+    made = given(named.items() if takes_names else list(named.values()))
     if not hasattr(made, "param_groups"):
         raise TypeError(
             f"optimizer={given!r} returned {made!r} for the model's parameters; it must return a "

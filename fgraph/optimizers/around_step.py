@@ -1,0 +1,133 @@
+"""What Keras's optimizers do before and after a step, for the optimizers of torch."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_ITERATIONS = "iterations"
+_AVERAGES = "averages"
+
+
+class AroundStep:
+    """Schedule, clipping, decoupled weight decay and moving averages of one optimizer.
+
+    It works through torch's hooks before and after `step`: an overridden `step` would cost more,
+    since torch wraps every class's in its profiling. What changes from step to step is in the
+    optimizer's own state, so that `state_dict` holds it.
+
+    Args:
+        schedule: the learning rate of a step, counted from 0, or `None`.
+        clip: `("clipnorm" | "clipvalue" | "global_clipnorm", limit)`, or `None`.
+        decay: the share of the learning rate by which weights shrink, for optimizers that do not
+            decay weights themselves; 0 for those that do.
+        epsilon: Adam's epsilon as Keras means it, `None` for other optimizers.
+        ema_momentum: how much of the moving averages of the weights is kept each step, `None` for
+            no averages.
+        ema_overwrite_frequency: the steps after which the averages replace the weights, `None` for
+            only at the end of training.
+    """
+
+    def __init__(
+        self,
+        schedule: Callable[..., Any] | None = None,
+        clip: tuple[str, float] | None = None,
+        decay: float = 0.0,
+        epsilon: float | None = None,
+        ema_momentum: float | None = None,
+        ema_overwrite_frequency: int | None = None,
+    ) -> None:
+        self.schedule = schedule
+        self.clip = clip
+        self.decay = decay
+        self.epsilon = epsilon
+        self.ema_momentum = ema_momentum
+        self.ema_overwrite_frequency = ema_overwrite_frequency
+
+    def attach(self, optimizer: Any) -> None:
+        """Do it around every step of an optimizer from now on."""
+        before = (self.schedule, self.clip, self.decay or None, self.epsilon, self.ema_momentum)
+        if any(part is not None for part in before):
+            optimizer.register_step_pre_hook(self._before)
+        if self.ema_momentum is not None:
+            optimizer.register_step_post_hook(self._after)
+        if self.schedule is not None:
+            self._set_rate(optimizer)
+
+    def is_attached(self, optimizer: Any) -> bool:
+        """Return whether `attach` was called for an optimizer."""
+        hooks = (*optimizer._optimizer_step_pre_hooks.values(),)
+        hooks += (*optimizer._optimizer_step_post_hooks.values(),)
+        return any(getattr(hook, "__self__", None) is self for hook in hooks)
+
+    def rate(self, optimizer: Any) -> float:
+        """Return the learning rate of the next step, if there is a schedule."""
+        assert self.schedule is not None
+        step = optimizer.param_groups[0].get(_ITERATIONS, 0)
+        takes_step = bool(inspect.signature(self.schedule).parameters)
+        return float(self.schedule(step) if takes_step else self.schedule())
+
+    def _set_rate(self, optimizer: Any) -> None:
+        rate = self.rate(optimizer)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+    @torch.no_grad()
+    def _before(self, optimizer: Any, *_: Any) -> None:
+        if self.schedule is not None:
+            self._set_rate(optimizer)
+        if self.clip is not None:
+            _clip_gradients(optimizer, *self.clip)
+        for group in optimizer.param_groups:
+            group[_ITERATIONS] = group.get(_ITERATIONS, 0) + 1
+            if self.epsilon is not None:
+                # torch divides by sqrt(v / (1 - beta_2 ** t)) + eps, Keras by sqrt(v) + eps with
+                # the correction outside (Kingma and Ba's "epsilon hat"): both are one rule if
+                # torch's epsilon is Keras's over sqrt(1 - beta_2 ** t)
+                correction = math.sqrt(1 - group["betas"][1] ** group[_ITERATIONS])
+                group["eps"] = self.epsilon / correction
+            if self.decay and group.get("decays", True):
+                params = [p for p in group["params"] if p.grad is not None]
+                if params:
+                    torch._foreach_mul_(params, 1 - group["lr"] * self.decay)
+
+    @torch.no_grad()
+    def _after(self, optimizer: Any, *_: Any) -> None:
+        assert self.ema_momentum is not None
+        params = _params(optimizer)
+        averages = optimizer.state.get(_AVERAGES)
+        if averages is None:
+            optimizer.state[_AVERAGES] = [p.detach().clone() for p in params]
+        else:
+            if averages[0].device != params[0].device:  # just read from a file
+                averages[:] = [a.to(p.device) for a, p in zip(averages, params, strict=True)]
+            torch._foreach_lerp_(averages, params, 1 - self.ema_momentum)
+        every = self.ema_overwrite_frequency
+        if every is not None and optimizer.param_groups[0][_ITERATIONS] % every == 0:
+            self.finish(optimizer)
+
+    @torch.no_grad()
+    def finish(self, optimizer: Any) -> None:
+        """Replace the weights by their moving averages, if there are any."""
+        if _AVERAGES in optimizer.state:
+            torch._foreach_copy_(_params(optimizer), optimizer.state[_AVERAGES])
+
+
+def _params(optimizer: Any) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _clip_gradients(optimizer: Any, kind: str, limit: float) -> None:
+    params = [p for p in _params(optimizer) if p.grad is not None]
+    if kind == "clipvalue":
+        nn.utils.clip_grad_value_(params, limit)
+    elif kind == "global_clipnorm":
+        nn.utils.clip_grad_norm_(params, limit)
+    else:
+        for p in params:
+            nn.utils.clip_grad_norm_([p], limit)
