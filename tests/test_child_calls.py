@@ -138,7 +138,7 @@ def test_tracing_sees_every_child():
             seen.append(is_short(model))
             return x
 
-    with pytest.warns(DeprecationWarning, match="deprecated"):
+    with pytest.warns((DeprecationWarning, FutureWarning), match="deprecated"):
         torch.jit.trace(Probe(), torch.ones(1))
     assert seen[0] is False  # the last run is torch's own check, without tracing
 
