@@ -8,7 +8,7 @@ and no memory is taken.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from .modes import Autocast, Modes, under
 from .nested import iter_leaves, map_leaves
-from .node import Ref, SizeSpec
+from .node import NumberSpec, Ref
 from .shadow import shadow_call
 
 
@@ -27,10 +27,16 @@ def run_on_meta(
     target: Any,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    which: int,
+    lane: Mapping[Ref, Any],
     autocast: tuple[Autocast, ...] = (),
-) -> Any:
-    """Call `target` on meta tensors, with the `which`-th stand-in for each unknown size.
+) -> tuple[Any, int]:
+    """Call `target` on meta tensors; return the result and how many torch functions were called.
+
+    Args:
+        target: a module or function.
+        args, kwargs: its arguments, with a `Ref` for each symbolic value.
+        lane: for each `Ref` the shape of the meta tensor, or the number, that stands for it.
+        autocast: the autocast modes to run under.
 
     Where the way depends on the truth value of a tensor, which has none here, the call is run for
     both answers. An answer that ends in an error is left out, as the check of values that it is.
@@ -43,7 +49,7 @@ def run_on_meta(
         mode = _MetaMode(answer)
         try:
             with _autocasting(mode, autocast):
-                results.append(_run(target, args, kwargs, which, mode))
+                results.append(_run(target, args, kwargs, lane, mode))
         except Exception:
             if not mode.asked or (answer and not results):
                 raise
@@ -51,19 +57,22 @@ def run_on_meta(
             break
     if len(results) == 2 and _outline(results[0]) != _outline(results[1]):
         raise NotImplementedError("the shape of the result depends on values")
-    return results[0]
+    return results[0], mode.calls
 
 
 def _run(
-    target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], which: int, mode: _MetaMode
+    target: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    lane: Mapping[Ref, Any],
+    mode: _MetaMode,
 ) -> Any:
     def concrete(leaf: Any) -> Any:
         if type(leaf) is Ref:
-            spec = leaf.spec
-            size = spec.second if which else spec.first
-            if isinstance(spec, SizeSpec):
-                return size
-            return torch.empty(size, dtype=spec.dtype, device=mode.device)
+            spec, stand_in = leaf.spec, lane[leaf]
+            if isinstance(spec, NumberSpec):
+                return stand_in
+            return torch.empty(stand_in, dtype=spec.dtype, device=mode.device)
         return mode.to_meta(leaf) if isinstance(leaf, Tensor) else leaf
 
     args, kwargs = map_leaves(concrete, args), map_leaves(concrete, kwargs)
@@ -126,12 +135,14 @@ class _MetaMode(TorchFunctionMode):
     Attributes:
         asked: how often a truth value was asked for.
         device: where the stand-ins are.
+        calls: how many torch functions were called.
     """
 
     def __init__(self, answer: bool) -> None:
         super().__init__()
         self.asked = 0
         self.device = "meta"
+        self.calls = 0
         self._answer = answer
         self._stand_ins: dict[Any, tuple[Tensor, Tensor]] = {}  # keeps the keys' tensors alive
 
@@ -159,6 +170,7 @@ class _MetaMode(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run `func` with everything real in its arguments replaced."""
+        self.calls += 1
         kwargs = dict(kwargs or {})
         tensors = [leaf for leaf in iter_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if tensors and all(map(_is_count, tensors)):

@@ -31,8 +31,8 @@ def map_leaves(fn: Callable[[Any], Any], value: Any) -> Any:
     """Return a copy of `value` with every leaf replaced by `fn(leaf)`.
 
     Unlike `torch.utils._pytree.tree_map`, slices are containers (`x[:, :n]` with a symbolic `n`)
-    and so is any mapping. Containers keep their types; a tuple, list or mapping of a class that
-    cannot be rebuilt from its items becomes a plain one if a leaf changes.
+    and so is any mapping. Containers keep their types, but for tuples of other classes, which
+    become plain ones, and lists and mappings of other classes, which do if a leaf changes.
     """
     kind = type(value)
     if kind is tuple:
@@ -50,11 +50,13 @@ def map_leaves(fn: Callable[[Any], Any], value: Any) -> Any:
         return pytree.tree_unflatten([map_leaves(fn, leaf) for leaf in leaves], spec)
     if not is_container(value):
         return fn(value)
+    if isinstance(value, tuple):
+        return tuple([map_leaves(fn, item) for item in value])
     items = dict(value) if isinstance(value, Mapping) else list(value)
     mapped = map_leaves(fn, items)
     if all(a is b for a, b in zip(iter_leaves(items), iter_leaves(mapped), strict=True)):
         return value
-    return tuple(mapped) if isinstance(value, tuple) else mapped
+    return mapped
 
 
 def iter_leaves(value: Any) -> Iterator[Any]:

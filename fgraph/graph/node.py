@@ -22,26 +22,85 @@ class TensorSpec(NamedTuple):
     """What is known of a tensor before it exists.
 
     Each unknown size of an input is stood in for by two different numbers, and both shapes are
-    carried through the graph: a size on which they disagree is unknown.
+    carried through the graph: a size on which they disagree is unknown, and so is one in `folded`.
+
+    Attributes:
+        first, second: the shape in each of the two main lanes.
+        dtype: the element type.
+        folded: the axes on which both agree although the size is unknown: `x[:, :10]`.
+        proven: whether the known sizes follow from rules, not only from trying out sizes.
     """
 
     first: tuple[int, ...]
     second: tuple[int, ...]
     dtype: torch.dtype
+    folded: tuple[int, ...] = ()
+    proven: bool = True
 
     @property
     def shape(self) -> tuple[int | None, ...]:
         """The sizes, `None` where one is not known until run time."""
-        if self.first == self.second:
+        if not self.is_open:
             return self.first
-        return tuple(a if a == b else None for a, b in zip(self.first, self.second, strict=True))
+        return tuple(
+            a if a == b and axis not in self.folded else None
+            for axis, (a, b) in enumerate(zip(self.first, self.second, strict=True))
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a size is unknown."""
+        return self.first != self.second or bool(self.folded)
+
+    @property
+    def has_equal_sizes(self) -> bool:
+        """Whether both main lanes agree on a size."""
+        return any(a == b for a, b in zip(self.first, self.second, strict=True))
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the main lanes tell the unknown sizes from the known ones."""
+        return not self.folded
+
+    @property
+    def key(self) -> Any:
+        """What the result of a call in the main lanes depends on."""
+        return (self.first, self.second, self.dtype, bool(self.folded))
+
+    def in_lane(self, which: int) -> tuple[int, ...]:
+        """Return the shape in a main lane."""
+        return self.second if which else self.first
 
 
-class SizeSpec(NamedTuple):
-    """A whole number computed from an unknown size, as it is for either stand-in."""
+class NumberSpec(NamedTuple):
+    """A number computed from unknown sizes, as it is in each of the two main lanes."""
 
-    first: int
-    second: int
+    first: Any
+    second: Any
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a size is unknown: it always is."""
+        return True
+
+    @property
+    def proven(self) -> bool:
+        """Whether what is taken as known follows from rules: nothing is taken so."""
+        return True
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the main lanes show that the number is unknown."""
+        return bool(self.first != self.second)
+
+    @property
+    def key(self) -> Any:
+        """What the result of a call in the main lanes depends on."""
+        return (type(self.first), self.first, self.second)
+
+    def in_lane(self, which: int) -> Any:
+        """Return the number in a main lane."""
+        return self.second if which else self.first
 
 
 class Constant(NamedTuple):
@@ -50,7 +109,7 @@ class Constant(NamedTuple):
     value: Any
 
 
-Spec = TensorSpec | SizeSpec | Constant
+Spec = TensorSpec | NumberSpec | Constant
 
 
 class Ref:
@@ -64,7 +123,7 @@ class Ref:
 
     @property
     def spec(self) -> Any:
-        """What is known of the value: a `TensorSpec`, or a `SizeSpec` for a whole number."""
+        """What is known of the value: a `TensorSpec`, or a `NumberSpec` for a number."""
         return self.node.specs[self.index]
 
     def __eq__(self, other: object) -> bool:
@@ -92,11 +151,14 @@ class Node:
         masks: masks that travel with outputs, by output index.
         declared: whether `specs` and `structure` were given by the caller, not worked out.
         modes: the grad mode and autocast that the call runs under; `None` for the caller's.
+        lanes: what each leaf of the result is in the probe lanes that were run, see `shapes`.
+        reads: of an input, the sizes that code read while the graph was built: values and axes.
+        loops: whether the call does more the larger the sizes are, as a loop over them.
     """
 
     __slots__ = (
-        "__weakref__", "_refs", "args", "call", "declared", "kwargs", "masks", "modes", "name",
-        "op", "seq", "specs", "structure", "target",
+        "__weakref__", "_refs", "args", "call", "declared", "kwargs", "lanes", "loops", "masks",
+        "modes", "name", "op", "reads", "seq", "specs", "structure", "target",
     )  # fmt: skip
 
     def __init__(
@@ -121,6 +183,9 @@ class Node:
         self.masks: dict[int, Ref] | None = None
         self.declared = False
         self.modes = None if op == "input" else current_modes()
+        self.lanes: dict[int, Any] | None = None
+        self.loops = False
+        self.reads: tuple[tuple[Ref, int], ...] | None = None
         leaves = [leaf for leaf in iter_leaves(args) if type(leaf) is Ref]
         if kwargs:
             leaves += [leaf for leaf in iter_leaves(kwargs) if type(leaf) is Ref]

@@ -15,7 +15,7 @@ from . import shapes
 from .capture import Interception
 from .modes import current_modes, refuse_hooks
 from .nested import iter_leaves, map_leaves
-from .node import Node, Ref, TensorSpec, current_call
+from .node import Node, Ref, TensorSpec, ancestors, current_call
 from .torch_functions import torch_name
 
 
@@ -77,6 +77,16 @@ handle_classes: dict[type, type[Symbol]] = {}  # the class of handles for each k
 def symbol(ref: Ref) -> Any:
     """Return a handle on `ref`: a `SymbolicTensor`, or a `SymbolicSize` for a whole number."""
     return handle_classes[type(ref.spec)](ref)
+
+
+def note_read(ref: Ref, axis: int) -> None:
+    """Remember that code relies on a size that is known only from trying out sizes.
+
+    A model compares it with the real sizes: once for each new combination of input sizes.
+    """
+    for node in ancestors([ref]):
+        if node.op == "input":
+            node.reads = (*(node.reads or ()), (ref, axis))
 
 
 def no_value(value: Symbol, use: str, instead: str) -> NoReturn:
@@ -265,7 +275,7 @@ def _refusal(
     refs = [leaf for leaf in iter_leaves((args, kwargs)) if type(leaf) is Ref]
     given = ", ".join(_describe(ref) for ref in refs)
     text = f"{what} cannot be called on {given}: {type(error).__name__}: {error}"
-    if any(spec.first != spec.second for spec in (ref.spec for ref in refs)):
+    if any(spec.is_open for spec in (ref.spec for ref in refs)):
         batch, other = shapes.BATCH[0], shapes.OTHER[0]
         text += f" (here {batch} stands for an unknown batch size, {other} for other unknown sizes)"
     if isinstance(error, NotImplementedError) or "meta" in str(error).lower():

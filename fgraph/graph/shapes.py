@@ -1,8 +1,11 @@
-"""Shape inference: run one call on `meta` tensors, twice, without a trace in the real world.
+"""Shape inference: run one call on `meta` tensors, in lanes, without a trace in the real world.
 
-Every unknown size is stood in for by two different numbers; a call is run once with each, and a
-size of the result that differs is unknown too. How a call runs without touching anything real is
-told in `meta` and `shadow`.
+Every unknown size is stood in for by a different number in each lane. A call is run in the two
+main lanes; a size of the result on which they differ is unknown. Two are not enough where a call
+can make one number of different ones (`x[:, :10]`, `192 % 8 == 288 % 8`): such a call, and every
+call on its result, is also run in the probe lanes, which are small, prime, large, and different for
+each axis. A lane that a call refuses is dropped from there on. How a call runs without touching
+anything real is told in `meta` and `shadow`.
 """
 
 from __future__ import annotations
@@ -18,20 +21,27 @@ from torch.utils import _pytree as pytree
 from .meta import run_on_meta
 from .modes import Autocast, Modes
 from .nested import iter_leaves
-from .node import Constant, Ref, SizeSpec, Spec, TensorSpec
+from .node import Constant, Node, NumberSpec, Ref, Spec, TensorSpec, ancestors
 from .torch_functions import torch_name
 
-# Stand-ins for an unknown batch size and for any other unknown size. Both pairs have many small
-# divisors, for code that folds or halves sizes; the second one is large enough for a deep stack of
-# poolings and small enough for a table of positions.
+# Stand-ins for an unknown batch size and for any other unknown size, in the main lanes. Both pairs
+# have many small divisors, for code that folds or halves sizes; the second one is large enough for
+# a deep stack of poolings and small enough for a table of positions.
 BATCH = (24, 36)
 OTHER = (192, 288)
+# The same for the probe lanes; in those that are not `even`, every axis gets a number of its own.
+_PROBES = (
+    (1, 1, True), (2, 3, True), (3, 2, True), (1, 7, True), (5, 4, True), (4, 11, True),
+    (7, 16, True), (2, 29, True), (9, 64, True), (3, 97, True), (6, 509, True), (2, 4099, True),
+    (3, 5, False), (8, 24, False), (5, 193, False),
+)  # fmt: skip
 
 Inferred = tuple[list[Spec], "pytree.TreeSpec | None"]
+Lane = dict[Ref, Any]  # what stands for a value in one lane: a shape, or a number
 
 
 def spec_of(shape: tuple[int | None, ...], dtype: torch.dtype) -> TensorSpec:
-    """Make the spec of a tensor whose unknown sizes are `None`; the first size is the batch."""
+    """Return the spec of a tensor whose unknown sizes are `None`; the first size is the batch."""
     first, second = (
         tuple(
             size if size is not None else (BATCH if axis == 0 else OTHER)[which]
@@ -57,53 +67,81 @@ def infer(
     Raises:
         Exception: whatever the call itself raises when the shapes do not fit.
     """
+    refs = [leaf for leaf in iter_leaves((args, kwargs)) if type(leaf) is Ref]
+    given = [ref.spec for ref in refs]
     autocast = modes.autocast if modes else ()
     key = _cache_key(op, target, args, kwargs)
-    if key is not None:
-        key = (key, autocast)
-        if (known := _cache.get(key)) is not None:
-            return known
-    result = _infer(target, args, kwargs, autocast)
-    if key is not None:
-        if len(_cache) >= _CACHE_SIZE:
-            _cache.clear()
-        _cache[key] = result
-    return result
+    key = None if key is None else (key, autocast)
+    found = _cache.get(key) if key is not None else None
+    if found is None:
+        found = _infer(target, args, kwargs, refs, autocast)
+        if key is not None:
+            if len(_cache) >= _CACHE_SIZE:
+                _cache.clear()
+            _cache[key] = found
+    specs, structure, loops = found
+    is_open = any(spec.is_open for spec in given)
+    if not is_open or (all(spec.is_certain for spec in given) and _is_plain(op, target)):
+        if all(spec.proven for spec in given):
+            return specs, structure
+        return [_unproven(spec) for spec in specs], structure
+    if any(type(spec) is TensorSpec and spec.has_equal_sizes for spec in specs):
+        node = Node(op, target, args, kwargs, specs, structure)
+        node.loops, node.modes = loops, modes
+        lanes = [lane for n in range(len(_PROBES)) if (lane := _lane_of(node, n)) is not None]
+        specs = [_folded(spec, [lane[i] for lane in lanes]) for i, spec in enumerate(specs)]
+    return [_unproven(spec) for spec in specs], structure
 
 
 _CACHE_SIZE = 4096
-_cache: dict[Any, Inferred] = {}
+_cache: dict[Any, tuple[list[Spec], pytree.TreeSpec | None, bool]] = {}
 
 
 def _infer(
-    target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], autocast: tuple[Autocast, ...]
-) -> Inferred:
-    first = run_on_meta(target, args, kwargs, 0, autocast)
-    known = all(
-        leaf.spec.first == leaf.spec.second
-        for leaf in iter_leaves((args, kwargs))
-        if type(leaf) is Ref
-    )
-    second = first if known else run_on_meta(target, args, kwargs, 1, autocast)
+    target: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    refs: list[Ref],
+    autocast: tuple[Autocast, ...],
+) -> tuple[list[Spec], pytree.TreeSpec | None, bool]:
+    """Run the main lanes; return specs, structure, and whether the call loops over a size."""
+    main: list[Lane] = [{ref: ref.spec.in_lane(which) for ref in refs} for which in (0, 1)]
+    is_open = any(ref.spec.is_open for ref in refs)
+    first, calls = run_on_meta(target, args, kwargs, main[0], autocast)
+    second, more = first, calls
+    if is_open:
+        second, more = run_on_meta(target, args, kwargs, main[1], autocast)
     if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return [_pair(first, second)], None
+        return [_pair(first, second, is_open)], None, more > calls
     first_leaves, structure = pytree.tree_flatten(first)
     second_leaves, other = pytree.tree_flatten(second)
     if structure != other:
         raise TypeError(
             "the structure of the result depends on sizes that are not known until run time"
         )
-    return [_pair(a, b) for a, b in zip(first_leaves, second_leaves, strict=True)], structure
+    depends = is_open and not _says_only_kinds(target)
+    pairs = zip(first_leaves, second_leaves, strict=True)
+    return [_pair(a, b, depends) for a, b in pairs], structure, more > calls
 
 
-def _pair(first: Any, second: Any) -> Spec:
-    """Merge one leaf of both runs into what is known of it."""
+def _says_only_kinds(target: Any) -> bool:
+    """Return whether a tensor method tells something that no size decides: a dtype, a layout."""
+    name = getattr(target, "__name__", "")
+    return name.startswith("is_") and name != "is_contiguous" and torch_name(target) is not None
+
+
+def _pair(first: Any, second: Any, depends: bool) -> Spec:
+    """Merge one leaf of both runs into what is known of it.
+
+    A number that a call on unknown sizes returns is never taken for a constant: it is computed
+    when the model runs.
+    """
     if isinstance(first, Tensor):
         if first.dim() != second.dim():
             raise TypeError("the number of dimensions depends on a size not known until run time")
         return TensorSpec(tuple(first.shape), tuple(second.shape), first.dtype)
-    if type(first) is int and first != second:
-        return SizeSpec(first, second)
+    if depends and type(first) in (int, float, bool):
+        return NumberSpec(first, second)
     if _hides_tensors(first):
         raise TypeError(
             f"the result is a {type(first).__name__} that holds tensors, and torch does not know "
@@ -114,11 +152,161 @@ def _pair(first: Any, second: Any) -> Spec:
 
 
 def _hides_tensors(value: Any) -> bool:
-    """Whether a dataclass that is no pytree holds tensors."""
+    """Return whether a dataclass that is no pytree holds tensors."""
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return False
     parts = [getattr(value, field.name, None) for field in dataclasses.fields(value)]
     return any(isinstance(leaf, Tensor) or _hides_tensors(leaf) for leaf in iter_leaves(parts))
+
+
+def _unproven(spec: Spec) -> Spec:
+    return spec._replace(proven=False) if type(spec) is TensorSpec and spec.proven else spec
+
+
+def _folded(spec: Spec, in_lanes: list[Any]) -> Spec:
+    """Return a spec with the sizes marked as unknown on which a probe lane differs."""
+    if type(spec) is not TensorSpec:
+        return spec
+    pairs = enumerate(zip(spec.first, spec.second, strict=True))
+    return spec._replace(
+        folded=tuple(
+            axis for axis, (a, b) in pairs if a == b and any(shape[axis] != a for shape in in_lanes)
+        )
+    )
+
+
+# ------------------------------------------------------------------ lanes
+
+
+def _lane_of(node: Node, number: int) -> list[Any] | None:
+    """Return what each leaf of a node's result is in a probe lane; `None` if that was dropped."""
+    missing: dict[int, Node] = {}
+    stack = [node]
+    while stack:
+        part = stack.pop()
+        if part.lanes is None:
+            part.lanes = {}
+        if number not in part.lanes and id(part) not in missing:
+            missing[id(part)] = part
+            stack.extend(ref.node for ref in part.refs())
+    for part in sorted(missing.values(), key=lambda part: part.seq):
+        begins = part.op == "input" or part.declared
+        part.lanes[number] = _begin(part, number) if begins else _follow(part, number)  # type: ignore[index]
+    found: list[Any] | None = node.lanes[number]  # type: ignore[index]
+    return found
+
+
+def _begin(node: Node, number: int) -> list[Any]:
+    batch, other, even = _PROBES[number]
+    salt = 0 if even else node.seq % 89
+
+    def size(axis: int, known: int | None) -> int:
+        if known is not None:
+            return known
+        return batch + salt if axis == 0 else other + (0 if even else 2 * salt + 7 * axis)
+
+    return [
+        tuple(size(axis, known) for axis, known in enumerate(spec.shape))
+        if type(spec) is TensorSpec
+        else getattr(spec, "first", None)
+        for spec in node.specs
+    ]
+
+
+def _follow(node: Node, number: int) -> list[Any] | None:
+    """Run a node in a probe lane, from what its arguments are there."""
+    if node.loops and max(_PROBES[number][:2]) > OTHER[1]:
+        return None  # it would take long
+    lane: Lane = {}
+    for ref in node.refs():
+        given = ref.node.lanes[number]  # type: ignore[index]
+        if given is None:
+            return None
+        lane[ref] = given[ref.index]
+    return _leaves_at(node, lane)
+
+
+def _leaves_at(node: Node, lane: Lane) -> list[Any] | None:
+    """Return shapes and numbers of a node's result; `None` where the call refuses the sizes."""
+    autocast = node.modes.autocast if node.modes else ()
+    key = _cache_key(node.op, node.target, node.args, node.kwargs, lane)
+    head = None if key is None else (key, autocast)
+    if head is not None and head in _lane_cache:
+        return _lane_cache[head]
+    found: list[Any] | None
+    try:
+        result, _ = run_on_meta(node.target, node.args, node.kwargs, lane, autocast)
+        leaves, structure = pytree.tree_flatten(result)
+        found = [tuple(leaf.shape) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        ranks = [len(spec.first) if type(spec) is TensorSpec else None for spec in node.specs]
+        if (node.structure is not None and structure != node.structure) or ranks != [
+            leaf.dim() if isinstance(leaf, Tensor) else None for leaf in leaves
+        ]:
+            found = None
+    except Exception:
+        found = None
+    if head is not None:
+        if len(_lane_cache) >= 8 * _CACHE_SIZE:
+            _lane_cache.clear()
+        _lane_cache[head] = found
+    return found
+
+
+_lane_cache: dict[Any, list[Any] | None] = {}
+
+
+def sizes_at(ref: Ref, inputs: dict[Ref, tuple[int, ...]]) -> tuple[int, ...] | None:
+    """Return the shape of a value for inputs of these shapes; `None` where a call refuses them."""
+    lane: Lane = dict(inputs)
+    for node in ancestors([ref], inputs):
+        if node.op == "input" or node.declared:
+            return None
+        leaves = _leaves_at(node, lane)
+        if leaves is None:
+            return None
+        lane.update((Ref(node, index), leaf) for index, leaf in enumerate(leaves))
+    shape: tuple[int, ...] = lane[ref]
+    return shape
+
+
+# ------------------------------------------------------------------ what needs no probe
+
+# Calls whose results' sizes are those of the arguments, or of the settings: where such a size is
+# the same in both main lanes it is the same for all.
+_PLAIN_MODULES = (
+    nn.Linear, nn.Bilinear, nn.Embedding, nn.EmbeddingBag, nn.Identity, nn.PReLU, nn.RNNBase,
+    nn.RNNCellBase, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.Softmax,
+    nn.LogSoftmax, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer,
+    nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, nn.Flatten,
+)  # fmt: skip
+_PLAIN_KINDS = frozenset({"torch.nn.modules.activation", "torch.nn.modules.conv"})
+_PLAIN_FUNCTIONS = frozenset(
+    "abs absolute add addmm all alpha_dropout any argmax argmin baddbmm batch_norm bilinear bmm "
+    "broadcast_to cat celu clamp clone concat concatenate contiguous cos cosh cumsum detach div "
+    "dropout einsum elu embedding eq erf exp expand expand_as expm1 flatten float floor ge gelu "
+    "group_norm gt half hardtanh isnan layer_norm le leaky_relu lerp linear log log1p log_softmax "
+    "logical_and logical_not logical_or long lt masked_fill matmul max maximum mean min minimum "
+    "mish mm movedim mul multiply ne neg norm normalize ones_like permute pow prod rand_like "
+    "randn_like reciprocal relu relu6 reshape rms_norm round rsqrt scaled_dot_product_attention "
+    "selu sigmoid sign silu sin softmax softplus sqrt square squeeze stack std sub subtract sum "
+    "swapaxes t tan tanh to transpose truediv tril triu true_divide type type_as unsqueeze var "
+    "view where zeros_like T mT bool int".split()
+)
+
+
+def _is_plain(op: str, target: Any) -> bool:
+    if op == "module":
+        kind = type(target)
+        if not kind.__module__.startswith("torch.nn.modules."):
+            graph = getattr(target, "_graph", None)  # a model of known certainty
+            return graph is not None and all(
+                getattr(spec, "proven", True) for node in graph.nodes for spec in node.specs
+            )
+        if kind.__module__ == "torch.nn.modules.conv":
+            return bool(max(target.stride) < 16)
+        return kind.__module__ in _PLAIN_KINDS or isinstance(target, _PLAIN_MODULES)
+    name = getattr(target, "__name__", "")
+    return name in _PLAIN_FUNCTIONS and torch_name(target) is not None
 
 
 # ------------------------------------------------------------------ remembering results
@@ -133,7 +321,7 @@ _PLAIN_TYPES = frozenset({*_PLAIN, torch.device, torch.memory_format, torch.layo
 _BOOKKEEPING = frozenset(nn.Module().__dict__) - {"training"}
 
 
-def _cache_key(op: str, target: Any, args: Any, kwargs: Any) -> Any:
+def _cache_key(op: str, target: Any, args: Any, kwargs: Any, lane: Lane | None = None) -> Any:
     """Return what a call's result shape depends on, or `None` where that is not known."""
     try:
         if op == "module":
@@ -142,23 +330,23 @@ def _cache_key(op: str, target: Any, args: Any, kwargs: Any) -> Any:
             head = target
         else:
             return None
-        return (head, _value_key(args), _value_key(kwargs) if kwargs else None)
+        return (head, _value_key(args, lane), _value_key(kwargs, lane) if kwargs else None)
     except _Uncacheable:
         return None
 
 
-def _value_key(value: Any) -> Any:
+def _value_key(value: Any, lane: Lane | None) -> Any:
     kind = type(value)
     if kind is Ref:
-        return value.spec
+        return value.spec.key if lane is None else (lane[value], getattr(value.spec, "dtype", None))
     if kind in _PLAIN_TYPES:
         return (kind, value)
     if kind is tuple or kind is list:
-        return (kind, *[_value_key(item) for item in value])
+        return (kind, *[_value_key(item, lane) for item in value])
     if kind is dict:
-        return (kind, *[(key, _value_key(item)) for key, item in value.items()])
+        return (kind, *[(key, _value_key(item, lane)) for key, item in value.items()])
     if kind is slice:
-        return (kind, _value_key((value.start, value.stop, value.step)))
+        return (kind, _value_key((value.start, value.stop, value.step), lane))
     raise _Uncacheable
 
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import operator
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import torch
 from torch import nn
 
-from .node import Ref, SizeSpec, TensorSpec
-from .record import Symbol, handle_classes, module_calls, no_value, record, record_function, symbol
+from .node import NumberSpec, Ref, TensorSpec
+from .record import (
+    Symbol,
+    handle_classes,
+    module_calls,
+    no_value,
+    note_read,
+    record,
+    record_function,
+    symbol,
+)
 
 
 class SymbolicTensor(Symbol):
@@ -29,9 +40,9 @@ class SymbolicTensor(Symbol):
         return spec
 
     @property
-    def shape(self) -> tuple[int | None, ...]:
-        """The sizes, `None` where one is not known until run time: `(None, 784)`."""
-        return self.spec.shape
+    def shape(self) -> Shape:
+        """The sizes; prints as `(None, 784)`, and the unknown ones are symbolic numbers."""
+        return Shape(self.size(axis) for axis in range(self.ndim))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -65,8 +76,16 @@ class SymbolicTensor(Symbol):
     def size(self, dim: int | None = None) -> Any:
         """Return a size, or all of them; those not known until run time are symbolic."""
         if dim is None:
-            return tuple(self.size(axis) for axis in range(self.ndim))
-        return record_function(torch.Tensor.size, (self, dim), {})
+            return self.shape
+        axis = operator.index(dim)
+        if not -self.ndim <= axis < self.ndim:
+            raise IndexError(f"{self!r} has {self.ndim} dimensions, got the dimension {dim}")
+        known = self.spec.shape[axis]
+        if known is None:
+            return record_function(torch.Tensor.size, (self, axis), {})
+        if not self.spec.proven:
+            note_read(self.ref, axis % self.ndim)
+        return known
 
     def __call__(self, target: Any, *others: Any, name: str | None = None, **kwargs: Any) -> Any:
         """Chain a call: `x(module, *others)` is `module(x, *others)`."""
@@ -83,11 +102,12 @@ class SymbolicTensor(Symbol):
         return iter(record_function(torch.unbind, (self,), {})) if len(self) else iter(())
 
     def __len__(self) -> int:
-        if not self.shape:
+        if not self.ndim:
             raise TypeError("len() of a 0-d symbolic tensor")
-        if self.shape[0] is None:
+        size = self.size(0)
+        if isinstance(size, SymbolicSize):
             no_value(self, "counted or iterated over", "its first size is not known: use x.size(0)")
-        return self.shape[0]
+        return int(size)
 
     def __bool__(self) -> bool:
         no_value(
@@ -161,25 +181,103 @@ class SymbolicComparison(SymbolicTensor):
         return same is (self._compare is operator.eq)
 
 
+class Shape(tuple[Any, ...]):
+    """The sizes of a symbolic tensor, with a symbolic number for each unknown one.
+
+    It prints as, and equals, the tuple with `None` for these.
+    """
+
+    __slots__ = ()
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return Shape(found) if isinstance(index, slice) else found
+
+    @property
+    def _known(self) -> tuple[int | None, ...]:
+        return tuple(None if isinstance(size, SymbolicSize) else size for size in self)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, tuple):
+            return NotImplemented
+        if isinstance(other, Shape):
+            other = other._known
+        return self._known == other
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self._known)
+
+    def __repr__(self) -> str:
+        return repr(self._known)
+
+    def __reduce__(self) -> Any:
+        return tuple, (self._known,)
+
+    def numel(self) -> Any:
+        """Return the product of the sizes."""
+        return math.prod(self)
+
+
+_AS_INDEX = (
+    "is known only at run time: where it is the first of several sizes given to a real tensor or a "
+    "factory, put these into a tuple, `parameter.expand((n, -1, -1))`, `torch.zeros((n, 3))`; code "
+    "that counts up to it goes into `fgraph.apply(fn, x)`"
+)
+
+
 class SymbolicSize(Symbol):
-    """A whole number computed from a size that is not known until run time."""
+    """A number computed from a size that is not known until run time: an int, float or bool."""
 
     __slots__ = ()
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, SymbolicSize) and other.ref == self.ref:
             return True
+        if other is None:
+            return False
         no_value(self, "compared", "sizes are known only at run time")
 
     __hash__ = Symbol.__hash__
 
     def __bool__(self) -> bool:
-        no_value(self, "used as a truth value", "sizes are known only at run time")
+        no_value(
+            self,
+            "used as a truth value",
+            "sizes are known only at run time; put code that decides on them into "
+            "`fgraph.apply(fn, x)`",
+        )
 
-    def __lt__(self, other: object) -> bool:
-        no_value(self, "compared", "sizes are known only at run time")
+    def __int__(self) -> NoReturn:
+        no_value(self, "converted to an int", "write `//` for whole numbers, or `math.floor`")
 
-    __le__ = __gt__ = __ge__ = __lt__
+    def __float__(self) -> NoReturn:
+        no_value(self, "converted to a float", "write `1.0 * n`, and `n ** 0.5` for the root")
+
+    def __index__(self) -> NoReturn:
+        # torch's argument parser hides the error behind one of its own, which says nothing of this
+        warnings.warn(f"{self!r} {_AS_INDEX}", stacklevel=2)
+        no_value(self, "used as a plain number", _AS_INDEX)
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return record("function", round, (self,) if digits is None else (self, digits), {})
+
+    def __ceil__(self) -> Any:
+        return record("function", math.ceil, (self,), {})
+
+    def __floor__(self) -> Any:
+        return record("function", math.floor, (self,), {})
+
+    def __trunc__(self) -> Any:
+        return record("function", math.trunc, (self,), {})
 
     def __repr__(self) -> str:
         return f"<SymbolicSize of {self.node.kind}>"
@@ -228,10 +326,11 @@ def _install_operators() -> None:
             setattr(kind, f"__r{dunder}__", _reflected(function))
             setattr(kind, f"__i{dunder}__", _in_place(dunder))
     for name in ("lt", "le", "gt", "ge"):
-        setattr(SymbolicTensor, f"__{name}__", _forward(getattr(operator, name)))
+        setattr(Symbol, f"__{name}__", _forward(getattr(operator, name)))
     for name in ("neg", "pos", "abs", "invert"):
         setattr(SymbolicTensor, f"__{name}__", _unary(getattr(operator, name)))
-    setattr(Symbol, "__neg__", _unary(operator.neg))  # noqa: B010 - mypy knows no __neg__
+    for name in ("neg", "pos", "abs"):
+        setattr(Symbol, f"__{name}__", _unary(getattr(operator, name)))
 
 
 def _forward(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
@@ -257,4 +356,4 @@ _install_operators()
 
 
 handle_classes[TensorSpec] = SymbolicTensor
-handle_classes[SizeSpec] = SymbolicSize
+handle_classes[NumberSpec] = SymbolicSize

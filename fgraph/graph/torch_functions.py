@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from functools import lru_cache
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 _NAMESPACES = {
+    "math": math,
     "operator": operator,
     "torch": torch,
     "torch.Tensor": torch.Tensor,

@@ -94,7 +94,7 @@ class Attention(Layer):
         for tensor in given:
             if isinstance(tensor, SymbolicTensor):
                 Expects(("batch", "...", "steps", "features"), "floating").check(
-                    kind, tensor.shape, tensor.dtype
+                    kind, tensor.spec.shape, tensor.dtype
                 )
 
     def scores(self, query: Any, key: Any) -> Any:

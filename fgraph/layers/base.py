@@ -280,10 +280,10 @@ class Layer(LayerConfig, Additions, InboundNodes):
             )
         if not isinstance(first, SymbolicTensor):
             return
-        self.expects.check(kind, first.shape, first.dtype)
+        self.expects.check(kind, first.spec.shape, first.dtype)
         if axis is None:
             return
-        if self._features not in (None, first.shape[axis]):
+        if self._features not in (None, first.spec.shape[axis]):
             raise BuildError(
                 f"{kind} {self.name!r} was built for {self._features} features (axis {axis}), got "
                 f"{first.shape}: a layer has one set of weights, make another one for other sizes"
@@ -411,7 +411,7 @@ def _ref_of(leaf: Any) -> Any:
 
 
 def _shape_of(leaf: Any) -> Any:
-    return leaf.shape if isinstance(leaf, SymbolicTensor) else leaf
+    return leaf.spec.shape if isinstance(leaf, SymbolicTensor) else leaf
 
 
 def _made_by(call: Call, leaf: Any) -> bool:
@@ -426,7 +426,11 @@ def _made_by(call: Call, leaf: Any) -> bool:
 
 def _passed_on(leaf: Any) -> Any:
     """Give a value that a layer returned unchanged a node of its own, for the layer's output."""
-    return apply(_same, leaf, output_shape=leaf.shape) if isinstance(leaf, SymbolicTensor) else leaf
+    return (
+        apply(_same, leaf, output_shape=leaf.spec.shape)
+        if isinstance(leaf, SymbolicTensor)
+        else leaf
+    )
 
 
 def _same(x: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ class BaseConv(Layer):
         reach = [d * (k - 1) + 1 for k, d in zip(self.kernel_size, self.dilation_rate, strict=True)]
         small = any(
             size is not None and size < window
-            for size, window in zip(x.shape[2:], reach, strict=True)
+            for size, window in zip(x.spec.shape[2:], reach, strict=True)
         )
         if self.padding == "valid" and small:
             raise BuildError(

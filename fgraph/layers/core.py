@@ -124,7 +124,7 @@ class Lambda(Layer):
         """Record the function, in parts or, with `output_shape`, as a whole."""
         if self.result_shape is None:
             return self.function(inputs, **self.arguments)
-        batch = map_leaves(lambda leaf: leaf.shape[0], inputs)
+        batch = map_leaves(lambda leaf: leaf.spec.shape[0], inputs)
         batch = batch if batch is None or isinstance(batch, int) else batch[0]
         shape = (batch, *self.result_shape)
         return apply(self.function, inputs, output_shape=shape, **self.arguments)

@@ -82,9 +82,9 @@ def pad_same(
     value: float = 0.0,
 ) -> Any:
     """Pad a channels-first tensor as `padding="same"` does, at run time where sizes are unknown."""
-    if None in x.shape[2:]:
+    if None in x.spec.shape[2:]:
         return apply(pad_to_same, x, kernel, strides, dilation, value)
-    widths = _widths(x.shape[2:], kernel, strides, dilation)
+    widths = _widths(x.spec.shape[2:], kernel, strides, dilation)
     return F.pad(x, widths, value=value) if any(widths) else x
 
 

@@ -287,7 +287,7 @@ class Concatenate(Merge):
 
     def _check_inputs(self, inputs: tuple[Any, ...]) -> None:
         super()._check_inputs(inputs)
-        shapes = [tensor.shape for tensor in inputs[0]]
+        shapes = [tensor.spec.shape for tensor in inputs[0]]
         rank = len(shapes[0])
         if any(len(shape) != rank for shape in shapes):
             raise BuildError(f"Concatenate expects tensors of equal rank, got {shapes}")
@@ -357,7 +357,7 @@ class Dot(Merge):
         """Record one `torch.einsum`."""
         axes = [axis % tensor.ndim for axis, tensor in zip(self.axes, inputs, strict=True)]
         a, b = inputs
-        size_a, size_b = a.shape[axes[0]], b.shape[axes[1]]
+        size_a, size_b = a.spec.shape[axes[0]], b.spec.shape[axes[1]]
         if 0 in axes or (size_a != size_b and None not in (size_a, size_b)):
             raise BuildError(
                 f"Dot(axes={self.axes}) expects equal sizes along these axes, which are not the "

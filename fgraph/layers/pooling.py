@@ -54,7 +54,7 @@ class _Pooling(Layer):
         first = to_first(inputs, self.channels_last)
         small = any(
             size is not None and size < window
-            for size, window in zip(first.shape[2:], self.pool_size, strict=True)
+            for size, window in zip(first.spec.shape[2:], self.pool_size, strict=True)
         )
         if self.padding == "valid" and small:
             raise BuildError(

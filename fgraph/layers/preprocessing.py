@@ -185,7 +185,7 @@ class CenterCrop(Layer):
     def call(self, inputs: Any) -> Any:
         """Record one slice, or a cut to the wanted proportions and an interpolation."""
         first = to_first(_floating(inputs), self.channels_last)
-        old = first.shape[2:]
+        old = first.spec.shape[2:]
         if None in old:
             raise BuildError(
                 f"CenterCrop needs to know the sizes of its images, got {inputs.shape}"
@@ -287,7 +287,7 @@ class _Encoding(Layer):
     def encode(self, x: Any, depth: int, weights: Any = None) -> Any:
         """Record the encoding of integers below `depth`."""
         if self.output_mode == "one_hot":
-            if x.shape[-1] == 1 and x.ndim > 1:
+            if x.spec.shape[-1] == 1 and x.ndim > 1:
                 x = x.squeeze(-1)
             return F.one_hot(x.long(), depth).to(torch.get_default_dtype())
         if x.ndim == 1:

@@ -78,8 +78,8 @@ class Reshape(Layer):
     def call(self, inputs: Any) -> Any:
         """Record the reshaping, with -1 for the batch where the other sizes are known."""
         target = list(self.target_shape)
-        if None not in inputs.shape[1:]:
-            count = math.prod(inputs.shape[1:])
+        if None not in inputs.spec.shape[1:]:
+            count = math.prod(inputs.spec.shape[1:])
             known = math.prod(size for size in target if size != -1)
             if -1 in target and known and count % known == 0:
                 target[target.index(-1)] = count // known
@@ -88,7 +88,7 @@ class Reshape(Layer):
                     f"Reshape: a sample of shape {inputs.shape[1:]} has {count} values and cannot "
                     f"have the shape {self.target_shape}"
                 )
-        batch = inputs.size(0) if -1 in target or inputs.shape[0] is not None else -1
+        batch = inputs.size(0) if -1 in target or inputs.spec.shape[0] is not None else -1
         return torch.reshape(inputs, (batch, *target))
 
 
@@ -181,7 +181,7 @@ class _Cropping(Layer):
         """Record one slice of the spatial axes."""
         axes = spatial_axes(self.rank, self.channels_last)
         for axis, (before, after) in zip(axes, self.cropping, strict=True):
-            if inputs.shape[axis] is not None and before + after >= inputs.shape[axis]:
+            if inputs.spec.shape[axis] is not None and before + after >= inputs.spec.shape[axis]:
                 raise BuildError(
                     f"{type(self).__name__}: cropping ({before}, {after}) leaves nothing of axis "
                     f"{axis} of {inputs.shape}"

@@ -73,8 +73,8 @@ class TimeDistributed(Layer):
                 options["training"] = training
             if mask is not None and mask.ndim > 2:
                 options["mask"] = mask.flatten(0, 1)
-        known = inputs.shape[1] is not None
-        steps = inputs.shape[1] if known else inputs.size(1)
+        known = inputs.spec.shape[1] is not None
+        steps = inputs.spec.shape[1] if known else inputs.size(1)
         batch = -1 if known else inputs.size(0)
         made = self.layer(inputs.flatten(0, 1), **options)
         if isinstance(made, (list, tuple, dict)):

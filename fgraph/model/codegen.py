@@ -37,7 +37,7 @@ _UNARY = {operator.neg: "-", operator.pos: "+", operator.invert: "~"}
 _REPR = (bool, int, bytes, type(None), type(Ellipsis), torch.dtype, torch.memory_format)
 _FEWEST_CALLS = 3  # of children in a forward, from which on child_calls() saves more than it costs
 # what every generated forward can name
-_FREE_NAMES = {"torch": torch, "operator": operator, "child_calls": child_calls}
+_FREE_NAMES = {"torch": torch, "math": math, "operator": operator, "child_calls": child_calls}
 
 
 @dataclass
@@ -211,6 +211,8 @@ class _Writer:
         owner = getattr(target, "__self__", None)
         if isinstance(owner, type):  # `apply` of an autograd function
             return f"{self._constant(owner)}.{target.__name__}"
+        if target is round:
+            return "round"
         return name or self._constant(target)
 
     @staticmethod

@@ -208,6 +208,8 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             return self._call_in_mode(kwargs.pop("training"), args, kwargs)
         if kwargs or len(args) != len(signature.checks) or not self._fits(args, signature.checks):
             args = tuple(self._bind_inputs(args, kwargs))
+        if signature.reads:
+            signature.check_reads(args)
         try:
             return super().__call__(*args)
         except Exception as error:
@@ -303,13 +305,13 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
     @property
     def input_shape(self) -> Any:
         """The shapes of the inputs, in their structure, `None` for unknown sizes."""
-        shapes = [value.shape for value in self.inputs]
+        shapes = [value.spec.shape for value in self.inputs]
         return filled(self._input_template, shapes)
 
     @property
     def output_shape(self) -> Any:
         """The shapes of the outputs, in their structure, `None` for unknown sizes."""
-        shapes = [value.shape for value in self.outputs]
+        shapes = [value.spec.shape for value in self.outputs]
         return filled(self._output_template, shapes)
 
     @property

@@ -90,8 +90,10 @@ class Sequential(Model):
         if self._graph is None and self._stack:
             values = [*args, *kwargs.values()]
             if len(values) == 1 and isinstance(values[0], (Tensor, SymbolicTensor)):
+                value = values[0]
+                known = value.spec if isinstance(value, SymbolicTensor) else value
                 with callers_modes():  # not those of the first call, perhaps torch.no_grad()
-                    self.build((None, *values[0].shape[1:]), values[0].dtype)
+                    self.build((None, *known.shape[1:]), value.dtype)
             else:
                 raise ValueError(
                     f"model {self.name!r} is not built yet and expects one tensor, got "
@@ -135,7 +137,7 @@ class Sequential(Model):
             self._build_from(first.output)
         elif isinstance(first, Model) and first._graph is not None:
             like = first.inputs[0]
-            self._build_from(Input(batch_shape=like.shape, dtype=like.dtype))
+            self._build_from(Input(batch_shape=like.spec.shape, dtype=like.dtype))
         elif isinstance(first, Layer) and first.first_input_shape is not None:
             self._build_from(Input(first.first_input_shape, dtype=first.input_dtype))
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor
 
 from ..graph import Ref, SymbolicTensor
+from ..graph.graph import describe
 from ..graph.nested import Path, label
+from ..graph.node import ancestors
+from ..graph.shapes import sizes_at
 from .naming import identifier
+
+_MOST_SHAPES = 4096  # combinations of input sizes that are remembered
 
 
 class Signature:
@@ -36,6 +43,9 @@ class Signature:
             (len(shape), tuple((i, size) for i, size in enumerate(shape) if size is not None))
             for shape in self.shapes
         )
+        self.refs = refs
+        self.reads = _reads(refs)
+        self._compared: set[tuple[Any, ...]] = set()
         self._single = not isinstance(structure, (list, tuple, dict))
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
@@ -140,7 +150,8 @@ class Signature:
                     f"{self.owner}: input {name!r} expects a torch tensor of shape {expected}, "
                     f"got {_kind(value)}{hint}"
                 )
-            found = tuple(value.shape)
+            known = value.spec if isinstance(value, SymbolicTensor) else value
+            found = tuple(known.shape)
             if len(found) == len(expected) and all(
                 None in (size, wanted) or size == wanted
                 for size, wanted in zip(found, expected, strict=True)
@@ -152,6 +163,34 @@ class Signature:
             raise ValueError(
                 f"{self.owner}: input {name!r} expects shape {expected}, got {found}{hint}"
             )
+
+    def check_reads(self, values: Sequence[Any]) -> None:
+        """Compare sizes that code read while the graph was built with those for these inputs.
+
+        Such a size was found to be the same for all sizes that were tried. What was compared once
+        is remembered for each combination of input sizes.
+
+        Raises:
+            ValueError: a size is another one, so that the graph holds a wrong number.
+        """
+        if torch._C._get_tracing_state() or not all(isinstance(v, Tensor) for v in values):
+            return
+        shapes = tuple(tuple(value.shape) for value in values)
+        if shapes in self._compared:
+            return
+        for ref, axis in self.reads:
+            found = sizes_at(ref, dict(zip(self.refs, shapes, strict=True)))
+            expected = ref.spec.shape[axis]
+            if found is not None and found[axis] != expected:
+                raise ValueError(
+                    f"{self.owner}: the size of axis {axis} of {describe(ref.node)} was read while "
+                    f"the graph was built, as {expected}, which it was for all sizes that were "
+                    f"tried; for inputs of shapes {list(shapes)} it is {found[axis]}. Compute what "
+                    "depends on it in `fgraph.apply(fn, x)`"
+                )
+        if len(self._compared) >= _MOST_SHAPES:
+            self._compared.clear()
+        self._compared.add(shapes)
 
     def _keys(self) -> list[Any]:
         return list(self.structure) if isinstance(self.structure, dict) else list(self.names)
@@ -188,3 +227,14 @@ def _parameters(names: list[str]) -> list[str]:
         taken.add(made)
         found.append(made)
     return found
+
+
+def _reads(refs: list[Ref]) -> tuple[tuple[Ref, int], ...]:
+    """Return the sizes that were read of values that follow from these inputs alone."""
+    given = set(refs)
+    found = dict.fromkeys(read for ref in refs for read in ref.node.reads or ())
+    return tuple(
+        read
+        for read in found
+        if not any(node.op == "input" for node in ancestors([read[0]], given))
+    )

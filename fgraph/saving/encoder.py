@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import SaveError
 from ..graph.graph import Graph, _At, _Entry, _flatten
-from ..graph.node import SizeSpec, Spec, TensorSpec
+from ..graph.node import NumberSpec, Spec, TensorSpec
 from ..layers.input_layer import InputLayer
 from ..model import Model
 from ..optimizers.learning_rate import own_class
@@ -279,7 +279,7 @@ def _spec(spec: Spec, encoder: Encoder) -> Any:
         dtype = str(spec.dtype).removeprefix("torch.")
         same_sizes = spec.first == spec.second
         return [dtype, list(spec.first)] + ([] if same_sizes else [list(spec.second)])
-    if isinstance(spec, SizeSpec):
+    if isinstance(spec, NumberSpec):
         return [spec.first, spec.second]
     return {"constant": encoder.value(spec.value)}
 

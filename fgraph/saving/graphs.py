@@ -11,7 +11,7 @@ from ..errors import LoadError
 from ..graph.graph import Graph, _At, _Entry, _Flat, _restore
 from ..graph.modes import Modes
 from ..graph.nested import filled
-from ..graph.node import Constant, SizeSpec, Spec, TensorSpec
+from ..graph.node import Constant, NumberSpec, Spec, TensorSpec
 from ..layers.base import Layer
 from ..model import Model, codegen
 from ..model.naming import Naming
@@ -113,7 +113,7 @@ def _spec(value: Value, held: Any) -> Spec:
         dtype = value({"$dtype": held[0]})
         return TensorSpec(tuple(first), tuple(second), dtype)
     first, second = held
-    return SizeSpec(int(first), int(second))
+    return NumberSpec(int(first), int(second))
 
 
 def _text(value: Any) -> str:

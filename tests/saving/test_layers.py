@@ -62,7 +62,7 @@ def inputs_of(model):
     generator = torch.Generator().manual_seed(1)
     made = []
     for symbol in model.inputs:
-        shape = [7 if size is None else size for size in symbol.shape]
+        shape = [7 if size is None else size for size in symbol.spec.shape]
         if symbol.dtype.is_floating_point:
             made.append(torch.rand(shape, generator=generator))
         else:

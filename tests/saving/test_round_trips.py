@@ -120,7 +120,8 @@ MODELS = [
 
 def inputs_for(model):
     return [
-        torch.rand([2 if size is None else size for size in shape.shape]) for shape in model.inputs
+        torch.rand([2 if size is None else size for size in given.spec.shape])
+        for given in model.inputs
     ]
 
 

@@ -139,7 +139,7 @@ def example(name):
 def inputs_of(model):
     made = []
     for symbol in model.inputs:
-        shape = [2 if size is None else size for size in symbol.shape]
+        shape = [2 if size is None else size for size in symbol.spec.shape]
         is_float = symbol.dtype.is_floating_point
         made.append(torch.rand(shape) if is_float else torch.randint(0, 5, shape))
     return made
