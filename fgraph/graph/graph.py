@@ -50,6 +50,11 @@ class Graph:
         )
 
     @property
+    def is_proven(self) -> bool:
+        """Whether rules tell all known sizes in the graph, see `TensorSpec.proven`."""
+        return all(getattr(spec, "proven", True) for node in self.nodes for spec in node.specs)
+
+    @property
     def calls(self) -> list[Call]:
         """The calls of layers that the nodes are part of, the innermost and the enclosing ones."""
         found: dict[int, Call] = {}
