@@ -385,10 +385,13 @@ def main() -> None:
     build_siamese()
     build_gru()  # while nothing is remembered of its shapes
     build_resnet()
-    with torch.no_grad():
-        ratios("100 chained linears", chain_candidates(), seconds, {"fgraph": "<= 0.90"})
-        ratios("30 residual blocks", block_candidates(), seconds, {"fgraph": "<= 0.95"})
-        ratios("siamese LSTM, 140 steps", siamese_candidates(), seconds, {})
+    for title, candidates, goals in (
+        ("100 chained linears", chain_candidates(), {"fgraph": "<= 0.90"}),
+        ("30 residual blocks", block_candidates(), {"fgraph": "<= 0.95"}),
+        ("siamese LSTM, 140 steps", siamese_candidates(), {}),
+    ):
+        with torch.no_grad():  # around the calls alone: a graph records the grad mode
+            ratios(title, candidates, seconds, goals)
     build_against_symbolic()
     build_growth()
     peak_memory()
