@@ -74,6 +74,11 @@ class ForwardWriter(_Writer):
                     f"{node.kwargs['training']}, but a plain module takes its mode from train() "
                     "and eval(): call it without, and set the mode of that child"
                 )
+            if "masks" in node.kwargs and isinstance(node.target, Weights):
+                raise SaveError(
+                    f"the model {'.'.join(path)!r} is called on a masked tensor, and runs other "
+                    "code then than its forward: make one model of all layers"
+                )
             return f"{self._module(path)}({self._arguments(node.args, node.kwargs)})"
         return super()._call(node)
 

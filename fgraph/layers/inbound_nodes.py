@@ -25,6 +25,10 @@ class InboundNodes:
         """Count `call` among the layer's nodes."""
         self._calls.add(call)
 
+    def forget_call(self, call: Call) -> None:
+        """Count `call` no longer among the layer's nodes."""
+        self._calls.discard(call)
+
     @property
     def inbound_nodes(self) -> list[Call]:
         """The calls of this layer in graphs that still exist, in call order."""

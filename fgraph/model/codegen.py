@@ -10,7 +10,7 @@ import math
 import operator
 import re
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +59,13 @@ class Source:
     lines: list[int]
 
 
-def generate(graph: Graph, naming: Naming, outputs: Any, parameters: list[str]) -> Source:
+def generate(
+    graph: Graph,
+    naming: Naming,
+    outputs: Any,
+    parameters: list[str],
+    own: Mapping[str, Tensor | None] | None = None,
+) -> Source:
     """Write the forward of a model.
 
     Args:
@@ -67,8 +73,11 @@ def generate(graph: Graph, naming: Naming, outputs: Any, parameters: list[str]) 
         naming: the names of its layers and modules.
         outputs: the structure to return, with a `Ref` for each tensor.
         parameters: the name of each input in the signature, in order.
+        own: the parameters and buffers that the model itself has already, by name.
     """
-    return _Writer(graph, naming, parameters).write(outputs)
+    writer = _Writer(graph, naming, parameters)
+    writer._known_tensors |= {id(tensor): (name,) for name, tensor in (own or {}).items()}
+    return writer.write(outputs)
 
 
 class _Writer:

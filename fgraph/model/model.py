@@ -11,18 +11,19 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..graph import Node, SymbolicTensor, shapes, symbol
+from ..graph import Node, SymbolicTensor, symbol
 from ..graph.graph import Graph
 from ..graph.nested import filled, label, leaves_with_paths, numbered
-from ..graph.record import record, ref_of
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
+from ..layers.masks import mask_of
 from ..training import Trainer
 from ..training.output_structure import OutputStructure
 from ..training.prediction import keeping_modes
 from . import codegen
 from .keras_weights import Weights
 from .lazy_methods import LazyMethods
+from .masked_calls import prepare, record_model, run_with_masks
 from .naming import Naming, maker_of, name_graph
 from .penalties import Penalties
 from .run_time_notes import add_run_time_note
@@ -157,6 +158,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             made.__qualname__ = base.__qualname__
             _classes[key] = made
         self.__class__ = made
+        prepare(cast(Graph, self._graph))
 
     @classmethod
     def _public_class(cls) -> type[Model]:
@@ -192,7 +194,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         `model(left=a, right=b)` are one thing.
 
         As in Keras, `training=True` or `training=False` fixes the mode of this one call, also
-        where it is recorded.
+        where it is recorded, and `mask=` is the mask of the input, or a list of masks.
 
         Returns:
             A tensor, list, tuple or dict, as the model's `outputs`.
@@ -207,7 +209,10 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         if "training" in kwargs and "training" not in signature.names:
             return self._call_in_mode(kwargs.pop("training"), args, kwargs)
         if kwargs or len(args) != len(signature.checks) or not self._fits(args, signature.checks):
+            masks = self._masks_given(kwargs)
             args = tuple(self._bind_inputs(args, kwargs))
+            if masks is not None or any(isinstance(value, SymbolicTensor) for value in args):
+                return self._call_with_masks(args, masks)
         if signature.reads:
             signature.check_reads(args)
         try:
@@ -220,16 +225,43 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         self, training: bool | None, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Run in training or evaluation mode, whatever the model's own; record the mode as well."""
+        masks = self._masks_given(kwargs)
         values = self._bind_inputs(args, kwargs)
-        if training is None:
-            return self(*values)
         if any(isinstance(value, SymbolicTensor) for value in values):
-            known = shapes.infer("module", self, tuple(map(ref_of, values)), {})
-            mode = {"training": bool(training)}
-            return record("module", self, tuple(values), mode, inferred=known)
+            options = {} if training is None else {"training": bool(training)}
+            return self._call_with_masks(values, masks, **options)
+        given = {} if masks is None else masks
+        if training is None:
+            return self(*values, **given)
         with keeping_modes(self):
             self.train(bool(training))
-            return self(*values)
+            return self(*values, **given)
+
+    def _masks_given(self, kwargs: dict[str, Any]) -> dict[str, Any] | None:
+        """Take masks out of the keyword arguments of a call; `None` if there are none."""
+        names = cast(Signature, self._signature).names
+        wanted: list[str] = [k for k in ("mask", "masks") if k in kwargs and k not in names]
+        found = {key: kwargs.pop(key) for key in wanted}
+        return found or None
+
+    def _call_with_masks(
+        self, values: Sequence[Any], given: dict[str, Any] | None, **options: Any
+    ) -> Any:
+        """Record a call, or run one on masked inputs."""
+        masks = [mask_of(value) for value in values]
+        if given is not None:
+            wanted = next(iter(given.values()))
+            masks = list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
+        by_hand = self._public_class().forward is not Model.forward
+        if any(isinstance(value, SymbolicTensor) for value in values):
+            masks = [None] * len(values) if by_hand else masks
+            return record_model(self, values, masks, options)
+        if by_hand:
+            raise TypeError(f"{type(self).__name__}: mask= does not reach a forward by hand")
+        if (signature := cast(Signature, self._signature)).reads:
+            signature.check_reads(tuple(values))
+        pair = run_with_masks(self, values, masks)
+        return pair if "masks" in (given or {}) else self._output_structure(pair[0])
 
     @staticmethod
     def _fits(args: tuple[Any, ...], checks: Any) -> bool:

@@ -1,0 +1,83 @@
+"""Replaying the calls of a graph on other inputs: by layers as a whole, and by single calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..graph import Node, Ref
+from ..graph.graph import Graph
+from ..graph.modes import Modes, callers_modes, under
+from ..graph.nested import iter_leaves, map_leaves
+from ..graph.record import record
+from .keras_weights import Weights
+
+
+class Replay:
+    """Replays the calls of one graph.
+
+    Args:
+        values: The symbolic tensor that takes the place of each input.
+        copy: From a layer or module to the one to call. Defaults to the same one.
+        by_layers: Whether to call layers as a whole, and not each function in them.
+
+    Attributes:
+        values: The symbolic tensor that takes the place of each value so far.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[Ref, Any],
+        copy: Callable[[Any], Any] = lambda layer: layer,
+        by_layers: bool = True,
+    ) -> None:
+        self.values = dict(values)
+        self._copy = copy
+        self._by_layers = by_layers
+        self._done: set[int] = set()
+
+    def run(self, graph: Graph) -> None:
+        """Replay all calls, each in the modes in which it was recorded."""
+        modes: dict[int, set[Modes | None]] = {}
+        for node in graph.nodes:
+            modes.setdefault(id(node.call and node.call.outermost), set()).add(node.modes)
+        with callers_modes():
+            for node in graph.nodes:
+                of_call = modes[id(node.call and node.call.outermost)]
+                # a layer that switches modes inside does so again
+                with under(node.modes if node.call is None or len(of_call) == 1 else None):
+                    self._replay(node)
+
+    def now(self, structure: Any) -> Any:
+        """Return a structure with the values of this replay in place of references."""
+        return map_leaves(lambda leaf: self.values[leaf] if type(leaf) is Ref else leaf, structure)
+
+    def _replay(self, node: Node) -> None:
+        call = node.call.outermost if node.call is not None and self._by_layers else None
+        if call is None:
+            result = self._call(node)
+            before: Any = node.build(lambda ref: ref)
+            before = before[0] if "masks" in node.kwargs else before
+        elif id(call) not in self._done:
+            self._done.add(id(call))
+            args, kwargs = self.now(call.inputs)
+            result = self._copy(call.owner)(*args, **kwargs)
+            before = call.outputs
+        else:
+            return
+        for old, new in zip(iter_leaves(before), iter_leaves(result), strict=True):
+            if type(old) is Ref:
+                self.values[old] = new
+        for index, mask in (node.masks or {}).items():
+            if call is None and mask.node is node:  # a model's own, which comes with the outputs
+                self.values[mask] = self.values[Ref(node, index)].mask
+
+    def _call(self, node: Node) -> Any:
+        target = self._copy(node.target) if node.op == "module" else node.target
+        args = self.now(node.args)
+        if isinstance(target, Weights):  # a model sees to masks itself
+            kwargs = {key: value for key, value in node.kwargs.items() if key != "masks"}
+            return target(*args, **self.now(kwargs))  # type: ignore[operator]
+        kwargs = self.now(node.kwargs)
+        known = (node.specs, node.structure) if node.declared else None
+        return record(node.op, target, args, kwargs, name=node.name, inferred=known)

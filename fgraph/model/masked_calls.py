@@ -1,0 +1,189 @@
+"""Calls of a model on masked tensors: as in Keras, masks reach the layers inside and come out.
+
+The graph inside a model was recorded without the masks of its inputs. Where these matter, a call
+gets them as `masks=`, and the model runs a second forward, made by calling its layers once more
+on inputs that have masks.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from ..graph import Node, Ref, SymbolicTensor, shapes, symbol
+from ..graph.graph import Graph
+from ..graph.nested import filled, iter_leaves
+from ..graph.node import TensorSpec, ancestors
+from ..graph.record import record, ref_of
+from ..layers.masks import attach_masks
+from . import codegen
+from .layer_replay import Replay
+from .naming import Naming, identifier, maker_of
+
+
+class _Masked(NamedTuple):
+    """The graph of a model on masked inputs.
+
+    Attributes:
+        graph: From the inputs, then their masks, to the outputs.
+        matters: Whether the outputs depend on the masks.
+        masks: The masks of outputs, by output.
+        inside: The outputs whose masks depend on values of modules, not only on functions.
+    """
+
+    graph: Graph
+    matters: bool
+    masks: dict[int, Ref]
+    inside: list[int]
+
+
+def record_model(
+    model: Any, values: Sequence[Any], masks: Sequence[Any], options: dict[str, Any]
+) -> Any:
+    """Record a call of a model as one layer of another graph.
+
+    Args:
+        model: The model.
+        values: Its inputs, some of them symbolic.
+        masks: For each input its mask, or `None`.
+        options: Keyword arguments of the call that fix its mode.
+    """
+    refs = tuple(map(ref_of, values))
+    known = shapes.infer("module", model, refs, {})
+    given = [mask for mask in masks if mask is not None]
+    if not given and all(_mask_of(ref) is None for ref in model._graph.outputs):
+        return record("module", model, tuple(values), options, inferred=known)
+    specs = [None if mask is None else mask.ref.spec for mask in masks]
+    masked = _masked(model, [ref.spec for ref in refs], specs)
+    inner: list[Any] = []
+    if masked.matters or masked.inside:
+        parts = [*known[0], *(masked.masks[index].spec for index in masked.inside)]
+        layout = [[0] * len(known[0]), [0] * len(masked.inside)]
+        known = parts, pytree.tree_structure(layout)
+        options = {**options, "masks": list(masks)}
+        flat, inner = record("module", model, tuple(values), options, inferred=known)
+        outputs = filled(model._output_template, flat)
+    else:
+        outputs = record("module", model, tuple(values), options, inferred=known)
+    leaves = list(iter_leaves(outputs))
+    found = dict(zip(masked.inside, inner, strict=True))
+    outside = [ref for index, ref in masked.masks.items() if index not in found]
+    given = [*values, *given]
+    replay = Replay(dict(zip(masked.graph.inputs, given, strict=True)), by_layers=False)
+    replay.run(Graph(masked.graph.inputs, outside))
+    for index, ref in masked.masks.items():
+        attach_masks(leaves[index], found.get(index, replay.values.get(ref)))
+    return outputs
+
+
+def run_with_masks(model: Any, values: Sequence[Tensor], masks: Sequence[Tensor | None]) -> Any:
+    """Run a model on masked inputs.
+
+    Returns:
+        A list of the outputs, and a list of the masks that depend on values inside the model.
+    """
+    ranks = tuple(None if mask is None else mask.dim() for mask in masks)
+    kind = _kind_for(model, ranks)
+    given = (*values, *(mask for mask in masks if mask is not None))
+    if torch.compiler.is_compiling():
+        return kind.forward(model, *given)  # type: ignore[attr-defined]
+    # the same object, hooks included, with the second forward
+    twin: Any = object.__new__(kind)
+    object.__setattr__(twin, "__dict__", model.__dict__)
+    return nn.Module.__call__(twin, *given)
+
+
+def prepare(graph: Graph) -> None:
+    """Make the forwards that a graph needs of the models in it, before torch traces a call."""
+    for node in graph.nodes:
+        if "masks" in node.kwargs and hasattr(node.target, "_forward_source"):
+            masks = node.kwargs["masks"]
+            ranks = tuple(None if mask is None else len(mask.spec.first) for mask in masks)
+            _kind_for(node.target, ranks)
+
+
+_Ranks = tuple[int | None, ...]
+_kinds: weakref.WeakKeyDictionary[Graph, dict[_Ranks, type]] = weakref.WeakKeyDictionary()
+
+
+def _kind_for(model: Any, ranks: _Ranks) -> type:
+    """Return the class of a model with a forward for masks of these ranks."""
+    kinds = _kinds.setdefault(model._graph, {})
+    if ranks not in kinds:
+        kinds[ranks] = _make_kind(model, ranks)
+    return kinds[ranks]
+
+
+def _make_kind(model: Any, ranks: _Ranks) -> type:
+    specs = [ref.spec for ref in model._graph.inputs]
+    mask_specs = [
+        None if rank is None else _leading(spec, rank)
+        for spec, rank in zip(specs, ranks, strict=True)
+    ]
+    masked = _masked(model, specs, mask_specs)
+    graph = model._live_graph("masks")
+    names = {
+        id(maker_of(node)): name for node, name in zip(graph.nodes, model._node_names, strict=True)
+    }
+    outputs = [list(masked.graph.outputs), [masked.masks[index] for index in masked.inside]]
+    whole = Graph(masked.graph.inputs, [*masked.graph.outputs, *outputs[1]])
+    paths = {id(part): tuple(path.split(".")) for path, part in model.named_modules()}
+    naming = Naming(
+        model.input_names,
+        [names.get(id(maker_of(n))) or identifier(n.kind.strip("_")) for n in whole.nodes],
+        [paths[id(node.target)] if node.op == "module" else None for node in whole.nodes],
+        {name: child for name, child in model._modules.items() if child is not None},
+    )
+    parameters = list(model._signature.parameters)
+    parameters += [
+        f"{p}_mask" for p, rank in zip(parameters, ranks, strict=True) if rank is not None
+    ]
+    own = {**model._parameters, **model._buffers}
+    source = codegen.generate(whole, naming, outputs, parameters, own)
+    forward = codegen.compile_forward(source, f"{model.name} with masks")
+    return type(type(model).__name__, (type(model),), {"forward": forward})
+
+
+def _masked(model: Any, specs: Sequence[Any], mask_specs: Sequence[Any]) -> _Masked:
+    """Call the layers of a model once more, on inputs that have masks."""
+    graph = model._live_graph("masks")
+    values = [_input(spec) for spec in specs]
+    masks = [None if spec is None else _input(spec) for spec in mask_specs]
+    for value, mask in zip(values, masks, strict=True):
+        attach_masks(value, mask)
+    replay = Replay(dict(zip(graph.inputs, values, strict=True)))
+    replay.run(graph)
+    outputs = [ref_of(value) for value in replay.now(graph.outputs)]
+    found = {i: made for i, ref in enumerate(outputs) if (made := _mask_of(ref)) is not None}
+    given = {symbolic.ref for symbolic in masks if symbolic is not None}
+    inputs = [symbolic.ref for symbolic in (*values, *masks) if symbolic is not None]
+    whole = Graph(inputs, outputs)
+    for call in Graph(inputs, [*outputs, *found.values()]).calls:
+        call.owner.forget_call(call)  # it is no call of the user's
+    inside = [
+        index
+        for index, made in found.items()
+        if any(node.op != "function" for node in ancestors([made], inputs))
+    ]
+    matters = any(ref in given for node in whole.nodes for ref in node.refs())
+    return _Masked(whole, matters, found, inside)
+
+
+def _leading(spec: TensorSpec, rank: int) -> TensorSpec:
+    """Return the spec of a mask over the first axes of a tensor."""
+    folded = tuple(axis for axis in spec.folded if axis < rank)
+    return TensorSpec(spec.first[:rank], spec.second[:rank], torch.bool, folded)
+
+
+def _input(spec: TensorSpec) -> SymbolicTensor:
+    made: SymbolicTensor = symbol(Ref(Node("input", None, (), {}, [spec])))
+    return made
+
+
+def _mask_of(ref: Ref) -> Ref | None:
+    return (ref.node.masks or {}).get(ref.index)
