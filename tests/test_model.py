@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import fgraph
-from fgraph import Input, Model
+from fgraph import AmbiguousNodeError, Input, Model, layers
 
 pytestmark = pytest.mark.usefixtures("torch_untouched")
 
@@ -496,3 +496,52 @@ def test_a_layer_shows_all_its_outputs_though_some_were_dropped():
     gc.collect()
     assert lstm.output[0] == last
     assert [state.shape for state in lstm.output] == [(None, 4)] * 3
+
+
+# ------------------------------------------------------------------ cutting by name
+
+
+def cut_me() -> Model:
+    x = Input((4,), name="x")
+    shared = nn.Linear(4, 4)
+    h = shared(x).relu()
+    h = layers.Dense(4, activation="tanh", name="narrow")(shared(h))
+    out, (state, _) = nn.LSTM(4, 3)(h.unsqueeze(1))
+    return Model(x, out.squeeze(1) + state.sum())
+
+
+@pytest.mark.parametrize("name", ["x", "narrow", "relu_1", "lstm_1"])
+def test_a_model_is_cut_at_any_name(name):
+    model, value = cut_me(), torch.randn(3, 4)
+    part = Model(model.inputs, model.output_of(name))
+    if name == "x":
+        assert part(value) is value
+    else:
+        expected = model.activations(value, names=name)[name]
+        torch.testing.assert_close(part(value), expected)
+    assert set(part.state_dict()) <= {*model.state_dict(), "linear_1.weight", "linear_1.bias"}
+
+
+def test_one_call_of_several_is_cut_by_its_number():
+    model, value = cut_me(), torch.randn(3, 4)
+    first = Model(model.inputs, model.output_of("linear_1", 0))
+    assert torch.equal(first(value), model.linear_1(value))
+    last = Model(model.inputs, model.output_of("linear_1", -1))
+    assert torch.equal(last(value), model.linear_1(model.linear_1(value).relu()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        (
+            ("linear_1",),
+            AmbiguousNodeError,
+            r"called 2 times.*output_of\('linear_1', node_index=0\)",
+        ),
+        (("linear_1", 2), ValueError, "called 2 times, node_index=2 is not among"),
+        (("narow",), ValueError, "unknown layer 'narow'; did you mean 'narrow'"),
+    ],
+)
+def test_a_cut_that_cannot_be_made_says_why(arguments, error, text):
+    with pytest.raises(error, match=text):
+        cut_me().output_of(*arguments)

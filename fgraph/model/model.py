@@ -11,9 +11,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..graph import Node, SymbolicTensor, symbol
+from ..errors import AmbiguousNodeError, unknown_name
+from ..graph import Node, Ref, SymbolicTensor, symbol
 from ..graph.graph import Graph
-from ..graph.nested import filled, label, leaves_with_paths, numbered
+from ..graph.nested import filled, label, leaves_with_paths, map_leaves, numbered
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from ..layers.masks import mask_of
@@ -384,6 +385,56 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             raise ValueError(
                 f"There is no layer at index {index}: the model has {len(found)} layers."
             ) from None
+
+    def output_of(self, name: str, node_index: int | None = None) -> Any:
+        """Return the symbolic output of a layer, module or function, to cut the graph there.
+
+        Unlike `layer.output` it knows raw torch modules and functions too, and only this model's
+        calls count.
+
+        Args:
+            name: the name, as `summary` and `get_layer` have it.
+            node_index: which call of it, from 0, where there are several.
+
+        Returns:
+            A symbolic tensor, or the structure of them that the call returns.
+
+        Raises:
+            ValueError: there is no such name, or no such call.
+            AmbiguousNodeError: there are several calls, and `node_index` is not given.
+
+        Example:
+            >>> x = Input((3,))
+            >>> model = Model(x, nn.Linear(5, 2)(nn.Linear(3, 5)(x).relu()))
+            >>> Model(x, model.output_of("linear_1")).output_shape
+            (None, 5)
+        """
+        graph = self._live_graph("output_of")
+        calls: dict[int, list[Node]] = {}
+        for node, node_name in zip(graph.nodes, self._node_names, strict=True):
+            if node_name == name:
+                key = id(node) if node.call is None else id(node.call.outermost)
+                calls.setdefault(key, []).append(node)
+        if not calls:
+            given = dict(zip(self.input_names, graph.inputs, strict=True))
+            if name in given:
+                return symbol(given[name])
+            raise ValueError(f"output_of: {unknown_name('layer', name, self._node_names)}")
+        if node_index is None and len(calls) > 1:
+            raise AmbiguousNodeError(
+                f"{name!r} is called {len(calls)} times in model {self.name!r}: say which call, "
+                f"output_of({name!r}, node_index=0)"
+            )
+        try:
+            nodes = list(calls.values())[node_index or 0]
+        except IndexError:
+            raise ValueError(
+                f"output_of: {name!r} is called {len(calls)} times, node_index={node_index} is not "
+                "among them"
+            ) from None
+        call = nodes[0].call
+        made = nodes[-1].build(lambda ref: ref) if call is None else call.outermost.outputs
+        return map_leaves(lambda leaf: symbol(leaf) if type(leaf) is Ref else leaf, made)
 
     def count_params(self) -> int:
         """Return the number of parameters, each counted once."""
