@@ -275,9 +275,14 @@ def _refusal(
     refs = [leaf for leaf in iter_leaves((args, kwargs)) if type(leaf) is Ref]
     given = ", ".join(_describe(ref) for ref in refs)
     text = f"{what} cannot be called on {given}: {type(error).__name__}: {error}"
-    if any(spec.is_open for spec in (ref.spec for ref in refs)):
-        batch, other = shapes.BATCH[0], shapes.OTHER[0]
-        text += f" (here {batch} stands for an unknown batch size, {other} for other unknown sizes)"
+    shapes_given = [ref.spec.shape for ref in refs if type(ref.spec) is TensorSpec]
+    stand_ins = []
+    if any(shape[:1] == (None,) for shape in shapes_given):
+        stand_ins.append(f"{shapes.BATCH[0]} stands for an unknown batch size")
+    if any(None in shape[1:] for shape in shapes_given):
+        stand_ins.append(f"{shapes.OTHER[0]} stands for any other unknown size")
+    if stand_ins:
+        text += f" (here {', '.join(stand_ins)})"
     if isinstance(error, NotImplementedError) or "meta" in str(error).lower():
         text += (
             ". If its shape depends on values, which are not known yet, write "

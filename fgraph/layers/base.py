@@ -335,7 +335,7 @@ class Layer(LayerConfig, Additions, InboundNodes):
         """Return the keyword arguments with `training` as `call` expects it."""
         if kwargs.get("training") is MODEL_MODE or "training" not in takes:
             kwargs.pop("training", None)  # as in Keras every layer takes it, and most ignore it
-        own = type(self).call.__module__.startswith(f"{__package__}.")
+        own = (type(self).call.__module__ or "").startswith(f"{__package__}.")
         if "training" in takes and kwargs.get("training") is None and not own:
             kwargs["training"] = MODEL_MODE
         return kwargs
