@@ -89,7 +89,8 @@ class SymbolicTensor(Symbol):
 
     def __call__(self, target: Any, *others: Any, name: str | None = None, **kwargs: Any) -> Any:
         """Chain a call: `x(module, *others)` is `module(x, *others)`."""
-        if isinstance(target, nn.Module) and name is not None:
+        by_itself = name is None and getattr(target, "_records_its_calls", False)
+        if isinstance(target, nn.Module) and not by_itself:
             return record("module", target, (self, *others), kwargs, name=name)
         if name is not None:
             raise TypeError(f"name= goes with torch modules; give it to {target!r} itself")

@@ -64,6 +64,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
     explicit_name: str | None
     _graph: Graph | None
     _signature: Signature | None
+    _records_its_calls = True  # on symbolic tensors, for their masks
 
     def __init__(self, inputs: Any = None, outputs: Any = None, name: str | None = None) -> None:
         super().__init__()
