@@ -13,8 +13,9 @@ from fgraph import Input, Model, layers, utils
 
 pytest.importorskip("matplotlib")
 
-from fgraph.viewing import layered
 from fgraph.viewing.diagram import diagram
+from fgraph.viewing.layered import arrange
+from fgraph.viewing.matplotlib_picture import draw
 
 
 def chain() -> Model:
@@ -49,16 +50,22 @@ def one_input() -> Model:
     return Model(x, x)
 
 
-MODELS = [chain, skips, siamese, wide, one_input]
+def nested_twice() -> Model:
+    inner_x, middle_x, a, b = (Input((8,)) for _ in range(4))
+    inner = Model(inner_x, nn.Linear(8, 8)(nn.Linear(8, 8)(inner_x)), name="inner")
+    middle = Model(middle_x, inner(middle_x) + nn.Linear(8, 8)(middle_x), name="middle")
+    return Model([a, b], [middle(a), middle(middle(b)), inner(a)])
+
+
+MODELS = [chain, skips, siamese, wide, one_input, nested_twice]
 
 
 @pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize("expand_nested", [False, True])
 def test_boxes_stand_below_what_they_need_and_beside_each_other(make, expand_nested):
     drawn = diagram(make(), "plot_model", show_shapes=True, expand_nested=expand_nested)
-    rows, chains = layered._rows(drawn)
-    layered._order(rows)
-    layered._spread(rows)
+    layout = arrange(drawn)
+    rows, chains = layout.rows, layout.chains
     boxes = [place for row in rows for place in row if place.box is not None]
     assert {place.box.id for place in boxes} == {box.id for box in drawn.content.boxes()}
     assert len(chains) == len(drawn.arrows)
@@ -71,15 +78,46 @@ def test_boxes_stand_below_what_they_need_and_beside_each_other(make, expand_nes
             assert right.x - left.x >= (left.width + right.width) / 2
 
 
+@pytest.mark.parametrize(("make", "count"), [(siamese, 2), (nested_twice, 7), (chain, 0)])
+def test_a_frame_stands_around_a_nested_model_and_nothing_else(make, count):
+    layout = arrange(diagram(make(), "plot_model", show_shapes=True, expand_nested=True))
+    assert len(layout.frames) == count
+    for frame in layout.frames:
+        for place in (place for row in layout.rows for place in row if place.box is not None):
+            middle, half = layout.middle(place), (place.width / 2, place.height / 2)
+            inside = (
+                frame.left < place.x - half[0] < place.x + half[0] < frame.right
+                and frame.top < middle - half[1] < middle + half[1] < frame.bottom
+            )
+            apart = (
+                place.x + half[0] < frame.left
+                or place.x - half[0] > frame.right
+                or middle + half[1] < frame.top
+                or middle - half[1] > frame.bottom
+            )
+            assert inside if frame.group in place.groups else apart
+
+
 @pytest.mark.parametrize("make", MODELS)
 def test_an_svg_has_the_text_of_every_box(make, monkeypatch):
     monkeypatch.setitem(__import__("matplotlib").rcParams, "svg.fonttype", "none")
     model = make()
-    text = layered.draw(model, "svg", show_layer_names=True).decode()
+    text = draw(model, "svg", show_layer_names=True).decode()
     for box in diagram(model, "plot_model", show_layer_names=True).content.boxes():
         assert f">{box.title}<" in text
         for line in box.lines:
             assert line in text
+
+
+@pytest.mark.parametrize(
+    ("show_shapes", "label"),
+    [(False, "inner $ model"), (True, "inner $ model, shared 2 of 2")],
+    ids=["narrow", "wide"],
+)
+def test_a_frame_is_labelled_with_what_it_has_room_for(monkeypatch, show_shapes, label):
+    monkeypatch.setitem(__import__("matplotlib").rcParams, "svg.fonttype", "none")
+    text = draw(siamese(), "svg", show_shapes=show_shapes, expand_nested=True).decode()
+    assert f">{label}<" in text
 
 
 @pytest.mark.parametrize(
@@ -95,4 +133,4 @@ def test_plot_model_draws_without_graphviz(tmp_path, monkeypatch, kind, start):
 
 def test_other_directions_are_checked():
     with pytest.raises(ValueError, match=re.escape("rankdir= expects a direction")):
-        layered.draw(chain(), "png", rankdir="down")
+        draw(chain(), "png", rankdir="down")

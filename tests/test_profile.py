@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import itertools
+from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -152,18 +154,25 @@ def test_a_layer_is_one_record_with_its_activation():
     assert record.memory == 2 * (2 * 4 * 4)  # the product and its activation
 
 
-def test_time_is_where_it_is_spent():
+def test_time_is_where_it_is_spent(monkeypatch):
+    """By a clock that only `Slow` and reading it move: the machine's speed does not matter."""
+    reading = itertools.count(step=1_000_000)  # nanoseconds
+    clock = SimpleNamespace(waited=0, perf_counter_ns=lambda: next(reading) + clock.waited)
+    monkeypatch.setattr("fgraph.viewing.stopwatch.time", clock)
+    waits: Iterator[int] = iter(())
+
     class Slow(nn.Module):
         def forward(self, x):
-            time.sleep(0.01)
+            clock.waited += next(waits, 0) * 1_000_000
             return x + 1
 
     x = Input((8,))
     model = Model(x, nn.Linear(8, 8)(Slow()(x)))
+    waits = iter([100, 1, 9, 500])  # milliseconds: a run to count operations, then three
     found = model.profile(torch.randn(2, 8), repeat=3, sort="time")
     assert [r.kind for r in found.records] == ["Slow", "Linear"]
-    assert found.records[0].cpu_ms >= 10
-    assert found.records[0].share > 0.5
+    assert [r.cpu_ms for r in found.records] == [10, 1]  # the median wait, and one reading
+    assert found.records[0].share == pytest.approx(10 / 11)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Pictures drawn by matplotlib, for machines without graphviz: boxes in rows, arrows downwards.
+"""Layered layout of a diagram: boxes in rows, arrows downwards, frames around nested models.
 
 The layout is Sugiyama's: a row for each step of the longest path, dummies where an arrow passes a
 row, an order by the mean place of neighbours, then places that draw neighbours together.
@@ -6,84 +6,106 @@ row, an order by the mean place of neighbours, then places that draw neighbours 
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
-from ..model import Model
-from .diagram import Box, Diagram, diagram
-from .dot import check_rankdir, colours
+from .diagram import Box, Diagram, Group
 
-_SWEEPS = 12
+LABEL = 0.24  # inches, the height of a frame's label
+MARGIN = 0.12  # inches between a frame and what is in it
 _GAP, _ROW_GAP = 0.25, 0.32  # inches between boxes and between rows
-_LETTER, _LINE, _PADDING = 0.078, 0.17, 0.12  # inches
+LETTER, LINE, _PADDING = 0.078, 0.17, 0.12  # inches
+_SWEEPS = 12
+_STRAIGHT = 8  # how hard an arrow pulls its ends into line, if it is the only one at both
 
 
 @dataclass(eq=False)
-class _Place:
-    """A box, or a dummy where an arrow passes a row; `x` is its middle."""
+class Place:
+    """A box, or a dummy where an arrow passes a row.
+
+    Attributes:
+        x: its middle.
+        groups: the nested models around it, the outermost first.
+    """
 
     box: Box | None
     width: float
     height: float
     row: int = 0
     x: float = 0.0
-    above: list[_Place] = field(default_factory=list)
-    below: list[_Place] = field(default_factory=list)
+    groups: tuple[Group, ...] = ()
+    above: list[Place] = field(default_factory=list)
+    below: list[Place] = field(default_factory=list)
 
 
-def draw(model: Model, kind: str, rankdir: str = "TB", dpi: int = 200, **show: bool) -> bytes:
-    """Return a picture of a model, drawn by matplotlib.
+@dataclass(eq=False)
+class Frame:
+    """A rectangle around the boxes of a nested model.
 
-    Args:
-        model: a model that has a graph.
-        kind: a format that matplotlib writes: `"png"`, `"svg"`, `"pdf"`, `"jpg"`.
-        rankdir: where the graph runs; only `"TB"` and `"BT"` are drawn, others as `"TB"`.
-        dpi: dots per inch.
-        **show: the fields of `Show`.
-
-    Raises:
-        ImportError: matplotlib is missing.
-        ValueError: `rankdir` is not known.
+    Attributes:
+        depth: how many frames are around it.
+        levels: how many frames are in it along the deepest nesting, itself included.
+        rows: the first and the last row in it.
     """
-    from matplotlib.figure import Figure
 
-    check_rankdir(rankdir)
-    drawn = diagram(model, "plot_model", **show)
+    group: Group
+    depth: int
+    levels: int
+    rows: tuple[int, int]
+    left: float
+    right: float
+    top: float = 0.0
+    bottom: float = 0.0
+
+
+@dataclass(eq=False)
+class Layout:
+    """Where everything stands, in inches, downwards from the upper edge.
+
+    Attributes:
+        rows: the places of each row, from left to right.
+        chains: for each arrow the places that it passes, its ends included.
+        frames: those around nested models, where there is room for one.
+        bands: where each row begins and ends.
+        sides: the left and the right edge of the picture.
+        height: the height of the picture.
+    """
+
+    rows: list[list[Place]]
+    chains: list[list[Place]]
+    frames: list[Frame]
+    bands: list[tuple[float, float]]
+    sides: tuple[float, float]
+    height: float
+
+    def middle(self, place: Place) -> float:
+        """Return how far down the middle of a place is."""
+        return sum(self.bands[place.row]) / 2
+
+
+def arrange(drawn: Diagram) -> Layout:
+    """Return the layout of a diagram."""
     rows, chains = _rows(drawn)
     _order(rows)
     _spread(rows)
-    height = _heights(rows)
-    left = min(place.x - place.width / 2 for row in rows for place in row) - _GAP
-    right = max(place.x + place.width / 2 for row in rows for place in row) + _GAP
-    figure = Figure(figsize=(right - left, height), dpi=dpi)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_xlim(left, right)
-    axes.set_ylim((height, 0) if rankdir != "BT" else (0, height))
-    axes.axis("off")
-    centres = _centres(rows)
-    for chain in chains:
-        _arrow(axes, chain, centres)
-    for first, second in drawn.ties:
-        _tie(axes, [place for row in rows for place in row], first, second, centres)
-    for row in rows:
-        for place in row:
-            if place.box is not None:
-                _paint(axes, place, place.box, centres[place.row])
-    written = io.BytesIO()
-    figure.savefig(written, format=kind)
-    return written.getvalue()
+    frames = _frames(rows)
+    bands, height = _bands(rows, frames)
+    every = [place for row in rows for place in row]
+    left = [place.x - place.width / 2 for place in every] + [frame.left for frame in frames]
+    right = [place.x + place.width / 2 for place in every] + [frame.right for frame in frames]
+    return Layout(rows, chains, frames, bands, (min(left) - _GAP, max(right) + _GAP), height)
 
 
-def _rows(drawn: Diagram) -> tuple[list[list[_Place]], list[list[_Place]]]:
+def _rows(drawn: Diagram) -> tuple[list[list[Place]], list[list[Place]]]:
     """Return the boxes row by row, and for each arrow the places that it passes."""
     places = {}
-    for box in drawn.content.boxes():
+    for box, groups in _boxes(drawn.content):
         letters = max(map(len, [box.title, *box.lines]))
-        width = letters * _LETTER + 2 * _PADDING
-        places[box.id] = _Place(box, width, (1 + len(box.lines)) * _LINE + _PADDING)
+        width = letters * LETTER + 2 * _PADDING
+        height = (1 + len(box.lines)) * LINE + _PADDING
+        places[box.id] = Place(box, width, height, groups=groups)
     incoming = defaultdict(list)
     for tail, head in drawn.arrows:
         incoming[head].append(tail)
@@ -93,14 +115,14 @@ def _rows(drawn: Diagram) -> tuple[list[list[_Place]], list[list[_Place]]]:
         if not incoming[name]:
             users = [places[head].row for tail, head in drawn.arrows if tail == name]
             place.row = max(min(users, default=1) - 1, 0)
-    rows: list[list[_Place]] = [[] for _ in range(max(p.row for p in places.values()) + 1)]
+    rows: list[list[Place]] = [[] for _ in range(max(p.row for p in places.values()) + 1)]
     for place in places.values():
         rows[place.row].append(place)
     chains = []
     for tail, head in drawn.arrows:
         chain = [places[tail]]
         for row in range(places[tail].row + 1, places[head].row):
-            dummy = _Place(None, 0.1, 0.0, row)
+            dummy = Place(None, 0.1, 0.0, row)
             rows[row].append(dummy)
             chain.append(dummy)
         chain.append(places[head])
@@ -111,14 +133,23 @@ def _rows(drawn: Diagram) -> tuple[list[list[_Place]], list[list[_Place]]]:
     return rows, chains
 
 
-def _order(rows: list[list[_Place]]) -> None:
+def _boxes(group: Group, groups: tuple[Group, ...] = ()) -> Iterator[tuple[Box, tuple[Group, ...]]]:
+    """Yield the boxes of a group in order, each with the groups between."""
+    for item in group.items:
+        if isinstance(item, Group):
+            yield from _boxes(item, (*groups, item))
+        else:
+            yield item, groups
+
+
+def _order(rows: list[list[Place]]) -> None:
     """Order each row by the mean position of the neighbours, downwards and upwards in turn."""
     for sweep in range(_SWEEPS):
         down = sweep % 2 == 0
         at = {id(place): i for row in rows for i, place in enumerate(row)}
         for row in rows if down else reversed(rows):
 
-            def mean(place: _Place, down: bool = down, at: dict[int, int] = at) -> float:
+            def mean(place: Place, down: bool = down, at: dict[int, int] = at) -> float:
                 near = place.above if down else place.below
                 return sum(at[id(one)] for one in near) / len(near) if near else at[id(place)]
 
@@ -126,7 +157,7 @@ def _order(rows: list[list[_Place]]) -> None:
             at.update((id(place), i) for i, place in enumerate(row))
 
 
-def _spread(rows: list[list[_Place]]) -> None:
+def _spread(rows: list[list[Place]]) -> None:
     """Choose the middle of each place: near its neighbours, and without overlap in its row."""
     for row in rows:
         x = 0.0
@@ -136,12 +167,8 @@ def _spread(rows: list[list[_Place]]) -> None:
             place.x -= x / 2
     for sweep in range(2 * _SWEEPS):
         for row in rows if sweep % 2 == 0 else reversed(rows):
-            near = [place.above + place.below for place in row]
-            wanted = [
-                sum(one.x for one in some) / len(some) if some else place.x
-                for place, some in zip(row, near, strict=True)
-            ]
-            gaps = [(a.width + b.width) / 2 + _GAP for a, b in pairwise(row)]
+            wanted = [_wanted(place) for place in row]
+            gaps = [(a.width + b.width) / 2 + _gap(a, b) for a, b in pairwise(row)]
             right, left = list(wanted), list(wanted)
             for i, gap in enumerate(gaps):
                 right[i + 1] = max(right[i + 1], right[i] + gap)
@@ -151,88 +178,60 @@ def _spread(rows: list[list[_Place]]) -> None:
                 place.x = (a + b) / 2
 
 
-def _centres(rows: list[list[_Place]]) -> list[float]:
-    """Return the height at which the middle of each row lies."""
-    centres, y = [], _ROW_GAP
-    for row in rows:
-        tallest = max(place.height for place in row)
-        centres.append(y + tallest / 2)
-        y += tallest + _ROW_GAP
-    return centres
+def _wanted(place: Place) -> float:
+    """Return where a place would stand best; arrows where nothing branches off pull hardest."""
+    pulls = [
+        (one.x, _STRAIGHT if len(one.below) == len(place.above) == 1 else 1) for one in place.above
+    ]
+    pulls += [
+        (one.x, _STRAIGHT if len(one.above) == len(place.below) == 1 else 1) for one in place.below
+    ]
+    return sum(x * pull for x, pull in pulls) / sum(pull for _, pull in pulls) if pulls else place.x
 
 
-def _heights(rows: list[list[_Place]]) -> float:
-    return sum(max(place.height for place in row) + _ROW_GAP for row in rows) + _ROW_GAP
+def _gap(left: Place, right: Place) -> float:
+    """Return how far apart two neighbours stand: the frames that end in between need room."""
+    return _GAP + MARGIN * len({*left.groups} ^ {*right.groups})
 
 
-def _paint(axes: Any, place: _Place, box: Box, y: float) -> None:
-    from matplotlib.patches import FancyBboxPatch
-
-    fill, border = colours(box)
-    ends = box.family in ("input", "output")
-    rounding = 0.08 if ends or box.family == "function" else 0.01
-    corner = (place.x - place.width / 2, y - place.height / 2)
-    style = f"round,pad=0,rounding_size={rounding}"
-    for inset in (0.0, 0.035) if box.family == "model" else (0.0,):
-        axes.add_patch(
-            FancyBboxPatch(
-                (corner[0] + inset, corner[1] + inset),
-                place.width - 2 * inset,
-                place.height - 2 * inset,
-                boxstyle=style,
-                facecolor=fill,
-                edgecolor=border,
-                linewidth=1.6 if box.shared is not None else 1.0,
-            )
+def _frames(rows: list[list[Place]]) -> list[Frame]:
+    """Return a frame for each nested model, if no box of another would stand in it."""
+    boxes = [place for row in rows for place in row if place.box is not None]
+    groups = {group: depth for place in boxes for depth, group in enumerate(place.groups)}
+    frames = []
+    for group, depth in groups.items():
+        members = [place for place in boxes if group in place.groups]
+        levels = max(len(place.groups) for place in members) - depth
+        frame = Frame(
+            group,
+            depth,
+            levels,
+            (min(place.row for place in members), max(place.row for place in members)),
+            min(place.x - place.width / 2 for place in members) - levels * MARGIN,
+            max(place.x + place.width / 2 for place in members) + levels * MARGIN,
         )
-    top = y - len(box.lines) * _LINE / 2 * _downwards(axes)
-    for number, line in enumerate([box.title, *box.lines]):
-        axes.text(
-            place.x,
-            top + number * _LINE * _downwards(axes),
-            line.replace("$", r"\$"),
-            ha="center",
-            va="center",
-            fontsize=9 if number == 0 else 7.5,
-            fontweight="bold" if number == 0 and box.family != "function" else "normal",
-            color="white" if ends else "black" if number == 0 else "#546E7A",
-        )
+        if not any(_stands_in(place, frame) for place in boxes if group not in place.groups):
+            frames.append(frame)
+    return frames
 
 
-def _downwards(axes: Any) -> int:
-    bottom, top = axes.get_ylim()
-    return 1 if bottom > top else -1
+def _stands_in(place: Place, frame: Frame) -> bool:
+    if not frame.rows[0] <= place.row <= frame.rows[1]:
+        return False
+    return frame.left < place.x + place.width / 2 and place.x - place.width / 2 < frame.right
 
 
-def _arrow(axes: Any, chain: list[_Place], centres: list[float]) -> None:
-    """Draw an arrow through the places that it passes, as a smooth curve."""
-    from matplotlib.patches import FancyArrowPatch
-    from matplotlib.path import Path
-
-    ends = [(chain[0].x, centres[chain[0].row] + chain[0].height / 2)]
-    ends += [(place.x, centres[place.row]) for place in chain[1:-1]]
-    ends.append((chain[-1].x, centres[chain[-1].row] - chain[-1].height / 2))
-    vertices, codes = [ends[0]], [Path.MOVETO]
-    for (x0, y0), (x1, y1) in pairwise(ends):
-        middle = (y0 + y1) / 2
-        vertices += [(x0, middle), (x1, middle), (x1, y1)]
-        codes += [Path.CURVE4] * 3
-    axes.add_patch(
-        FancyArrowPatch(
-            path=Path(vertices, codes), arrowstyle="-|>", mutation_scale=9, color="#546E7A", lw=0.9
-        )
-    )
-
-
-def _tie(axes: Any, places: list[_Place], first: Any, second: Any, centres: list[float]) -> None:
-    """Join two calls that share weights by a dashed line."""
-    ends = [part if isinstance(part, Box) else next(part.boxes()) for part in (first, second)]
-    a, b = (next(place for place in places if place.box is end) for end in ends)
-    axes.plot(
-        [a.x, b.x],
-        [centres[a.row], centres[b.row]],
-        linestyle="--",
-        linewidth=1.4,
-        color=colours(second)[1],
-        zorder=0,
-    )
+def _bands(rows: list[list[Place]], frames: list[Frame]) -> tuple[list[tuple[float, float]], float]:
+    """Return where each row begins and ends, and the height of the picture; place the frames."""
+    bands, y = [], 0.0
+    for number, row in enumerate(rows):
+        starting = [frame for frame in frames if frame.rows[0] == number]
+        ending = [frame for frame in frames if frame.rows[1] == number]
+        y += _ROW_GAP + LABEL * max((frame.levels for frame in starting), default=0)
+        for frame in starting:
+            frame.top = y - LABEL * frame.levels
+        bands.append((y, y := y + max(place.height for place in row)))
+        for frame in ending:
+            frame.bottom = y + MARGIN * frame.levels
+        y += MARGIN * max((frame.levels for frame in ending), default=0)
+    return bands, y + _ROW_GAP

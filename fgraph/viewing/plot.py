@@ -126,7 +126,7 @@ def _drawn_without_graphviz(
     missing: ImportError, model: Model, kind: str, rankdir: str, dpi: int, show: dict[str, bool]
 ) -> bytes:
     """Return a plainer picture, drawn by matplotlib; raise `missing` if that is missing too."""
-    from .layered import draw
+    from .matplotlib_picture import draw
 
     if kind == "gif":
         raise missing
