@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..graph.nested import filled, iter_leaves, leaves_with_paths, map_leaves
+from ..graph.nested import iter_leaves, leaves_with_paths, map_leaves
 from . import distributed
 from .batch import Batch, Source
 from .prefetch import prefetched
@@ -63,6 +63,8 @@ class ArraySource(Source):
         columns = []
         for name, part in self._parts.items():
             for index, (path, leaf) in enumerate(leaves_with_paths(part)):
+                if leaf is None:  # of an output without a loss, or without weights
+                    continue
                 text = path_text(name, path)
                 tensor = as_tensor(leaf, text)
                 dtype = placement.dtype(name, path, index, leaf, tensor)
@@ -140,7 +142,13 @@ class ArraySource(Source):
             if names == ["x", "y"]:
                 return lambda leaves, size: Batch(leaves[0], leaves[1], None, size)
             return lambda leaves, size: _batch_of(dict(zip(names, leaves, strict=True)), size)
-        return lambda leaves, size: _batch_of(filled(self._parts, leaves), size)
+
+        def build(leaves: list[Tensor], size: int) -> Batch:
+            left = iter(leaves)
+            parts = map_leaves(lambda leaf: None if leaf is None else next(left), self._parts)
+            return _batch_of(parts, size)
+
+        return build
 
 
 def _batch_of(parts: Mapping[str, Any], size: int) -> Batch:
@@ -158,7 +166,7 @@ def common_length(parts: Mapping[str, Any]) -> int:
     """
     lengths = {}
     for argument, part in parts.items():
-        for name, leaf in named_leaves(part, argument) if part is not None else ():
+        for name, leaf in named_leaves(part, argument):
             tensor = as_tensor(leaf, name)
             if not tensor.ndim:
                 raise ValueError(f"{name} is a single number; it needs a first axis of samples")

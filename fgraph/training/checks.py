@@ -95,7 +95,7 @@ def split_validation(
         raise ValueError(f"validation_split={fraction} of {length} samples leaves one part empty")
 
     def cut(part: Any, where: slice) -> Any:
-        return None if part is None else map_leaves(lambda leaf: leaf[where], part)
+        return map_leaves(lambda leaf: None if leaf is None else leaf[where], part)
 
     parts = (x, y, sample_weight)
     head, tail = (

@@ -18,6 +18,7 @@ from .output_losses import OutputLosses
 from .prediction import keeping_modes
 from .random_state import get_random_state, set_random_state
 from .run import Run
+from .state import Step
 
 
 def build(model: Any, feed: Feed) -> None:
@@ -124,7 +125,8 @@ def _outline(batch: Batch) -> tuple[Any, ...]:
 @contextmanager
 def _trying(model: Any) -> Iterator[None]:
     """Evaluate without gradients; restore modes, random states and buffers afterwards."""
-    random_state = get_random_state()
+    random_state, state = get_random_state(), model._trainer
+    step, state.step = state.step, Step()
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with ExitStack() as stack:
         stack.enter_context(keeping_modes(model))
@@ -139,6 +141,7 @@ def _trying(model: Any) -> Iterator[None]:
             for buffer, before in buffers:
                 buffer.copy_(before)
             set_random_state(random_state)
+            state.step = step
 
 
 def _check_names(model: Any, run: Run) -> None:

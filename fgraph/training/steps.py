@@ -15,7 +15,7 @@ from ..graph.nested import iter_leaves
 from .added_losses import AddedLosses, collecting
 from .batch import Batch
 from .output_structure import OutputStructure
-from .state import TrainingState
+from .state import Step, TrainingState
 
 _NO_AUTOCAST: AbstractContextManager[Any] = nullcontext()
 
@@ -183,11 +183,11 @@ class Steps(AddedLosses):
     def _outputs_of(self, batch: Batch, state: TrainingState) -> tuple[Any, list[Tensor]]:
         """Run the model on a batch; return the outputs in their structure and in flat order."""
         call = self._call_for_loss if state.session is None else state.session.forward
-        added: list[Tensor] = []
-        with collecting(added):
+        if state.step is None:  # `forward_batch` in a loop by hand
+            state.step = Step()
+        state.step.added = []
+        with collecting(state.step.added):
             y_pred = call(batch.x)
-        if state.step is not None:
-            state.step.added = added
         outputs = [y_pred] if isinstance(y_pred, Tensor) else list(iter_leaves(y_pred))
         if state.losses is None or len(outputs) != len(state.losses.outputs.names):
             self._bind(y_pred, len(outputs))

@@ -26,8 +26,9 @@ def path_text(name: str, path: Path) -> str:
 
 
 def named_leaves(value: Any, name: str) -> list[tuple[str, Any]]:
-    """Return each leaf with its path as text: `("x['age']", array)` or `("y[0]", array)`."""
-    return [(path_text(name, path), leaf) for path, leaf in leaves_with_paths(value)]
+    """Return each leaf but `None` with its path as text: `("x['age']", array)`."""
+    leaves = leaves_with_paths(value)
+    return [(path_text(name, path), leaf) for path, leaf in leaves if leaf is not None]
 
 
 def is_sparse(value: Any) -> bool:
