@@ -32,8 +32,31 @@ class Net(Trainer, nn.Module):
     def forward(self, x):
         return self.last(self.first(x).tanh()).sigmoid()
 
+class OwnStep(Net):
+    def train_step(self, batch):
+        y_pred = self(batch.x)  # past DDP
+        loss = torch.nn.functional.binary_cross_entropy(y_pred, batch.y)
+        self.backward(loss)
+        self.optimizer_step()
+        return {"loss": loss}
+
+class PastBackward(OwnStep):
+    def train_step(self, batch):
+        loss = self.forward_batch(batch).loss
+        loss.backward()
+        self.optimizer_step()
+        return loss
+
+class PastOptimizer(OwnStep):
+    def train_step(self, batch):
+        loss = self.forward_batch(batch).loss
+        self.backward(loss)
+        self.optimizer.step()
+        return loss
+
 torch.manual_seed(5)
-net = Net()
+steps = {"own step": OwnStep, "past backward": PastBackward, "past optimizer": PastOptimizer}
+net = steps.get(kind, Net)()
 # 45 samples in batches of 11: shares of different sizes, and a last batch of one sample
 x = torch.randn(45, 4)
 y = (x[:, :1] > 0).float()
@@ -48,6 +71,13 @@ net.compile("adam", "binary_crossentropy", metrics=["accuracy", "auc"])
 data, settings = (x, y), {"batch_size": 11}
 if kind == "loader":
     data, settings = (DataLoader(TensorDataset(x, y), 11, shuffle=True), None), {}
+if kind.startswith("past"):
+    try:
+        net.fit(*data, verbose=0, **settings)
+    except RuntimeError as error:
+        print(json.dumps(str(error)) if dist.get_rank() == 0 else "", end="")
+    dist.destroy_process_group()
+    sys.exit()
 torch.manual_seed(6)
 run = net.fit(
     *data, epochs=3, verbose=2, validation_data=(x, y),
@@ -89,11 +119,12 @@ def _run(folder: Path, kind: str, processes: int) -> tuple[dict, dict]:
     assert [process.returncode for process in running] == [0] * processes
     assert all(not output for output in outputs[1:]), "only the first process writes"
     history = json.loads(outputs[0].splitlines()[-1])
-    return history, torch.load(folder / "end.pt", weights_only=True)
+    end = folder / "end.pt"
+    return history, torch.load(end, weights_only=True) if end.exists() else {}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["arrays", "loader", "sharded"])
+@pytest.mark.parametrize("kind", ["arrays", "loader", "sharded", "own step"])
 def test_two_processes_give_what_one_gives(tmp_path, kind):
     """Weights and figures, to rounding: the batch is divided, not multiplied."""
     alone = "arrays" if kind == "sharded" else kind
@@ -107,3 +138,18 @@ def test_two_processes_give_what_one_gives(tmp_path, kind):
         assert found[name] == pytest.approx(values, rel=1e-5), name
     for name, value in weights.items():
         torch.testing.assert_close(other[name], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("past backward", "call self.backward(loss) in place of loss.backward()"),
+        ("past optimizer", "call self.optimizer_step() in place of optimizer.step()"),
+    ],
+)
+def test_a_step_that_goes_around_the_trainer_is_an_error(tmp_path, kind, text):
+    """The processes would train different models."""
+    error, _ = _run(tmp_path / "two", kind, 2)
+    assert "the 2 processes would train different models" in error
+    assert text in error
