@@ -210,3 +210,37 @@ def test_initial_state_of_another_number_is_refused() -> None:
 def test_a_layer_that_cannot_be_built_is_named_with_the_shapes(call, message):
     with pytest.raises(BuildError, match=message):
         call(Input((10,)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: layers.Conv2D(3), r"^Conv2D needs kernel_size=: Conv2D\(filters, kernel_size\)$"),
+        (lambda: layers.LSTM(units=3, lora_rank=2), "LSTM: unknown argument 'lora_rank'"),
+        (lambda: layers.Dense(3, lora_rank=2), "Dense: lora_rank= is not supported: adapt the"),
+        (lambda: layers.Add(nmae="sum"), r"Add: unknown argument 'nmae'; did you mean 'name'\?"),
+    ],
+)
+def test_a_constructor_says_which_argument_is_wrong(make: Any, message: str) -> None:
+    """Missing, unknown and unsupported arguments are told of the layer's own class."""
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_arguments_that_change_nothing_are_taken() -> None:
+    """Keras writes unsupported arguments with their defaults, and some that only it needs."""
+    assert layers.Dense(3, lora_rank=None).units == 3
+    assert layers.GRU(3, implementation=2, unroll=True).units == 3
+
+
+def test_layers_and_tensors_of_keras_itself_are_refused() -> None:
+    """One graph is made of one package."""
+    keras = pytest.importorskip("keras_oracle").keras
+    with pytest.raises(TypeError, match=r"got \['KerasTensor'\] of Keras itself"):
+        layers.Dense(3)(keras.Input((4,)))
+
+
+def test_a_policy_of_keras_is_refused_as_a_dtype() -> None:
+    """Weights stay float32; the trainer has the precision."""
+    with pytest.raises(ValueError, match=r"model\.compile\(\.\.\., precision='bfloat16'\)"):
+        layers.Dense(3, dtype="mixed_bfloat16")
