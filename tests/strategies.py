@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from hypothesis import assume
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -70,6 +71,14 @@ class States(nn.Module):
     def forward(self, x):
         out, (h, c) = self.lstm(x.unsqueeze(-1))
         return out[:, -1], (h[0], c[0])
+
+
+class Views(nn.Module):
+    """Changes its input, and returns it and a view of it."""
+
+    def forward(self, x):
+        x[:, 0] += 1
+        return x, x[:, 1:]
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,56 @@ OPS = {
     ),
     "parameter": Op(lambda m, x: x @ m.weight, module=lambda w: nn.Linear(w, w, bias=False)),
 }
+
+
+def _adds(x, y):
+    x += y
+    return x
+
+
+def _scales_a_view(x):
+    x[:, :1] *= 2
+    return x
+
+
+def _assigns(x, y):
+    x[1:, 0] = y[:-1, -1]
+    return x
+
+
+def _assigns_where(x):
+    x[x > 0.5] = 0.5
+    return x
+
+
+def _reshapes_in_place(x):
+    view = x[:]
+    return view.unsqueeze_(0).squeeze_(0)
+
+
+VIEWS_AND_CHANGES = {
+    "iadd": Op(_adds, arity=2),
+    "add_": Op(lambda x, y: x.add_(y, alpha=0.5), arity=2),
+    "copy_": Op(lambda x, y: x.copy_(y), arity=2),
+    "clamp_": Op(lambda x: x.clamp_(min=-0.5)),
+    "dropout_": Op(lambda x: F.dropout(x, 0.0, inplace=True)),
+    "scale_view": Op(_scales_a_view),
+    "assign": Op(_assigns, arity=2),
+    "assign_where": Op(_assigns_where),
+    "reshape_in_place": Op(_reshapes_in_place),
+    "zero_rows": Op(lambda x: x[:2].zero_()[:1] + x),
+    "detached": Op(lambda x: x.detach().mul_(0.5) + x),
+    "whole_view": Op(lambda x: x.view(-1, x.shape[1])),
+    "columns": Op(lambda x: x[:, ::2], width=lambda width: (width + 1) // 2),
+    "flatten": Op(lambda x: x.t().flatten().unflatten(0, (x.shape[1], -1)).t()),
+    "data": Op(lambda x: x.data),
+    "relu_": Op(lambda m, x: m(x), module=lambda width: nn.ReLU(inplace=True)),
+    "identity": Op(lambda m, x: m(x), module=lambda width: nn.Identity()),
+    "two_views": Op(lambda m, x: m(x)[0], module=lambda width: Views()),
+}
+OPS |= VIEWS_AND_CHANGES
 RANDOM_OPS = frozenset({"noise", "dropout"})  # these draw random numbers in training
+STATEFUL_OPS = RANDOM_OPS | {"batch_norm"}  # running these where no output needs it shows
 RECURRENT_OPS = frozenset({"states"})  # torch.compile does not take torch's recurrent modules
 
 
@@ -168,6 +226,10 @@ class Program(nn.Module):
         steps: the steps; values are counted from the first input on.
         pool: the modules.
         outputs: a structure of value numbers.
+
+    Attributes:
+        needed: the values to compute: those that the outputs need; all if some step is in place.
+        backward: whether autograd can run; it cannot where what it saved is changed in place.
     """
 
     def __init__(
@@ -179,10 +241,13 @@ class Program(nn.Module):
         self.pool = nn.ModuleList(pool)
         self.outputs = outputs
         needed = set(pytree.tree_leaves(outputs))
+        if any(step.op in VIEWS_AND_CHANGES for step in steps):  # they may change what is needed
+            needed.update(range(len(widths) + len(steps)))
         for number in range(len(widths) + len(steps) - 1, len(widths) - 1, -1):
             if number in needed:
                 needed.update(steps[number - len(widths)].values)
         self.needed = frozenset(needed)
+        self.backward = True  # False: it changes in place what autograd has saved
 
     def values(self, *inputs: Any) -> dict[int, Any]:
         """Run the steps that the outputs need; return each value by its number."""
@@ -234,7 +299,9 @@ def programs(draw, max_steps: int = 12, leave_out: Iterable[str] = ()) -> Progra
         leave_out: names of ops that no step may have, such as `RANDOM_OPS`.
     """
     widths = draw(st.lists(st.sampled_from((1, 2, 3, 4)), min_size=1, max_size=3))
-    names = sorted(OPS.keys() - set(leave_out))
+    plain = draw(st.booleans())
+    leave_out = {*leave_out, *(VIEWS_AND_CHANGES if plain else STATEFUL_OPS)}
+    names = sorted(OPS.keys() - leave_out)
     known, steps, pool = list(widths), [], []
     made: dict[tuple[str, int], list[int]] = {}
     for _ in range(draw(st.integers(1, max_steps))):
@@ -259,7 +326,20 @@ def programs(draw, max_steps: int = 12, leave_out: Iterable[str] = ()) -> Progra
         known.append(op.width(width))
     outputs = draw(_outputs(len(known)))
     torch.manual_seed(draw(st.integers(0, 3)))
-    return Program(widths, steps, [make(width) for make, width in pool], outputs)
+    program = Program(widths, steps, [make(width) for make, width in pool], outputs)
+    if not plain:
+        _try_eagerly(program)
+    return program
+
+
+def _try_eagerly(program: Program) -> None:
+    """Find out whether autograd can run a program; drop one that eager torch refuses."""
+    try:
+        run(program.twin(), program.inputs(), backward=False)
+        run(program.twin(), program.inputs())
+    except RuntimeError as error:
+        assume("modified by an inplace operation" in str(error))
+        program.backward = False
 
 
 @st.composite
@@ -279,15 +359,19 @@ def _outputs(draw, count: int) -> Any:
     return forms[draw(st.sampled_from(sorted(forms)))]()
 
 
-def run(module: nn.Module, inputs: Sequence[Tensor], seed: int = 1) -> list[Tensor | None]:
+def run(
+    module: nn.Module, inputs: Sequence[Tensor], seed: int = 1, backward: bool = True
+) -> list[Tensor | None]:
     """Run forward and backward; return the outputs, then the gradients of the inputs."""
     inputs = [x.clone().requires_grad_() for x in inputs]
     torch.manual_seed(seed)
-    outputs = pytree.tree_leaves(module(*inputs))
+    # a program may change its inputs, which torch allows of no leaf; a model leaves them alone
+    given = [x.clone() for x in inputs] if isinstance(module, Program) else inputs
+    outputs = pytree.tree_leaves(module(*given))
     weights = [torch.linspace(0.5, 1.5, out.numel()).view(out.shape) for out in outputs]
-    total = sum((out * weight).sum() for out, weight in zip(outputs, weights, strict=True))
-    if total.requires_grad:
-        total.backward()
+    loss = sum((out * weight).sum() for out, weight in zip(outputs, weights, strict=True))
+    if backward and loss.requires_grad:
+        loss.backward()
     return [*(out.detach() for out in outputs), *(x.grad for x in inputs)]
 
 

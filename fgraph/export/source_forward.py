@@ -10,6 +10,8 @@ from torch import Tensor
 from ..errors import SaveError
 from ..graph import Node, Ref
 from ..graph.graph import Graph
+from ..graph.memory import setitem
+from ..graph.modes import Modes
 from ..model.codegen import _leaf_paths, _pattern, _Rebuild, _Writer, in_blocks, quoted
 from ..model.keras_weights import Weights
 from ..model.naming import Naming
@@ -46,10 +48,19 @@ class ForwardWriter(_Writer):
         graph = self._graph
         used = {ref for node in graph.nodes for ref in node.refs()}
         used |= {*graph.outputs, *graph.inputs}
-        body, _ = in_blocks((node.modes, self._lines(node, used)) for node in graph.nodes)
+        statements: list[tuple[Modes | None, list[str]]] = [(None, self._opening())]
+        for node in graph.nodes:
+            lines = self._lines(node, used)
+            statements += [(None, self._saved(node)), (node.modes, lines)]
+        body, _ = in_blocks(statement for statement in statements if statement[1])
         return [*body, f"return {self._value(outputs)}"]
 
     def _lines(self, node: Node, used: set[Ref]) -> list[str]:
+        if node.target is setitem:
+            value, index, item = node.args
+            name = self._value(value)
+            line = f"{name}[{self._index(index)}] = {self._value(item)}"
+            return [line, f"{self._name(node, Ref(node))} = {name}"]
         call = self._call(node)
         if node.structure is None:
             return [f"{self._name(node, Ref(node))} = {call}"]

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from torch.utils import _pytree as pytree
 
+from .memory import needed_copies
 from .modes import Modes
 from .nested import iter_leaves, map_leaves
-from .node import Call, Node, Ref, Spec, ancestors, recording
+from .node import Call, Effects, Node, Ref, Spec, ancestors, recording
 from .record import make_node
 from .torch_functions import resolve, torch_name
 
@@ -22,6 +23,7 @@ class Graph:
         inputs: the values taken as given, in order.
         outputs: the values to compute, in order.
         nodes: the calls in between, in the order in which they were recorded.
+        copies: the values to copy in between, because of in-place operations.
 
     Raises:
         ValueError: an output needs an `Input` that is not among `inputs`.
@@ -34,6 +36,7 @@ class Graph:
         for node in self.nodes:
             if node.op == "input":
                 raise ValueError(self._disconnected(node))
+        self.copies = needed_copies(self.inputs, self.nodes, self.outputs)
 
     def _disconnected(self, missing: Node) -> str:
         needed_by = next(
@@ -109,7 +112,7 @@ class Graph:
                     new.get(id(node.target), node.target),
                     map_leaves(now, node.args),
                     map_leaves(now, node.kwargs),
-                    inferred=(node.specs, node.structure) if node.declared else None,
+                    inferred=(node.specs, node.structure, node.effects) if node.declared else None,
                     like=node,
                 )
         for node in self.nodes:
@@ -157,6 +160,7 @@ class _Entry(NamedTuple):
     call: int | None
     masks: dict[int, _At] | None = None
     declared: bool = False
+    effects: Effects | None = None
     modes: Modes | None = None
 
 
@@ -200,6 +204,7 @@ def _flatten(graph: Graph) -> _Flat:
             call=call_at.get(id(node.call)),
             masks={i: at(ref) for i, ref in (node.masks or {}).items() if at(ref)} or None,
             declared=node.declared,
+            effects=node.effects,
             modes=node.modes,
         )
         for node in nodes
@@ -250,7 +255,7 @@ def _restore(flat: _Flat) -> Graph:
         with recording(None if entry.call is None else calls[entry.call]):
             args, kwargs = map_leaves(ref, entry.args), map_leaves(ref, entry.kwargs)
             node = Node(entry.op, target, args, kwargs, entry.specs, structure, entry.name)
-        node.declared, node.modes = entry.declared, entry.modes
+        node.declared, node.effects, node.modes = entry.declared, entry.effects, entry.modes
         nodes.append(node)
     for node, entry in zip(nodes, flat.entries, strict=True):  # a mask may be made after its node
         node.masks = {i: ref(at) for i, at in entry.masks.items()} if entry.masks else None
@@ -262,4 +267,5 @@ def _restore(flat: _Flat) -> Graph:
     graph.inputs = [ref(at) for at in flat.inputs]
     graph.outputs = [ref(at) for at in flat.outputs]
     graph.nodes = nodes[flat.sources :]
+    graph.copies = needed_copies(graph.inputs, graph.nodes, graph.outputs)
     return graph

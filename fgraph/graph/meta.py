@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from .memory import Watch
 from .modes import Autocast, Modes, under
 from .nested import iter_leaves, map_leaves
 from .node import NumberSpec, Ref
@@ -29,6 +30,7 @@ def run_on_meta(
     kwargs: dict[str, Any],
     lane: Mapping[Ref, Any],
     autocast: tuple[Autocast, ...] = (),
+    watch: Watch | None = None,
 ) -> tuple[Any, int]:
     """Call `target` on meta tensors; return the result and how many torch functions were called.
 
@@ -37,6 +39,7 @@ def run_on_meta(
         args, kwargs: its arguments, with a `Ref` for each symbolic value.
         lane: for each `Ref` the shape of the meta tensor, or the number, that stands for it.
         autocast: the autocast modes to run under.
+        watch: is told what the call does to memory.
 
     Where the way depends on the truth value of a tensor, which has none here, the call is run for
     both answers. An answer that ends in an error is left out, as the check of values that it is.
@@ -49,7 +52,7 @@ def run_on_meta(
         mode = _MetaMode(answer)
         try:
             with _autocasting(mode, autocast):
-                results.append(_run(target, args, kwargs, lane, mode))
+                results.append(_run(target, args, kwargs, lane, mode, watch))
         except Exception:
             if not mode.asked or (answer and not results):
                 raise
@@ -66,19 +69,31 @@ def _run(
     kwargs: dict[str, Any],
     lane: Mapping[Ref, Any],
     mode: _MetaMode,
+    watch: Watch | None,
 ) -> Any:
+    given: list[tuple[Any, Any]] = []
+
     def concrete(leaf: Any) -> Any:
         if type(leaf) is Ref:
             spec, stand_in = leaf.spec, lane[leaf]
             if isinstance(spec, NumberSpec):
+                given.append((None, None))
                 return stand_in
-            return torch.empty(stand_in, dtype=spec.dtype, device=mode.device)
+            made = torch.empty(stand_in, dtype=spec.dtype, device=mode.device)
+            given.append((made, stand_in))
+            return made
         return mode.to_meta(leaf) if isinstance(leaf, Tensor) else leaf
 
-    args, kwargs = map_leaves(concrete, args), map_leaves(concrete, kwargs)
-    call = shadow_call(target) if isinstance(target, nn.Module) else target
-    with torch.no_grad(), mode, warnings.catch_warnings(action="ignore"):  # they come at run time
-        return call(*args, **kwargs)
+    with torch.inference_mode(False), torch.no_grad():
+        args, kwargs = map_leaves(concrete, args), map_leaves(concrete, kwargs)
+        call = target
+        if isinstance(target, nn.Module):
+            call = shadow_call(target, watch is not None and watch.evaluating)
+        with mode, warnings.catch_warnings(action="ignore"):  # they come at run time
+            result = call(*args, **kwargs)
+        if watch is not None:
+            watch.see(given, result, mode.stand_ins())
+    return result
 
 
 @contextmanager
@@ -145,6 +160,10 @@ class _MetaMode(TorchFunctionMode):
         self.calls = 0
         self._answer = answer
         self._stand_ins: dict[Any, tuple[Tensor, Tensor]] = {}  # keeps the keys' tensors alive
+
+    def stand_ins(self) -> list[Tensor]:
+        """Return the tensors that stood for real ones in this run."""
+        return [stand_in for _, stand_in in self._stand_ins.values()]
 
     def to_meta(self, tensor: Tensor) -> Tensor:
         """Return the meta tensor that stands for `tensor` in this run."""

@@ -112,6 +112,23 @@ class Constant(NamedTuple):
 Spec = TensorSpec | NumberSpec | Constant
 
 
+REAL = -1  # in `Effects.shares`: the memory of a parameter, buffer or other real tensor
+
+
+class Effects(NamedTuple):
+    """What a call does to memory.
+
+    Attributes:
+        changes: which of the values that it takes it changes in place, by their position in
+            `Node.refs()`.
+        shares: pairs of an output's index and what it may share memory with: a position in
+            `Node.refs()`; beyond these, counted on, an earlier output; or `REAL`.
+    """
+
+    changes: tuple[int, ...]
+    shares: tuple[tuple[int, int], ...]
+
+
 class Ref:
     """One output of one node, without keeping torch's module calls intercepted."""
 
@@ -150,6 +167,7 @@ class Node:
         call: the layer call during which this node was recorded, if any.
         masks: masks that travel with outputs, by output index.
         declared: whether `specs` and `structure` were given by the caller, not worked out.
+        effects: what the call does to memory; `None` where it makes new tensors only.
         modes: the grad mode and autocast that the call runs under; `None` for the caller's.
         lanes: what each leaf of the result is in the probe lanes that were run, see `shapes`.
         reads: of an input, the sizes that code read while the graph was built: values and axes.
@@ -157,8 +175,8 @@ class Node:
     """
 
     __slots__ = (
-        "__weakref__", "_refs", "args", "call", "declared", "kwargs", "lanes", "loops", "masks",
-        "modes", "name", "op", "reads", "seq", "specs", "structure", "target",
+        "__weakref__", "_refs", "args", "call", "declared", "effects", "kwargs", "lanes", "loops",
+        "masks", "modes", "name", "op", "reads", "seq", "specs", "structure", "target",
     )  # fmt: skip
 
     def __init__(
@@ -182,6 +200,7 @@ class Node:
         self.call = _current.call
         self.masks: dict[int, Ref] | None = None
         self.declared = False
+        self.effects: Effects | None = None
         self.modes = None if op == "input" else current_modes()
         self.lanes: dict[int, Any] | None = None
         self.loops = False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import torch
@@ -13,28 +15,58 @@ from torch.utils import _pytree as pytree
 from ..errors import BuildError, SymbolicError
 from . import shapes
 from .capture import Interception
+from .memory import Memory, changed, setitem
 from .modes import current_modes, refuse_hooks
 from .nested import iter_leaves, map_leaves
-from .node import Node, Ref, TensorSpec, ancestors, current_call
+from .node import REAL, Effects, Node, Ref, TensorSpec, ancestors, current_call
 from .torch_functions import torch_name
 
 
 class Symbol:
-    """A handle on one output of one node; equal to any other handle on the same output."""
+    """A handle on one output of one node; equal to any other handle on the same output.
 
-    __slots__ = ("__weakref__", "_ref", "_token")
+    An in-place operation makes the handle stand for another output, that of the operation; other
+    handles on the same memory follow at their next use.
+    """
+
+    __slots__ = ("__weakref__", "_first", "_memory", "_ref", "_seen", "_token")
     __array_ufunc__ = None  # numpy leaves `array + symbol` to us
 
-    _ref: Ref
-
     def __init__(self, ref: Ref) -> None:
-        self._ref = ref
+        self._first = self._ref = ref
+        self._memory: Memory | None = None  # None: no other handle shares memory with this one
+        self._seen = -1  # changes of the memory up to this place in the order are followed
         self._token = module_calls.hold()
 
     @property
     def ref(self) -> Ref:
-        """The output that this handle stands for."""
+        """The output that this handle stands for now."""
+        if self._memory is not None and (newer := self.memory.changes_since(self._seen)):
+            self._seen = newer[-1].node.seq
+            value, effects = self._ref, Effects((), ((0, 0),))
+            node = make_node(
+                "function", changed, (value, *newer), {}, inferred=([value.spec], None, effects)
+            )
+            node.declared = False
+            if value.node.masks and value.index in value.node.masks:
+                node.masks = {0: value.node.masks[value.index]}
+            self._ref = Ref(node)
         return self._ref
+
+    @property
+    def source(self) -> Ref:
+        """The `Input` that this handle was made for, whatever changed it since; else `ref`."""
+        return self._first if self._first.node.op == "input" else self.ref
+
+    @property
+    def memory(self) -> Memory:
+        """The memory that the value lies in."""
+        self._memory = Memory() if self._memory is None else self._memory.whole()
+        return self._memory
+
+    def become(self, other: Symbol) -> None:
+        """Stand for what `other` stands for, after an in-place operation."""
+        self._ref, self._memory, self._seen = other._ref, other._memory, other._seen
 
     @property
     def node(self) -> Any:
@@ -49,7 +81,7 @@ class Symbol:
         return record_function(func, args, kwargs or {})
 
     def __hash__(self) -> int:
-        return hash(self.ref)
+        return hash(self._first)
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         no_value(
@@ -61,8 +93,8 @@ class Symbol:
 
     __float__ = __complex__ = __index__ = __int__
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Symbol:
-        return self  # a handle is immutable, and its node belongs to the graph
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return symbol(self.ref)  # its node belongs to the graph
 
     def __reduce__(self) -> NoReturn:
         raise SymbolicError(
@@ -117,8 +149,48 @@ def record(
     Raises:
         BuildError: torch refuses the arguments, or the result's shape cannot be inferred.
     """
-    made = make_node(op, target, args, kwargs, name=name, inferred=inferred)
-    return made.build(symbol)
+    node = make_node(op, target, args, kwargs, name=name, inferred=inferred)
+    return _result(node, (args, kwargs))
+
+
+def _result(node: Node, arguments: Any) -> Any:
+    """Return the result of a call with handles, which know what they share memory with.
+
+    Args:
+        node: the call.
+        arguments: its positional and keyword arguments, with handles.
+    """
+    effects = node.effects
+    if effects is None:
+        return node.build(symbol)
+    taken: list[Any] = [x for x in iter_leaves(arguments) if isinstance(x, (Symbol, Ref))]
+    for position in effects.changes:
+        if isinstance(taken[position], Symbol) and taken[position].memory.real:
+            raise _real_change(_function_name(node.target), "a view of a real tensor")
+    handles = dict(enumerate(taken))
+
+    def handle(ref: Ref) -> Any:
+        made = handles[len(taken) + ref.index] = symbol(ref)
+        made._seen = node.seq
+        return made
+
+    result = node.build(handle)
+    for index, source in effects.shares:
+        made, other = handles.get(len(taken) + index), handles.get(source)
+        if made is not None and source == REAL:
+            made.memory.real = True
+        elif made is not None and isinstance(other, Symbol):
+            if made._memory is None:
+                made._memory = other.memory
+            made.memory.join(other.memory)
+    for position in effects.changes:
+        value = taken[position]
+        if isinstance(value, Symbol):
+            value.memory.add_change(Ref(node))
+            if node.op == "function" and effects.shares == ((0, position),):
+                value.become(result)
+                result = value
+    return result
 
 
 def make_node(
@@ -143,13 +215,13 @@ def make_node(
     args = map_leaves(ref_of, args)
     kwargs = {key: map_leaves(ref_of, value) for key, value in kwargs.items()}
     try:
-        specs, structure = inferred or shapes.infer(op, target, args, kwargs, modes)
+        specs, structure, effects = inferred or shapes.infer(op, target, args, kwargs, modes)
     except Exception as error:
         refusal = _refusal(op, target, args, kwargs, name, error)
         module_calls.failed(refusal)
         raise refusal from error
     node = Node(op, target, args, kwargs, specs, structure, name)
-    node.declared = inferred is not None
+    node.declared, node.effects = inferred is not None, effects
     if like is not None:
         node.seq, node.modes = like.seq, modes
     if op == "module":
@@ -158,22 +230,86 @@ def make_node(
 
 
 def record_function(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Record a torch function or tensor method; those that change a tensor are refused."""
+    """Record a torch function or tensor method."""
     name = getattr(func, "__name__", "")
     if kwargs.get("out") is not None:
         raise SymbolicError(
             f"{_function_name(func)}(..., out=...) writes into a tensor, which a graph cannot "
             "record: use the returned tensor instead"
         )
-    if (name.endswith("_") and not name.endswith("__")) or _IN_PLACE_DUNDER.get(name):
-        plain = name.strip("_").removeprefix("i") if name.endswith("__") else name.rstrip("_")
-        raise SymbolicError(
-            f"{_function_name(func)} changes a tensor in place, which a graph cannot record: "
-            f"use the form that makes a new tensor, such as `x = x.{plain}(...)`"
-        )
     if getattr(func, "__self__", None).__class__ in _DESCRIPTORS and name == "__get__":
         return record("function", getattr, (args[0], func.__self__.__name__), {})
+    if name == "__setitem__":
+        func = setitem
+    if func is setitem or (name.endswith("_") and not name.endswith("__")):
+        return _record_in_place(func, tuple(args), kwargs)
     return record("function", func, tuple(args), kwargs)
+
+
+def _record_in_place(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Record a function that is called to change its first argument."""
+    name = _function_name(func)
+    if any(isinstance(leaf, torch.Tensor) for leaf in iter_leaves(args[0])):
+        raise _real_change(name, "a real tensor")
+    plain = func.__name__.rstrip("_")
+    if _moves_no_values(func.__name__) and isinstance(args[0], Symbol):
+        if plain not in ("resize", "resize_as", "set"):
+            args[0].become(record("function", getattr(torch.Tensor, plain), args, kwargs))
+            return args[0]
+    else:
+        node = make_node("function", func, args, kwargs)
+        if node.effects is not None and node.effects.changes:
+            return _result(node, (args, kwargs))
+    raise SymbolicError(
+        f"{name} changes a tensor in a way that a graph cannot record: use a form that makes a "
+        f"new tensor, such as `x = x.{plain}(...)`"
+    )
+
+
+def record_operator(value: Symbol, name: str, other: Any) -> Any:
+    """Record `value += other`, or another augmented assignment.
+
+    Where no other handle shares the memory, nobody can tell `x += y` from `x = x + y`, which
+    spoils nothing that autograd has saved. `expand_as` refuses what would make `x` larger.
+
+    Args:
+        value: what is changed.
+        name: `"add"` for `+=`, as in `operator.iadd`.
+        other: what stands on the right.
+    """
+    if value._memory is None and torch.is_grad_enabled() and name != "pow":
+        with suppress(BuildError):  # which the operation in place raises again
+            known = other.ref.spec if isinstance(other, Symbol) else other
+            if _might_enlarge(value._ref.spec.shape, getattr(known, "shape", ())):
+                added = record("function", torch.Tensor.expand_as, (other, value), {})
+            else:
+                added = other
+            made = make_node("function", getattr(operator, name), (value, added), {})
+            if made.specs[0][:3] == value._ref.spec[:3]:
+                value.become(made.build(symbol))
+                return value
+    return record_function(getattr(torch.Tensor, _IN_PLACE[name]), (value, other), {})
+
+
+def _might_enlarge(shape: tuple[int | None, ...], other: tuple[int | None, ...]) -> bool:
+    """Whether a sum could be larger than `shape`, for some unknown sizes."""
+    pairs = zip(reversed(shape), reversed(other), strict=False)
+    return any(size is None and another != 1 for size, another in pairs)
+
+
+def _moves_no_values(name: str) -> bool:
+    """Whether an in-place operation changes a tensor's shape or strides, and no values."""
+    operation = getattr(torch.ops.aten, name, None)
+    overloads = [] if operation is None else operation.overloads()
+    return any(torch.Tag.inplace_view in getattr(operation, o).tags for o in overloads)
+
+
+def _real_change(function: str, what: str) -> BuildError:
+    return BuildError(  # torch takes a TypeError of `buffer += x` for NotImplemented
+        f"{function} changes {what} in place, a parameter, buffer or constant of the model: "
+        "compute a new value, such as `y = buffer + x`, or write an nn.Module whose forward "
+        "changes its own buffers"
+    )
 
 
 def apply(
@@ -217,7 +353,7 @@ def apply(
     if output_shape is not None:
         dtypes = [s.ref.spec.dtype for s in symbols if type(s.ref.spec) is TensorSpec]
         inferred = _declared(
-            output_shape, output_dtype or (dtypes or [torch.get_default_dtype()])[0]
+            output_shape, output_dtype or (dtypes or [torch.get_default_dtype()])[0], symbols
         )
     op = "module" if isinstance(target, nn.Module) else "function"
     return record(op, target, args, kwargs, name=name, inferred=inferred)
@@ -230,18 +366,22 @@ def inbound_nodes(module: nn.Module) -> list[Node]:
 
 _inbound: weakref.WeakKeyDictionary[nn.Module, weakref.WeakSet[Node]] = weakref.WeakKeyDictionary()
 _DESCRIPTORS = (type(torch.Tensor.T), property)
-_IN_PLACE_DUNDER = {
-    f"__i{name}__": True
-    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor")
-} | {"__setitem__": True}
+_IN_PLACE = {
+    "add": "add_", "sub": "sub_", "mul": "mul_", "truediv": "div_", "floordiv": "floor_divide_",
+    "mod": "remainder_", "pow": "pow_", "and_": "bitwise_and_", "or_": "bitwise_or_",
+    "xor": "bitwise_xor_", "lshift": "__ilshift__", "rshift": "__irshift__",
+}  # fmt: skip
 
 
-def _declared(output_shape: Any, dtype: torch.dtype) -> shapes.Inferred:
-    """Make specs of what the caller says of the result."""
-    if isinstance(output_shape, list):
-        _, structure = pytree.tree_flatten((0,) * len(output_shape))
-        return [shapes.spec_of(tuple(shape), dtype) for shape in output_shape], structure
-    return [shapes.spec_of(tuple(output_shape), dtype)], None
+def _declared(output_shape: Any, dtype: torch.dtype, taken: list[Symbol]) -> shapes.Inferred:
+    """Make specs of what the caller says of the result, which may share memory with anything."""
+    several = isinstance(output_shape, list)
+    given = output_shape if several else [output_shape]
+    _, structure = pytree.tree_flatten((0,) * len(given))
+    tensors = [i for i, value in enumerate(taken) if type(value._ref.spec) is TensorSpec]
+    effects = Effects((), tuple((index, i) for index in range(len(given)) for i in tensors))
+    specs = [shapes.spec_of(tuple(shape), dtype) for shape in given]
+    return list(specs), structure if several else None, effects
 
 
 def ref_of(leaf: Any) -> Any:

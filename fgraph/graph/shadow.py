@@ -13,15 +13,22 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from .capture import has_own_call
 
 
-def shadow_call(module: nn.Module) -> Callable[..., Any]:
+def shadow_call(module: nn.Module, evaluating: bool = False) -> Callable[..., Any]:
     """Return a callable that does what `module.forward` does, on a shadow of it.
 
     The shadow shares everything with the module but the dictionaries that a forward could write
     to, and fires no hook: whatever the forward sets on `self` is forgotten.
+
+    Args:
+        module: what to run.
+        evaluating: whether to run in evaluation mode, whatever the module's own.
     """
     if isinstance(module, torch.jit.ScriptModule):
         return cast(Callable[..., Any], copy.deepcopy(module).to("meta"))
     shadow = _shadow(module)
+    if evaluating:
+        for part in shadow.modules():
+            part.__dict__["training"] = False
     return shadow if has_own_call(type(module)) else cast(Any, shadow)._compiled_call_impl
 
 

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from .memory import Watch, changed, setitem
 from .meta import run_on_meta
 from .modes import Autocast, Modes
 from .nested import iter_leaves
-from .node import Constant, Node, NumberSpec, Ref, Spec, TensorSpec, ancestors
+from .node import Constant, Effects, Node, NumberSpec, Ref, Spec, TensorSpec, ancestors
 from .torch_functions import torch_name
 
 # Stand-ins for an unknown batch size and for any other unknown size, in the main lanes. Both pairs
@@ -36,7 +38,7 @@ _PROBES = (
     (3, 5, False), (8, 24, False), (5, 193, False),
 )  # fmt: skip
 
-Inferred = tuple[list[Spec], "pytree.TreeSpec | None"]
+Inferred = tuple[list[Spec], "pytree.TreeSpec | None", "Effects | None"]
 Lane = dict[Ref, Any]  # what stands for a value in one lane: a shape, or a number
 
 
@@ -59,7 +61,7 @@ def infer(
     kwargs: dict[str, Any],
     modes: Modes | None = None,
 ) -> Inferred:
-    """Return the specs of the leaves of `target(*args, **kwargs)`, and the result's structure.
+    """Return the specs of the leaves of `target(*args, **kwargs)`, its structure and effects.
 
     Results of torch's own modules and functions are remembered by their settings and the specs of
     their inputs.
@@ -79,22 +81,22 @@ def infer(
             if len(_cache) >= _CACHE_SIZE:
                 _cache.clear()
             _cache[key] = found
-    specs, structure, loops = found
+    specs, structure, loops, effects = found
     is_open = any(spec.is_open for spec in given)
     if not is_open or (all(spec.is_certain for spec in given) and _is_plain(op, target)):
         if all(spec.proven for spec in given):
-            return specs, structure
-        return [_unproven(spec) for spec in specs], structure
+            return specs, structure, effects
+        return [_unproven(spec) for spec in specs], structure, effects
     if any(type(spec) is TensorSpec and spec.has_equal_sizes for spec in specs):
         node = Node(op, target, args, kwargs, specs, structure)
         node.loops, node.modes = loops, modes
         lanes = [lane for n in range(len(_PROBES)) if (lane := _lane_of(node, n)) is not None]
         specs = [_folded(spec, [lane[i] for lane in lanes]) for i, spec in enumerate(specs)]
-    return [_unproven(spec) for spec in specs], structure
+    return [_unproven(spec) for spec in specs], structure, effects
 
 
 _CACHE_SIZE = 4096
-_cache: dict[Any, tuple[list[Spec], pytree.TreeSpec | None, bool]] = {}
+_cache: dict[Any, tuple[list[Spec], pytree.TreeSpec | None, bool, Effects | None]] = {}
 
 
 def _infer(
@@ -103,16 +105,30 @@ def _infer(
     kwargs: dict[str, Any],
     refs: list[Ref],
     autocast: tuple[Autocast, ...],
-) -> tuple[list[Spec], pytree.TreeSpec | None, bool]:
-    """Run the main lanes; return specs, structure, and whether the call loops over a size."""
+) -> tuple[list[Spec], pytree.TreeSpec | None, bool, Effects | None]:
+    """Run the main lanes; return specs, structure, whether the call loops over a size, effects."""
     main: list[Lane] = [{ref: ref.spec.in_lane(which) for ref in refs} for which in (0, 1)]
     is_open = any(ref.spec.is_open for ref in refs)
-    first, calls = run_on_meta(target, args, kwargs, main[0], autocast)
+    watch = Watch()
+    first, calls = run_on_meta(target, args, kwargs, main[0], autocast, watch)
     second, more = first, calls
     if is_open:
-        second, more = run_on_meta(target, args, kwargs, main[1], autocast)
+        second, more = run_on_meta(target, args, kwargs, main[1], autocast, watch)
+    specs, structure = _merge(first, second, is_open, target)
+    given = [ref.spec for ref in refs]
+    if getattr(target, "training", False) and any(spec in given for spec in specs):
+        watch.evaluating = True  # a dropout, for one, returns its very input then
+        with suppress(Exception):  # only the mode that is recorded has to work
+            run_on_meta(target, args, kwargs, main[0], autocast, watch)
+    return specs, structure, more > calls, watch.effects()
+
+
+def _merge(
+    first: Any, second: Any, is_open: bool, target: Any
+) -> tuple[list[Spec], pytree.TreeSpec | None]:
+    """Merge the results of both main lanes into what is known of the result."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return [_pair(first, second, is_open)], None, more > calls
+        return [_pair(first, second, is_open)], None
     first_leaves, structure = pytree.tree_flatten(first)
     second_leaves, other = pytree.tree_flatten(second)
     if structure != other:
@@ -121,7 +137,7 @@ def _infer(
         )
     depends = is_open and not _says_only_kinds(target)
     pairs = zip(first_leaves, second_leaves, strict=True)
-    return [_pair(a, b, depends) for a, b in pairs], structure, more > calls
+    return [_pair(a, b, depends) for a, b in pairs], structure
 
 
 def _says_only_kinds(target: Any) -> bool:
@@ -304,7 +320,10 @@ def _is_plain(op: str, target: Any) -> bool:
             return bool(max(target.stride) < 16)
         return kind.__module__ in _PLAIN_KINDS or isinstance(target, _PLAIN_MODULES)
     name = getattr(target, "__name__", "")
-    return name in _PLAIN_FUNCTIONS and torch_name(target) is not None
+    if target is setitem or target is changed:
+        return True
+    is_in_place = name.endswith("_") and not name.endswith("__")
+    return (name in _PLAIN_FUNCTIONS or is_in_place) and torch_name(target) is not None
 
 
 # ------------------------------------------------------------------ remembering results

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
-from .node import NumberSpec, Ref, TensorSpec
+from .memory import changed, setitem
+from .node import NumberSpec, TensorSpec
 from .record import (
     Symbol,
     handle_classes,
@@ -20,6 +21,7 @@ from .record import (
     note_read,
     record,
     record_function,
+    record_operator,
     symbol,
 )
 
@@ -36,7 +38,7 @@ class SymbolicTensor(Symbol):
     @property
     def spec(self) -> TensorSpec:
         """What is known of the tensor."""
-        spec: TensorSpec = self.ref.spec
+        spec: TensorSpec = self._ref.spec
         return spec
 
     @property
@@ -57,7 +59,9 @@ class SymbolicTensor(Symbol):
     @property
     def name(self) -> str:
         """The name given at the call, else the kind of the call that makes this tensor."""
-        node = self.node
+        node = self._ref.node
+        while node.target is changed:
+            node = node.args[0].node
         owner = node.call.outermost.owner if node.call else None
         return str(node.name or getattr(owner, "name", None) or node.kind.lower())
 
@@ -120,12 +124,8 @@ class SymbolicTensor(Symbol):
     def __contains__(self, item: Any) -> NoReturn:
         no_value(self, "searched with `in`", "write `(x == item).any()`, which is symbolic too")
 
-    def __setitem__(self, index: Any, value: Any) -> NoReturn:
-        no_value(
-            self,
-            "assigned to",
-            "build a new tensor: `torch.where`, `torch.cat`, `x.index_fill(...)`, `x.masked_fill`",
-        )
+    def __setitem__(self, index: Any, value: Any) -> None:
+        record_function(setitem, (self, index, value), {})
 
     def __eq__(self, other: object) -> Any:
         return SymbolicComparison(operator.eq, self, other)
@@ -157,29 +157,27 @@ class SymbolicComparison(SymbolicTensor):
     leave nothing in the graph and never fail for their shapes.
     """
 
-    __slots__ = ("_compare", "_left", "_made", "_right")
+    __slots__ = ("_compare", "_left", "_right")
 
     def __init__(self, compare: Callable[..., Any], left: SymbolicTensor, right: object) -> None:
         self._compare = compare
-        self._left = left
-        self._right = right
-        self._made: Ref | None = None
+        self._left = left.ref
+        self._right = right.ref if isinstance(right, SymbolicTensor) else right
         self._token = module_calls.hold()
 
-    @property
-    def ref(self) -> Ref:
-        """The output of the comparison, recorded at the first use."""
-        if self._made is None:
-            made: Symbol = record("function", self._compare, (self._left, self._right), {})
-            self._made = made.ref
-        return self._made
+    def __getattr__(self, name: str) -> Any:
+        """Record the comparison at its first use as a tensor."""
+        if name not in Symbol.__slots__:
+            return super().__getattr__(name)
+        made = record("function", self._compare, (self._left, self._right), {})
+        super().__init__(made.ref)
+        return getattr(self, name)
 
     def __repr__(self) -> str:
         return f"<SymbolicComparison {self._compare.__name__}({self._left!r}, {self._right!r})>"
 
     def __bool__(self) -> bool:
-        same = isinstance(self._right, SymbolicTensor) and self._left.ref == self._right.ref
-        return same is (self._compare is operator.eq)
+        return (self._left == self._right) is (self._compare is operator.eq)
 
 
 class Shape(tuple[Any, ...]):
@@ -308,7 +306,6 @@ _NEEDS_VALUE = {
     "device": "make new tensors by `x.new_zeros(...)`, `torch.zeros_like(x)`, "
     "or inside `fgraph.apply(fn, x)`",
     "is_cuda": "the device is known only at run time: use `fgraph.apply(fn, x)`",
-    "data": "write `x.detach()`",
     "grad": "real tensors have gradients, after `backward()`",
     "grad_fn": "real tensors have one, after the model has run",
     "data_ptr": "there is no memory behind it yet",
@@ -317,7 +314,7 @@ _NEEDS_VALUE = {
 
 
 def _install_operators() -> None:
-    """Give symbols the arithmetic operators, and refuse the in-place ones."""
+    """Give symbols the arithmetic operators."""
     shared = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
     tensor_only = ("matmul", "and_", "or_", "xor", "lshift", "rshift")
     for kind, names in ((Symbol, shared), (SymbolicTensor, tensor_only)):
@@ -325,7 +322,8 @@ def _install_operators() -> None:
             function, dunder = getattr(operator, name), name.rstrip("_")
             setattr(kind, f"__{dunder}__", _forward(function))
             setattr(kind, f"__r{dunder}__", _reflected(function))
-            setattr(kind, f"__i{dunder}__", _in_place(dunder))
+            if function is not operator.matmul:
+                setattr(SymbolicTensor, f"__i{dunder}__", _in_place(name))
     for name in ("lt", "le", "gt", "ge"):
         setattr(Symbol, f"__{name}__", _forward(getattr(operator, name)))
     for name in ("neg", "pos", "abs", "invert"):
@@ -347,10 +345,7 @@ def _unary(function: Callable[..., Any]) -> Callable[[Any], Any]:
 
 
 def _in_place(name: str) -> Callable[[Any, Any], Any]:
-    def refuse(self: Symbol, other: object) -> NoReturn:
-        no_value(self, f"changed in place by `__i{name}__`", "write `x = x + y`, not `x += y`")
-
-    return refuse
+    return lambda self, other: record_operator(self, name, other)
 
 
 _install_operators()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .. import regularizers
 from ..errors import BuildError
-from ..graph import Call, Input, SymbolicTensor, apply
+from ..graph import Call, Input, SymbolicTensor, apply, symbol
 from ..graph.input import as_dtype
 from ..graph.nested import iter_leaves, map_leaves
 from ..graph.node import recording
@@ -185,6 +185,7 @@ class Layer(LayerConfig, Additions, InboundNodes):
             if not self.built:
                 self._build_for(inputs, kwargs)
         call = Call(self, map_leaves(_ref_of, (inputs, kwargs)))
+        inputs, kwargs = map_leaves(_unshared, (inputs, kwargs))
         with recording(call):
             kwargs, mask = self._with_masks(inputs, kwargs)
             with self._symbolic_weights():
@@ -404,6 +405,11 @@ class Layer(LayerConfig, Additions, InboundNodes):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._calls = weakref.WeakSet()
+
+
+def _unshared(leaf: Any) -> Any:
+    """Return a handle that `call` may change in place: a layer leaves its inputs as they were."""
+    return symbol(leaf.ref) if isinstance(leaf, SymbolicTensor) else leaf
 
 
 def _ref_of(leaf: Any) -> Any:

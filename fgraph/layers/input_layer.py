@@ -16,7 +16,7 @@ class InputLayer(Layer):
         name: its name in the model.
     """
 
-    def __init__(self, ref: Ref, name: str) -> None:
+    def __init__(self, ref: Ref, name: str | None) -> None:
         super().__init__(name=name)
         self.built = True
         self._ref = ref

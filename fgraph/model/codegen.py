@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 
 from ..graph import Node, Ref
 from ..graph.graph import Graph
+from ..graph.memory import changed
 from ..graph.modes import Modes
 from ..graph.nested import map_leaves
 from ..graph.torch_functions import torch_name
@@ -90,6 +91,7 @@ class _Writer:
         self._namespace: dict[str, Any] = {}
         self._taken = {*_FREE_NAMES, "self", "m", *parameters, *dir(builtins)}
         self._variables: dict[Ref, str] = dict(zip(graph.inputs, parameters, strict=True))
+        self._overwritten: dict[Ref, str] = {}  # variables of values that were copied
         self._counts: dict[str, int] = {}
         self._constants: dict[int, str] = {}
         self._tensors: dict[str, Tensor] = {}
@@ -119,25 +121,28 @@ class _Writer:
         keep = set(self._graph.outputs) | set(self._graph.inputs)
         used = keep.union(last_use)
         body: list[tuple[Modes | None, list[str]]] = []
+        at: list[int] = []  # where the statement of each node stands in the body
         for position, node in enumerate(self._graph.nodes):
             text = self._statement(node, used)
-            done = [
-                self._variables[ref]
-                for ref in dict.fromkeys(node.refs())
-                if last_use[ref] == position and ref not in keep
-            ]
+            if saved := self._saved(node):
+                body.append((None, saved))  # gradients flow through copies, whatever the mode
+            at.append(len(body))
+            gone = [r for r in dict.fromkeys(node.refs()) if last_use[r] == position]
+            done = [self._variables[ref] for ref in gone if ref not in keep]
+            done += [self._overwritten[ref] for ref in gone if ref in self._overwritten]
             if done:
                 text += f"; del {', '.join(done)}"
             body.append((node.modes, [text]))
         result = self._value(outputs)
         signature = ", ".join(["self", *self._parameters])
-        head = [f"def forward({signature}):"]
+        head = [f"def forward({signature}):", *(f"    {line}" for line in self._opening())]
         calls = sum(path is not None and len(path) == 1 for path in self._naming.paths)
         modes = any(node.modes for node in self._graph.nodes)  # child_calls tells torch.fx of them
         if calls or modes:
             short = calls >= _FEWEST_CALLS or modes
             head.append(f"    m = {f'child_calls({signature})' if short else 'self._modules'}")
-        lines, numbers = in_blocks(body, len(head) + 1)
+        lines, begins = in_blocks(body, len(head) + 1)
+        numbers = [begins[position] for position in at]
         text = "\n".join([*head, *(f"    {line}" for line in lines), f"    return {result}", ""])
         return Source(text, self._namespace, self._tensors, self._borrowed, numbers)
 
@@ -147,6 +152,23 @@ class _Writer:
         }
 
     # ------------------------------------------------------------------ statements
+
+    def _opening(self) -> list[str]:
+        """Copy the inputs that calls change in place."""
+        changed = [
+            self._variables[ref] for ref in self._graph.inputs if ref in self._graph.copies.inputs
+        ]
+        return [f"{name} = {name}.clone()" for name in changed]
+
+    def _saved(self, node: Node) -> list[str]:
+        """Copy the values that `node` overwrites, for those who read them as they were."""
+        lines = []
+        for ref in self._graph.copies.before.get(id(node), ()):
+            old, new = self._variables[ref], self._fresh(self._variables[ref])
+            self._overwritten.setdefault(ref, old)
+            self._variables[ref] = new
+            lines.append(f"{new} = {old}.clone()")
+        return lines
 
     def _statement(self, node: Node, used: set[Ref]) -> str:
         call = self._call(node)
@@ -201,6 +223,8 @@ class _Writer:
             module = f"m[{quoted(path[0])}]" if len(path) == 1 else self._module(path)
             return f"{module}({self._arguments(node.args, node.kwargs)})"
         target, args = node.target, node.args
+        if target is changed:
+            return self._overwritten.get(args[0]) or self._variables[args[0]]
         if target in _BINARY and len(args) == 2:
             return f"{self._operand(args[0])} {_BINARY[target]} {self._operand(args[1])}"
         if target in _UNARY:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..graph import Node, Ref
+from ..graph import Node, Ref, symbol
 from ..graph.graph import Graph
 from ..graph.modes import Modes, callers_modes, under
 from ..graph.nested import iter_leaves, map_leaves
@@ -50,7 +50,11 @@ class Replay:
 
     def now(self, structure: Any) -> Any:
         """Return a structure with the values of this replay in place of references."""
-        return map_leaves(lambda leaf: self.values[leaf] if type(leaf) is Ref else leaf, structure)
+
+        def now(leaf: Any) -> Any:  # a new handle each time: one that is changed in place moves on
+            return symbol(self.values[leaf].ref) if type(leaf) is Ref else leaf
+
+        return map_leaves(now, structure)
 
     def _replay(self, node: Node) -> None:
         call = node.call.outermost if node.call is not None and self._by_layers else None
@@ -67,7 +71,7 @@ class Replay:
             return
         for old, new in zip(iter_leaves(before), iter_leaves(result), strict=True):
             if type(old) is Ref:
-                self.values[old] = new
+                self.values[old] = symbol(new.ref)
         for index, mask in (node.masks or {}).items():
             if call is None and mask.node is node:  # a model's own, which comes with the outputs
                 self.values[mask] = self.values[Ref(node, index)].mask
@@ -79,5 +83,5 @@ class Replay:
             kwargs = {key: value for key, value in node.kwargs.items() if key != "masks"}
             return target(*args, **self.now(kwargs))  # type: ignore[operator]
         kwargs = self.now(node.kwargs)
-        known = (node.specs, node.structure) if node.declared else None
+        known = (node.specs, node.structure, node.effects) if node.declared else None
         return record(node.op, target, args, kwargs, name=node.name, inferred=known)

@@ -84,7 +84,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
     def _build(self, inputs: Any, outputs: Any) -> None:
         """Turn symbolic inputs and outputs into children, names and a forward."""
         given, wanted = _symbols("inputs", inputs), _symbols("outputs", outputs)
-        refs = [value.ref for _, value in given]
+        refs = [value.source for _, value in given]
         for position, ref in enumerate(refs):
             if ref in refs[:position]:
                 raise ValueError(

@@ -108,9 +108,9 @@ class Sequential(Model):
 
     def _push(self, layer: Any) -> None:
         if isinstance(layer, SymbolicTensor):
-            if layer.node.op != "input":
+            if layer.source.node.op != "input":
                 raise TypeError(f"Sequential takes Input(shape) as a first item, got {layer!r}")
-            layer = InputLayer(layer.ref, layer.node.name)
+            layer = InputLayer(layer.source, layer.source.node.name)
         if not isinstance(layer, (Layer, nn.Module)):
             kind = (
                 f"the class {layer.__name__}: call it" if isinstance(layer, type) else repr(layer)

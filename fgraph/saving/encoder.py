@@ -246,6 +246,9 @@ class Encoder:
         for key in ("args", "kwargs", "name", "call", "masks"):
             if (part := getattr(entry, key)) or part == 0:
                 written[key] = [self.value(a) for a in part] if key == "args" else self.value(part)
+        if entry.effects is not None:
+            changes, shares = entry.effects
+            written["effects"] = [list(changes), [list(pair) for pair in shares]]
         if entry.modes is not None:
             written["modes"] = entry.modes.to_data()
         return written

@@ -11,7 +11,7 @@ from ..errors import LoadError
 from ..graph.graph import Graph, _At, _Entry, _Flat, _restore
 from ..graph.modes import Modes
 from ..graph.nested import filled
-from ..graph.node import Constant, NumberSpec, Spec, TensorSpec
+from ..graph.node import Constant, Effects, NumberSpec, Spec, TensorSpec
 from ..layers.base import Layer
 from ..model import Model, codegen
 from ..model.naming import Naming
@@ -99,7 +99,16 @@ def _node(value: Value, held: dict[str, Any]) -> _Entry:
         name=held.get("name"),
         call=held.get("call"),
         masks=value(held["masks"]) if "masks" in held else None,
+        effects=_effects(held["effects"]) if "effects" in held else None,
         modes=Modes.from_data(held["modes"]) if "modes" in held else None,
+    )
+
+
+def _effects(held: Any) -> Effects:
+    changes, shares = held
+    return Effects(
+        tuple(int(position) for position in changes),
+        tuple((int(index), int(source)) for index, source in shares),
     )
 
 

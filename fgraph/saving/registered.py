@@ -22,7 +22,8 @@ _names: dict[int, str] = {}
 
 # where this package keeps what may be part of a model; nothing else of it may be named
 _OWN_PARTS = re.compile(
-    r"fgraph\.(layers|losses|metrics|optimizers|initializers|regularizers|constraints|activations)"
+    r"fgraph\.(layers|losses|metrics|optimizers|initializers|regularizers|constraints|activations"
+    r"|graph\.memory)"
     r"(\.\w+)*"
 )
 _OWN_NAME = re.compile(r"fgraph(\.\w+)*:[A-Za-z_]\w*")

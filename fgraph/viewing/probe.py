@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from torch import Tensor, nn
-
 from ..errors import unknown_name
-from ..graph import Node, Ref
+from ..graph import Ref
 from ..graph.graph import Graph
 from ..graph.nested import iter_leaves, map_leaves
 from ..model import Model
 from .outline import Outline, Step
-from .replay import replay, run_node
+from .replay import replay
 
 
 def activations(
@@ -29,21 +27,13 @@ def activations(
         for leaf in iter_leaves(step.outputs)
         if type(leaf) is Ref
     ]  # fmt: skip
-    found = replay(Graph(outline.graph.inputs, refs), values, refs, _run_on_copies)
+    found = replay(Graph(outline.graph.inputs, refs), values, refs)
     return {
         step.name: map_leaves(
             lambda leaf: found.get(leaf, leaf) if type(leaf) is Ref else leaf, step.outputs
         )
         for step in chosen
     }
-
-
-def _run_on_copies(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call what a node calls; where that works in place, what came before stays as it was."""
-    parts = node.target.modules() if isinstance(node.target, nn.Module) else ()
-    if kwargs.get("inplace") or any(getattr(part, "inplace", False) for part in parts):
-        args, kwargs = map_leaves(lambda x: x.clone() if type(x) is Tensor else x, (args, kwargs))
-    return run_node(node, args, kwargs)
 
 
 def _chosen(model: Model, steps: list[Step], names: Iterable[str] | str | None) -> list[Step]:

@@ -9,6 +9,7 @@ from torch.utils import _pytree as pytree
 
 from ..graph import Node, Ref
 from ..graph.graph import Graph, describe
+from ..graph.memory import changed
 from ..graph.nested import map_leaves
 
 Invoke = Callable[[Node, tuple[Any, ...], dict[str, Any]], Any]
@@ -39,16 +40,23 @@ def replay(
     wanted = set(keep)
     last_use = {ref: i for i, node in enumerate(graph.nodes) for ref in node.refs()}
     values = dict(zip(graph.inputs, inputs, strict=True))
+    values |= {ref: values[ref].clone() for ref in graph.copies.inputs}
+    overwritten: dict[Ref, Any] = {}  # values that were copied
 
     def now(leaf: Any) -> Any:
         return values[leaf] if type(leaf) is Ref else leaf
 
     for position, node in enumerate(graph.nodes):
+        copies = {ref: values[ref].clone() for ref in graph.copies.before.get(id(node), ())}
         try:
             result = invoke(node, map_leaves(now, node.args), map_leaves(now, node.kwargs))
         except Exception as error:
             error.add_note(f"in {describe(node)}")
             raise
+        if node.target is changed:
+            result = overwritten.get(node.args[0], result)
+        overwritten = {ref: values[ref] for ref in copies} | overwritten
+        values |= copies
         for ref, value in leaves_of(node, result):
             if ref in last_use or ref in wanted:
                 values.setdefault(ref, value)  # an input of the graph keeps what was given

@@ -42,9 +42,13 @@ def in_both_sizes(count: int, **strategies: st.SearchStrategy):
 def assert_equal_to_direct_execution(model: Model, owner: torch.nn.Module, twin: Program) -> None:
     """Compare outputs, gradients and buffers; `owner` holds the model's modules."""
     inputs = twin.inputs()
-    expected = run(twin, inputs)
-    assert_same(run(model, inputs), expected)
+    expected = run(twin, inputs, backward=twin.backward)
+    assert_same(run(model, inputs, backward=twin.backward), expected)
     assert_same(state(owner), state(twin))
+    given = [x.clone() for x in inputs]
+    with torch.no_grad():
+        model(*given)
+    assert_same(given, inputs)
 
 
 @in_both_sizes(200, program=programs())
@@ -63,11 +67,13 @@ def test_a_copy_equals_the_original_and_leaves_it_alone(program, copier):
     """deepcopy and pickle: the copy runs the same, with modules and a graph of its own."""
     model = program.model()
     copied, inputs = copier(model), program.inputs()
-    assert_same(run(copied, inputs), run(model, inputs))
+    backward = program.backward
+    assert_same(run(copied, inputs, backward=backward), run(model, inputs, backward=backward))
     assert_same(state(copied), state(model))
     assert {id(p) for p in copied.parameters()}.isdisjoint(id(p) for p in model.parameters())
     again = Model(copied.inputs, copied.outputs)
-    assert_same(run(again, inputs), run(Model(model.inputs, model.outputs), inputs))
+    rebuilt = Model(model.inputs, model.outputs)
+    assert_same(run(again, inputs, backward=backward), run(rebuilt, inputs, backward=backward))
 
 
 @in_both_sizes(60, program=programs(leave_out=RANDOM_OPS), place=st.integers(0, 1000))
@@ -76,11 +82,16 @@ def test_two_halves_of_a_graph_equal_the_whole(program, place):
     program.eval()
     inputs, symbols = program.inputs(), program.symbols()
     number = sorted(program.needed)[place % len(program.needed)]
-    values, expected = program.values(*symbols), program.values(*inputs)
+    values, expected = program.values(*symbols), program.values(*program.inputs())
     middle = Model(symbols, values[number])(*inputs)
     assert_same([middle], [expected[number]])
-    if number >= len(inputs):
-        back = Model([values[number], *symbols], [values[i] for i in sorted(program.needed)])
+    if all(values[number] is not symbol for symbol in symbols):
+        try:
+            back = Model([values[number], *symbols], [values[i] for i in sorted(program.needed)])
+        except ValueError as error:  # it would begin between a view and a change of its memory
+            if "changes a tensor in place" not in str(error):
+                raise
+            return
         assert_same(back(middle, *inputs), [expected[i] for i in sorted(program.needed)])
 
 

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 import fgraph
 from fgraph import Input, Model, Sequential, layers
-from strategies import Halves, Mix, Split, States, assert_same, programs, run, state
+from strategies import Halves, Mix, Split, States, Views, assert_same, programs, run, state
 
 
 def reload(model, tmp_path, **options):
@@ -204,10 +204,11 @@ def test_every_kind_of_torch_module_comes_back(name, tmp_path):
 def test_random_graphs_come_back(tmp_path_factory, program):
     folder = tmp_path_factory.mktemp("random")
     model = program.model()
-    custom = {"Split": Split, "Mix": Mix, "States": States, "Halves": Halves}
+    custom = {kind.__name__: kind for kind in (Split, Mix, States, Halves, Views)}
     loaded = reload(model, folder, custom_objects=custom)
     inputs = program.inputs()
-    assert_same(run(loaded, inputs), run(model, inputs))
+    backward = program.backward
+    assert_same(run(loaded, inputs, backward=backward), run(model, inputs, backward=backward))
     assert_same(state(loaded), state(model))
 
 

@@ -199,7 +199,8 @@ def test_plain_source_of_random_graphs_computes_the_same(program):
     exec(model.to_source(), namespace)
     net = namespace["Net"]()
     net.load_state_dict(model.state_dict())
-    assert_same(run(net, program.inputs()), run(model, program.inputs()))
+    inputs, backward = program.inputs(), program.backward
+    assert_same(run(net, inputs, backward=backward), run(model, inputs, backward=backward))
 
 
 def test_plain_source_reads_like_a_hand_written_class():
