@@ -128,6 +128,11 @@ class Effects(NamedTuple):
     changes: tuple[int, ...]
     shares: tuple[tuple[int, int], ...]
 
+    def with_more_taken(self, count: int, more: int) -> Effects:
+        """Return the same effects for a call that takes `more` values after its first `count`."""
+        moved = ((index, at + more if at >= count else at) for index, at in self.shares)
+        return Effects(self.changes, tuple(moved))
+
 
 class Ref:
     """One output of one node, without keeping torch's module calls intercepted."""

@@ -64,7 +64,8 @@ def record_model(
     if masked.matters or masked.inside:
         parts = [*known[0], *(masked.masks[index].spec for index in masked.inside)]
         layout = [[0] * len(known[0]), [0] * len(masked.inside)]
-        known = parts, pytree.tree_structure(layout)
+        effects = known[2] and known[2].with_more_taken(len(refs), len(given))
+        known = parts, pytree.tree_structure(layout), effects
         options = {**options, "masks": list(masks)}
         flat, inner = record("module", model, tuple(values), options, inferred=known)
         outputs = filled(model._output_template, flat)
