@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import inspect
 import threading
+import types
 import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+import torch.utils.checkpoint
 from torch import nn
-from torch.autograd.function import _SingleLevelFunction as AutogradFunction
+from torch.autograd.function import Function, _SingleLevelFunction
 
 from .nested import is_container, iter_leaves
 
 _MISSING = object()
+# where `apply` hands over to C++: `Function.apply` itself since torch 2.15
+_AppliesInC: Any = (
+    Function
+    if isinstance(Function.__dict__["apply"], types.ClassMethodDescriptorType)
+    else _SingleLevelFunction
+)
+# what torch's checkpoint keeps its arguments with, up to torch 2.9: not a step of the program
+_SAVES_INPUTS = getattr(torch.utils.checkpoint, "_NoopSaveInputs", None)
 _SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -66,7 +76,7 @@ class Interception:
     def _install(self) -> None:
         for name in ("__call__", "_call_impl"):
             self._replace(nn.Module, name, self._module_call)
-        self._replace(AutogradFunction, "apply", self._autograd_apply)
+        self._replace(_AppliesInC, "apply", self._autograd_apply)
 
     def _replace(self, owner: type, name: str, make: Callable[[Any], Any]) -> None:
         ours, _ = self._replaced.get((owner, name), (None, None))
@@ -102,8 +112,9 @@ class Interception:
 
         def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
             if has_symbolic(args) or (kwargs and has_symbolic(kwargs)):
-                return record("function", cls.apply, args, kwargs)
-            return super(AutogradFunction, cls).apply(*args, **kwargs)  # type: ignore[misc]
+                if cls is not _SAVES_INPUTS:
+                    return record("function", cls.apply, args, kwargs)
+            return super(_AppliesInC, cls).apply(*args, **kwargs)  # type: ignore[misc]
 
         return classmethod(apply)
 
