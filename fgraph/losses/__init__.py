@@ -37,7 +37,11 @@ from .regression import mean_squared_logarithmic_error as mean_squared_logarithm
 from .regression import poisson as poisson
 from .regression import squared_hinge as squared_hinge
 from .structured import CTC as CTC
+from .structured import Circle as Circle
 from .structured import Dice as Dice
+from .structured import Tversky as Tversky
+from .structured import circle as circle
 from .structured import ctc as ctc
 from .structured import dice as dice
+from .structured import tversky as tversky
 from .torch_losses import CallableLoss as CallableLoss

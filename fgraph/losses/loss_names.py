@@ -32,6 +32,8 @@ _CLASSES: dict[str, Callable[[], Loss]] = {
     "cosine_similarity": regression.CosineSimilarity,
     "ctc": structured.CTC,
     "dice": structured.Dice,
+    "tversky": structured.Tversky,
+    "circle": structured.Circle,
 }
 
 _ALIASES = {

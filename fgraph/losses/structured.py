@@ -1,4 +1,4 @@
-"""Losses of whole sequences and masks: connectionist temporal classification and Dice."""
+"""Losses of whole sequences, masks and batches: CTC, Dice, Tversky, circle."""
 
 from __future__ import annotations
 
@@ -44,6 +44,64 @@ def dice(y_true: Tensor, y_pred: Tensor, axis: int | tuple[int, ...] | None = No
     return 1 - overlap / (y_true.sum(axes) + y_pred.sum(axes) + EPSILON)
 
 
+def tversky(
+    y_true: Tensor,
+    y_pred: Tensor,
+    alpha: float = 0.5,
+    beta: float = 0.5,
+    axis: int | tuple[int, ...] | None = None,
+) -> Tensor:
+    """Return one minus the Tversky index (Salehi et al., 2017), as Keras's `Tversky`.
+
+    Args:
+        y_true: a mask in the shape of `y_pred`.
+        y_pred: the predicted mask.
+        alpha: the weight of what is missing in the prediction.
+        beta: the weight of what is predicted wrongly.
+        axis: the axes to sum; `None` sums all, so that the result is a scalar.
+
+    Returns:
+        The shape of `y_pred` without `axis`.
+    """
+    y_true = as_target(y_true, y_pred)
+    axes = tuple(range(y_pred.ndim)) if axis is None else axis
+    overlap = (y_true * y_pred).sum(axes)
+    missing = ((1 - y_pred) * y_true).sum(axes)
+    wrong = (y_pred * (1 - y_true)).sum(axes)
+    return 1 - overlap / (overlap + alpha * missing + beta * wrong + EPSILON)
+
+
+def circle(
+    y_true: Tensor,
+    y_pred: Tensor,
+    gamma: float = 80.0,
+    margin: float = 0.4,
+    remove_diagonal: bool = True,
+) -> Tensor:
+    """Return the circle loss of a batch of embeddings (Sun et al., 2020), as Keras's `Circle`.
+
+    Args:
+        y_true: labels `(N,)` or `(N, 1)`.
+        y_pred: embeddings `(N, size)` of length 1.
+        gamma: the scale of similarities.
+        margin: the relaxation.
+        remove_diagonal: whether a sample is no neighbour of itself.
+
+    Returns:
+        Values of shape `(N,)`.
+    """
+    labels = y_true.reshape(-1)
+    distance = (1 - y_pred @ y_pred.mT).clamp_min(0)
+    same = labels.unsqueeze(1) == labels
+    other = ~same
+    if remove_diagonal:
+        same = same & ~torch.eye(len(labels), dtype=torch.bool, device=y_pred.device)
+    attract = -gamma * (margin + distance) * (margin - distance)
+    repel = gamma * (1 + margin - distance).clamp_min(0) * (1 - margin - distance)
+    attract, repel = attract.masked_fill(~same, -torch.inf), repel.masked_fill(~other, -torch.inf)
+    return F.softplus(attract.logsumexp(1) + repel.logsumexp(1))
+
+
 class CTC(NamedLoss):
     """Connectionist temporal classification (Keras: `CTC`); label 0 is blank and padding."""
 
@@ -77,3 +135,77 @@ class Dice(NamedLoss):
     ) -> None:
         super().__init__(reduction, name)
         self.settings = {"axis": axis}
+
+
+class Tversky(NamedLoss):
+    """Tversky loss of a predicted mask (Keras: `Tversky`).
+
+    Args:
+        alpha: the weight of what is missing in the prediction.
+        beta: the weight of what is predicted wrongly.
+        reduction: as in `Loss`.
+        name: as in `Loss`.
+        axis: the axes to sum; `None` sums all.
+    """
+
+    function = staticmethod(tversky)
+
+    def __init__(
+        self,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+        axis: int | tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__(reduction, name)
+        self.settings = {"alpha": alpha, "beta": beta, "axis": axis}
+
+
+class Circle(NamedLoss):
+    """Circle loss of embeddings of length 1 (Keras: `Circle`).
+
+    Samples without a loss do not count in the mean, as in Keras.
+
+    Args:
+        gamma: the scale of similarities.
+        margin: the relaxation.
+        remove_diagonal: whether a sample is no neighbour of itself.
+        reduction: as in `Loss`.
+        name: as in `Loss`.
+    """
+
+    function = staticmethod(circle)
+
+    def __init__(
+        self,
+        gamma: float = 80.0,
+        margin: float = 0.4,
+        remove_diagonal: bool = True,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(reduction, name)
+        self.settings = {"gamma": gamma, "margin": margin, "remove_diagonal": remove_diagonal}
+
+    def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Return the mean over samples that have a loss."""
+        return self._reduce(self.call(y_true, y_pred), None)
+
+    def _reduce(
+        self, values: Tensor, sample_weight: Tensor | None, mask: Tensor | None = None
+    ) -> Tensor:
+        counted = values > 0 if mask is None else mask & (values > 0)
+        return super()._reduce(values, sample_weight, counted)
+
+    def takes_labels(self, y_true: Tensor) -> bool:
+        """Return true: targets are class indices."""
+        return True
+
+    def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
+        """Refuse anything but one label for each embedding."""
+        if y_pred.ndim != 2 or y_true.numel() != len(y_pred):
+            raise ValueError(
+                f"circle on output {output!r} takes labels (None,) and embeddings (None, size), "
+                f"got {shape_text(y_true)} and {shape_text(y_pred)}"
+            )

@@ -301,3 +301,25 @@ def test_label_smoothing_out_of_range_is_refused():
     """A share lies in [0, 1]."""
     with pytest.raises(ValueError, match=r"label_smoothing of .* must be in \[0, 1\]"):
         losses.CategoricalCrossentropy(label_smoothing=2.0)
+
+
+@pytest.mark.parametrize("settings", [{}, {"alpha": 0.7, "beta": 0.2}, {"axis": (1, 2)}])
+def test_tversky_equals_keras(keras, settings):
+    """On soft masks."""
+    y_true, y_pred = (torch.rand(3, 4, 5) > 0.5).float(), torch.rand(3, 4, 5)
+    expected = keras.losses.Tversky(**settings)(y_true, y_pred).item()
+    assert losses.Tversky(**settings)(y_true, y_pred).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"gamma": 20.0, "margin": 0.2, "remove_diagonal": False}])
+@pytest.mark.parametrize("labels", [[0, 1, 0, 2, 1, 3], [0, 0, 0, 1, 1, 1]])
+def test_circle_equals_keras(keras, settings, labels):
+    """Samples without a neighbour of their class count nothing; gradients are finite."""
+    y_true = torch.tensor(labels)
+    y_pred = torch.nn.functional.normalize(torch.randn(6, 4), dim=1).requires_grad_()
+    for reduction in ("sum_over_batch_size", "sum"):
+        expected = keras.losses.Circle(reduction=reduction, **settings)(y_true, y_pred).item()
+        found = losses.Circle(reduction=reduction, **settings)(y_true, y_pred)
+        assert found.item() == pytest.approx(expected, rel=1e-4)
+    found.backward()
+    assert torch.isfinite(y_pred.grad).all()
