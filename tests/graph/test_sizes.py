@@ -247,7 +247,7 @@ def test_random_programs_that_read_sizes(steps):
 
 
 @pytest.mark.slow
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(STEPS, min_size=1, max_size=7))
 def test_many_random_programs_that_read_sizes(steps):
     check(steps)
