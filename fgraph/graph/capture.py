@@ -8,6 +8,7 @@ whole bookkeeping, so it is right in any thread and in the garbage collector.
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 import types
 import weakref
@@ -19,6 +20,7 @@ import torch.utils.checkpoint
 from torch import nn
 from torch.autograd.function import Function, _SingleLevelFunction
 
+from ..errors import BuildError
 from .nested import is_container, iter_leaves
 
 _MISSING = object()
@@ -31,6 +33,36 @@ _AppliesInC: Any = (
 # what torch's checkpoint keeps its arguments with, up to torch 2.9: not a step of the program
 _SAVES_INPUTS = getattr(torch.utils.checkpoint, "_NoopSaveInputs", None)
 _SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
+def refuse_autograd_forward() -> None:
+    """Refuse to record inside the forward of an autograd function, whose backward would be lost.
+
+    It is reached since torch 2.15 by an `apply` that was looked up before anything symbolic lived.
+
+    Raises:
+        BuildError: always inside of such a forward.
+    """
+    if torch.is_grad_enabled():  # torch switches it off in there
+        return
+    frame = sys._getframe(1)
+    while frame := frame.f_back:  # type: ignore[assignment]
+        if frame.f_code.co_name == "forward" and (cls := _autograd_function(frame.f_code)):
+            raise BuildError(
+                f"{cls.__name__}.apply was looked up before the graph was built, so torch runs "
+                f"its forward directly: write `{cls.__name__}.apply(...)` where it is called, or "
+                "`fgraph.apply(function, ...)`"
+            )
+
+
+def _autograd_function(code: types.CodeType) -> type | None:
+    waiting: list[type] = [Function]
+    while waiting:
+        cls = waiting.pop()
+        if getattr(getattr(cls, "forward", None), "__code__", None) is code and cls is not Function:
+            return cls
+        waiting += cls.__subclasses__()
+    return None
 
 
 class _Token:

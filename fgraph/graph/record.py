@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import BuildError, SymbolicError
 from . import shapes
-from .capture import Interception
+from .capture import Interception, refuse_autograd_forward
 from .memory import Memory, changed, setitem
 from .modes import current_modes, refuse_hooks
 from .nested import iter_leaves, map_leaves
@@ -209,6 +209,7 @@ def make_node(
         like: the node whose name, place in the order and modes the new one takes over.
     """
     refuse_hooks()
+    refuse_autograd_forward()
     modes = current_modes()
     if like is not None:
         name, modes = like.name, like.modes
