@@ -375,6 +375,12 @@ def run(
     return [*(out.detach() for out in outputs), *(x.grad for x in inputs)]
 
 
+def compiled(module: nn.Module) -> nn.Module:
+    """Return a module compiled as one graph, as if nothing had been compiled before."""
+    torch.compiler.reset()
+    return torch.compile(module, backend="eager", fullgraph=True)
+
+
 def state(module: nn.Module) -> list[Tensor | None]:
     """Return the gradients of the parameters, then the buffers."""
     return [*(p.grad for p in module.parameters()), *module.buffers()]

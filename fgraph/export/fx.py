@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import replace
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any, cast
 
 from torch import fx, nn
@@ -59,13 +59,13 @@ class _Tracer(fx.Tracer):
 
     def leaf(self, function: Any) -> Any:
         """Return what records a call of `function`, or of an autograd function, in its place."""
-        if not isinstance(function, FunctionMeta):
-            return lambda *args, **kwargs: self.create_proxy(
-                "call_function", function, args, kwargs
-            )
+        if isinstance(function, FunctionMeta):
+            return SimpleNamespace(apply=self.leaf(function.apply))  # type: ignore[attr-defined]
+        name = function.__qualname__ if type(function) is FunctionType else ""
 
-        def apply(*args: Any, **kwargs: Any) -> Any:  # torch.fx takes no bound methods
-            return function.apply(*args, **kwargs)  # type: ignore[attr-defined]
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
 
-        apply.__name__ = function.__name__
-        return SimpleNamespace(apply=self.leaf(apply))
+        # torch.fx writes the names of functions, which methods and lambdas have not
+        target = function if name.isidentifier() else call
+        return lambda *args, **kwargs: self.create_proxy("call_function", target, args, kwargs)

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..errors import SaveError
 from ..graph import Node, Ref
 from ..graph.graph import Graph
+from ..graph.held import Held, Method
 from ..graph.memory import setitem
 from ..graph.modes import Modes
 from ..model.codegen import _leaf_paths, _pattern, _Rebuild, _Writer, in_blocks, quoted
@@ -91,6 +92,13 @@ class ForwardWriter(_Writer):
                     "code then than its forward: make one model of all layers"
                 )
             return f"{self._module(path)}({self._arguments(node.args, node.kwargs)})"
+        if isinstance(node.target, Method):
+            method = f"{self._value(node.args[0])}.{node.target.__name__}"
+            return f"{method}({self._arguments(node.args[1:], node.kwargs)})"
+        if isinstance(node.target, Held):
+            raise SaveError(
+                f"{node.target.__name__} uses modules or tensors that are not among its arguments"
+            )
         return super()._call(node)
 
     @staticmethod

@@ -7,8 +7,9 @@ and no memory is taken.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,11 +18,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from .held import Held
 from .memory import Watch
 from .modes import Autocast, Modes, under
 from .nested import iter_leaves, map_leaves
 from .node import NumberSpec, Ref
-from .shadow import shadow_call
+from .shadow import shadow_call, shadow_of
+from .torch_functions import torch_name
 
 
 def run_on_meta(
@@ -82,9 +85,16 @@ def _run(
             made = torch.empty(stand_in, dtype=spec.dtype, device=mode.device)
             given.append((made, stand_in))
             return made
+        if isinstance(leaf, nn.Module):
+            return shadow_of(leaf)
         return mode.to_meta(leaf) if isinstance(leaf, Tensor) else leaf
 
+    known = [leaf for leaf in iter_leaves((args, kwargs)) if isinstance(leaf, (Tensor, nn.Module))]
     with torch.inference_mode(False), torch.no_grad():
+        if isinstance(target, Held):
+            with contextlib.suppress(RuntimeError):  # else it runs with the real modules
+                target = target.renewed(tuple(map(concrete, args[0])))
+            target, args, kwargs = target.opened((target.held, *args[1:]), kwargs)
         args, kwargs = map_leaves(concrete, args), map_leaves(concrete, kwargs)
         call = target
         if isinstance(target, nn.Module):
@@ -93,6 +103,8 @@ def _run(
             result = call(*args, **kwargs)
         if watch is not None:
             watch.see(given, result, mode.stand_ins())
+    if torch_name(target) is None and not isinstance(target, nn.Module):
+        mode.refuse_strangers(known)
     return result
 
 
@@ -215,6 +227,17 @@ class _MetaMode(TorchFunctionMode):
             return func not in _FROM_DATA
         return func in _FACTORIES and not (func is torch.normal and tensors)
 
+    def refuse_strangers(self, known: list[Tensor | nn.Module]) -> None:
+        """Refuse a call that met parameters which are not those of `known`."""
+        ids = {id(p) for part in known for p in _parameters(part)}
+        for tensor, _ in self._stand_ins.values():
+            if isinstance(tensor, nn.Parameter) and _has_values(tensor) and id(tensor) not in ids:
+                raise TypeError(
+                    f"it uses a parameter of shape {tuple(tensor.shape)} that is not among its "
+                    "arguments, and would not be trained: make the parameter, or the module that "
+                    "it belongs to, an argument, as in `fgraph.apply(function, x, module)`"
+                )
+
     def _decide(self) -> bool:
         self.asked += 1
         if self.asked > _MOST_QUESTIONS:
@@ -226,6 +249,10 @@ class _MetaMode(TorchFunctionMode):
 
     def _count(self, leaf: Any) -> Any:
         return self._stand_in(leaf, Tensor.clone) if isinstance(leaf, Tensor) else leaf
+
+
+def _parameters(part: Tensor | nn.Module) -> Iterable[Tensor]:
+    return part.parameters() if isinstance(part, nn.Module) else (part,)
 
 
 def _has_values(tensor: Tensor) -> bool:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 from torch.utils import _pytree as pytree
 
 from .modes import current_modes, under
@@ -218,6 +219,11 @@ class Node:
     def refs(self) -> tuple[Ref, ...]:
         """Return the node outputs that this call takes, in argument order, repeats included."""
         return self._refs
+
+    def modules(self) -> list[nn.Module]:
+        """Return the modules that the call uses: the target, or some among the arguments."""
+        leaves = [self.target, *iter_leaves((self.args, self.kwargs))]
+        return [leaf for leaf in leaves if isinstance(leaf, nn.Module)]
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the target as the generated forward does, with real arguments."""

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from ..errors import BuildError, SymbolicError
 from . import shapes
 from .capture import Interception, refuse_autograd_forward
+from .held import with_held
 from .memory import Memory, changed, setitem
 from .modes import current_modes, refuse_hooks
 from .nested import iter_leaves, map_leaves
@@ -149,6 +150,8 @@ def record(
     Raises:
         BuildError: torch refuses the arguments, or the result's shape cannot be inferred.
     """
+    if op == "function" and torch_name(target) is None:
+        target, args, kwargs = with_held(target, args, kwargs, Symbol)
     node = make_node(op, target, args, kwargs, name=name, inferred=inferred)
     return _result(node, (args, kwargs))
 
@@ -225,8 +228,8 @@ def make_node(
     node.declared, node.effects = inferred is not None, effects
     if like is not None:
         node.seq, node.modes = like.seq, modes
-    if op == "module":
-        _inbound.setdefault(target, weakref.WeakSet()).add(node)
+    for module in node.modules():
+        _inbound.setdefault(module, weakref.WeakSet()).add(node)
     return node
 
 

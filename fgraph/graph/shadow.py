@@ -14,25 +14,30 @@ from .capture import has_own_call
 
 
 def shadow_call(module: nn.Module, evaluating: bool = False) -> Callable[..., Any]:
-    """Return a callable that does what `module.forward` does, on a shadow of it.
-
-    The shadow shares everything with the module but the dictionaries that a forward could write
-    to, and fires no hook: whatever the forward sets on `self` is forgotten.
+    """Return a callable that does what calling `module` does, on a shadow of it.
 
     Args:
         module: what to run.
         evaluating: whether to run in evaluation mode, whatever the module's own.
     """
+    found: Any = shadow_of(module)
     if isinstance(module, torch.jit.ScriptModule):
-        return cast(Callable[..., Any], copy.deepcopy(module).to("meta"))
-    shadow = _shadow(module)
+        return cast(Callable[..., Any], found)
     if evaluating:
-        for part in shadow.modules():
+        for part in found.modules():
             part.__dict__["training"] = False
-    return shadow if has_own_call(type(module)) else cast(Any, shadow)._compiled_call_impl
+    call = found if has_own_call(type(module)) else found._compiled_call_impl
+    return cast(Callable[..., Any], call)
 
 
-def _shadow(module: nn.Module) -> nn.Module:
+def shadow_of(module: nn.Module) -> nn.Module:
+    """Return a module that does what `module` does, but leaves it unchanged.
+
+    The shadow shares everything with the module but the dictionaries that a forward could write
+    to, and fires no hook: whatever the forward sets on `self` is forgotten.
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        return copy.deepcopy(module).to("meta")
     shadows: dict[int, nn.Module] = {}
     stack = [module]
     while stack:
@@ -58,7 +63,7 @@ def _shadow_one(real: nn.Module) -> nn.Module:
     if _is_uninitialised(real):
         impl = _initialising_call(real)
     elif (compiled := real._modules.get("_orig_mod")) is not None:  # torch.compile's wrapper
-        impl = _shadow(compiled)._compiled_call_impl
+        impl = cast(Any, shadow_of(compiled))._compiled_call_impl
     shadow.__dict__["_compiled_call_impl"] = impl
     return shadow
 

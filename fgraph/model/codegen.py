@@ -49,14 +49,14 @@ class Source:
         text: the source of `def forward(self, ...)`.
         namespace: what its free names stand for.
         tensors: real tensors of the graph that the model has to register, by name.
-        borrowed: those that belong to a child already, by their dotted path.
+        borrowed: those that belong to a child, and modules among arguments, by dotted path.
         lines: for each node, in order, the number, from 1, of the line that runs it.
     """
 
     text: str
     namespace: dict[str, Any]
     tensors: dict[str, Tensor]
-    borrowed: dict[str, Tensor]
+    borrowed: dict[str, Any]
     lines: list[int]
 
 
@@ -89,7 +89,7 @@ class _Writer:
         self._naming = naming
         self._parameters = parameters
         self._namespace: dict[str, Any] = {}
-        self._taken = {*_FREE_NAMES, "self", "m", *parameters, *dir(builtins)}
+        self._taken = {*_FREE_NAMES, "self", "m", "forward", *parameters, *dir(builtins)}
         self._variables: dict[Ref, str] = dict(zip(graph.inputs, parameters, strict=True))
         self._overwritten: dict[Ref, str] = {}  # variables of values that were copied
         self._counts: dict[str, int] = {}
@@ -97,7 +97,8 @@ class _Writer:
         self._tensors: dict[str, Tensor] = {}
         self._names = {id(node): name for node, name in zip(graph.nodes, naming.nodes, strict=True)}
         self._paths = {id(node): path for node, path in zip(graph.nodes, naming.paths, strict=True)}
-        self._borrowed: dict[str, Tensor] = {}
+        self._borrowed: dict[str, Any] = {}
+        self._known_modules = {id(part): path for path, part in self._parts()}
         self._known_tensors = {
             id(tensor): (*path, name)
             for path, module in self._parts()
@@ -279,6 +280,10 @@ class _Writer:
             return self._variables[value]
         if isinstance(value, Tensor):
             return self._tensor(value)
+        if isinstance(value, nn.Module):
+            path = self._known_modules[id(value)]
+            self._borrowed[".".join(path)] = value
+            return self._module(path)
         if (kind is float and math.isfinite(value)) or kind in _REPR:
             return repr(value) if value is not Ellipsis else "..."
         if kind is str:

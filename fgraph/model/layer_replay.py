@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import nn
+
 from ..graph import Node, Ref, symbol
 from ..graph.graph import Graph
+from ..graph.held import Held
 from ..graph.modes import Modes, callers_modes, under
 from ..graph.nested import iter_leaves, map_leaves
 from ..graph.record import record
@@ -52,7 +55,9 @@ class Replay:
         """Return a structure with the values of this replay in place of references."""
 
         def now(leaf: Any) -> Any:  # a new handle each time: one that is changed in place moves on
-            return symbol(self.values[leaf].ref) if type(leaf) is Ref else leaf
+            if type(leaf) is Ref:
+                return symbol(self.values[leaf].ref)
+            return self._copy(leaf) if isinstance(leaf, nn.Module) else leaf
 
         return map_leaves(now, structure)
 
@@ -83,5 +88,6 @@ class Replay:
             kwargs = {key: value for key, value in node.kwargs.items() if key != "masks"}
             return target(*args, **self.now(kwargs))  # type: ignore[operator]
         kwargs = self.now(node.kwargs)
+        target = target.renewed(args[0]) if isinstance(target, Held) else target
         known = (node.specs, node.structure, node.effects) if node.declared else None
         return record(node.op, target, args, kwargs, name=node.name, inferred=known)

@@ -256,8 +256,11 @@ class _Namer:
             if holders[0] is layers[-1]:
                 return holders[0].module, (False, self._maker_names[id(holders[0])])
             return holders[0].module, (False, self._inner_name(holders[0].module, holders[0]))
-        if not layers:
-            return target, (self._explicit(node) is not None, self._maker_names[id(target)])
+        if not layers and id(target) in self._maker_names:
+            return target, (
+                target is node.target and self._explicit(node) is not None,
+                self._maker_names[id(target)],
+            )
         return target, (False, self._inner_name(target, target))
 
     def _inner_name(self, module: nn.Module, named_after: Any) -> str:
@@ -279,13 +282,12 @@ def _layers_around(node: Node) -> list[Any]:
 
 
 def _modules_used(node: Node) -> list[nn.Module]:
-    """Return the module that a node calls, or those of layers around it whose tensors it takes."""
-    if node.op == "module":
-        return [node.target]
-    if node.call is None:
-        return []
+    """Return the modules that a node uses, and those of layers around it whose tensors it takes."""
+    used = node.modules()
+    if node.op == "module" or node.call is None:
+        return used
     taken = {id(v) for v in iter_leaves((node.args, node.kwargs)) if isinstance(v, Tensor)}
-    return [
+    return used + [
         layer.module
         for layer in _layers_around(node)
         if taken

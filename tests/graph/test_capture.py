@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 import fgraph
 from fgraph import Input, Model
 from fgraph.errors import BuildError
-from strategies import assert_same, run
+from strategies import assert_same, compiled, run
 
 pytestmark = pytest.mark.usefixtures("torch_untouched")
 
@@ -139,7 +139,7 @@ class Program(nn.Module):
 COPIES = {
     "itself": lambda model: model,
     "deepcopy": copy.deepcopy,
-    "compiled": lambda model: torch.compile(model, backend="eager", fullgraph=True),
+    "compiled": lambda model: compiled(model),
     "fx": lambda model: model.to_fx(),
 }
 

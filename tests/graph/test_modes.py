@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from fgraph import Input, Model, Sequential, layers, load_model
 from fgraph.graph.modes import current_modes
 from fgraph.models import clone_model
+from strategies import compiled
 
 
 class Net(nn.Module):
@@ -214,8 +215,7 @@ def test_consecutive_calls_share_a_block():
 @every_program
 def test_compiled_models_keep_the_modes(steps):
     model, twin = built(steps)
-    compiled = torch.compile(model, backend="eager", fullgraph=steps is not inference)
-    assert_equal(outcome(compiled), outcome(twin))
+    assert_equal(outcome(compiled(model)), outcome(twin))
 
 
 def test_dtypes_under_autocast_are_known_when_the_graph_is_built():
