@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -163,6 +164,15 @@ class Signature:
             raise ValueError(
                 f"{self.owner}: input {name!r} expects shape {expected}, got {found}{hint}"
             )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Signature:
+        made = copy.copy(self)  # nothing in it changes, and what it refers to leads into the graph
+        made.reads, made.refs = self.reads, self.refs
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what leads into the graph: copying it would recurse along its edges."""
+        return {**self.__dict__, "refs": [], "reads": (), "_compared": set()}
 
     def check_reads(self, values: Sequence[Any]) -> None:
         """Compare sizes that code read while the graph was built with those for these inputs.
