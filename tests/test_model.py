@@ -226,21 +226,91 @@ def test_a_name_given_at_the_call_names_the_child():
     assert model.output_names == ["head"]
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("forward", "would hide the attribute Model.forward"),
-        ("training", "would hide the attribute Model.training"),
-        ("fit", "would hide the attribute Model.fit"),
-        ("a.b", "allows no '.'"),
-        ("x", "given to two things in one model"),
-    ],
-)
-def test_names_that_cannot_be_are_refused(name, message):
+RESERVED = {  # names that torch or Model use themselves, and where such a child is registered
+    "input": "input_", "output": "output_", "name": "name_", "layers": "layers_", "fit": "fit_",
+    "training": "training_", "forward": "forward_", "children": "children_", "_view": "_view_",
+    "block.conv": "block_conv", "weight": "weight", "loss": "loss",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "place"), RESERVED.items())
+def test_layers_may_have_any_name_and_are_found_by_it(name, place, tmp_path):
+    hidden, layer = layers.Dense(2, name="hidden"), layers.Dense(1, name=name)
+    x = Input((3,))
+    model = Model(x, layer(hidden(x)))
+    value = torch.ones(2, 3)
+    assert [key for key in model.state_dict() if "hidden" not in key] == [
+        f"{place}.weight", f"{place}.bias"
+    ]  # fmt: skip
+    assert model.get_layer(name) is layer
+    assert model.output_names == [layer.name] == [name]
+    assert Model(model.input, model.output_of(name)).output_shape == (None, 1)
+    model.compile("sgd", {name: "mse"})
+    model.fit(value, {name: torch.ones(2, 1)}, verbose=0)
+    assert torch.equal(copy.deepcopy(model)(value), model(value))
+    assert torch.equal(model.to_fx()(value), model(value))
+    model.save(tmp_path / "a.fgraph")
+    assert fgraph.load_model(tmp_path / "a.fgraph").get_layer(name).name == name
+    assert name in "".join(str(line) for line in _summary(model).split())
+
+
+def _summary(model):
+    lines = []
+    model.summary(print_fn=lines.append)
+    return "\n".join(lines)
+
+
+def test_places_of_children_do_not_collide():
+    x = Input((3,))
+    names = ["output", "output_", "a.b", "a_b", "a_b_"]
+    model = Model(x, [layers.Dense(1, name=name)(x) for name in names])
+    assert list(model._modules) == ["output__", "output_", "a_b__", "a_b", "a_b_"]
+    assert [model.get_layer(name).name for name in names] == names
+
+
+@pytest.mark.parametrize("name", [*RESERVED, "self", "m", "torch", "mask"])
+def test_inputs_may_have_any_name(name):
+    x = Input((3,), name=name)
+    model = Model(x, x + 1)
+    value = torch.ones(2, 3)
+    assert model.input_names == [name]
+    assert torch.equal(model(value), value + 1)
+    assert torch.equal(model({name: value}), value + 1)
+    assert torch.equal(model(**{name: value}), value + 1)
+
+
+def test_nested_inputs_are_named_by_the_way_to_them():
+    a, b = Input((3,)), Input((2,))
+    model = Model({"p": a, "q": {"r": b}}, {"o": a.sum(1), "u": {"v": b + 1}})
+    first, second = torch.ones(4, 3), torch.ones(4, 2)
+    assert model.input_names == ["p", "q.r"]
+    assert model.input_shape == {"p": (None, 3), "q": {"r": (None, 2)}}
+    forms = [
+        model({"p": first, "q": {"r": second}}), model(p=first, q={"r": second}),
+        model(p=first, q_r=second), model({"q.r": second, "p": first}), model(first, second),
+    ]  # fmt: skip
+    for found in forms:
+        assert torch.equal(found["u"]["v"], second + 1)
+    model.compile("sgd", "mse")
+    data = {"p": first, "q": {"r": second}}
+    assert model.predict(data, verbose=0)["u"]["v"].shape == (4, 2)
+
+
+def test_one_name_for_two_things_is_refused():
     x = Input((4,), name="x")
-    y = x(nn.Linear(4, 2), name=name)
-    with pytest.raises(ValueError, match=message):
+    y = x(nn.Linear(4, 2), name="x")
+    with pytest.raises(ValueError, match="given to two things in one model"):
         Model(x, y)
+
+
+@pytest.mark.parametrize("call", [lambda x: torch.max(x, 1), lambda x: x.sort(1)])
+def test_results_of_torch_with_names_can_be_outputs(call):
+    x = Input((3,))
+    model, value = Model(x, call(x)), torch.randn(2, 3)
+    found, expected = model(value), call(value)
+    assert type(found) is type(expected)
+    assert all(map(torch.equal, found, expected))
+    assert type(copy.deepcopy(model)(value)) is type(expected)
 
 
 def test_two_layers_of_one_name_are_refused():

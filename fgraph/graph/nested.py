@@ -44,7 +44,7 @@ def map_leaves(fn: Callable[[Any], Any], value: Any) -> Any:
     if kind is slice:
         return slice(*(map_leaves(fn, part) for part in (value.start, value.stop, value.step)))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return kind(*(map_leaves(fn, item) for item in value))
+        return same_tuple(kind, [map_leaves(fn, item) for item in value])
     if kind in pytree.SUPPORTED_NODES and kind is not torch.Size:
         leaves, spec = pytree.tree_flatten(value, is_leaf=lambda item: item is not value)
         return pytree.tree_unflatten([map_leaves(fn, leaf) for leaf in leaves], spec)
@@ -57,6 +57,11 @@ def map_leaves(fn: Callable[[Any], Any], value: Any) -> Any:
     if all(a is b for a, b in zip(iter_leaves(items), iter_leaves(mapped), strict=True)):
         return value
     return mapped
+
+
+def same_tuple(kind: Any, items: Iterable[Any]) -> Any:
+    """Return a named tuple, or a result of torch such as `torch.return_types.max`, of `items`."""
+    return kind(items) if hasattr(kind, "n_sequence_fields") else kind(*items)
 
 
 def iter_leaves(value: Any) -> Iterator[Any]:

@@ -319,6 +319,8 @@ class _Writer:
             return self._constant(value)
         if isinstance(value, tuple):
             items = ", ".join(self._value(item) for item in value)
+            if hasattr(type(value), "n_sequence_fields"):  # of torch: it takes them as one tuple
+                items = f"({items})"
             return f"{self._constant(type(value))}({items})"
         parts, structure = pytree.tree_flatten(value, is_leaf=lambda item: item is not value)
         return f"{self._constant(_Rebuild(structure))}({self._value(parts)})"

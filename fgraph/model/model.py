@@ -41,6 +41,11 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
     layers, writes the graph as straight-line Python (read it in `model.code`), and runs that as
     its `forward`. Before a call the inputs are compared with the shapes the graph was built for.
 
+    A child is registered, and has its keys in `state_dict`, under the name of its layer. Names with
+    dots, and those that would hide an attribute, are changed there and only there: `"block.conv"`
+    to `"block_conv"`, `"output"` to `"output_"`. Inputs may have any name; those in nested dicts
+    are named by their keys, `"question.ids"`.
+
     A subclass with a `forward` of its own calls `super().__init__()` without arguments and gets
     the trainer (`compile`, `fit`, `evaluate`, `predict`).
 
@@ -95,7 +100,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         naming = name_graph(
             graph,
             [label(path) if by_key else None for path, _ in given],
-            _reserved_names(),
+            frozenset(dir(self)),
         )
         for child_name, child in naming.children.items():
             self.add_module(child_name, child)
@@ -189,7 +194,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
 
     # ------------------------------------------------------------------ running
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run the model, or record it as one layer of another graph.
 
         `model(a, b)`, `model([a, b])`, `model({"left": a, "right": b})` and
@@ -589,8 +594,3 @@ def _symbols(argument: str, structure: Any) -> list[tuple[Any, Any]]:
                 f"{leaf!r:.80}. Begin with `x = Input(shape)` and call layers on it"
             )
     return found
-
-
-def _reserved_names() -> frozenset[str]:
-    """Return the attributes that a child's name must not hide."""
-    return frozenset(dir(Model)) | frozenset(nn.Module().__dict__)

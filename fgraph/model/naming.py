@@ -52,14 +52,9 @@ def check_name(name: str, what: str, in_quotes: bool = True) -> str:
 
 
 class Names:
-    """Hands out names that are unique within one model.
+    """Hands out names that are unique within one model."""
 
-    Args:
-        reserved: names that would hide something, and are refused when given by hand.
-    """
-
-    def __init__(self, reserved: Container[str]) -> None:
-        self._reserved = reserved
+    def __init__(self) -> None:
         self._taken: dict[str, object] = {}
         self._counts: dict[str, int] = {}
 
@@ -67,17 +62,10 @@ class Names:
         """Give `owner` the name that was chosen by hand.
 
         Raises:
-            ValueError: the name is taken by another owner, or cannot be used.
+            ValueError: the name is taken by another owner, or empty.
         """
-        if "." in name or not name:
-            raise ValueError(
-                f"{what} cannot be named {name!r}: torch allows no '.' and no empty name"
-            )
-        if name in self._reserved:
-            raise ValueError(
-                f"{what} cannot be named {name!r}: it would hide the attribute "
-                f"Model.{name}; choose another name"
-            )
+        if not name:
+            raise ValueError(f"{what} cannot be named {name!r}: expected printable text")
         holder = self._taken.setdefault(name, owner)
         if holder is not owner:
             raise ValueError(
@@ -105,7 +93,9 @@ class Naming:
         nodes: for each node, in order, the name of the layer, module or function that made it.
         paths: for each node, the way from the model to the module that it calls, `None` for a
             function.
-        children: the modules that become children of the model, by name.
+        children: the modules that become children of the model, by the name they are registered
+            under: that of the layer, unless it has a dot, or would hide an attribute of the model.
+            Then `"output"` becomes `"output_"`, and `"block.conv"` becomes `"block_conv"`.
     """
 
     inputs: list[str]
@@ -123,7 +113,7 @@ def name_graph(graph: Graph, input_names: Iterable[str | None], reserved: Contai
     Args:
         graph: what to name.
         input_names: names for the inputs, `None` to use the one given to `Input`, or to count.
-        reserved: names that would hide something.
+        reserved: attributes of the model, which no child may hide.
 
     Raises:
         ValueError: two things have the same name by hand, or a name cannot be used.
@@ -142,7 +132,8 @@ class _Namer:
     """Names one graph; holds the names handed out so far."""
 
     def __init__(self, graph: Graph, reserved: Container[str]) -> None:
-        self._names = Names(reserved)
+        self._names = Names()
+        self._reserved = reserved
         self._graph = graph
         self._module_names = {
             id(node.target): node.name
@@ -221,13 +212,14 @@ class _Namer:
                     if path:
                         check_name(path, f"a part of {type(root).__name__}")
                         parts.setdefault(id(part), (id(root), path.split(".")))
-        children: dict[str, nn.Module] = {}
-        paths: dict[int, tuple[str, ...]] = {}
-        for key, root in roots.items():
-            if key not in parts:
-                name = next((n for explicit, n in claims[key] if explicit), claims[key][0][1])
-                children[name] = root
-                paths[key] = (name,)
+        names = {
+            key: next((name for explicit, name in claims[key] if explicit), claims[key][0][1])
+            for key in roots
+            if key not in parts
+        }
+        places = self._places(set(names.values()))
+        children = {places[name]: roots[key] for key, name in names.items()}
+        paths = {key: (places[name],) for key, name in names.items()}
         for key in parts:
             way: list[str] = []
             at = key
@@ -236,6 +228,21 @@ class _Namer:
                 way = [*steps, *way]
             paths[key] = (*paths[at], *way)
         return children, paths
+
+    def _places(self, names: set[str]) -> dict[str, str]:
+        """Return the name to register each child under; most keep their own."""
+        places = {name: name for name in names if not self._is_reserved(name)}
+        taken = set(places)
+        for name in sorted(names - taken):
+            place = name.replace(".", "_")
+            while place in taken or self._is_reserved(place):
+                place += "_"
+            taken.add(place)
+            places[name] = place
+        return places
+
+    def _is_reserved(self, name: str) -> bool:
+        return "." in name or name in self._reserved or (name[0] == "_" and name[-1] != "_")
 
     def _claim(self, node: Node, target: nn.Module) -> tuple[nn.Module, tuple[bool, str]]:
         """Return the module to register for one that a node uses, with the name it asks for.

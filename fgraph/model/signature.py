@@ -79,8 +79,10 @@ class Signature:
 
     def _bind_structure(self, given: Any) -> list[Any]:
         """Match a nested argument with the structure of the inputs."""
-        if isinstance(given, dict) and not isinstance(self.structure, dict):
-            return self._bind_names((), given)
+        if isinstance(given, dict):
+            keys = set(self.structure) if isinstance(self.structure, dict) else ()
+            if set(given) != keys and (not keys or set(given) == set(self.names)):
+                return self._bind_names((), given)
         if self._single:
             if isinstance(given, (list, tuple)) and len(given) == 1:
                 return list(given)
