@@ -7,6 +7,7 @@ from .input import Input as Input
 from .node import Call as Call
 from .node import Node as Node
 from .node import Ref as Ref
+from .record import Symbol as Symbol
 from .record import apply as apply
 from .record import inbound_nodes as inbound_nodes
 from .record import symbol as symbol

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import torch
 
-from .node import Node, Ref
+from .nested import iter_leaves
+from .node import DataSpec, Node, NumberSpec, Ref, TensorSpec
+from .record import Symbol, symbol
 from .shapes import spec_of
 from .symbolic import SymbolicTensor
+
+
+@overload
+def Input(
+    shape: Sequence[int | None] | None = None,
+    batch_size: int | None = None,
+    dtype: torch.dtype | str | None = None,
+    name: str | None = None,
+    *,
+    batch_shape: Sequence[int | None] | None = None,
+    example: None = None,
+) -> SymbolicTensor: ...
+
+
+@overload
+def Input(*, name: str | None = None, example: object) -> Any: ...
 
 
 def Input(
@@ -20,7 +38,8 @@ def Input(
     name: str | None = None,
     *,
     batch_shape: Sequence[int | None] | None = None,
-) -> SymbolicTensor:
+    example: Any = None,
+) -> Any:
     """Make a symbolic tensor that stands for an input of a model, as `keras.Input`.
 
     Args:
@@ -28,10 +47,16 @@ def Input(
         batch_size: the batch size; unknown by default.
         dtype: a torch dtype or its name, `"int64"`; torch's default dtype by default.
         name: the name of the input; models count `input_1`, `input_2`, ... by default.
-        batch_shape: all sizes, the batch dimension included, in place of `shape`.
+        batch_shape: all sizes, the batch dimension included, in place of `shape`; `()` for an
+            input that is one number in a tensor.
+        example: in place of a shape, a value like those that will be given, for an input that is
+            no tensor: a flag, a number, a list of whole numbers, a dict of settings. Calls take
+            what is given at run time as it is; shapes are inferred with the example. Where other
+            values lead to other sizes than those that the code has read, the call is refused.
 
     Returns:
-        A symbolic tensor of shape `(batch_size, *shape)`.
+        A symbolic tensor of shape `(batch_size, *shape)`; for `example`, a symbolic number, or
+        a symbolic value that can be an argument of calls.
 
     Raises:
         TypeError: `shape` is not a sequence of whole numbers and `None`.
@@ -42,6 +67,10 @@ def Input(
         >>> Input((784,)).shape
         (None, 784)
     """
+    if name is not None and (not isinstance(name, str) or not name):
+        raise TypeError(f"Input: name= expects a non-empty string, got {name!r}")
+    if example is not None:
+        return _data_input(example, name, (shape, batch_size, dtype, batch_shape))
     if (shape is None) == (batch_shape is None):
         raise ValueError(
             "Input expects either shape=, without the batch dimension, or batch_shape=, with it; "
@@ -49,14 +78,32 @@ def Input(
         )
     if batch_shape is not None:
         sizes = _checked("batch_shape", batch_shape)
-        if not sizes:
-            raise ValueError("Input: batch_shape=() has no batch dimension")
     else:
         sizes = _checked("shape", (batch_size, *_checked("shape", shape)))
-    if name is not None and (not isinstance(name, str) or not name):
-        raise TypeError(f"Input: name= expects a non-empty string, got {name!r}")
     node = Node("input", None, (), {}, [spec_of(sizes, as_dtype(dtype))], name=name)
     return SymbolicTensor(Ref(node))
+
+
+def input_like(spec: Any, name: str | None = None) -> Any:
+    """Make an input for what a spec tells of."""
+    if isinstance(spec, TensorSpec):
+        return Input(batch_shape=spec.shape, dtype=spec.dtype, name=name)
+    return symbol(Ref(Node("input", None, (), {}, [spec], name=name)))
+
+
+def _data_input(example: Any, name: str | None, others: tuple[Any, ...]) -> Any:
+    """Make a handle for an input that is no tensor."""
+    if any(value is not None for value in others):
+        raise ValueError("Input: example= stands for shape, batch_size, dtype and batch_shape")
+    if any(isinstance(leaf, torch.Tensor | Symbol) for leaf in iter_leaves(example)):
+        raise TypeError(
+            f"Input: example={example!r:.80} holds a tensor: make an Input of its own for each, "
+            "with its shape"
+        )
+    is_number = isinstance(example, int | float)
+    return input_like(
+        NumberSpec(example, example, proven=False) if is_number else DataSpec(example), name
+    )
 
 
 def _checked(argument: str, shape: Any) -> tuple[int | None, ...]:

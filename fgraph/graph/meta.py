@@ -22,7 +22,7 @@ from .held import Held
 from .memory import Watch
 from .modes import Autocast, Modes, under
 from .nested import iter_leaves, map_leaves
-from .node import NumberSpec, Ref
+from .node import Ref, TensorSpec
 from .shadow import shadow_call, shadow_of
 from .torch_functions import torch_name
 
@@ -79,7 +79,7 @@ def _run(
     def concrete(leaf: Any) -> Any:
         if type(leaf) is Ref:
             spec, stand_in = leaf.spec, lane[leaf]
-            if isinstance(spec, NumberSpec):
+            if type(spec) is not TensorSpec:
                 given.append((None, None))
                 return stand_in
             made = torch.empty(stand_in, dtype=spec.dtype, device=mode.device)

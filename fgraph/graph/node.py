@@ -74,19 +74,25 @@ class TensorSpec(NamedTuple):
 
 
 class NumberSpec(NamedTuple):
-    """A number computed from unknown sizes, as it is in each of the two main lanes."""
+    """A number that is known only at run time, as it is in each of the two main lanes.
+
+    Attributes:
+        first, second: the number in each of the main lanes: equal ones where it is an input.
+        proven: whether it is computed from unknown sizes alone, which the lanes stand for.
+    """
 
     first: Any
     second: Any
+    proven: bool = True
+
+    @property
+    def shape(self) -> None:
+        """Numbers have none."""
+        return None
 
     @property
     def is_open(self) -> bool:
-        """Whether a size is unknown: it always is."""
-        return True
-
-    @property
-    def proven(self) -> bool:
-        """Whether what is taken as known follows from rules: nothing is taken so."""
+        """Whether it is unknown: it always is."""
         return True
 
     @property
@@ -104,13 +110,47 @@ class NumberSpec(NamedTuple):
         return self.second if which else self.first
 
 
+class DataSpec(NamedTuple):
+    """Python data that is no tensor and no number, known only at run time.
+
+    Attributes:
+        example: what stands for it while shapes are inferred.
+    """
+
+    example: Any
+
+    @property
+    def shape(self) -> None:
+        """Data has none."""
+        return None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is unknown: it always is."""
+        return True
+
+    @property
+    def proven(self) -> bool:
+        """Whether rules tell what depends on it: they do not."""
+        return False
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the main lanes show what depends on it: they do not."""
+        return False
+
+    def in_lane(self, which: int) -> Any:
+        """Return what stands for it in a main lane."""
+        return self.example
+
+
 class Constant(NamedTuple):
     """A part of a call's result that is the same at every run, such as `None`."""
 
     value: Any
 
 
-Spec = TensorSpec | NumberSpec | Constant
+Spec = TensorSpec | NumberSpec | DataSpec | Constant
 
 
 REAL = -1  # in `Effects.shares`: the memory of a parameter, buffer or other real tensor

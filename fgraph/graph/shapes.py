@@ -23,7 +23,7 @@ from .memory import Watch, changed, setitem
 from .meta import run_on_meta
 from .modes import Autocast, Modes
 from .nested import iter_leaves
-from .node import Constant, Effects, Node, NumberSpec, Ref, Spec, TensorSpec, ancestors
+from .node import Constant, DataSpec, Effects, Node, NumberSpec, Ref, Spec, TensorSpec, ancestors
 from .torch_functions import torch_name
 
 # Stand-ins for an unknown batch size and for any other unknown size, in the main lanes. Both pairs
@@ -114,8 +114,9 @@ def _infer(
     second, more = first, calls
     if is_open:
         second, more = run_on_meta(target, args, kwargs, main[1], autocast, watch)
-    specs, structure = _merge(first, second, is_open, target)
     given = [ref.spec for ref in refs]
+    on_data = any(type(spec) is DataSpec for spec in given)
+    specs, structure = _merge(first, second, is_open, on_data, target)
     if getattr(target, "training", False) and any(spec in given for spec in specs):
         watch.evaluating = True  # a dropout, for one, returns its very input then
         with suppress(Exception):  # only the mode that is recorded has to work
@@ -124,11 +125,11 @@ def _infer(
 
 
 def _merge(
-    first: Any, second: Any, is_open: bool, target: Any
+    first: Any, second: Any, is_open: bool, on_data: bool, target: Any
 ) -> tuple[list[Spec], pytree.TreeSpec | None]:
     """Merge the results of both main lanes into what is known of the result."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return [_pair(first, second, is_open)], None
+        return [_pair(first, second, is_open, on_data)], None
     first_leaves, structure = pytree.tree_flatten(first)
     second_leaves, other = pytree.tree_flatten(second)
     if structure != other:
@@ -137,7 +138,7 @@ def _merge(
         )
     depends = is_open and not _says_only_kinds(target)
     pairs = zip(first_leaves, second_leaves, strict=True)
-    return [_pair(a, b, depends) for a, b in pairs], structure
+    return [_pair(a, b, depends, on_data) for a, b in pairs], structure
 
 
 def _says_only_kinds(target: Any) -> bool:
@@ -146,11 +147,11 @@ def _says_only_kinds(target: Any) -> bool:
     return name.startswith("is_") and name != "is_contiguous" and torch_name(target) is not None
 
 
-def _pair(first: Any, second: Any, depends: bool) -> Spec:
+def _pair(first: Any, second: Any, depends: bool, on_data: bool) -> Spec:
     """Merge one leaf of both runs into what is known of it.
 
-    A number that a call on unknown sizes returns is never taken for a constant: it is computed
-    when the model runs.
+    A number that a call on unknown sizes returns is never taken for a constant, nor is anything
+    that a call on data returns: it is computed when the model runs.
     """
     if isinstance(first, Tensor):
         if first.dim() != second.dim():
@@ -164,7 +165,7 @@ def _pair(first: Any, second: Any, depends: bool) -> Spec:
             "its parts: return a tuple or dict, or register the class with "
             "torch.utils._pytree.register_dataclass"
         )
-    return Constant(first)
+    return DataSpec(first) if on_data and first is not None else Constant(first)
 
 
 def _hides_tensors(value: Any) -> bool:
@@ -176,7 +177,9 @@ def _hides_tensors(value: Any) -> bool:
 
 
 def _unproven(spec: Spec) -> Spec:
-    return spec._replace(proven=False) if type(spec) is TensorSpec and spec.proven else spec
+    if isinstance(spec, (TensorSpec, NumberSpec)) and spec.proven:
+        return spec._replace(proven=False)
+    return spec
 
 
 def _folded(spec: Spec, in_lanes: list[Any]) -> Spec:
@@ -224,7 +227,7 @@ def _begin(node: Node, number: int) -> list[Any]:
     return [
         tuple(size(axis, known) for axis, known in enumerate(spec.shape))
         if type(spec) is TensorSpec
-        else getattr(spec, "first", None)
+        else getattr(spec, "first", getattr(spec, "example", None))
         for spec in node.specs
     ]
 
@@ -355,6 +358,8 @@ def _cache_key(op: str, target: Any, args: Any, kwargs: Any, lane: Lane | None =
 def _value_key(value: Any, lane: Lane | None) -> Any:
     kind = type(value)
     if kind is Ref:
+        if type(value.spec) is DataSpec:
+            return _value_key(value.spec.example if lane is None else lane[value], None)
         return value.spec.key if lane is None else (lane[value], getattr(value.spec, "dtype", None))
     if kind in _PLAIN_TYPES:
         return (kind, value)

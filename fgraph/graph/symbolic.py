@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from .memory import changed, setitem
-from .node import NumberSpec, TensorSpec
+from .node import DataSpec, NumberSpec, TensorSpec
 from .record import (
     Symbol,
     handle_classes,
@@ -282,6 +282,37 @@ class SymbolicSize(Symbol):
         return f"<SymbolicSize of {self.node.kind}>"
 
 
+class SymbolicData(Symbol):
+    """Python data that is given at run time: an argument for calls, which see it as it is."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: Any) -> Any:
+        return record("function", operator.getitem, (self, key), {})
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, SymbolicData) and other.ref == self.ref:
+            return True
+        no_value(self, "compared", _IN_CALLS)
+
+    __hash__ = Symbol.__hash__
+
+    def __bool__(self) -> bool:
+        no_value(self, "used as a truth value", _IN_CALLS)
+
+    def __iter__(self) -> NoReturn:
+        no_value(self, "iterated over", _IN_CALLS)
+
+    def __len__(self) -> int:
+        no_value(self, "counted", _IN_CALLS)
+
+    def __repr__(self) -> str:
+        return f"<SymbolicData like {self.ref.spec.example!r:.60}>"
+
+
+_IN_CALLS = "it is known only at run time: wrap the code in `fgraph.apply(fn, x, data)`"
+
+
 class _Method:
     """A tensor method bound to a symbolic tensor."""
 
@@ -353,3 +384,4 @@ _install_operators()
 
 handle_classes[TensorSpec] = SymbolicTensor
 handle_classes[NumberSpec] = SymbolicSize
+handle_classes[DataSpec] = SymbolicData

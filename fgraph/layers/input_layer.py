@@ -31,7 +31,7 @@ class InputLayer(Layer):
     @property
     def input_shape(self) -> Any:
         """Its shape, batch dimension included."""
-        return self.input.spec.shape
+        return self._ref.spec.shape
 
     output_shape = input_shape
     batch_shape = input_shape

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ..graph import Input
+from ..graph.input import input_like
 from ..graph.nested import filled
 from ..layers.base import Layer
 from .layer_replay import Replay
@@ -42,12 +42,7 @@ class _Cloner:
         graph = model._live_graph("clone_model")
         given = {}
         for ref, name in zip(graph.inputs, model.input_names, strict=True):
-            explicit = name if ref.node.name else None
-            given[ref] = Input(
-                batch_shape=ref.spec.shape,
-                dtype=ref.spec.dtype,
-                name=explicit,
-            )
+            given[ref] = input_like(ref.spec, name if ref.node.name else None)
         replay = Replay(given, self._copy)
         replay.run(graph)
         inputs = filled(model._input_template, replay.now(graph.inputs))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from ..graph import Node, Ref, SymbolicTensor, shapes, symbol
+from ..graph import Node, Ref, shapes, symbol
 from ..graph.graph import Graph
 from ..graph.nested import filled, iter_leaves
 from ..graph.node import TensorSpec, ancestors
@@ -59,7 +59,9 @@ def record_model(
     if not given and all(_mask_of(ref) is None for ref in model._graph.outputs):
         return record("module", model, tuple(values), options, inferred=known)
     specs = [None if mask is None else mask.ref.spec for mask in masks]
-    masked = _masked(model, [ref.spec for ref in refs], specs)
+    own = model._graph.inputs
+    taken = [now if type(now) is Ref else ref for now, ref in zip(refs, own, strict=True)]
+    masked = _masked(model, [ref.spec for ref in taken], specs)
     inner: list[Any] = []
     if masked.matters or masked.inside:
         parts = [*known[0], *(masked.masks[index].spec for index in masked.inside)]
@@ -181,9 +183,8 @@ def _leading(spec: TensorSpec, rank: int) -> TensorSpec:
     return TensorSpec(spec.first[:rank], spec.second[:rank], torch.bool, folded)
 
 
-def _input(spec: TensorSpec) -> SymbolicTensor:
-    made: SymbolicTensor = symbol(Ref(Node("input", None, (), {}, [spec])))
-    return made
+def _input(spec: Any) -> Any:
+    return symbol(Ref(Node("input", None, (), {}, [spec])))
 
 
 def _mask_of(ref: Ref) -> Ref | None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AmbiguousNodeError, unknown_name
-from ..graph import Node, Ref, SymbolicTensor, symbol
+from ..graph import Node, Ref, Symbol, SymbolicTensor, symbol
 from ..graph.graph import Graph
 from ..graph.nested import filled, label, leaves_with_paths, map_leaves, numbered
 from ..layers.base import Layer
@@ -255,7 +255,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         self, values: Sequence[Any], given: dict[str, Any] | None, **options: Any
     ) -> Any:
         """Record a call, or run one on masked inputs."""
-        masks = [mask_of(value) for value in values]
+        masks = [mask_of(v) if isinstance(v, SymbolicTensor) else None for v in values]
         if given is not None:
             wanted = next(iter(given.values()))
             masks = list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
@@ -322,7 +322,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         return list(self._live_graph("nodes").nodes)
 
     @property
-    def inputs(self) -> list[SymbolicTensor]:
+    def inputs(self) -> list[Any]:
         """The symbolic inputs, in order."""
         return [symbol(ref) for ref in self._live_graph("inputs").inputs]
 
@@ -344,8 +344,8 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
     @property
     def input_shape(self) -> Any:
         """The shapes of the inputs, in their structure, `None` for unknown sizes."""
-        shapes = [value.spec.shape for value in self.inputs]
-        return filled(self._input_template, shapes)
+        self._need_graph("input_shape")
+        return filled(self._input_template, cast(Signature, self._signature).shapes)
 
     @property
     def output_shape(self) -> Any:
@@ -542,8 +542,13 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         """Return the dtype of each input by name, in order."""
         if self._graph is None:
             return {}
-        specs = [ref.spec for ref in self._graph.inputs]
-        return {name: s.dtype for name, s in zip(self.input_names, specs, strict=True)}
+        named = zip(self.input_names, self._graph.inputs, strict=True)
+        if any(ref.spec.shape is None for ref in self._graph.inputs):
+            raise TypeError(
+                f"model {self.name!r} has inputs that are no tensors, so batches cannot be made of "
+                "them: train it in a loop of your own, or in a subclass with its own train_step"
+            )
+        return {name: ref.spec.dtype for name, ref in named}
 
     def _training_view(self) -> TrainingView | None:
         """Return what a training step runs in place of forward; `None` where forward is enough."""
@@ -587,7 +592,7 @@ def _symbols(argument: str, structure: Any) -> list[tuple[Any, Any]]:
     if not found:
         raise ValueError(f"Model: {argument}={structure!r} holds no tensor")
     for path, leaf in found:
-        if not isinstance(leaf, SymbolicTensor):
+        if not isinstance(leaf, SymbolicTensor if argument == "outputs" else Symbol):
             where = f" at {label(path)}" if path else ""
             raise TypeError(
                 f"Model expects symbolic tensors in {argument}=, got {type(leaf).__name__}{where}: "

@@ -219,7 +219,7 @@ class _Namer:
         }
         places = self._places(set(names.values()))
         children = {places[name]: roots[key] for key, name in names.items()}
-        paths = {key: (places[name],) for key, name in names.items()}
+        paths: dict[int, tuple[str, ...]] = {key: (places[n],) for key, n in names.items()}
         for key in parts:
             way: list[str] = []
             at = key

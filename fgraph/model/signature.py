@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from ..graph import Ref, SymbolicTensor
+from ..graph import Ref, Symbol, SymbolicTensor
 from ..graph.graph import describe
 from ..graph.nested import Path, label
 from ..graph.node import ancestors
@@ -17,6 +17,7 @@ from ..graph.shapes import sizes_at
 from .naming import identifier
 
 _MOST_SHAPES = 4096  # combinations of input sizes that are remembered
+_NO_TENSOR = -1  # the number of dimensions of an input that is no tensor: no tensor has as many
 
 
 class Signature:
@@ -32,6 +33,8 @@ class Signature:
         names: the names of the inputs, in order.
         parameters: the same as Python identifiers: the parameters of the generated forward.
         checks: for each input, its number of dimensions and its known sizes by axis.
+        shapes: the shape of each input, `None` for one that is no tensor.
+        examples: what each of the latter is like, by name.
     """
 
     def __init__(self, owner: str, structure: Any, names: list[str], refs: list[Ref]) -> None:
@@ -42,8 +45,15 @@ class Signature:
         self.shapes = [ref.spec.shape for ref in refs]
         self.checks = tuple(
             (len(shape), tuple((i, size) for i, size in enumerate(shape) if size is not None))
+            if shape is not None
+            else (_NO_TENSOR, ())
             for shape in self.shapes
         )
+        self.examples = {
+            name: ref.spec.in_lane(0)
+            for name, ref in zip(names, refs, strict=True)
+            if ref.spec.shape is None
+        }
         self.refs = refs
         self.reads = _reads(refs)
         self._compared: set[tuple[Any, ...]] = set()
@@ -145,6 +155,9 @@ class Signature:
             TypeError: an input is not a tensor.
         """
         for name, expected, value in zip(self.names, self.shapes, values, strict=True):
+            if expected is None:
+                self._check_data(name, value)
+                continue
             if not isinstance(value, (Tensor, SymbolicTensor)):
                 if hasattr(type(value), "__torch_function__"):
                     continue
@@ -167,6 +180,20 @@ class Signature:
                 f"{self.owner}: input {name!r} expects shape {expected}, got {found}{hint}"
             )
 
+    def _check_data(self, name: str, value: Any) -> None:
+        """Refuse a tensor where the input is Python data, and other things where it is a number."""
+        example = self.examples[name]
+        is_number = isinstance(example, (int, float))
+        wrong = isinstance(value, (Tensor, SymbolicTensor)) or (
+            is_number and not isinstance(value, (int, float, Symbol))
+        )
+        if wrong:
+            raise TypeError(
+                f"{self.owner}: input {name!r} expects "
+                f"{'a number' if is_number else 'Python data'} such as {example!r:.60}, "
+                f"got {_kind(value)}"
+            )
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Signature:
         made = copy.copy(self)  # nothing in it changes, and what it refers to leads into the graph
         made.reads, made.refs = self.reads, self.refs
@@ -185,11 +212,16 @@ class Signature:
         Raises:
             ValueError: a size is another one, so that the graph holds a wrong number.
         """
-        if torch._C._get_tracing_state() or not all(isinstance(v, Tensor) for v in values):
+        if torch._C._get_tracing_state() or any(isinstance(v, Symbol) for v in values):
             return
-        shapes = tuple(tuple(value.shape) for value in values)
-        if shapes in self._compared:
-            return
+        shapes = tuple(tuple(v.shape) if isinstance(v, Tensor) else v for v in values)
+        try:
+            if shapes in self._compared:
+                return
+        except TypeError:  # data that cannot be a key is compared at each call
+            key = None
+        else:
+            key = shapes
         for ref, axis in self.reads:
             found = sizes_at(ref, dict(zip(self.refs, shapes, strict=True)))
             expected = ref.spec.shape[axis]
@@ -202,7 +234,8 @@ class Signature:
                 )
         if len(self._compared) >= _MOST_SHAPES:
             self._compared.clear()
-        self._compared.add(shapes)
+        if key is not None:
+            self._compared.add(key)
 
     def _keys(self) -> list[Any]:
         return list(self.structure) if isinstance(self.structure, dict) else list(self.names)

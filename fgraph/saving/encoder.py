@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import SaveError
 from ..graph.graph import Graph, _At, _Entry, _flatten
-from ..graph.node import NumberSpec, Spec, TensorSpec
+from ..graph.node import Constant, NumberSpec, Spec, TensorSpec
 from ..layers.input_layer import InputLayer
 from ..model import Model
 from ..optimizers.learning_rate import own_class
@@ -284,6 +284,8 @@ def _spec(spec: Spec, encoder: Encoder) -> Any:
         return [dtype, list(spec.first)] + ([] if same_sizes else [list(spec.second)])
     if isinstance(spec, NumberSpec):
         return [spec.first, spec.second]
+    if not isinstance(spec, Constant):
+        raise SaveError("inputs of Python data cannot be saved yet; build the graph in code")
     return {"constant": encoder.value(spec.value)}
 
 
