@@ -24,12 +24,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
+import fgraph
 from fgraph import Input, Model
 
 BATCH = 3
 WIDEST = 16
 
 
+@fgraph.register("tests>Halves")
 class Halves(NamedTuple):
     """What `Split` returns."""
 
@@ -37,6 +39,7 @@ class Halves(NamedTuple):
     right: Tensor
 
 
+@fgraph.register("tests>Split")
 class Split(nn.Module):
     """A module with a structured result and a keyword argument."""
 
@@ -44,11 +47,15 @@ class Split(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.rand(width))
 
+    def get_config(self):
+        return {"width": len(self.weight)}
+
     def forward(self, x, *, scale=1.0):
         scaled = x * self.weight * scale
         return {"halves": Halves(scaled + x, scaled - x), "none": None}
 
 
+@fgraph.register("tests>Mix")
 class Mix(nn.Module):
     """A module that takes a nested list, and reads a width from its input."""
 
@@ -56,17 +63,24 @@ class Mix(nn.Module):
         super().__init__()
         self.linear = nn.Linear(width, width)
 
+    def get_config(self):
+        return {"width": self.linear.in_features}
+
     def forward(self, pair):
         first, (second,) = pair
         return self.linear(first) + second.reshape(second.size(0), -1)
 
 
+@fgraph.register("tests>States")
 class States(nn.Module):
     """A recurrent layer run over the features; gives its last output and both states."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(1, width, batch_first=True)
+
+    def get_config(self):
+        return {"width": self.lstm.hidden_size}
 
     def forward(self, x):
         out, (h, c) = self.lstm(x.unsqueeze(-1))

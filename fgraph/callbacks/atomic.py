@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,12 +13,18 @@ from typing import Any
 
 import torch
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], make_folder: bool = False) -> Iterator[Path]:
     """Give the name of a new file beside `path` that takes its place once it is written.
 
-    Until then the old file stays as it was; where writing fails the new one is removed.
+    Until then the old file stays as it was; where writing fails the new one is removed. What a
+    killed process has left behind is removed by the next one that writes the same file.
 
     Args:
         path: the file to write or overwrite.
@@ -26,7 +34,7 @@ def replacing(path: str | os.PathLike[str], make_folder: bool = False) -> Iterat
         The path to write to, with the ending of `path`.
 
     Raises:
-        OSError: the folder does not exist, `path` is a directory, or the disk is full.
+        OSError: the folder does not exist, `path` is no regular file, or the disk is full.
     """
     path = Path(path)
     if make_folder:
@@ -36,24 +44,63 @@ def replacing(path: str | os.PathLike[str], make_folder: bool = False) -> Iterat
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {str(path)!r}: its folder does not exist")
     target = path.resolve()  # a link stays a link, to the new contents
-    made = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+    mode = target.stat().st_mode if target.exists() else None
+    if mode is not None and not stat.S_ISREG(mode):
+        raise OSError(f"cannot write {str(path)!r}: it is a device or pipe, and no regular file")
+    made, descriptor = _new_file(target)
     try:
         yield made
         _flush(made)
-        if target.exists():
-            made.chmod(target.stat().st_mode)
+        if mode is not None:
+            made.chmod(stat.S_IMODE(mode))
         os.replace(made, target)
     except BaseException:
         made.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(descriptor)
     with suppress(OSError):  # not every file system lets a folder be opened
         _flush(target.parent)
 
 
-def save_atomically(value: Any, path: str | os.PathLike[str]) -> None:
-    """Write plain containers and tensors by `torch.save`; the folder is made where missing."""
-    with replacing(path, make_folder=True) as temporary:
-        torch.save(value, temporary)
+def save_atomically(value: Any, path: str | os.PathLike[str], make_folder: bool = True) -> None:
+    """Write plain containers and tensors by `torch.save`; the folder is made where missing.
+
+    Raises:
+        OSError: the file cannot be written, for example because the disk is full.
+    """
+    with replacing(path, make_folder) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(value, file)
+        except RuntimeError as error:  # torch hides the reason
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+
+def _new_file(target: Path) -> tuple[Path, int]:
+    """Make an empty file beside `target` and lock it; remove those that nobody holds any more."""
+    prefix = f".fgraph-{zlib.crc32(os.fsencode(target.name)):08x}-"
+    if fcntl is not None:
+        for left in target.parent.glob(f"{prefix}*"):
+            with suppress(OSError):
+                descriptor = os.open(left, os.O_RDWR)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    left.unlink()
+                finally:
+                    os.close(descriptor)
+    suffix = target.suffix if len(os.fsencode(target.suffix)) < 64 else ""
+    while True:
+        made = target.with_name(f"{prefix}{secrets.token_hex(4)}{suffix}")
+        descriptor = os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        if fcntl is None:
+            return made, descriptor
+        with suppress(OSError):  # file systems without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if made.exists():  # nobody took it for a leftover before it was locked
+            return made, descriptor
+        os.close(descriptor)
 
 
 def _flush(path: Path) -> None:

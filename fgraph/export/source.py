@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import collections
+import enum
 import functools
 import re
-from collections.abc import Iterable, Mapping
+import types
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from ..errors import SaveError
 from ..graph.nested import filled, iter_leaves
 from ..graph.torch_functions import torch_name
 from ..model import Model
-from ..model.naming import Naming
+from ..model.naming import Naming, identifier
+from ..saving.comparing import changed_settings
 from ..saving.constructor_calls import construction_of
 from .inline import Inliner
 from .source_forward import ForwardWriter
 from .source_init import ConstructorWriter
 from .source_layout import laid_out
 
-_RESERVED = {"nn", "torch", "operator", "functools", "OrderedDict"}
+_RESERVED = {"nn", "np", "torch", "types", "operator", "functools", "OrderedDict"}
 
 
 def to_source(
@@ -63,8 +68,8 @@ def to_source(
                 return linear_1
         <BLANKLINE>
     """
-    if not class_name.isidentifier():
-        raise ValueError(f"to_source: class_name={class_name!r} is not a Python name")
+    if identifier(class_name) != class_name or not class_name or class_name in _RESERVED:
+        raise ValueError(f"to_source: class_name={class_name!r} is not a free Python name")
     if _by_hand(model):
         raise SaveError(
             f"to_source: the forward of {type(model).__name__} is written by hand: its own source "
@@ -101,9 +106,7 @@ class _FileWriter:
         init = ConstructorWriter(self, model, path).lines()
         naming = Naming(model.input_names, model._node_names, model._node_paths, _children(model))
         parameters = model._signature.parameters  # type: ignore[union-attr]
-        forward = ForwardWriter(
-            graph, naming, parameters, _own_tensors(model), self.reserved, self.constant
-        )
+        forward = ForwardWriter(graph, naming, parameters, model, self.reserved, self.constant)
         try:
             body = forward.lines(filled(model._output_template, graph.outputs))
         except SaveError as error:
@@ -136,18 +139,24 @@ class _FileWriter:
         return found
 
     def constant(self, value: Any) -> str:
-        """Write a function, class or callable object."""
-        name = torch_name(value)
+        """Write a function, class, object, or container that has no literal."""
+        kind, name = type(value), torch_name(value)
         if name is not None:
             return name
+        if kind in _WRITERS:
+            statement, write = _WRITERS[kind]
+            if statement:
+                self.inliner.need_import(statement)
+            return write(value, self.literal)
         own = getattr(value, "__name__", "")
         if isinstance(value, type) and getattr(nn, own, None) is value:
             return f"nn.{own}"
-        if isinstance(value, functools.partial):
-            self.inliner.need_import("import functools")
-            keywords = [f"{key}={self.literal(item)}" for key, item in value.keywords.items()]
-            parts = [self.constant(value.func), *map(self.literal, value.args), *keywords]
-            return f"functools.partial({', '.join(parts)})"
+        if isinstance(value, enum.Enum):
+            return f"{self.inliner.need(kind)}[{self.literal(value.name)}]"
+        if isinstance(value, (np.generic, np.ufunc)) and hasattr(np, own or kind.__name__):
+            self.inliner.need_import("import numpy as np")
+            written = "" if own else f"({self.literal(value.item())})"  # type: ignore[union-attr]
+            return f"np.{own or kind.__name__}{written}"
         if isinstance(value, type) or hasattr(value, "__code__"):
             return self.inliner.need(value)
         if hasattr(value, "__dict__") and not isinstance(value, nn.Module):
@@ -159,10 +168,11 @@ class _FileWriter:
     def _object(self, value: Any) -> str:
         """Write an object as a call of its class."""
         made = construction_of(value)
+        again = made.make()
+        if made.config is None and changed_settings(value, again):
+            raise SaveError(f"{value!r:.80} is not what its constructor makes")
         kwargs = dict(made.config or made.kwargs)
-        parts = [self.literal(item) for item in made.args]
-        parts += [f"{key}={self.literal(item)}" for key, item in kwargs.items()]
-        return f"{self.inliner.need(made.cls)}({', '.join(parts)})"
+        return f"{self.inliner.need(made.cls)}({_arguments(made.args, kwargs, self.literal)})"
 
     def literal(self, value: Any) -> str:
         """Write a plain value, a container of them, a function or a class."""
@@ -179,6 +189,41 @@ class _FileWriter:
         wanted |= {f"import {name}" for name in ("torch", "operator") if f"{name}." in body}
         wanted -= {"from __future__ import annotations"}
         return "\n".join([*future, *_sorted_imports(wanted), "", "", body, ""])
+
+
+def _arguments(args: Iterable[Any], kwargs: Mapping[str, Any], write: Callable[[Any], str]) -> str:
+    """Write the arguments of a call; names that Python does not take go into a dict."""
+    parts = [write(item) for item in args]
+    if all(identifier(key) == key for key in kwargs):
+        return ", ".join([*parts, *(f"{key}={write(item)}" for key, item in kwargs.items())])
+    return ", ".join([*parts, f"**{write(dict(kwargs))}"])
+
+
+def _items(value: Any, write: Callable[[Any], str]) -> str:
+    return f"[{', '.join(map(write, value))}]"
+
+
+# containers and numbers that have no literal: the import that they need, and how they are written
+_WRITERS: dict[type, tuple[str, Callable[[Any, Callable[[Any], str]], str]]] = {
+    collections.OrderedDict: (
+        "from collections import OrderedDict",
+        lambda value, write: f"OrderedDict({_items(value.items(), write)})",
+    ),
+    types.SimpleNamespace: (
+        "import types",
+        lambda value, write: f"types.SimpleNamespace({_arguments((), vars(value), write)})",
+    ),
+    functools.partial: (
+        "import functools",
+        lambda value, write: (
+            f"functools.partial({_arguments((value.func, *value.args), value.keywords, write)})"
+        ),
+    ),
+    set: ("", lambda value, write: f"set({_items(value, write)})"),
+    frozenset: ("", lambda value, write: f"frozenset({_items(value, write)})"),
+    range: ("", lambda value, write: repr(value)),
+    complex: ("", lambda value, write: f"complex({write(value.real)}, {write(value.imag)})"),
+}
 
 
 def _sorted_imports(statements: set[str]) -> list[str]:
@@ -216,8 +261,3 @@ def _by_hand(model: Model) -> bool:
 
 def _children(model: Model) -> dict[str, nn.Module]:
     return {name: child for name, child in model._modules.items() if child is not None}
-
-
-def _own_tensors(model: Model) -> dict[str, Tensor]:
-    tensors: dict[str, Any] = {**model._parameters, **model._buffers}
-    return {name: tensor for name, tensor in tensors.items() if tensor is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import nn
 
 from ..errors import SaveError
 from ..graph import Node, Ref
@@ -15,7 +15,7 @@ from ..graph.memory import setitem
 from ..graph.modes import Modes
 from ..model.codegen import _leaf_paths, _pattern, _Rebuild, _Writer, in_blocks, quoted
 from ..model.keras_weights import Weights
-from ..model.naming import Naming
+from ..model.naming import Naming, identifier
 
 
 class ForwardWriter(_Writer):
@@ -25,7 +25,7 @@ class ForwardWriter(_Writer):
         graph: what to run.
         naming: the names of its layers and modules.
         parameters: the name of each input.
-        tensors: the model's own tensors by name.
+        model: the model.
         reserved: names of the file that no variable may have.
         constant: writes a function, class or object that is no plain value.
     """
@@ -35,13 +35,15 @@ class ForwardWriter(_Writer):
         graph: Graph,
         naming: Naming,
         parameters: list[str],
-        tensors: dict[str, Tensor],
+        model: nn.Module,
         reserved: set[str],
         constant: Callable[[Any], str],
     ) -> None:
         super().__init__(graph, naming, parameters)
         self._taken |= reserved
-        self._known_tensors |= {id(tensor): (name,) for name, tensor in tensors.items()}
+        self._root = model
+        for group in (model._parameters, model._buffers):
+            self._known_tensors |= {id(tensor): (name,) for name, tensor in group.items()}
         self._write_constant = constant
 
     def lines(self, outputs: Any) -> list[str]:
@@ -101,9 +103,8 @@ class ForwardWriter(_Writer):
             )
         return super()._call(node)
 
-    @staticmethod
-    def _module(path: tuple[str, ...]) -> str:
-        return "self" + reach(path)
+    def _module(self, path: tuple[str, ...]) -> str:  # type: ignore[override]
+        return "self" + reach(self._root, path)
 
     def _constant(self, value: Any) -> str:
         if isinstance(value, _Rebuild):
@@ -111,14 +112,26 @@ class ForwardWriter(_Writer):
         return self._write_constant(value)
 
 
-def reach(path: tuple[str, ...]) -> str:
-    """Write the way to a child: `.encoder.layers[0]`."""
-    text = ""
+def reach(root: nn.Module, path: tuple[str, ...]) -> str:
+    """Write the way from a module to a part of it: `.encoder.layers[0]`."""
+    text, owner = "", root
     for name in path:
-        if name.isidentifier():
-            text += f".{name}"
-        elif name.isdigit():
-            text += f"[{name}]"
-        else:
-            text += f"._modules[{quoted(name)}]"
+        text = member(text, name, owner)
+        owner = owner._modules.get(name) or owner
     return text
+
+
+def member(text: str, name: str, owner: nn.Module) -> str:
+    """Write a child, parameter or buffer of a module, whose own source is `text`."""
+    mangled = name.startswith("__") and not name.endswith("__")  # by Python, inside a class
+    if identifier(name) == name and not mangled:
+        return f"{text}.{name}"
+    if isinstance(owner, (nn.Sequential, nn.ModuleList)):
+        names = list(owner._modules)
+        if name in names and not isinstance(owner, nn.ModuleDict):
+            return f"{text}[{names.index(name)}]"
+    if isinstance(owner, nn.ParameterList):
+        return f"{text}[{name}]"
+    groups = ("_parameters", "_buffers", "_modules")
+    group = next(group for group in groups if name in getattr(owner, group))
+    return f"{text}.{group}[{quoted(name)}]"

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import SaveError
+from ..layers.modules.recurrent import with_one_bias
 from ..model import Model
 from ..model.codegen import quoted
-from ..saving.comparing import same
+from ..model.naming import identifier
+from ..saving.comparing import changed_settings
 from ..saving.construction import Construction
-from ..saving.constructor_calls import construction_of, parameters_of
-from ..saving.differences import attributes_of, same_slots
+from ..saving.constructor_calls import construction_of, has_own_config, parameters_of
 from .inline import Inliner
 from .source_forward import reach
+from .source_state import state_lines
 
 
 class SourceFile(Protocol):
@@ -44,6 +46,8 @@ class ConstructorWriter:
         self._model = model
         self._prefix = prefix
         self._made: dict[int, str] = {}  # where each module is found, once it is made
+        self._dtypes: dict[int, torch.dtype] = {}  # of each tensor, as its module is made
+        self._frozen: set[int] = set()
         self._later: list[str] = []
 
     def lines(self) -> list[str]:
@@ -51,14 +55,19 @@ class ConstructorWriter:
         found = []
         for name, child in self._model._modules.items():
             text = "None" if child is None else self._text(child, (name,))
-            found.append(_assignment((name,), text))
+            found.append(self._assignment((name,), text))
         for name, parameter in self._model._parameters.items():
             if parameter is not None:
-                found.append(f"self.{name} = nn.Parameter({_empty(parameter)}{_frozen(parameter)})")
+                self._frozen |= set() if parameter.requires_grad else {id(parameter)}
+                found.append(f"self.{name} = {_parameter(parameter)}")
         for name, buffer in self._model._buffers.items():
+            if name in self._model._non_persistent_buffers_set:
+                raise SaveError(f"to_source: the buffer {name!r} is in no state_dict: make it so")
             if buffer is not None:
                 found.append(f"self.register_buffer({quoted(name)}, {_empty(buffer)})")
-        return [*found, *self._later, *self._ties()]
+        nested = {id(m) for m in self._model.modules() if id(m) in self._file.class_names}
+        rest = state_lines(self._model, nested, self._dtypes, self._frozen, not self._prefix)
+        return [*found, *self._later, *rest]
 
     def _text(self, module: nn.Module, path: tuple[str, ...]) -> str:
         """Write the expression that makes a module."""
@@ -74,41 +83,61 @@ class ConstructorWriter:
                 f'to_source(constructors={{{full!r}: "{type(module).__name__}(...)"}}, '
                 'imports=["from ... import ..."])'
             ) from error
-        self._made.setdefault(id(module), "self" + reach(path))
+        self._made.setdefault(id(module), self._place(path))
         return text
+
+    def _place(self, path: tuple[str, ...]) -> str:
+        return "self" + reach(self._model, path)
+
+    def _assignment(self, path: tuple[str, ...], text: str) -> str:
+        if self._place(path).endswith('"]'):  # a name that Python does not take
+            return f"{self._place(path[:-1])}.add_module({quoted(path[-1])}, {text})"
+        return f"{self._place(path)} = {text}"
 
     def _expression(self, module: nn.Module, path: tuple[str, ...]) -> str:
         given = self._file.constructors.get(self._prefix + ".".join(path))
+        if given is None and id(module) in self._file.class_names:
+            given = f"{self._file.class_names[id(module)]}()"
         if given is not None:
             self._remember(module, path)
-            return given
-        if id(module) in self._file.class_names:
-            self._remember(module, path)
-            return f"{self._file.class_names[id(module)]}()" + _flags(module)
+            return given + self._flags(module)
         if isinstance(module, Model):
             raise SaveError("its forward is written by hand")
+        if isinstance(module, (nn.ParameterList, nn.ParameterDict)):
+            self._frozen |= {id(p) for p in module.parameters() if not p.requires_grad}
+            parts = {name: _parameter(p) for name, p in module._parameters.items() if p is not None}
+            return self._bracketed(module, parts)
         if type(module) in _CONTAINERS and not _shares(module):
-            return self._container(module, path)
-        construction = construction_of(module)
+            parts = {
+                name: "None" if child is None else self._text(child, (*path, name))
+                for name, child in module._modules.items()
+            }
+            self._add_settings(module, type(module)(), path)
+            return self._bracketed(module, parts)
+        return self._constructed(module, path) + self._flags(module)
+
+    def _constructed(self, module: nn.Module, path: tuple[str, ...]) -> str:
+        """Write the constructor call of a module."""
+        rule: Callable[[Any], Construction] = _RULES.get(type(module), construction_of)
+        construction = rule(module)
         try:
             made = construction.make()
         except Exception as error:
             raise SaveError(f"its constructor refuses what was read back: {error}") from error
         text = self._call(construction, module, path)
-        self._compare(module, made, path)
-        return text + _flags(module)
+        if "bias_hh_l0" in module._buffers and "bias_hh_l0" in made._parameters:
+            text = f"{self._file.inliner.need(with_one_bias)}({text})"
+            made = with_one_bias(made)
+        self._compare(module, made, path, has_own_config(type(module)))
+        return text
 
-    def _container(self, module: nn.Module, path: tuple[str, ...]) -> str:
-        children = dict(module._modules)
-        parts = {
-            name: "None" if child is None else self._text(child, (*path, name))
-            for name, child in children.items()
-        }
+    def _bracketed(self, module: nn.Module, parts: dict[str, str]) -> str:
+        """Write a container and what is in it."""
         name = f"nn.{type(module).__name__}"
-        if isinstance(module, nn.ModuleDict):
+        if isinstance(module, (nn.ModuleDict, nn.ParameterDict)):
             pairs = ", ".join(f"{quoted(key)}: {text}" for key, text in parts.items())
             return f"{name}({{{pairs}}})"
-        if isinstance(module, nn.ModuleList):
+        if isinstance(module, (nn.ModuleList, nn.ParameterList)):
             return f"{name}([{', '.join(parts.values())}])"
         if list(parts) == [str(number) for number in range(len(parts))]:
             return f"{name}({', '.join(parts.values())})"
@@ -119,24 +148,37 @@ class ConstructorWriter:
     def _call(self, construction: Construction, module: nn.Module, path: tuple[str, ...]) -> str:
         """Write a constructor call, required arguments by position."""
         kwargs = dict(construction.config or construction.kwargs)
-        parts = [self._argument(value, path) for value in construction.args]
+        parts = [self._argument(value, module, path) for value in construction.args]
         if not parts:
             for parameter in parameters_of(construction.cls):
                 required = parameter.default is parameter.empty
                 if not required or parameter.kind is parameter.KEYWORD_ONLY:
                     break
                 if parameter.name in kwargs:
-                    parts.append(self._argument(kwargs.pop(parameter.name), path))
-        parts += [f"{key}={self._argument(value, path)}" for key, value in kwargs.items()]
+                    parts.append(self._argument(kwargs.pop(parameter.name), module, path))
+        parts += [f"{key}={self._argument(item, module, path)}" for key, item in kwargs.items()]
         dtype = _dtype(module)
+        for tensor in (*module.parameters(), *module.buffers()):
+            if tensor.is_floating_point():
+                self._dtypes[id(tensor)] = dtype or torch.float32
         if dtype is not None and any(p.name == "dtype" for p in parameters_of(construction.cls)):
             return f"{self._class(construction.cls)}({', '.join([*parts, f'dtype={dtype}'])})"
         moved = "" if dtype is None else f".to({dtype})"
         return f"{self._class(construction.cls)}({', '.join(parts)}){moved}"
 
-    def _argument(self, value: Any, path: tuple[str, ...]) -> str:
+    def _argument(self, value: Any, module: nn.Module, path: tuple[str, ...]) -> str:
         if isinstance(value, nn.Module):
-            return ConstructorWriter(self._file, self._model, self._prefix)._expression(value, path)
+            place = next(name for name, part in module.named_modules() if part is value)
+            inner = (*path, *place.split("."))
+            if type(module) not in _STACKS:
+                return self._expression(value, inner)
+            copied = ConstructorWriter(self._file, self._model, self._prefix)
+            text = copied._constructed(value, inner)
+            if copied._later:
+                raise SaveError("its first layer, which it copies, was changed after it was made")
+            return text
+        if isinstance(value, Tensor) and any(value is t for t in module._buffers.values()):
+            return _empty(value)
         return self._file.literal(value)
 
     def _class(self, cls: type) -> str:
@@ -144,57 +186,89 @@ class ConstructorWriter:
             return f"nn.{cls.__name__}"
         return self._file.inliner.need(cls)
 
-    def _compare(self, module: nn.Module, made: nn.Module, path: tuple[str, ...]) -> None:
+    def _compare(
+        self, module: nn.Module, made: nn.Module, path: tuple[str, ...], own_config: bool = False
+    ) -> None:
         """Write, for after the constructor, what it makes otherwise than it is."""
-        self._made.setdefault(id(module), "self" + reach(path))
-        if not same_slots(module, made, shapes=True):
-            raise SaveError("its parameters are not those that its constructor makes")
-        before = attributes_of(made)
-        for name, value in attributes_of(module).items():
-            if not (name in before and same(value, before[name])):
-                self._later.append(f"self{reach(path)}.{name} = {self._file.literal(value)}")
+        self._made.setdefault(id(module), self._place(path))
+        if _tensors(module) != _tensors(made):
+            raise SaveError(f"its tensors {_tensors(module)} are not {_tensors(made)}")
+        for name in module._non_persistent_buffers_set:
+            now, before = module._buffers[name], made._buffers[name]
+            if now is not None and not (before is not None and torch.equal(now, before.to(now))):
+                raise SaveError(f"the buffer {name!r} is in no state_dict, so its values are lost")
+        if not own_config:
+            self._add_settings(module, made, path)
         for name, child in module._modules.items():
             inner = (*path, name)
             other: Any = made._modules.get(name)
-            if child is not None and id(child) not in self._made and _alike(child, other):
+            if (
+                child is not None
+                and id(child) not in self._made
+                and type(child) is type(other)
+                and _tensors(child) == _tensors(other)
+            ):
                 self._compare(child, other, inner)
             elif child is not other:
                 text = "None" if child is None else self._text(child, inner)
-                self._later.append(_assignment(inner, text))
+                self._later.append(self._assignment(inner, text))
         for name in made._modules.keys() - module._modules.keys():
-            self._later.append(f"del self{reach((*path, name))}")
+            self._later.append(f"del {self._place((*path, name))}")
+
+    def _add_settings(self, module: nn.Module, made: nn.Module, path: tuple[str, ...]) -> None:
+        for name, value in changed_settings(module, made).items():
+            if identifier(name) != name:
+                raise SaveError(f"its attribute {name!r} has a name that Python does not take")
+            self._later.append(f"{self._place(path)}.{name} = {self._file.literal(value)}")
 
     def _remember(self, module: nn.Module, path: tuple[str, ...]) -> None:
         """Note where the parts of a module are that is made as a whole."""
         for inner, part in module.named_modules():
             parts = tuple(inner.split(".")) if inner else ()
-            self._made.setdefault(id(part), "self" + reach((*path, *parts)))
+            self._made.setdefault(id(part), self._place((*path, *parts)))
 
-    def _ties(self) -> list[str]:
-        """Write which parameters are one and the same."""
-        first: dict[int, str] = {}
-        lines = []
-        for name, parameter in self._model.named_parameters(remove_duplicate=False):
-            way = tuple(name.split("."))
-            text = f"self{reach(way)}"
-            if first.setdefault(id(parameter), text) != text:
-                lines.append(f"{text} = {first[id(parameter)]}")
-        modules = {path for path, _ in self._model.named_modules()}
-        return [line for line in lines if _is_own(line, modules)]
-
-
-def _alike(child: nn.Module, other: Any) -> bool:
-    """Whether a constructor made a child of the right kind and sizes."""
-    return type(child) is type(other) and same_slots(child, other, shapes=True)
+    def _flags(self, module: nn.Module) -> str:
+        """Freeze a module all of whose parameters are frozen."""
+        parameters = list(module.parameters())
+        if not parameters or any(parameter.requires_grad for parameter in parameters):
+            return ""
+        self._frozen.update(map(id, parameters))
+        return ".requires_grad_(False)"
 
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_STACKS = (nn.TransformerEncoder, nn.TransformerDecoder)
 
 
-def _is_own(line: str, modules: set[str]) -> bool:
-    """Whether the tied tensor hangs in a module that is not itself another one."""
-    owner = line.partition(" = ")[0].removeprefix("self.").rpartition(".")[0]
-    return owner.replace("[", ".").replace("]", "") in modules
+def _stack(module: Any) -> Construction:
+    kwargs = {} if module.norm is None else {"norm": module.norm}
+    if isinstance(module, nn.TransformerEncoder):
+        kwargs["enable_nested_tensor"] = False  # what the real setting leaves is an attribute
+    return Construction(type(module), (module.layers[0], module.num_layers), kwargs)
+
+
+def _transformer(module: nn.Transformer) -> Construction:
+    names = {"d_model": "d_model", "nhead": "nhead", "custom_encoder": "encoder",
+             "custom_decoder": "decoder", "batch_first": "batch_first"}  # fmt: skip
+    kwargs = {key: getattr(module, name) for key, name in names.items()}
+    return Construction(nn.Transformer, (), kwargs)
+
+
+_RULES: dict[type, Callable[[Any], Construction]] = {
+    **dict.fromkeys(_STACKS, _stack),
+    nn.Transformer: _transformer,
+    **dict.fromkeys(_CONTAINERS, lambda module: Construction(type(module))),
+}
+
+
+def _tensors(module: nn.Module) -> list[Any]:
+    """Return the kind, name and shape of each parameter and buffer, in order."""
+    groups: dict[str, Any] = {"parameter": module._parameters, "buffer": module._buffers}
+    return [
+        (kind, name, None if tensor is None else tuple(tensor.shape))
+        for kind, group in groups.items()
+        for name, tensor in group.items()
+    ] + sorted(module._non_persistent_buffers_set)
 
 
 def _shares(module: nn.Module) -> bool:
@@ -202,26 +276,14 @@ def _shares(module: nn.Module) -> bool:
     return len(set(children)) < len(children)
 
 
-def _assignment(path: tuple[str, ...], text: str) -> str:
-    if path[-1].isidentifier() or path[-1].isdigit():
-        return f"self{reach(path)} = {text}"
-    return f"self{reach(path[:-1])}.add_module({quoted(path[-1])}, {text})"
-
-
-def _flags(module: nn.Module) -> str:
-    parameters = list(module.parameters())
-    if parameters and not any(parameter.requires_grad for parameter in parameters):
-        return ".requires_grad_(False)"
-    return ""
-
-
-def _frozen(parameter: Tensor) -> str:
-    return "" if parameter.requires_grad else ", requires_grad=False"
-
-
 def _dtype(module: nn.Module) -> torch.dtype | None:
     found = {p.dtype for p in module.parameters() if p.is_floating_point()}
     return next(iter(found)) if len(found) == 1 and found != {torch.float32} else None
+
+
+def _parameter(tensor: Tensor) -> str:
+    frozen = "" if tensor.requires_grad else ", requires_grad=False"
+    return f"nn.Parameter({_empty(tensor)}{frozen})"
 
 
 def _empty(tensor: Tensor) -> str:

@@ -124,6 +124,7 @@ class Layer(LayerConfig, Additions, InboundNodes):
         self._trainable = trainable
         self._model_name: str | None = None
         self._features: int | None = None
+        self._built_for: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
         own = {key for _, key, _ in self._weight_arguments()}
         self._refuse_options({key: value for key, value in options.items() if key not in own})
         self._set_weight_options(options)
@@ -299,6 +300,7 @@ class Layer(LayerConfig, Additions, InboundNodes):
         """
         if self.built:
             return self.module
+        self._built_for = (input_shapes, named_shapes)
         module = self._with_added_weights(self.build(*input_shapes, **named_shapes))
         if module is not None and self.dtype is not None and not self.inner_layers():
             module = module.to(self.dtype)

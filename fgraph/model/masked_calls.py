@@ -64,10 +64,7 @@ def record_model(
     masked = _masked(model, [ref.spec for ref in taken], specs)
     inner: list[Any] = []
     if masked.matters or masked.inside:
-        parts = [*known[0], *(masked.masks[index].spec for index in masked.inside)]
-        layout = [[0] * len(known[0]), [0] * len(masked.inside)]
-        effects = known[2] and known[2].with_more_taken(len(refs), len(given))
-        known = parts, pytree.tree_structure(layout), effects
+        known = _with_masks(known, masked, len(refs), len(given))
         options = {**options, "masks": list(masks)}
         flat, inner = record("module", model, tuple(values), options, inferred=known)
         outputs = filled(model._output_template, flat)
@@ -82,6 +79,31 @@ def record_model(
     for index, ref in masked.masks.items():
         attach_masks(leaves[index], found.get(index, replay.values.get(ref)))
     return outputs
+
+
+def infer_call(model: Any, refs: Sequence[Any], masks: Sequence[Any] | None) -> shapes.Inferred:
+    """Return what is known of the result of a call of a model that was recorded with these masks.
+
+    Args:
+        model: The model.
+        refs: Its inputs, as a node has them.
+        masks: For each input its mask, or `None`; `None` for a call without `masks=`.
+    """
+    known = shapes.infer("module", model, tuple(refs), {})
+    if masks is None:
+        return known
+    given = [None if mask is None else mask.spec for mask in masks]
+    masked = _masked(model, [ref.spec for ref in refs], given)
+    return _with_masks(known, masked, len(refs), sum(mask is not None for mask in masks))
+
+
+def _with_masks(known: shapes.Inferred, masked: _Masked, taken: int, more: int) -> shapes.Inferred:
+    """Return what is known of a call that returns the masks of outputs as well."""
+    specs, _, effects = known
+    parts = [*specs, *(masked.masks[index].spec for index in masked.inside)]
+    layout = [[0] * len(specs), [0] * len(masked.inside)]
+    effects = effects and effects.with_more_taken(taken, more)
+    return parts, pytree.tree_structure(layout), effects
 
 
 def run_with_masks(model: Any, values: Sequence[Tensor], masks: Sequence[Tensor | None]) -> Any:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
-from ..errors import SaveError
+import torch
+from torch import Tensor
+
+from ..errors import LoadError, SaveError
+from ..graph.nested import iter_leaves
+from ..training.settings import CompileSettings
 from ..training.state import TrainingState
 from .decoder import Decoder
 from .encoder import Encoder
+from .graphs import check_fields
+from .values import PLAIN
 
 
 def encode_compiled(state: TrainingState, encoder: Encoder) -> dict[str, Any]:
@@ -39,7 +47,19 @@ def encode_compiled(state: TrainingState, encoder: Encoder) -> dict[str, Any]:
 
 
 def decode_compiled(model: Any, written: dict[str, Any], decoder: Decoder) -> None:
-    """Compile a model with the settings that `encode_compiled` wrote."""
+    """Compile a model with the settings that `encode_compiled` wrote.
+
+    Raises:
+        LoadError: a setting is unknown, or the state holds more than numbers, texts and tensors.
+    """
+    check_fields("the training", written, {"settings", "state"})
+    check_fields(
+        "the training", written["settings"], {field.name for field in fields(CompileSettings)}
+    )
     settings = {name: decoder.value(value) for name, value in written["settings"].items()}
+    state = decoder.value(written["state"])
+    for leaf in iter_leaves(state):
+        if type(leaf) not in PLAIN and not isinstance(leaf, (Tensor, torch.dtype, set)):
+            raise LoadError(f"the state of training holds {leaf!r:.80}, which is no plain value")
     model.compile(**settings)
-    model._trainer.loaded = decoder.value(written["state"])
+    model._trainer.loaded = state

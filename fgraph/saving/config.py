@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from ..errors import LoadError
-from ..graph import Ref
-from ..graph.nested import map_leaves
 from ..layers.base import Layer
 from ..model import Model
+from .construction import FREE
 from .constructor_calls import construction_of
-from .encoder import Encoder
-from .model_file import decode_model, encode_model
+from .decoder import take_values
+from .model_file import check_document, decode_model, encode_model
+from .registered import name_of
+from .tensorfile import parse_json
+from .values import from_json
+from .values import to_json as value_to_json
 
 
 def get_config(model: Model) -> dict[str, Any]:
@@ -33,10 +37,43 @@ def get_config(model: Model) -> dict[str, Any]:
     Raises:
         SaveError: a part of the model cannot be written as data.
     """
-    encoder = Encoder(model, inline=True)
-    document = encode_model(model, encoder)
-    encoder.finish()
-    return document
+    with torch.device("cpu"):
+        document, tensors = encode_model(model)
+        free = {name_of(kind) for kind in FREE}
+        made_again: set[str] = set()
+        given: set[str] = set()
+        for entry in document["objects"]:
+            given.update(_references([entry.get(part) for part in ("args", "kwargs", "config")]))
+            if entry["kind"] == "module" and entry["class"] not in free:
+                made_again.update(key for _, _, key in entry.get("tensors", ()))
+        names = [name for name in tensors if name in given or name not in made_again]
+        values = {name: _written(tensors[name]) for name in names}
+    return {**document, "values": values}
+
+
+def _references(written: Any) -> Iterator[str]:
+    """Yield the names of the tensors that a value refers to."""
+    if isinstance(written, dict):
+        for tag, held in written.items():
+            if tag in ("$tensor", "$array"):
+                yield held
+            yield from _references(held)
+    elif isinstance(written, list):
+        for item in written:
+            yield from _references(item)
+
+
+def _written(tensor: Tensor) -> list[Any]:
+    plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+    data = plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+    dtype = value_to_json(tensor.dtype, repr)
+    return [dtype, list(tensor.shape), base64.b64encode(data).decode()]
+
+
+def _read(dtype: Any, shape: Any, data: str) -> Tensor:
+    kind, raw = from_json(dtype, lambda tag, held: None), base64.b64decode(data)
+    flat = torch.frombuffer(bytearray(raw), dtype=kind) if raw else torch.empty(0, dtype=kind)
+    return flat.reshape(shape)
 
 
 def from_config(
@@ -52,7 +89,9 @@ def from_config(
         LoadError: the configuration needs something unknown.
     """
     try:
-        model = decode_model(dict(config), None, custom_objects)
+        document = check_document(dict(config))
+        values = {name: _read(*written) for name, written in document["values"].items()}
+        model = decode_model(document, values, dict(custom_objects or {}), fresh=True)
     except LoadError:
         raise
     except Exception as error:
@@ -63,8 +102,6 @@ def from_config(
     for part in model.modules():
         if isinstance(part, Model) and part._graph is not None:
             _initialise(part)
-    for name in config["frozen"]:
-        model.get_parameter(name).requires_grad_(False)
     return model
 
 
@@ -75,19 +112,9 @@ def _initialise(model: Model) -> None:
         layer = call.owner
         if isinstance(layer, Layer) and layer.module is not None and id(layer) not in done:
             done.add(id(layer))
-            args, _ = call.inputs
-            shapes = map_leaves(lambda r: r.spec.shape if type(r) is Ref else r, args)
+            shapes, named = layer._built_for
             fresh = construction_of(layer).make()
-            _take_values(layer.module, fresh.make_module(*shapes))
-
-
-def _take_values(module: nn.Module, fresh: nn.Module | None) -> None:
-    """Copy the values of a freshly built module, where it still has the same tensors."""
-    values = {} if fresh is None else fresh.state_dict()
-    with torch.no_grad():
-        for name, tensor in module.state_dict(keep_vars=True).items():
-            if name in values and values[name].shape == tensor.shape:
-                tensor.copy_(values[name])
+            take_values(layer.module, fresh.make_module(*shapes, **named))
 
 
 def to_json(model: Model, **options: Any) -> str:
@@ -119,7 +146,7 @@ def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) 
         (None, 2)
     """
     try:
-        config = json.loads(text)
+        config = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise LoadError(f"the text is not JSON: {error}") from error
     if not isinstance(config, dict):

@@ -1,63 +1,76 @@
-"""A constructor call that is known, and can be made."""
+"""A constructor call that is known, and can be made without values or memory."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
-from ..model import Model
+from ..errors import LoadError
+from ..layers.modules.added_weights import AddedWeights
+
+# modules whose children and tensors are all listed by themselves; the constructors of some would
+# copy a child any number of times, or draw new values for it
+# modules that have whatever tensors they were given
+FREE = (nn.ParameterList, nn.ParameterDict, AddedWeights)
+EMPTY: dict[type, Callable[[], nn.Module]] = {
+    nn.Sequential: nn.Sequential,
+    nn.ModuleList: nn.ModuleList,
+    nn.ModuleDict: nn.ModuleDict,
+    **{kind: kind for kind in FREE},
+    nn.Transformer: lambda: nn.Transformer(
+        custom_encoder=nn.Identity(), custom_decoder=nn.Identity()
+    ),
+    nn.TransformerEncoder: lambda: nn.TransformerEncoder(
+        nn.Identity(),  # type: ignore[arg-type]
+        0,
+        enable_nested_tensor=False,
+    ),
+    nn.TransformerDecoder: lambda: nn.TransformerDecoder(nn.Identity(), 0),  # type: ignore[arg-type]
+}
 
 
 @dataclass
 class Construction:
-    """How an object is made: `cls(*args, **kwargs)`, or `cls.from_config(config)`.
-
-    With `blank` the constructor is not called at all: everything is filled in afterwards.
-    """
+    """How an object is made: `cls(*args, **kwargs)`, or `cls.from_config(config)`."""
 
     cls: type
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] | None = None
-    blank: bool = False
 
-    def make(self, real: bool = False) -> Any:
+    def make(self, real: bool = False, most_calls: int = 1_000_000) -> Any:
         """Make the object; modules of torch and of this package without values or memory.
 
         Random numbers are left as they were, whatever the constructor draws.
 
         Args:
             real: make these modules with values, too, and draw the numbers for it.
+            most_calls: how many torch functions their constructors may call.
+
+        Raises:
+            LoadError: a constructor calls more functions, for example for thousands of layers.
         """
-        if self.blank:
-            return _blank(self.cls)
         if real or not issubclass(self.cls, nn.Module):
             return self._call()
-        if self.cls.__module__.startswith(("torch.nn.", "fgraph.")):
-            with _NoValues():
-                made = self._call()
-            if not _has_stray_meta(made):
-                return made
-        with torch.random.fork_rng(devices=()):
+        if not self.cls.__module__.startswith(("torch.nn.", "fgraph.")):
+            with torch.random.fork_rng(devices=()):
+                return self._call()
+        with _NoValues(self.cls, most_calls):
             return self._call()
 
     def _call(self) -> Any:
-        if self.config is not None:
-            return self.cls.from_config(self.config)  # type: ignore[attr-defined]
-        return self.cls(*self.args, **self.kwargs)
-
-
-def _blank(cls: Any) -> Any:
-    made = cls.__new__(cls)
-    if isinstance(made, nn.Module):
-        kind: Any = Model if isinstance(made, Model) else nn.Module
-        kind.__init__(made)
-    return made
+        cls: Any = self.cls
+        if self.config is None:
+            return cls(*self.args, **self.kwargs)
+        if hasattr(cls, "from_config"):
+            return cls.from_config(self.config)
+        return cls(**self.config)
 
 
 _FILLS = frozenset(
@@ -69,24 +82,25 @@ _FILLS = frozenset(
 class _NoValues(TorchFunctionMode):
     """Makes tensors on `meta`, as `torch.device("meta")` does, and fills them with nothing."""
 
+    def __init__(self, cls: type, most_calls: int) -> None:
+        super().__init__()
+        self._cls = cls
+        self._most_calls = most_calls
+        self._calls = 0
+
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run a torch function without values."""
+        self._calls += 1
+        if self._calls > self._most_calls:
+            raise LoadError(
+                f"making a {self._cls.__name__} calls more than {self._most_calls} functions, the "
+                "limit for the number of its tensors"
+            )
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") in _FILLS:
-            filled = args[0] if args else kwargs.get("tensor")
-            if isinstance(filled, Tensor) and filled.is_meta:
-                return filled
+            return args[0] if args else kwargs["tensor"]
         if func in _device_constructors() and kwargs.get("device") is None:
             kwargs = {**kwargs, "device": "meta"}
         return func(*args, **kwargs)
-
-
-def _has_stray_meta(module: nn.Module) -> bool:
-    """Whether a tensor that is neither parameter nor buffer was made without values."""
-    return any(
-        isinstance(value, Tensor) and value.device.type == "meta"
-        for part in module.modules()
-        for value in vars(part).values()
-    )

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import SaveError
+from ..errors import Remembered, SaveError
 from ..layers.base import Layer
 from ..model import Model
 from .comparing import same
@@ -21,26 +21,29 @@ _MISSING = object()
 def construction_of(value: Any) -> Construction:
     """Find the constructor call of an object.
 
-    A layer remembers its own. Any other object may have `get_config()`; otherwise each parameter
-    of its constructor is read from the attribute of that name.
+    Layers, losses, metrics and optimizers remember theirs. Any other object may have
+    `get_config()`; otherwise each parameter of its constructor is read from the attribute of that
+    name.
 
     Raises:
         SaveError: an argument can be read from no attribute.
     """
     cls = type(value)
-    if isinstance(value, Layer):
-        args, kwargs = value._arguments
-        return Construction(cls, args, dict(kwargs))
     rule = rule_for(cls)
     if rule is not None:
         return rule(value)
-    own = getattr(cls, "get_config", None)
-    if own is not None and own is not getattr(Model, "get_config", None):
-        config = value.get_config()
-        if hasattr(cls, "from_config") and not issubclass(cls, Model):
-            return Construction(cls, config=config)
-        return Construction(cls, kwargs=config)
+    if has_own_config(cls):
+        return Construction(cls, config=dict(value.get_config()))
+    if isinstance(value, Remembered):
+        args, kwargs = value._arguments
+        return Construction(cls, args, dict(kwargs))
     return Construction(cls, *_read_arguments(value))
+
+
+def has_own_config(cls: type) -> bool:
+    """Whether a class says itself what is kept of its objects."""
+    own = getattr(cls, "get_config", None)
+    return own not in (None, Model.get_config, Layer.get_config, Remembered.get_config)
 
 
 def _read_arguments(value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

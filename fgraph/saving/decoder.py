@@ -1,9 +1,15 @@
-"""From data to a model: the inverse of the encoder, which runs nothing that the data contains."""
+"""From data to a model: the inverse of the encoder, which runs nothing that the data contains.
+
+Objects are made in the order of their entries, each of earlier ones; then modules get their
+tensors, then models their graphs. Names are looked up in closed lists, never resolved.
+"""
 
 from __future__ import annotations
 
+import enum
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -11,278 +17,376 @@ from torch import Tensor, nn
 
 from ..errors import LoadError
 from ..graph import Input
-from ..graph.graph import _At
+from ..graph.nested import iter_leaves, map_leaves
+from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from ..model import Model
-from .construction import Construction
-from .differences import MODEL_KEYS, MODULE_KEYS, slots
-from .graphs import attach_graph
+from ..model.naming import check_name
+from .comparing import LAYER_KEYS, MODULE_KEYS, is_setting, parts_of, slots
+from .construction import EMPTY, Construction
+from .encoder import Encoder
+from .graphs import check_fields, decode_graph, number_below
 from .registered import find
 from .values import from_json
+
+_CALL = {"kind", "class", "config", "args", "kwargs", "settings"}
+_MODULE = {"training", "tensors", "children"}
+_LAYER = {"name", "model_name", "module", "built", "features", "built_for", "trainable"}
+_FIELDS = {
+    "object": _CALL,
+    "module": _CALL | _MODULE,
+    "layer": _CALL | _LAYER,
+    "inner layer": {"kind", "of", "settings"} | _LAYER,
+    "model": {"kind", "class", "settings", "name", "stack", "graph"} | _MODULE,
+}
+_BASES: dict[str, type] = {"module": nn.Module, "layer": Layer, "model": Model, "object": object}
+_MOST_RANGES = 65536  # numbers in all ranges together: a constructor may make a list of each
 
 
 class Decoder:
     """Makes the objects that an `Encoder` wrote.
 
-    Objects are made first, then get their tensors, then their attributes, then the graphs: each
-    step finds what it refers to.
-
     Args:
         entries: the objects.
         tensors: the tensors that the entries refer to, by name.
         custom: classes and functions by the names that the entries use.
-        real: whether modules are made with the values that their constructors draw.
+        fresh: whether modules keep the values that their constructors draw, except for `tensors`.
+        encoder: compares what is made with the objects that it wrote.
     """
 
     def __init__(
         self,
         entries: list[dict[str, Any]],
         tensors: Mapping[str, Tensor],
-        custom: Mapping[str, Any] | None = None,
-        real: bool = False,
+        custom: Mapping[str, Any],
+        fresh: bool = False,
+        encoder: Encoder | None = None,
     ) -> None:
         self._entries = entries
+        self._fresh = fresh
         self._tensors: dict[str, Tensor] = dict(tensors)
         self._custom = custom
-        self._real = real
-        self._made: dict[int, Any] = {}
-        self._reshaped: set[int] = set()  # modules that have other shapes than they began with
+        self._encoder = encoder
+        self.made: list[Any] = []
+        self._ranges = 0
+        self._built: dict[Layer, tuple[dict[int, str], nn.Module | None]] = {}
 
-    def value(self, value: Any) -> Any:
-        """Return the value that `Encoder.value` wrote."""
-        return from_json(value, self._other)
+    def make(self, flipped: Iterable[str] = ()) -> None:
+        """Make all objects.
 
-    def _other(self, key: str, held: Any) -> Any:
-        if key not in self._KINDS:
-            raise LoadError(f"the file has a value of the kind {key!r}, which is not known")
-        return self._KINDS[key](self, held)
+        Args:
+            flipped: the names of parameters that require no gradients, and of buffers that do.
+        """
+        for number, entry in enumerate(self._entries):
+            with self._about(number):
+                self.made.append(self._object_of(entry))
+        for number, entry in enumerate(
+            self._entries
+        ):  # constructors may change what they are given
+            with self._about(number):
+                self._settle(number, entry)
+        pairs = zip(self.made, self._entries, strict=True)
+        modules = [(made, entry) for made, entry in pairs if isinstance(made, nn.Module)]
+        self._make_parameters([entry.get("tensors", []) for _, entry in modules], set(flipped))
+        for module, entry in modules:
+            self._fill(module, entry.get("tensors", []))
+            module.training = bool(entry["training"])
+        for layer, (parts, _) in self._built.items():
+            _move_attributes(layer, parts)
+        for name in flipped:
+            tensor = self._tensor(name)
+            tensor.requires_grad_(not isinstance(tensor, nn.Parameter))
+        for module, entry in modules:
+            if isinstance(module, Model) and entry["kind"] == "model":
+                self._finish_model(module, entry)
 
-    def _at(self, held: Any) -> _At:
-        node, index = held
-        return _At(node, index)
+    # ------------------------------------------------------------------ values
 
-    def _tensor(self, held: Any) -> Tensor:
-        if isinstance(held, str):
-            if held not in self._tensors:
-                raise LoadError(f"the file has no tensor {held!r}, which the model refers to")
-            return self._tensors[held]
-        dtype, shape, data = (self.value(part) for part in held)
-        flat = torch.frombuffer(bytearray(data), dtype=dtype) if data else torch.empty(0).to(dtype)
-        return flat.reshape(shape)
+    def value(self, value: Any, at: Callable[[Any], Any] | None = None) -> Any:
+        """Return the value that `Encoder.value` wrote.
 
-    def _array(self, held: Any) -> Any:
+        Args:
+            value: what was written.
+            at: reads references within a graph.
+        """
+
+        def read(item: Any) -> Any:
+            return from_json(item, other)
+
+        def other(tag: str, held: Any) -> Any:
+            if tag == "$at" and at is not None:
+                return at(held)
+            if tag not in self._KINDS:
+                raise LoadError(f"it has a value of the kind {tag!r:.80}, which is not known")
+            return self._KINDS[tag](self, held, read)
+
+        return read(value)
+
+    def _object(self, held: Any, read: Any) -> Any:
+        return self.made[number_below(held, self.made)]
+
+    def _tensor(self, held: Any, read: Any = None) -> Tensor:
+        if held not in self._tensors:
+            raise LoadError(f"it has no tensor {held!r:.80}, which the model refers to")
+        return self._tensors[held]
+
+    def _array(self, held: Any, read: Any) -> Any:
         return self._tensor(held).numpy().copy()
 
-    def _name(self, held: str) -> Any:
-        if held == "getattr":  # only a node may read an attribute, where its name is checked
-            raise LoadError("a file may not pass on the function 'getattr'")
+    def _range(self, held: Any, read: Any) -> range:
+        made = range(*held)
+        self._ranges += len(made)
+        if self._ranges > _MOST_RANGES:
+            raise LoadError(
+                f"its ranges have more than {_MOST_RANGES} numbers, the limit: write torch.arange"
+            )
+        return made
+
+    def _name(self, held: Any, read: Any) -> Any:
         return find(held, self._custom)
 
-    def _named(self, held: Any) -> Any:
-        kind, items = self._name(held[0]), self.value(held[1])
-        if not (isinstance(kind, type) and issubclass(kind, tuple)):
-            raise LoadError(f"{held[0]!r} is not a named tuple")
+    def _named(self, held: Any, read: Any) -> Any:
+        kind, items = self._class(held[0], tuple), read(held[1])
         return kind(*items) if hasattr(kind, "_fields") else kind(items)
 
-    def _partial(self, held: Any) -> Any:
-        function, args, keywords = self.value(held)
+    def _dataclass(self, held: Any, read: Any) -> Any:
+        kind, fields = self._class(held[0], object), read(held[1])
+        if not hasattr(kind, "__dataclass_fields__"):
+            raise LoadError(f"{held[0]!r:.80} is not a dataclass")
+        return kind(**fields)
+
+    def _enum(self, held: Any, read: Any) -> Any:
+        members = self._class(held[0], enum.Enum).__members__
+        if held[1] not in members:
+            raise LoadError(f"{held[0]!r:.80} has no member {held[1]!r:.80}")
+        return members[held[1]]
+
+    def _autograd(self, held: Any, read: Any) -> Any:
+        return self._class(held, torch.autograd.Function).apply
+
+    def _partial(self, held: Any, read: Any) -> Any:
+        function, args, keywords = map(read, held)
         return functools.partial(function, *args, **keywords)
 
-    def _method(self, held: Any) -> Any:
-        owner, name = self.value(held[0]), held[1]
-        if isinstance(owner, nn.Module) or not name.isidentifier() or name.startswith("_"):
-            raise LoadError(f"a file may not name the method {name!r} of {type(owner).__name__}")
-        return getattr(owner, name)
+    def _optimizer(self, held: Any, read: Any) -> torch.optim.Optimizer:
+        kind = self._class(held["class"], torch.optim.Optimizer)
+        return kind([read(group) for group in held["groups"]])  # type: ignore[no-any-return]
 
-    def _optimizer(self, held: Any) -> torch.optim.Optimizer:
-        kind = self._name(held["class"])
-        if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
-            raise LoadError(f"{held['class']!r} is not an optimizer")
-        return kind([self.value(group) for group in held["groups"]])  # type: ignore[call-arg]
+    _KINDS: ClassVar[dict[str, Any]] = {
+        "$object": _object, "$tensor": _tensor, "$array": _array, "$range": _range,
+        "$name": _name, "$named": _named, "$dataclass": _dataclass, "$enum": _enum,
+        "$autograd": _autograd, "$partial": _partial, "$optimizer": _optimizer,
+    }  # fmt: skip
+
+    def _class(self, name: Any, base: type) -> Any:
+        """Return the class of that name.
+
+        Raises:
+            LoadError: it is not known, or no subclass of `base`.
+        """
+        found = find(name, self._custom)
+        if not (isinstance(found, type) and issubclass(found, base)):
+            raise LoadError(f"{name!r:.80} is not a subclass of {base.__name__}")
+        return found
 
     # ------------------------------------------------------------------ objects
 
-    def object(self, number: int) -> Any:
-        """Return the object of that number, made at the first time."""
-        if number not in self._made:
-            if type(number) is not int or not 0 <= number < len(self._entries):
-                raise LoadError(f"the file refers to an object {number!r} that it does not hold")
-            entry = self._entries[number]
-            if "part_of" in entry:
-                owner = self.object(entry["part_of"])
-                self._made[number] = owner.get_submodule(entry["path"])
-            elif entry.get("kind") == "model":
-                self._blank_model(number, entry)
-            else:
-                self._construct(number, entry)
-        return self._made[number]
+    def _about(self, number: int) -> AbstractContextManager[None]:
+        """Say in errors which part of a model that is saved cannot be made again."""
+        if self._encoder is None:
+            return nullcontext()
+        return self._encoder.located(self._encoder.originals[number])
 
-    def make_all(self) -> None:
-        """Make every object, those that only calls and settings refer to included."""
-        for number in range(len(self._entries)):
-            self.object(number)
+    def _object_of(self, entry: dict[str, Any]) -> Any:
+        kind = entry.get("kind")
+        if kind not in _FIELDS:
+            raise LoadError(f"it has an object of the kind {kind!r:.80}")
+        check_fields(f"a {kind}", entry, _FIELDS[kind])
+        made = self._blank_model(entry) if kind == "model" else self._construct(entry)
+        if isinstance(made, nn.Module):
+            self._set_children(made, entry.get("children", {}))
+        if isinstance(made, Layer):
+            self._set_layer(made, entry)
+        return made
 
-    def _construct(self, number: int, entry: dict[str, Any]) -> None:
-        cls = self._name(entry["class"])
-        if not isinstance(cls, type):
-            raise LoadError(f"{entry['class']!r} is not a class")
-        construction = Construction(
+    def _settle(self, number: int, entry: dict[str, Any]) -> None:
+        """Set the settings in which an object is not what its constructor made."""
+        made = self.made[number]
+        if self._encoder is not None:
+            parts, _ = self._built.get(made, ({}, None)) if isinstance(made, Layer) else ({}, None)
+            self._encoder.settle(number, self.made, parts)
+        for name, held in entry.get("settings", {}).items():
+            value = self.value(held)
+            if not is_setting(made, name, value):
+                kind = type(made).__name__
+                raise LoadError(
+                    f"its attribute {name!r:.80} is no plain setting that {kind}.__init__ makes: "
+                    f"give {kind} a method get_config() that says what is kept"
+                )
+            vars(made)[name] = value
+
+    def _construct(self, entry: dict[str, Any]) -> Any:
+        if entry["kind"] == "inner layer":
+            outer, position = entry["of"]
+            inner = self.made[number_below(outer, self.made)].inner_layers()
+            return inner[number_below(position, inner)]
+        cls = self._class(entry["class"], _BASES[entry["kind"]])
+        if cls in EMPTY:
+            check_fields(f"a {cls.__name__}", entry, {"kind", "class", "settings"} | _MODULE)
+            return EMPTY[cls]()
+        config = entry.get("config")
+        made = Construction(
             cls,
             tuple(self.value(item) for item in entry.get("args", ())),
             {key: self.value(item) for key, item in entry.get("kwargs", {}).items()},
-            self.value(entry.get("config")),
-            entry.get("blank", False),
-        )
-        made = self._made[number] = construction.make(self._real)
-        if isinstance(made, Model):
-            made.explicit_name = entry["name"]
-        if "slots" in entry:
-            self._reshaped.add(id(made))
-            made._parameters.clear()
-            made._buffers.clear()
-            for name, kind in entry["slots"].items():
-                _declare(made, name, kind)
-        for path in entry.get("dropped", ()):
-            owner, name = _owner(made, path)
-            del owner._modules[name]
-        self._set_children(made, entry)
+            None if config is None else self.value(config),
+        ).make(self._fresh, most_calls=1000 + 100 * len(entry.get("tensors", ())))
+        if not isinstance(made, cls):
+            raise LoadError(f"{entry['class']!r} makes a {type(made).__name__}")
+        if isinstance(made, nn.Module):
+            self._check_tensors(made, entry.get("tensors", []))
+        return made
 
-    def _set_children(self, made: nn.Module, entry: dict[str, Any]) -> None:
-        for path, reference in entry.get("children", {}).items():
-            owner, name = _owner(made, path)
-            child = None if reference is None else self.object(reference)
-            if name in owner._modules:
-                owner._modules[name] = child
-            else:
-                owner.add_module(name, child)
-
-    def _blank_model(self, number: int, entry: dict[str, Any]) -> None:
-        cls = self._name(entry["class"])
-        if not (isinstance(cls, type) and issubclass(cls, Model)):
-            raise LoadError(f"{entry['class']!r} is not a model")
-        model = self._made[number] = cls.__new__(cls)
+    def _blank_model(self, entry: dict[str, Any]) -> Model:
+        cls = self._class(entry["class"], Model)
+        model: Model = cls.__new__(cls)
         nn.Module.__init__(model)
-        model.explicit_name = entry["name"]
+        model.explicit_name = _text(entry["name"])
         model._graph = None
         model._signature = None
-        self._set_children(model, entry)
-        self._reshaped.add(id(model))
-        for name, kind in entry.get("tensors", {}).items():
-            kind, value = kind if isinstance(kind, list) else (kind, None)
-            _declare(model, name, kind)
-            if value is not None:
-                tensor = self._tensor(value)
-                is_parameter = kind == "parameter"
-                setattr(model, name, nn.Parameter(tensor) if is_parameter else tensor)
+        return model
+
+    def _set_children(self, module: nn.Module, children: dict[str, Any]) -> None:
+        """Replace the children that a constructor made by those in the file, in its order."""
+        made = dict(module._modules)
+        module._modules.clear()
+        for name, number in children.items():
+            if name not in made:
+                _check_free(module, name)
+                vars(module).pop(name, None)  # a constructor may have set it to None
+            child = None if number is None else self.made[number_below(number, self.made)]
+            if child is not None and not isinstance(child, nn.Module):
+                raise LoadError(f"the child {name!r} is a {type(child).__name__}, no module")
+            if self._fresh and child is not None:
+                take_values(child, made.get(name))
+            module._modules[name] = child
+
+    def _set_layer(self, layer: Layer, entry: dict[str, Any]) -> None:
+        layer._built_for = self.value(entry["built_for"])
+        if entry["built"] and not type(layer).__module__.startswith("fgraph."):
+            shapes, named = layer._built_for
+            with torch.random.fork_rng(devices=()):  # its attributes may hold what it builds
+                self._built[layer] = parts_of(layer.make_module(*shapes, **named)), layer.module
+        layer.explicit_name = _text(entry["name"])
+        layer._model_name = _text(entry["model_name"])
+        layer.module = self.value(entry["module"])
+        layer.built = bool(entry["built"])
+        layer._features = entry["features"]
+        layer._trainable = bool(entry["trainable"])
+        if not (layer.module is None or isinstance(layer.module, nn.Module)):
+            raise LoadError(f"the module of layer {layer.name!r} is a {type(layer.module)}")
 
     # ------------------------------------------------------------------ tensors
 
-    def fill(self, root: nn.Module, ties: Mapping[str, str], frozen: frozenset[str]) -> None:
-        """Give all parameters and buffers of a module their values.
+    def _check_tensors(self, module: nn.Module, held: list[Any]) -> None:
+        """Compare the tensors in the file with those that a constructor made."""
+        made: dict[str, Any] = {**module._parameters, **module._buffers}
+        if sorted(made) != sorted(name for name, _, _ in held):
+            names = [name for name, _, _ in held]
+            raise LoadError(f"a {type(module).__name__} has the tensors {[*made]}, not {names}")
+        for name, _, key in held:
+            before = made[name]
+            now = None if key is None or self._fresh else self._tensor(key)
+            if nn.parameter.is_lazy(before):
+                raise LoadError(f"{name!r} of {module!r:.100} has no shape: call the model once")
+            if (before is None) != (key is None):
+                raise LoadError(f"{name!r} of {module!r:.100} is {before}, not {key}")
+            if before is not None and now is not None and before.shape != now.shape:
+                raise LoadError(
+                    f"the tensor {key!r} has shape {tuple(now.shape)}, but {module!r:.200} needs "
+                    f"{tuple(before.shape)}"
+                )
 
-        Args:
-            root: the module.
-            ties: for the name of a tensor that is another one too, the name of that one.
-            frozen: the names of the parameters that require no gradient.
-        """
-        made: dict[str, Tensor] = {}
-        for path, module in list(root.named_modules()):
-            for group in (module._parameters, module._buffers):
-                for name, before in list(group.items()):
-                    if before is None:
-                        continue
-                    full = f"{path}.{name}" if path else name
-                    key = ties.get(full, full)
-                    if key not in made:
-                        tensor = self._tensor(key)
-                        self._check_shape(module, full, before, tensor)
-                        if group is module._parameters:
-                            tensor = nn.Parameter(tensor, requires_grad=full not in frozen)
-                        made[key] = tensor
-                    setattr(module, name, made[key])
-        self._tensors.update(made)
+    def _make_parameters(self, held: list[list[Any]], flipped: set[str]) -> None:
+        for key in {key for tensors in held for _, kind, key in tensors if kind == "parameter"}:
+            if key in self._tensors:
+                tensor = self._tensors[key]
+                self._tensors[key] = nn.Parameter(tensor, requires_grad=key not in flipped)
 
-    def name_tensors(self, root: nn.Module) -> None:
-        """Let the entries refer to the tensors that a module has already."""
-        self._tensors = dict(slots(root))
+    def _fill(self, module: nn.Module, held: list[Any]) -> None:
+        """Give a module its parameters and buffers, in order."""
+        made: dict[str, Any] = {**module._parameters, **module._buffers}
+        groups: dict[str, Any] = {"parameter": module._parameters, "buffer": module._buffers}
+        groups["unsaved buffer"] = module._buffers
+        module._parameters.clear()
+        module._buffers.clear()
+        module._non_persistent_buffers_set.clear()
+        for name, kind, key in held:
+            if name not in made:
+                _check_free(module, name)
+            if self._fresh and key is not None and made.get(name) is not None:
+                self._tensors.setdefault(key, made[name])
+            groups[kind][name] = None if key is None else self._tensor(key)
+            if kind == "unsaved buffer":
+                module._non_persistent_buffers_set.add(name)
+        if isinstance(module, nn.RNNBase):
+            module._init_flat_weights()
+        elif isinstance(module, nn.ParameterList):
+            module._size = len(held)
+        elif isinstance(module, nn.ParameterDict):
+            module._keys = dict.fromkeys(name for name, _, _ in held)
 
-    def _check_shape(self, module: nn.Module, name: str, before: Tensor, now: Tensor) -> None:
-        if id(module) in self._reshaped or nn.parameter.is_lazy(before):
-            return
-        if before.shape != now.shape:
-            raise LoadError(
-                f"the tensor {name!r} has shape {tuple(now.shape)}, but {module!r:.200} needs "
-                f"{tuple(before.shape)}"
-            )
-
-    def fill_others(self) -> None:
-        """Give the modules outside the root their tensors."""
-        for number, entry in enumerate(self._entries):
-            if "state" in entry:
-                module = self.object(number)
-                for path, held in entry["state"].items():
-                    owner, name = _owner(module, path)
-                    tensor = self.value(held)
-                    if name in owner._parameters and not isinstance(tensor, nn.Parameter):
-                        tensor = nn.Parameter(tensor)
-                        self._tensors[held["$tensor"]] = tensor
-                    setattr(owner, name, tensor)
-
-    # ------------------------------------------------------------------ attributes and graphs
-
-    def finish(self) -> None:
-        """Set the attributes of all objects, then make the graphs of the models."""
-        for number, entry in enumerate(self._entries):
-            self._set_attributes(self._made[number], entry)
-        for number, entry in enumerate(self._entries):
-            if entry.get("kind") == "model":
-                self._finish_model(self._made[number], entry)
-
-    def _set_attributes(self, made: Any, entry: dict[str, Any]) -> None:
-        kept = MODEL_KEYS if isinstance(made, Model) else MODULE_KEYS
-        for path, changed in entry.get("attributes", {}).items():
-            owner = made.get_submodule(path) if path else made
-            for name, held in changed.items():
-                if isinstance(owner, nn.Module) and name in kept:
-                    raise LoadError(f"the file sets {name!r}, which modules keep for themselves")
-                vars(owner)[name] = self.value(held)
+    # ------------------------------------------------------------------ graphs
 
     def _finish_model(self, model: Model, entry: dict[str, Any]) -> None:
+        if "graph" not in entry and "stack" not in entry:
+            raise LoadError(f"a {type(model).__name__} has no graph")
         if "graph" in entry:
-            attach_graph(model, entry, self.value)
+            decode_graph(model, entry["graph"], self)
         if "stack" in entry:
             stack = vars(model)["_stack"] = []
             for held in entry["stack"]:
                 is_input = isinstance(held, dict) and "$input" in held
-                layer = self._input(model, held["$input"]) if is_input else self.value(held)
+                layer = self._input(model, *held["$input"]) if is_input else self.value(held)
+                if not isinstance(layer, (Layer, nn.Module, InputLayer)):
+                    raise LoadError(f"a stack holds a {type(layer).__name__}, which is no layer")
                 stack.append(layer)
 
-    def _input(self, model: Model, held: dict[str, Any]) -> InputLayer:
+    def _input(self, model: Model, name: Any, shape: Any, dtype: Any) -> InputLayer:
         if model._graph is not None:
-            ref = model._graph.inputs[0]
-        else:
-            dtype = self.value(held["dtype"])
-            ref = Input(batch_shape=held["shape"], dtype=dtype, name=held["name"]).ref
-        return InputLayer(ref, held["name"])
-
-    _KINDS: ClassVar[dict[str, Any]] = {
-        "$at": _at, "$tensor": _tensor, "$array": _array, "$name": _name, "$named": _named,
-        "$partial": _partial, "$method": _method, "$optimizer": _optimizer, "$object": object,
-    }  # fmt: skip
+            return InputLayer(model._graph.inputs[0], name)
+        return InputLayer(Input(batch_shape=shape, dtype=self.value(dtype), name=name).ref, name)
 
 
-def _owner(module: nn.Module, path: str) -> tuple[nn.Module, str]:
-    parent, _, name = path.rpartition(".")
-    return module.get_submodule(parent), name
+def _move_attributes(layer: Layer, parts: dict[int, str]) -> None:
+    """Let the attributes that hold parts of the module that a layer built hold those in the file.
+
+    Args:
+        layer: a layer, of a user's class.
+        parts: the names of the parts that it built, by their ids.
+    """
+    module = layer.module
+    now = {} if module is None else dict([*slots(module), *module.named_modules()])
+    for key, value in vars(layer).items():
+        if key not in LAYER_KEYS and any(id(leaf) in parts for leaf in iter_leaves(value)):
+            vars(layer)[key] = map_leaves(lambda leaf: now.get(parts.get(id(leaf)), leaf), value)
 
 
-def _declare(module: nn.Module, name: str, kind: str) -> None:
-    """Register a parameter or buffer, to be filled later."""
-    if not (name.isidentifier() or name.isdigit()):
-        raise LoadError(f"the file gives a tensor the name {name!r}, which is no name")
-    _, missing, kind = kind.rpartition("no ")
-    empty = None if missing else torch.empty(0, device="meta")
-    if kind == "parameter":
-        module.register_parameter(name, None if empty is None else nn.Parameter(empty))
-    else:
-        module.register_buffer(name, empty, persistent=kind != "lost buffer")
+def _check_free(module: nn.Module, name: str) -> None:
+    """Refuse a name that a child or tensor may not have, or that hides something."""
+    check_name(name, "a part of a module")
+    if "." in name or hasattr(type(module), name) or name in MODULE_KEYS:
+        raise LoadError(f"a part of a {type(module).__name__} is named {name!r}")
+
+
+def take_values(module: nn.Module, other: nn.Module | None) -> None:
+    """Copy the values of another module, where it has the same tensors."""
+    values = {} if other is None else other.state_dict()
+    with torch.no_grad():
+        for name, tensor in module.state_dict(keep_vars=True).items():
+            if name in values and values[name].shape == tensor.shape:
+                tensor.copy_(values[name])
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else check_name(value, "a layer", in_quotes=False)

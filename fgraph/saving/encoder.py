@@ -1,34 +1,37 @@
-"""A model as data: a list of objects, each a constructor call and what differs from its result.
-
-Objects refer to each other by their number in the list, so what is shared stays shared. The
-children that a constructor makes again as they are take no entry: they are reached through the
-object that makes them.
-"""
+"""A model as data: a list of constructions, each of which refers only to those before it."""
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import functools
 import types
-from dataclasses import is_dataclass
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionMeta
 from torch.utils import _pytree as pytree
 
 from ..errors import SaveError
-from ..graph.graph import Graph, _At, _Entry, _flatten
-from ..graph.node import Constant, NumberSpec, Spec, TensorSpec
+from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from ..model import Model
 from ..optimizers.learning_rate import own_class
-from .construction import Construction
-from .constructor_calls import construction_of
-from .differences import MODEL_KEYS, Differences, same_slots, slots
-from .functions import is_tensor_attribute, may_be_named
-from .registered import name_of
+from .comparing import MODEL_KEYS, changed_settings, parts_of, slots
+from .construction import EMPTY
+from .constructor_calls import construction_of, has_own_config
+from .graphs import encode_graph
+from .registered import is_allowed, name_of, registered_name
 from .values import to_json
+
+_FUNCTIONS = (
+    types.FunctionType, types.BuiltinFunctionType, types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+)  # fmt: skip
 
 
 class Encoder:
@@ -36,258 +39,256 @@ class Encoder:
 
     Args:
         root: the module whose tensors have the names of its `state_dict`.
-        inline: whether real tensors of the graphs are written into the JSON itself; by default
-            they are collected in `tensors`.
 
     Attributes:
         objects: the entries, in order.
+        originals: the object that each entry stands for.
         tensors: the tensors that the entries refer to, by name.
+        named: the classes and functions that they name.
     """
 
-    def __init__(self, root: nn.Module, inline: bool = False) -> None:
-        self.root = root
-        self.inline = inline
+    def __init__(self, root: nn.Module) -> None:
         self.objects: list[dict[str, Any]] = []
+        self.originals: list[Any] = []
         self.tensors: dict[str, Tensor] = {}
-        self.names = {id(tensor): name for name, tensor in reversed(list(slots(root)))}
-        self.numbers: dict[int, int] = {}
-        self.parts: dict[int, tuple[int, str]] = {}
-        self._kept: list[Any] = []  # an id is only good while its object lives
+        self.named: dict[str, Any] = {}
+        self._tensor_names = {id(tensor): name for name, tensor in reversed(list(slots(root)))}
+        self._paths = {id(part): path for path, part in reversed(list(root.named_modules()))}
+        self._numbers: dict[int, int] = {}
 
     # ------------------------------------------------------------------ values
 
-    def value(self, value: Any) -> Any:
+    def value(self, value: Any, reference: Callable[[Any], Any] | None = None) -> Any:
         """Return any value as JSON.
+
+        Args:
+            value: the value.
+            reference: writes what is neither plain nor known here: references within a graph.
 
         Raises:
             SaveError: something in it cannot be written as data.
         """
-        return to_json(value, self._other)
 
-    def _other(self, value: Any) -> dict[str, Any]:
-        if isinstance(value, _At):
-            return {"$at": [value.node, value.index]}
+        def other(item: Any) -> Any:
+            found = None if reference is None else reference(item)
+            return self._other(item, write) if found is None else found
+
+        def write(item: Any) -> Any:
+            return to_json(item, other)
+
+        return write(value)
+
+    def _other(self, value: Any, write: Callable[[Any], Any]) -> dict[str, Any]:
+        kind = type(value)
         if isinstance(value, Tensor):
-            return {"$tensor": self._tensor(value)}
-        if isinstance(value, np.ndarray):
-            return {"$array": self._tensor(torch.from_numpy(value))}
-        if isinstance(value, InputLayer):
-            return {"$input": self._input(value)}
-        if isinstance(value, types.MethodType) and not isinstance(value.__self__, nn.Module):
-            return {"$method": [self.value(value.__self__), value.__name__]}
+            return {"$tensor": self.tensor(value)}
+        if kind is np.ndarray:
+            return {"$array": self.tensor(torch.from_numpy(value))}
+        if kind is range:
+            return {"$range": [value.start, value.stop, value.step]}
+        if isinstance(value, enum.Enum):
+            return {"$enum": [self.name(kind), value.name]}
+        if isinstance(value, tuple) and (hasattr(kind, "_fields") or is_allowed(kind)):
+            return {"$named": [self.name(kind), [write(item) for item in value]]}
+        if dataclasses.is_dataclass(value) and kind in pytree.SUPPORTED_NODES:
+            fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+            return {"$dataclass": [self.name(kind), write(fields)]}
         if isinstance(value, functools.partial):
-            parts = (value.func, value.args, value.keywords)
-            return {"$partial": [self.value(part) for part in parts]}
-        if isinstance(value, tuple):
-            return {"$named": [name_of(type(value)), [self.value(item) for item in value]]}
-        if isinstance(value, dict):
-            return {"$dict": [[self.value(k), self.value(v)] for k, v in value.items()]}
+            parts = (value.func, list(value.args), value.keywords)
+            return {"$partial": [write(part) for part in parts]}
         if isinstance(value, torch.optim.Optimizer):
             return {"$optimizer": self._optimizer(value)}
-        if isinstance(value, nn.Module):
-            return {"$object": self.reference(value)}
-        if type(value) in pytree.SUPPORTED_NODES and not is_dataclass(value):
-            raise SaveError(f"{value!r:.80} is a {type(value)}, which files do not hold")
-        if isinstance(value, type) or not hasattr(value, "__dict__") or _is_function(value):
-            return {"$name": name_of(value)}
-        return {"$object": self.reference(value)}
+        owner = getattr(value, "__self__", None)
+        if isinstance(owner, FunctionMeta) and value.__name__ == "apply":
+            return {"$autograd": self.name(owner)}
+        if isinstance(value, (type, *_FUNCTIONS)) or registered_name(value) is not None:
+            return {"$name": self.name(value)}
+        return {"$object": self.number(value)}
 
-    def _tensor(self, tensor: Tensor) -> Any:
-        name = self.names.get(id(tensor))
-        if name is not None:
-            return name
-        if self.inline:
-            tensor = tensor.detach().cpu().contiguous()
-            data = tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
-            return [self.value(part) for part in (tensor.dtype, list(tensor.shape), data)]
-        name = self.names[id(tensor)] = f"constant/{len(self.tensors) + 1}"
-        self.tensors[name] = tensor
-        self._kept.append(tensor)
+    def name(self, target: Any) -> str:
+        """Return the name of a class or function, which in one file stands for it alone.
+
+        Raises:
+            SaveError: it has no name, or that of another one.
+        """
+        name = name_of(target)
+        if self.named.setdefault(name, target) is not target:
+            raise SaveError(
+                f"{target!r} and {self.named[name]!r} are both named {name!r}: decorate each with "
+                '@fgraph.register("package>name") under a name of its own'
+            )
         return name
 
-    def _input(self, layer: InputLayer) -> dict[str, Any]:
-        name, spec = layer._ref.node.name, cast(TensorSpec, layer._ref.spec)
-        return {"name": name, "shape": list(spec.shape), "dtype": self.value(spec.dtype)}
+    def tensor(self, tensor: Tensor) -> str:
+        """Return the name of a tensor, which is written among `tensors` if the root has it not."""
+        name = self._tensor_names.get(id(tensor))
+        if name is None:
+            name = self._tensor_names[id(tensor)] = f"constant/{len(self.tensors) + 1}"
+        self.tensors.setdefault(name, tensor)
+        return name
 
     def _optimizer(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """Write an optimizer as its class and groups; parameters are those of the root."""
-        groups = []
         for group in optimizer.param_groups:
-            strangers = [p for p in group["params"] if id(p) not in self.names]
-            if strangers:
+            if strangers := [p for p in group["params"] if id(p) not in self._tensor_names]:
                 raise SaveError(
                     f"the optimizer trains {len(strangers)} parameters that are not the model's; "
                     "save with include_optimizer=False"
                 )
-            groups.append({key: self.value(item) for key, item in group.items()})
-        return {"class": name_of(own_class(optimizer)), "groups": groups}
+        groups = [self.value(group) for group in optimizer.param_groups]
+        return {"class": self.name(own_class(optimizer)), "groups": groups}
 
     # ------------------------------------------------------------------ objects
 
-    def reference(self, value: Any) -> int:
+    def number(self, value: Any) -> int:
         """Return the number of an object, writing it first where it has none."""
-        if id(value) in self.parts:
-            owner, path = self.parts.pop(id(value))
-            self._enter(value, {"part_of": owner, "path": path})
-        elif id(value) not in self.numbers:
-            if isinstance(value, Model) and (value._graph is not None or hasattr(value, "_stack")):
-                self._model(value)
-            else:
-                self._constructed(value)
-        return self.numbers[id(value)]
+        if id(value) not in self._numbers:
+            with self.located(value):
+                self._enter(value, self._entry(value))
+                if isinstance(value, Layer):
+                    self._add_inner_layers(value)
+        return self._numbers[id(value)]
 
-    def _enter(self, value: Any, entry: dict[str, Any]) -> int:
-        number = self.numbers[id(value)] = len(self.objects)
+    def _enter(self, value: Any, entry: dict[str, Any]) -> None:
+        self._numbers[id(value)] = len(self.objects)
         self.objects.append(entry)
-        self._kept.append(value)
-        return number
+        self.originals.append(value)
 
-    def _constructed(self, value: Any) -> None:
-        """Write an object as a constructor call, and what differs from what that makes."""
-        try:
-            construction = construction_of(value)
-            made = construction.make()
-            if isinstance(value, nn.Module) and not same_slots(value, made):
-                raise SaveError(f"{type(value).__name__} has other parameters than it began with")
-        except Exception as error:
-            if type(value).__module__.startswith("torch."):
-                raise SaveError(f"{value!r:.200} cannot be written as data: {error}") from error
-            if self.inline and isinstance(value, nn.Module) and any(True for _ in slots(value)):
-                raise SaveError(  # fresh weights are the constructor's business
-                    f"{type(value).__name__} cannot be made afresh: {error}"
-                ) from error
-            # the constructor cannot be called as it was: fill in an object that it never saw
-            construction = Construction(type(value), blank=True)
-            made = construction.make()
-        entry = self._call(construction)
-        if isinstance(value, Model):
-            entry["name"] = value.explicit_name
-        number = self._enter(value, entry)
-        differences = Differences(self, value, made)
-        self.parts.update({key: (number, path) for key, path in differences.parts.items()})
-        entry.update(differences.written())
+    def _add_inner_layers(self, outer: Layer) -> None:
+        """Write the layers that the constructor of another one has made."""
+        for position, inner in enumerate(outer.inner_layers()):
+            if id(inner) not in self._numbers:
+                made_by = {"kind": "inner layer", "of": [self._numbers[id(outer)], position]}
+                self._enter(inner, made_by | self._layer_state(inner))
+                self._add_inner_layers(inner)
 
-    def _call(self, construction: Construction) -> dict[str, Any]:
-        entry: dict[str, Any] = {"class": name_of(construction.cls)}
-        if construction.blank:
-            entry["blank"] = True
+    def _entry(self, value: Any) -> dict[str, Any]:
+        if isinstance(value, types.MethodType):
+            raise SaveError(f"{value!r:.100} is a method: write a function that calls it")
+        if isinstance(value, Model) and not self._is_constructed(value):
+            return self._model(value)
+        if isinstance(value, nn.Module):
+            return {"kind": "module", **self._call(value), **self._module_state(value)}
+        if isinstance(value, Layer):
+            return {"kind": "layer", **self._call(value), **self._layer_state(value)}
+        return {"kind": "object", **self._call(value)}
+
+    @staticmethod
+    def _is_constructed(model: Model) -> bool:
+        """Whether the class makes the model again, instead of the graph in the file."""
+        return has_own_config(type(model)) or (
+            model._graph is None and not hasattr(model, "_stack")
+        )
+
+    def _call(self, value: Any) -> dict[str, Any]:
+        """Write the constructor call that makes an object like this one."""
+        cls = value._public_class() if isinstance(value, Model) else type(value)
+        entry: dict[str, Any] = {"class": self.name(cls)}
+        if cls in EMPTY:
+            return entry
+        construction = construction_of(value)
         if construction.config is not None:
             entry["config"] = self.value(construction.config)
         if construction.args:
             entry["args"] = [self.value(item) for item in construction.args]
         if construction.kwargs:
-            entry["kwargs"] = {k: self.value(item) for k, item in construction.kwargs.items()}
+            entry["kwargs"] = {key: self.value(item) for key, item in construction.kwargs.items()}
         return entry
 
-    # ------------------------------------------------------------------ models and graphs
-
-    def _model(self, model: Model) -> None:
-        """Write a model that has a graph, or a `Sequential` that will have one."""
-        entry: dict[str, Any] = {"class": name_of(model._public_class()), "kind": "model"}
-        self._enter(model, entry)
-        entry["name"] = model.explicit_name
-        graph = None if model._graph is None else model._live_graph("save")
-        entry["children"] = {
-            name: None if child is None else self.reference(child)
-            for name, child in model._modules.items()
-        }
-        for kind, group in (("parameter", model._parameters), ("buffer", model._buffers)):
-            for name, tensor in group.items():
-                entry.setdefault("tensors", {})[name] = self._own_tensor(kind, tensor)
-        extra = {key: item for key, item in vars(model).items() if key not in MODEL_KEYS}
-        if extra:
-            entry["attributes"] = {"": {k: self.attribute(model, k, v) for k, v in extra.items()}}
-        if hasattr(model, "_stack"):
-            entry["stack"] = [self.value(layer) for layer in model._stack]
-        if graph is not None:
-            entry["inputs"] = self.value(model._input_template)
-            entry["outputs"] = self.value(model._output_template)
-            entry["input_names"] = model.input_names
-            entry["output_names"] = model.output_names
-            entry["node_names"] = model._node_names
-            entry["node_paths"] = [None if p is None else list(p) for p in model._node_paths]
-            entry["graph"] = self._graph(graph)
-
-    def _own_tensor(self, kind: str, tensor: Tensor | None) -> Any:
-        """Write a tensor that the graph itself holds: its kind, and in JSON alone its value."""
-        if tensor is None or not self.inline:
-            return kind
-        name = self.names.pop(id(tensor))
-        written = self._tensor(tensor)
-        self.names[id(tensor)] = name
-        return [kind, written]
-
-    def attribute(self, owner: Any, name: str, value: Any) -> Any:
-        """Write the value of an attribute; what cannot be written is named."""
-        try:
-            return self.value(value)
-        except SaveError as error:
-            raise SaveError(f"the attribute {name!r} of {type(owner).__name__}: {error}") from error
-
-    def _graph(self, graph: Graph) -> dict[str, Any]:
-        flat = _flatten(graph)
+    def _layer_state(self, layer: Layer) -> dict[str, Any]:
         return {
-            "inputs": [[at.node, at.index] for at in flat.inputs],
-            "outputs": [[at.node, at.index] for at in flat.outputs],
-            "sources": flat.sources,
-            "nodes": [self._node(entry) for entry in flat.entries],
-            "calls": [[self.value(part) for part in call] for call in flat.calls],
+            "name": layer.explicit_name,
+            "model_name": layer._model_name,
+            "module": self.value(layer.module),
+            "built": layer.built,
+            "features": layer._features,
+            "built_for": self.value(layer._built_for),
+            "trainable": bool(layer._trainable),
         }
 
-    def _node(self, entry: _Entry) -> dict[str, Any]:
-        written: dict[str, Any] = {"op": entry.op, "specs": [_spec(s, self) for s in entry.specs]}
-        if entry.op == "function":
-            named = entry.function is not None
-            written["target"] = _checked(entry) if named else self.value(entry.target)
-        elif entry.op == "module":
-            written["target"] = self.value(entry.target)
-        if type(entry.template) is not _At:
-            written["result"] = self.value(entry.template)
-        for key in ("args", "kwargs", "name", "call", "masks"):
-            if (part := getattr(entry, key)) or part == 0:
-                written[key] = [self.value(a) for a in part] if key == "args" else self.value(part)
-        if entry.effects is not None:
-            changes, shares = entry.effects
-            written["effects"] = [list(changes), [list(pair) for pair in shares]]
-        if entry.modes is not None:
-            written["modes"] = entry.modes.to_data()
+    def _module_state(self, module: nn.Module) -> dict[str, Any]:
+        """Write the children, parameters and buffers of a module, in order, and its mode."""
+        unsaved = module._non_persistent_buffers_set
+        kinds = dict.fromkeys(module._parameters, "parameter") | {
+            name: "unsaved buffer" if name in unsaved else "buffer" for name in module._buffers
+        }
+        tensors: dict[str, Any] = {**module._parameters, **module._buffers}
+        written: dict[str, Any] = {"training": module.training}
+        if kinds:
+            written["tensors"] = [
+                [name, kind, None if tensors[name] is None else self.tensor(tensors[name])]
+                for name, kind in kinds.items()
+            ]
+        if module._modules:
+            written["children"] = {
+                name: None if child is None else self.number(child)
+                for name, child in module._modules.items()
+            }
         return written
 
-    def finish(self) -> None:
-        """Write the tensors of modules that are no part of the root into their entries."""
-        inside = {id(module) for module in self.root.modules()}
-        objects = {number: value for value in self._kept
-                   if (number := self.numbers.get(id(value))) is not None}  # fmt: skip
-        for number, value in objects.items():
-            if isinstance(value, nn.Module) and id(value) not in inside and not self.inline:
-                self.objects[number]["state"] = {
-                    name: self.value(tensor) for name, tensor in slots(value)
-                }
+    def _model(self, model: Model) -> dict[str, Any]:
+        """Write a model that has a graph, or a `Sequential` that will have one."""
+        graph = None if model._graph is None else model._live_graph("save")
+        own = {k: v for k, v in vars(model).items() if k not in MODEL_KEYS | {"explicit_name"}}
+        entry = {
+            "kind": "model",
+            "class": self.name(model._public_class()),
+            "name": model.explicit_name,
+            **self._module_state(model),
+        }
+        if own:
+            entry["settings"] = self.value(own)
+        if hasattr(model, "_stack"):
+            entry["stack"] = [self._stacked(layer) for layer in model._stack]
+        if graph is not None:
+            entry["graph"] = encode_graph(model, graph, self)
+        return entry
 
+    def _stacked(self, layer: Any) -> Any:
+        if not isinstance(layer, InputLayer):
+            return self.value(layer)
+        ref = layer._ref
+        spec = [list(ref.spec.shape), self.value(ref.spec.dtype)]
+        return {"$input": [ref.node.name, *spec]}
 
-def _checked(entry: _Entry) -> dict[str, str]:
-    """Return the name of a torch function that a file may hold."""
-    name = cast(str, entry.function)
-    if not may_be_named(name) or (name == "getattr" and not is_tensor_attribute(entry.args[1])):
-        what = f"reading .{entry.args[1]}" if name == "getattr" else name
-        raise SaveError(
-            f"{what} does more than compute on tensors, and a file may not name it: use a "
-            'function of your own, decorated with @fgraph.register("package>name")'
-        )
-    return {"$name": name}
+    def settle(self, number: int, made: list[Any], parts: dict[int, str]) -> None:
+        """Write the settings in which an object differs from what was made of its entry.
 
+        Args:
+            number: the number of the entry.
+            made: what was made of all entries.
+            parts: the names of the parts of a layer's module, by their ids.
 
-def _spec(spec: Spec, encoder: Encoder) -> Any:
-    if isinstance(spec, TensorSpec):
-        dtype = str(spec.dtype).removeprefix("torch.")
-        same_sizes = spec.first == spec.second
-        return [dtype, list(spec.first)] + ([] if same_sizes else [list(spec.second)])
-    if isinstance(spec, NumberSpec):
-        return [spec.first, spec.second]
-    if not isinstance(spec, Constant):
-        raise SaveError("inputs of Python data cannot be saved yet; build the graph in code")
-    return {"constant": encoder.value(spec.value)}
+        Raises:
+            SaveError: it differs in what is no setting.
+        """
+        entry, value = self.objects[number], self.originals[number]
+        if "config" in entry or entry["kind"] == "model":
+            return
+        own = parts_of(value.module) if isinstance(value, Layer) else {}
 
+        def paired(before: Any, now: Any) -> bool:
+            place, part = self._numbers.get(id(before)), own.get(id(before))
+            return (place is not None and made[place] is now) or (
+                part is not None and part == parts.get(id(now))
+            )
 
-def _is_function(value: Any) -> bool:
-    return hasattr(value, "__code__") or type(value).__module__ == "builtins"
+        if settings := changed_settings(value, made[number], paired):
+            entry["settings"] = {key: self.value(item) for key, item in settings.items()}
+
+    @contextmanager
+    def located(self, value: Any) -> Iterator[None]:
+        """Say in errors which part of the model they are about: the innermost one."""
+        try:
+            yield
+        except Exception as error:
+            if getattr(error, "located", False) or not isinstance(value, (nn.Module, Layer)):
+                raise
+            kind = type(value).__name__
+            where = (
+                f"layer {value.name!r}" if isinstance(value, Layer) else
+                f"module {path!r}" if (path := self._paths.get(id(value))) else "the model"
+            )  # fmt: skip
+            named = SaveError(f"{where} ({kind}) cannot be written as data: {error}")
+            named.located = True  # type: ignore[attr-defined]
+            raise named from error

@@ -13,17 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import LoadError
+from ..errors import LoadError, SaveError
 from ..model import Model
 from . import tensorfile
 from .compile_settings import decode_compiled, encode_compiled
 from .decoder import Decoder
-from .differences import slots
 from .encoder import Encoder
-from .registered import find
+from .graphs import check_fields
 
-VERSION = 1
+VERSION = 2
 _TEXT = "fgraph"
+_FIELDS = {
+    "version", "fgraph", "torch", "objects", "root", "flipped", "devices", "compiled", "values",
+}  # fmt: skip
 
 
 def save_model(model: Model, path: str | os.PathLike[str], include_optimizer: bool = True) -> None:
@@ -39,36 +41,55 @@ def save_model(model: Model, path: str | os.PathLike[str], include_optimizer: bo
         include_optimizer: whether to save what `compile` was told and the optimizer's state.
 
     Raises:
-        SaveError: a part of the model cannot be written as data; the text says which.
+        SaveError: a part of the model cannot be kept as data; the text says which, and what to do.
         OSError: the file cannot be written.
     """
+    with torch.device("cpu"):  # whatever device is the default for new tensors
+        document, tensors = encode_model(model, include_optimizer)
+        devices = {name: str(t.device) for name, t in tensors.items() if t.device.type != "cpu"}
+        text = json.dumps({**document, "devices": devices}, separators=(",", ":"), allow_nan=False)
+        tensorfile.write(Path(path), tensors, {_TEXT: text})
+
+
+def encode_model(
+    model: Model, include_optimizer: bool = False
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return a model as JSON, and the tensors that it refers to.
+
+    The model is made again from that JSON, on tensors without memory: what that refuses, or what
+    would not come back as it is, is refused here.
+
+    Args:
+        model: the model.
+        include_optimizer: whether to write what `compile` was told and the optimizer's state.
+
+    Raises:
+        SaveError: a part of the model cannot be kept as data.
+    """
     encoder = Encoder(model)
-    document = encode_model(model, encoder)
-    if include_optimizer and model._trainer is not None:
-        document["compiled"] = encode_compiled(model._trainer, encoder)
-    encoder.finish()
-    tensors = {name: t for name, t in slots(model) if encoder.names[id(t)] == name}
-    tensors |= encoder.tensors
-    document["devices"] = {n: str(t.device) for n, t in tensors.items() if t.device.type != "cpu"}
-    text = json.dumps(document, separators=(",", ":"), allow_nan=False)
-    tensorfile.write(Path(path), tensors, {_TEXT: text})
-
-
-def encode_model(model: Model, encoder: Encoder) -> dict[str, Any]:
-    """Return all but the training of a model as JSON."""
-    ties = {name: first for name, t in slots(model) if (first := encoder.names[id(t)]) != name}
-    modes = {path: module.training for path, module in model.named_modules()}
-    trains = [path for path, training in modes.items() if training]
-    return {
-        "version": VERSION,
-        "fgraph": sys.modules["fgraph"].__version__,
-        "torch": str(torch.__version__),
-        "root": encoder.value(model)["$object"],
-        "objects": encoder.objects,
-        "ties": ties,
-        "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
-        "training": trains if len(trains) not in (0, len(modes)) else bool(trains),
-    }
+    try:
+        document = {
+            "version": VERSION,
+            "fgraph": sys.modules["fgraph"].__version__,
+            "torch": str(torch.__version__),
+            "root": encoder.number(model),
+            "objects": encoder.objects,
+        }
+        if include_optimizer and model._trainer is not None:
+            document["compiled"] = encode_compiled(model._trainer, encoder)
+        tensors = encoder.tensors
+        document["flipped"] = [
+            name
+            for name, tensor in tensors.items()
+            if tensor.requires_grad != isinstance(tensor, nn.Parameter)
+        ]
+        detached = {name: tensor.detach() for name, tensor in tensors.items()}
+        decode_model(document, detached, {}, encoder=encoder)
+    except SaveError:
+        raise
+    except Exception as error:
+        raise SaveError(f"the model cannot be saved: {error}") from error
+    return document, tensors
 
 
 def load_model(
@@ -79,10 +100,11 @@ def load_model(
 ) -> Model:
     """Read a model that `model.save` wrote: the same class, names, weights and training.
 
-    Nothing in the file is executed: it holds names, numbers and tensors. The names stand for
-    torch's modules and tensor functions, this package's layers, what was registered, and what is
-    in `custom_objects`. The weights are read from the file as they are needed, so it must not be
-    changed in place meanwhile; `model.save` to the same path is safe.
+    Nothing in the file can act: it is a list of constructions, whose names are looked up in closed
+    lists of torch's modules and tensor functions and this package's classes, among what was
+    registered, and in `custom_objects`. Registered classes and functions run as they are. The
+    weights are read from the file as they are needed, so it must not be changed in place
+    meanwhile; `model.save` to the same path is safe.
 
     Args:
         path: the file.
@@ -110,82 +132,90 @@ def load_model(
         >>> fgraph.load_model(path).output_shape
         (None, 2)
     """
-    device = None if map_location is None else torch.device(map_location)
-    file = tensorfile.read(Path(path), verify=False)
-    if _TEXT not in file.texts or not file.checked:
+    device = _device(map_location)
+    with torch.device("cpu"):  # whatever device is the default for new tensors
+        file = tensorfile.read(Path(path), verify=False)
+        if _TEXT not in file.texts or not file.checked:
+            raise LoadError(
+                f"cannot load {str(path)!r}: it holds weights but no model; make the model and "
+                "call model.load_weights(path)"
+            )
+        try:
+            # the weights are read by one thread while this one makes the model
+            with ThreadPoolExecutor(1) as executor:
+                verified = executor.submit(file.verify) if verify else None
+                document = check_document(tensorfile.parse_json(file.texts[_TEXT]))
+                tensors = _placed(file.owners, document.get("devices", {}), device)
+                tensors = tensorfile.with_views(tensors, file.views)
+                model = decode_model(document, tensors, dict(custom_objects or {}))
+                if verified is not None:
+                    verified.result()
+            return model
+        except LoadError as error:
+            raise LoadError(f"cannot load {str(path)!r}: {error}") from error
+        except Exception as error:
+            raise LoadError(
+                f"cannot load {str(path)!r}: its description of the model does not fit this "
+                f"version of fgraph and torch ({type(error).__name__}: {error})"
+            ) from error
+
+
+def check_document(document: Any) -> dict[str, Any]:
+    """Return what `encode_model` wrote.
+
+    Raises:
+        LoadError: it is something else, or of another version.
+    """
+    if not isinstance(document, dict) or type(document.get("version")) is not int:
+        raise LoadError("it holds no description of a model")
+    if document["version"] != VERSION:
+        what = (
+            "this fgraph is older: upgrade it" if document["version"] > VERSION else
+            "build the model anew, model.load_weights(path) reads the weights, and save it again"
+        )  # fmt: skip
         raise LoadError(
-            f"cannot load {str(path)!r}: it holds weights but no model; make the model and call "
-            "model.load_weights(path)"
+            f"it has format version {document['version']}, written by fgraph "
+            f"{document.get('fgraph')!r:.40}; this fgraph reads version {VERSION}: {what}"
         )
-    try:
-        # the weights are read by one thread while this one makes the model
-        with ThreadPoolExecutor(1) as executor:
-            verified = executor.submit(file.verify) if verify else None
-            document = json.loads(file.texts[_TEXT])
-            tensors = _placed(file.tensors, document.get("devices", {}), device)
-            model = decode_model(document, tensors, custom_objects)
-            if verified is not None:
-                verified.result()
-        return model
-    except LoadError as error:
-        raise LoadError(f"cannot load {str(path)!r}: {error}") from error
-    except Exception as error:
-        raise LoadError(
-            f"cannot load {str(path)!r}: its description of the model does not fit this version of "
-            f"fgraph and torch ({type(error).__name__}: {error})"
-        ) from error
+    check_fields("the description", document, _FIELDS)
+    return document
 
 
 def decode_model(
-    document: Any,
-    tensors: Mapping[str, Tensor] | None,
-    custom_objects: Mapping[str, Any] | None = None,
+    document: dict[str, Any],
+    tensors: Mapping[str, Tensor],
+    custom: Mapping[str, Any],
+    fresh: bool = False,
+    encoder: Encoder | None = None,
 ) -> Model:
     """Make the model that `encode_model` wrote.
 
     Args:
         document: what `encode_model` returned.
-        tensors: its weights by name; `None` for fresh ones.
-        custom_objects: as in `load_model`.
+        tensors: its tensors by name.
+        custom: as in `load_model`.
+        fresh: whether modules keep the values that their constructors draw.
+        encoder: compares what is made with what it wrote.
 
     Raises:
-        LoadError: the document is of another version, or needs something unknown.
+        LoadError: the document needs something unknown, or does not fit together.
     """
-    if not isinstance(document, dict) or type(document.get("version")) is not int:
-        raise LoadError("it holds no description of a model")
-    if document["version"] > VERSION:
-        raise LoadError(
-            f"it has format version {document['version']}, written by fgraph "
-            f"{document.get('fgraph')}; this fgraph reads versions up to {VERSION}: upgrade it"
-        )
-    custom = dict(custom_objects or {})
-    for entry in document["objects"]:
-        if "class" in entry:
-            find(entry["class"], custom)  # what is unknown is said before anything is made
-    decoder = Decoder(document["objects"], tensors or {}, custom, real=tensors is None)
-    model = decoder.object(document["root"])
+    custom = custom if encoder is None else encoder.named
+    decoder = Decoder(document["objects"], tensors, custom, fresh, encoder)
+    decoder.make(document["flipped"])
+    model = decoder.value({"$object": document["root"]})
     if not isinstance(model, Model):
-        raise LoadError("it holds something else than a model")
-    decoder.make_all()
-    if tensors is None:
-        decoder.name_tensors(model)
-    else:
-        decoder.fill(model, document["ties"], frozenset(document["frozen"]))
-        decoder.fill_others()
-    decoder.finish()
-    _set_modes(model, document["training"])
+        raise LoadError(f"it holds a {type(model).__name__}, which is no model")
     if "compiled" in document:
         decode_compiled(model, document["compiled"], decoder)
     return model
 
 
-def _set_modes(model: nn.Module, training: Any) -> None:
-    if isinstance(training, bool):
-        model.train(training)
-        return
-    trains = set(training)
-    for path, module in model.named_modules():
-        module.training = path in trains
+def _device(map_location: Any) -> torch.device | None:
+    try:
+        return None if map_location is None else torch.device(map_location)
+    except (RuntimeError, TypeError) as error:
+        raise LoadError(f"load_model: map_location={map_location!r} is no device") from error
 
 
 def _placed(
@@ -197,9 +227,12 @@ def _placed(
     try:
         if device is not None:
             return {name: tensor.to(device) for name, tensor in tensors.items()}
+        if "meta" in devices.values():
+            raise LoadError("its tensors go to meta, where they would lose their values")
         return {n: t.to(devices[n]) if n in devices else t for n, t in tensors.items()}
     except (RuntimeError, AssertionError) as error:
         where = str(device) if device is not None else ", ".join(sorted(set(devices.values())))
         raise LoadError(
-            f'its tensors go to {where}, which this machine does not have: pass map_location="cpu"'
+            f"its tensors go to {where:.100}, which this machine does not have: pass "
+            'map_location="cpu"'
         ) from error

@@ -1,32 +1,21 @@
-"""The names under which classes and functions are written in files."""
+"""The names that files may hold: a closed list, and what users register."""
 
 from __future__ import annotations
 
-import re
+import functools
 import sys
-import types
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
 
 from ..errors import LoadError, SaveError
-from ..model import Model, Sequential
-from .functions import find_function, known_function
 
 T = TypeVar("T")
 
 _by_name: dict[str, Any] = {}
 _names: dict[int, str] = {}
-
-# where this package keeps what may be part of a model; nothing else of it may be named
-_OWN_PARTS = re.compile(
-    r"fgraph\.(layers|losses|metrics|optimizers|initializers|regularizers|constraints|activations"
-    r"|graph\.memory)"
-    r"(\.\w+)*"
-)
-_OWN_NAME = re.compile(r"fgraph(\.\w+)*:[A-Za-z_]\w*")
 
 
 def register(name: str) -> Callable[[T], T]:
@@ -69,6 +58,47 @@ def _place(target: Any) -> tuple[str, str]:
     return getattr(target, "__module__", ""), getattr(target, "__qualname__", "")
 
 
+@functools.cache
+def allowed_names() -> dict[str, Any]:
+    """Return the classes and functions of `allowed_names.txt` that exist here, by full name."""
+    found: dict[str, Any] = {}
+    space: dict[str, Any] = {}
+    section = ""
+    for line in Path(__file__).with_name("allowed_names.txt").read_text("utf-8").splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+            space = _namespace(section)
+        elif not line.startswith("#"):  # other releases of torch have other functions
+            found |= {f"{section}.{name}": space[name] for name in line.split() if name in space}
+    return found
+
+
+def _namespace(section: str) -> dict[str, Any]:
+    if section == "torch.Tensor":
+        return {name: getattr(torch.Tensor, name) for name in dir(torch.Tensor)}
+    if section != "fgraph.layers.modules":
+        return vars(sys.modules[section])
+    return {  # wherever the file is in which a part of layers is defined
+        name: value
+        for module in [m for key, m in sys.modules.items() if key.startswith("fgraph.layers.")]
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", "") == module.__name__
+    }
+
+
+@functools.cache
+def _allowed_targets() -> dict[Any, str]:
+    return {target: name for name, target in reversed(allowed_names().items())}
+
+
+def is_allowed(target: Any) -> bool:
+    """Whether a class or function is on the closed list."""
+    try:
+        return target in _allowed_targets()
+    except TypeError:  # not hashable
+        return False
+
+
 def registered_name(target: Any) -> str | None:
     """Return the name that `target` was registered under."""
     name = _names.get(id(target))
@@ -78,51 +108,28 @@ def registered_name(target: Any) -> str | None:
 def name_of(target: Any) -> str:
     """Return the name of a class or function in a file.
 
+    That is the one it was registered under, that of the closed list, or else its own name, by
+    which `custom_objects` has to give it.
+
     Raises:
-        SaveError: it has none, as a lambda or a function defined within another one's call.
+        SaveError: it has none, as a lambda, or belongs to torch or this package and is no part of
+            the closed list.
     """
-    name = registered_name(target) or known_function(target) or _package_name(target)
+    name = registered_name(target) or (_allowed_targets()[target] if is_allowed(target) else None)
     if name is not None:
         return name
-    own = getattr(target, "__name__", None)
-    if own is None or not own.isidentifier():
-        raise SaveError(
-            f"{target!r} has no name that a file could hold: define it with `def` or `class`, and "
-            'decorate it with @fgraph.register("package>Name")'
-        )
-    return str(own)
+    module, own = _place(target)
+    advice = f'use one of your own, decorated with @fgraph.register("package>{own or "name"}")'
+    if (module or "builtins").partition(".")[0] in {"torch", "fgraph", "builtins", "_operator"}:
+        full = f"{module}.{own}".removeprefix("builtins.") if own else repr(target)
+        raise SaveError(f"{full} is not among the names that a file may hold: {advice}")
+    name = getattr(target, "__name__", None)
+    if not isinstance(name, str) or not name.isidentifier():
+        raise SaveError(f"{target!r} has no name that a file could hold: {advice}")
+    return name
 
 
-def _package_name(target: Any) -> str | None:
-    """Return the name of a public class of torch, or of a part of this package."""
-    module, name = _place(target)
-    if isinstance(target, type):
-        for prefix, namespace in _NAMESPACES.items():
-            if getattr(namespace, name, None) is target and _is_library_class(target):
-                return f"{prefix}.{name}"
-    if module == "fgraph.model.model" or module == "fgraph.model.sequential":
-        return f"fgraph.{name}"
-    if _OWN_PARTS.fullmatch(module) and name.isidentifier():
-        return f"{module}:{name}"
-    return None
-
-
-_NAMESPACES: dict[str, Any] = {
-    "torch.nn": nn,
-    "torch.optim": torch.optim,
-    "torch.optim.lr_scheduler": torch.optim.lr_scheduler,
-    "torch.return_types": torch.return_types,
-}
-
-
-def _is_library_class(target: Any) -> bool:
-    return (
-        issubclass(target, (nn.Module, torch.optim.Optimizer, tuple))
-        or target.__module__ == "torch.optim.lr_scheduler"
-    )
-
-
-def find(name: str, custom: Mapping[str, Any] | None = None) -> Any:
+def find(name: Any, custom: Mapping[str, Any] | None = None) -> Any:
     """Return the class or function that a file names.
 
     Args:
@@ -132,42 +139,15 @@ def find(name: str, custom: Mapping[str, Any] | None = None) -> Any:
     Raises:
         LoadError: the name is not known.
     """
-    if custom and name in custom:
-        return custom[name]
-    if name in _by_name:
-        return _by_name[name]
-    found = _find_package_name(name)
-    if found is None:
-        try:
-            found = find_function(name)
-        except LookupError:
-            raise LoadError(_unknown(name)) from None
-    return found
-
-
-def _find_package_name(name: str) -> Any:
-    if name in ("fgraph.Model", "fgraph.Sequential"):
-        return Model if name == "fgraph.Model" else Sequential
-    prefix, _, last = name.rpartition(".")
-    if prefix in _NAMESPACES:
-        found = getattr(_NAMESPACES[prefix], last, None)
-        return found if isinstance(found, type) and _is_library_class(found) else None
-    module, _, last = name.partition(":")
-    if _OWN_NAME.fullmatch(name) and _OWN_PARTS.fullmatch(module):
-        found = getattr(sys.modules.get(module), last, None)  # the package has imported them all
-        defined_there = getattr(found, "__module__", None) == module
-        return found if defined_there and isinstance(found, (type, types.FunctionType)) else None
-    return None
-
-
-def _unknown(name: str) -> str:
-    if name.startswith(("torch.", "operator.", "fgraph.")):
-        return (
-            f"the file needs {name!r}, which this version does not have or a model may not "
-            f"contain (torch {torch.__version__})"
+    for known in (custom or {}, _by_name, allowed_names()):
+        if name in known:
+            return known[name]
+    if str(name).partition(".")[0] in ("torch", "operator", "fgraph"):
+        raise LoadError(
+            f"it names {name!r}, which a file may not hold or this version does not have (torch "
+            f"{torch.__version__})"
         )
-    return (
-        f"the file needs {name!r}, which is not known here: pass "
-        f"custom_objects={{{name!r}: ...}}, or decorate it with "
-        '@fgraph.register("package>Name") before saving'
+    raise LoadError(
+        f"it needs {name!r}, which is not known here: pass custom_objects={{{name!r}: ...}}, or "
+        'decorate it with @fgraph.register("package>Name") before saving'
     )

@@ -38,6 +38,7 @@ _BLOCK = 8192  # words of eight bytes
 _BUFFER = 64 * _BLOCK * 8
 _ALIGNMENT = 64
 _MAX_HEADER = 100_000_000  # what the safetensors package allows
+_MOST_VALUES = 5_000_000
 _HEAD = b'{"__metadata__":{"check":"'  # what comes next are two checksums of eight digits
 _NO_CHECK = "0" * 16
 
@@ -47,18 +48,25 @@ class TensorFile:
     """What a file holds.
 
     Attributes:
-        tensors: tensors on the CPU by name; they share the file's pages until they are written to.
+        owners: tensors on the CPU by name; they share the file's pages until they are written to.
+        views: where other tensors lie in the memory of these; see `with_views`.
         texts: texts by name.
         checked: whether the file has checksums; files of other programs have none.
         data: the bytes of all tensors.
         check: their checksum, as the file has it.
     """
 
-    tensors: dict[str, Tensor]
+    owners: dict[str, Tensor]
+    views: dict[str, Any]
     texts: dict[str, str]
     checked: bool
     data: Tensor
     check: str
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name, those that share memory included."""
+        return with_views(self.owners, self.views)
 
     def verify(self) -> None:
         """Compare the checksum of the tensors, for which all are read once.
@@ -77,6 +85,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -
     """Write named tensors and texts to one file, whole or not at all.
 
     No more than one tensor is copied at a time, and only one that is not on the CPU in one piece.
+    Of tensors that share memory the largest is written, and where the others lie in it.
 
     Args:
         path: the file.
@@ -84,24 +93,31 @@ def write(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -
         texts: texts to keep with them.
 
     Raises:
-        SaveError: a tensor has a layout or dtype that the format cannot hold.
+        SaveError: a tensor has a layout or dtype that the format cannot hold, or overlaps another.
         OSError: the file cannot be written.
     """
-    # by falling size of their elements, each tensor begins where its dtype may begin
-    names = sorted(tensors, key=lambda name: -tensors[name].element_size())
+    for name, tensor in tensors.items():
+        _dtype_name(name, tensor)
+    views = views_among(tensors)
+    # those that fill whole lines of the cache come first: so all of these are aligned
+    names = sorted(tensors.keys() - views, key=lambda name: (_size(tensors[name]) % _ALIGNMENT > 0,
+                   -tensors[name].element_size(), -_size(tensors[name]), name))  # fmt: skip
     entries: dict[str, Any] = {}
     offset = 0
     for name in names:
         tensor = tensors[name]
-        end = offset + tensor.numel() * tensor.element_size()
+        end = offset + _size(tensor)
         entries[name] = {
             "dtype": _dtype_name(name, tensor),
             "shape": list(tensor.shape),
             "data_offsets": [offset, end],
         }
         offset = end
-    strides = {name: list(t.stride()) for name, t in tensors.items() if _is_permuted(t)}
-    texts = {**texts, "strides": json.dumps(strides)} if strides else texts
+    orders = {name: _order(tensors[name]) for name in names if _is_permuted(tensors[name])}
+    texts = dict(texts)
+    for key, found in {"orders": orders, "views": views}.items():
+        if found:
+            texts[key] = json.dumps(found)
     with replacing(path) as made, made.open("wb") as file:
         header = _header(entries, texts)
         file.write(header)
@@ -132,12 +148,87 @@ def _dtype_name(name: str, tensor: Tensor) -> str:
     return _DTYPE_NAMES[tensor.dtype]
 
 
+def _size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def views_among(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return owner, offset, shape and stride of each tensor that lies in another one's memory."""
+    by_storage: dict[Any, list[str]] = {}
+    for name in sorted(tensors, key=lambda name: -_size(tensors[name])):
+        tensor = tensors[name]
+        if tensor.numel():
+            by_storage.setdefault((tensor.device, tensor.untyped_storage().data_ptr()), []).append(
+                name
+            )
+    views: dict[str, Any] = {}
+    for names in by_storage.values():
+        owners: list[str] = []
+        for name in names:
+            owner = next((o for o in owners if _overlap(tensors[name], tensors[o])), None)
+            if owner is None:
+                owners.append(name)
+                continue
+            tensor, whole = tensors[name], tensors[owner]
+            offset = tensor.storage_offset() - whole.storage_offset()
+            view = int(offset), list(tensor.shape), list(tensor.stride())
+            dense = torch.empty_like(whole, device="meta").stride() == whole.stride()
+            kinds = [(t.dtype, t.is_conj(), t.is_neg()) for t in (tensor, whole)]
+            if kinds[0] != kinds[1] or not dense or not _fits(whole.numel(), *view):
+                raise SaveError(
+                    f"the tensors {name!r} and {owner!r} overlap in memory: clone one of them"
+                )
+            views[name] = [owner, *view]
+    return views
+
+
+def _overlap(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors of one storage have bytes between the same bounds."""
+    (a, b), (c, d) = map(_bounds, (first, second))
+    return a < d and c < b
+
+
+def _bounds(tensor: Tensor) -> tuple[int, int]:
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    last = sum((size - 1) * stride for size, stride in steps)
+    begin = int(tensor.storage_offset())
+    return begin * tensor.element_size(), (begin + last + 1) * tensor.element_size()
+
+
+def _fits(count: int, offset: int, shape: list[int], stride: list[int]) -> bool:
+    """Whether a view with these bounds lies within `count` elements."""
+    last = sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+    return min([offset, *stride, *shape]) >= 0 and offset + last < count
+
+
+def with_views(tensors: Mapping[str, Tensor], views: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Add the tensors that share memory with others.
+
+    Args:
+        tensors: the tensors that own memory, by name.
+        views: owner, offset, shape and stride of the others, in elements.
+    """
+    found = dict(tensors)
+    for name, (owner, offset, shape, stride) in views.items():
+        whole = tensors[owner]
+        if name in tensors or not all(type(n) is int for n in (offset, *shape, *stride)):
+            raise LoadError(f"the tensor {name!r} is said to be part of {owner!r}")
+        if not _fits(whole.numel(), offset, shape, stride):
+            raise LoadError(f"the tensor {name!r} is not within {owner!r}")
+        found[name] = torch.as_strided(whole, shape, stride, offset)
+    return found
+
+
+def _order(tensor: Tensor) -> list[int]:
+    """Return the dimensions from the one with the largest stride to that with the smallest."""
+    strides = tensor.stride()
+    return sorted(range(tensor.dim()), key=lambda axis: (-strides[axis], axis))
+
+
 def _is_permuted(tensor: Tensor) -> bool:
     """Whether the tensor is dense in another order of its dimensions, as channels_last is."""
-    return (
-        not tensor.is_contiguous()
-        and torch.empty_like(tensor, device="meta").stride() == tensor.stride()
-    )
+    dense = torch.empty_like(tensor, device="meta").stride() == tensor.stride()
+    return dense and not tensor.is_contiguous()
 
 
 def _bytes_of(tensor: Tensor) -> Tensor:
@@ -220,10 +311,18 @@ def read(path: Path, verify: bool = True) -> TensorFile:
         file = _parse(storage, data)
         if verify:
             file.verify()
+        file.tensors  # noqa: B018 - the views have to fit
         return file
     except LoadError as error:
         raise LoadError(f"cannot load {str(path)!r}: {error}") from error.__cause__
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise LoadError(f"cannot load {str(path)!r}: its header is damaged") from error
 
 
@@ -246,9 +345,12 @@ def _parse(storage: torch.UntypedStorage, data: Tensor) -> TensorFile:
         raise LoadError(_other_kind(bytes(data[:4].tolist())))
     start = 8 + length
     if length > _MAX_HEADER or start > len(data):
-        raise LoadError("the file is cut off, or its header is damaged")
+        raise LoadError(
+            f"the file is cut off, or its header is damaged: {length} bytes, of {len(data)} in the "
+            f"file and at most {_MAX_HEADER}"
+        )
     raw = data[8:start].numpy().tobytes()
-    header = json.loads(raw)
+    header = parse_json(raw)
     texts = header.pop("__metadata__", {})
     if not all(isinstance(text, str) for text in texts.values()):
         raise LoadError("its header is damaged")
@@ -258,10 +360,31 @@ def _parse(storage: torch.UntypedStorage, data: Tensor) -> TensorFile:
     if checked:
         _verify_header(raw, check[:8])
     tensors = {name: _tensor(storage, start, entry) for name, entry in header.items()}
-    for name, stride in json.loads(texts.pop("strides", "{}")).items():
-        permuted = torch.empty_strided(tensors[name].shape, stride, dtype=tensors[name].dtype)
-        tensors[name] = permuted.copy_(tensors[name])
-    return TensorFile(tensors, texts, checked, data[start:], check[8:])
+    for name, order in parse_json(texts.pop("orders", "{}")).items():
+        if sorted(order) != list(range(tensors[name].dim())):
+            raise LoadError(f"the dimensions of the tensor {name!r} have the order {order!r:.80}")
+        back = sorted(range(len(order)), key=order.__getitem__)
+        tensors[name] = tensors[name].permute(order).contiguous().permute(back)
+    views = parse_json(texts.pop("views", "{}"))
+    return TensorFile(tensors, views, texts, checked, data[start:], check[8:])
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON says, of limited size, and without the numbers that JSON does not have.
+
+    Raises:
+        LoadError: it has more values than the limit.
+        ValueError: it is no JSON.
+    """
+    comma, colon = (",", ":") if isinstance(text, str) else (b",", b":")
+    count = text.count(comma) + text.count(colon)  # type: ignore[arg-type]
+    if count > _MOST_VALUES:
+        raise LoadError(f"its description has {count} values, over the limit of {_MOST_VALUES}")
+    return json.loads(text, parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number in JSON")
 
 
 def _other_kind(first: bytes) -> str:
@@ -283,6 +406,8 @@ def _check_entries(header: dict[str, Any], size: int) -> None:
             raise LoadError(f"the tensor {name!r} has no valid shape and place in the file")
         if first != end or last - first != math.prod(shape) * dtype.itemsize:
             raise LoadError(f"the tensor {name!r} is not where the header says")
+        if math.prod(max(size, 1) for size in shape) * dtype.itemsize >= 2**63:
+            raise LoadError(f"the tensor {name!r} has the shape {shape}, which torch cannot hold")
         end = last
     if end != size:
         raise LoadError(f"the file is cut off or too long: {size} bytes of tensors, not {end}")
@@ -303,7 +428,7 @@ def _tensor(storage: torch.UntypedStorage, start: int, entry: dict[str, Any]) ->
     if first == last:
         return torch.empty(shape, dtype=dtype)
     part = torch.empty(0, dtype=torch.uint8).set_(storage[start + first : start + last])
-    if (start + first) % dtype.itemsize:
-        part = part.clone()  # only other programs' files: no number may begin there
+    if (start + first) % _ALIGNMENT:
+        part = part.clone()  # kernels round differently where vectors are not aligned
     whole: Tensor = part.view(dtype).view(shape)
     return whole

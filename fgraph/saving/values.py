@@ -1,7 +1,7 @@
-"""Python values as JSON and back: numbers, texts, containers, dtypes, named things.
+"""Python values as JSON and back, by one table.
 
-JSON has no tuples, slices or dtypes: these become objects with one key that begins with `$`.
-What is no plain value is handed to two functions, `other` and its inverse.
+JSON has no tuples, slices or dtypes: these become objects with one key that begins with `$`. What
+the table does not have, such as tensors and functions, is left to two callbacks.
 """
 
 from __future__ import annotations
@@ -15,111 +15,109 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import LoadError
+from ..errors import LoadError, SaveError
 
-_PLAIN = frozenset({int, bool, str, type(None)})
+_MOST_LEVELS = 64
+_WHOLE = range(-(2**63), 2**64)
 
 
-def to_json(value: Any, other: Callable[[Any], Any]) -> Any:
-    """Return `value` in the types of JSON.
+def _torch_values(kind: type) -> tuple[Callable[[Any], str], Callable[[str], Any]]:
+    """Return how the values of a torch type are named, and found by name: no other is."""
+    known = {name: value for name, value in vars(torch).items() if isinstance(value, kind)}
+    return (lambda value: str(value).removeprefix("torch.")), (lambda name: known[name])
+
+
+def _pairs(mapping: Any) -> list[list[Any]]:
+    return [[key, item] for key, item in mapping.items()]
+
+
+_NUMPY = {
+    name: np.dtype(name).type
+    for name in "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 "
+    "complex64 complex128".split()
+}
+
+# the type, its tag, how a value is taken apart into plainer ones, and how it is put together
+_TABLE: list[tuple[type, str, Callable[[Any], Any], Callable[[Any], Any]]] = [
+    (tuple, "$tuple", list, tuple),
+    (dict, "$dict", _pairs, dict),
+    (collections.OrderedDict, "$ordered", _pairs, collections.OrderedDict),
+    (collections.Counter, "$counter", _pairs, lambda pairs: collections.Counter(dict(pairs))),
+    (set, "$set", list, set),
+    (frozenset, "$frozenset", list, frozenset),
+    (slice, "$slice", lambda v: [v.start, v.stop, v.step], lambda parts: slice(*parts)),
+    (float, "$float", repr, float),
+    (complex, "$complex", lambda v: [v.real, v.imag], lambda parts: complex(*parts)),
+    (bytes, "$bytes", lambda v: base64.b64encode(v).decode(), base64.b64decode),
+    (type(Ellipsis), "$ellipsis", lambda _: None, lambda _: ...),
+    (torch.Size, "$size", list, torch.Size),
+    (torch.device, "$device", str, torch.device),
+    (torch.dtype, "$dtype", *_torch_values(torch.dtype)),
+    (torch.memory_format, "$memory_format", *_torch_values(torch.memory_format)),
+    (torch.layout, "$layout", *_torch_values(torch.layout)),
+    *((kind, f"$numpy.{name}", lambda v: v.item(), kind) for name, kind in _NUMPY.items()),
+]
+_WRITERS = {kind: (tag, apart) for kind, tag, apart, _ in _TABLE}
+_READERS = {tag: together for _, tag, _, together in _TABLE}
+PLAIN = frozenset({type(None), bool, int, float, str})
+# a tuple of a range would be larger than the file
+_PARTS = {tag: PLAIN | {complex} if "numpy" in tag else {list, str, type(None)} for tag in _READERS}
+
+
+def to_json(value: Any, other: Callable[[Any], Any], level: int = 0) -> Any:
+    """Return `value` in the types of JSON. Subclasses are not taken for their base classes.
 
     Args:
         value: any nesting of plain values and containers.
         other: from everything else to a JSON object with one key that begins with `$`.
+        level: how deep in other values this one is.
+
+    Raises:
+        SaveError: a number is too large, or values are nested too deep.
     """
     kind = type(value)
-    if kind in _PLAIN:
+    if level > _MOST_LEVELS:
+        raise SaveError(f"values are nested more than {_MOST_LEVELS} levels deep: flatten them")
+    if kind is int and value not in _WHOLE:
+        raise SaveError(f"{hex(value)[:20]}... has more than 64 bits: keep it as text or bytes")
+    if kind in PLAIN and not (kind is float and not math.isfinite(value)):
         return value
-    if kind is float:
-        return value if math.isfinite(value) else {"$float": repr(value)}
     if kind is list:
-        return [to_json(item, other) for item in value]
-    if kind is tuple:
-        return {"$tuple": [to_json(item, other) for item in value]}
-    if kind is dict:
-        if all(type(key) is str and not key.startswith("$") for key in value):
-            return {key: to_json(item, other) for key, item in value.items()}
-        return {"$dict": [[to_json(k, other), to_json(v, other)] for k, v in value.items()]}
-    if kind is collections.OrderedDict:
-        return {"$ordered": to_json(list(value.items()), other)}
-    if kind is slice:
-        return {"$slice": [to_json(p, other) for p in (value.start, value.stop, value.step)]}
-    if kind in (set, frozenset):
-        return {f"${kind.__name__}": [to_json(item, other) for item in value]}
-    if kind in _WRITERS:
-        return {_WRITERS[kind][0]: _WRITERS[kind][1](value)}
-    if isinstance(value, np.generic):
-        return to_json(value.item(), other)
-    return other(value)
+        return [to_json(item, other, level + 1) for item in value]
+    if kind is dict and all(type(key) is str and key[:1] != "$" for key in value):
+        return {key: to_json(item, other, level + 1) for key, item in value.items()}
+    if kind not in _WRITERS:
+        return other(value)
+    tag, apart = _WRITERS[kind]
+    parts = apart(value)
+    return {tag: parts if type(parts) is str else to_json(parts, other, level + 1)}
 
 
-_WRITERS: dict[type, tuple[str, Callable[[Any], Any]]] = {
-    type(Ellipsis): ("$ellipsis", lambda _: True),
-    complex: ("$complex", lambda value: [value.real, value.imag]),
-    collections.Counter: ("$counter", lambda value: [list(pair) for pair in value.items()]),
-    range: ("$range", lambda value: [value.start, value.stop, value.step]),
-    bytes: ("$bytes", lambda value: base64.b64encode(value).decode()),
-    torch.Size: ("$size", list),
-    torch.dtype: ("$dtype", lambda value: str(value).removeprefix("torch.")),
-    torch.device: ("$device", str),
-    torch.memory_format: ("$memory_format", lambda value: str(value).removeprefix("torch.")),
-    torch.layout: ("$layout", lambda value: str(value).removeprefix("torch.")),
-}
-
-
-def from_json(value: Any, other: Callable[[str, Any], Any]) -> Any:
+def from_json(value: Any, other: Callable[[str, Any], Any], level: int = 0) -> Any:
     """Return the value that `to_json` wrote.
 
     Args:
         value: what JSON gave.
         other: from the key that begins with `$`, and what it holds, to the value.
+        level: how deep in other values this one is.
 
     Raises:
-        LoadError: the value has a form that is not known.
+        LoadError: the value has a form that is not known, or is nested too deep.
     """
+    if level > _MOST_LEVELS:
+        raise LoadError(f"its values are nested more than {_MOST_LEVELS} levels deep, the limit")
     if type(value) is list:
-        return [from_json(item, other) for item in value]
+        return [from_json(item, other, level + 1) for item in value]
     if type(value) is not dict:
         return value
-    if len(value) == 1:
-        [(key, held)] = value.items()
-        if key in _CONTAINERS:
-            return _CONTAINERS[key](from_json(held, other))
-        if key in _READERS:
-            return _READERS[key](held)
-        if key.startswith("$"):
-            return other(key, held)
-    return {key: from_json(item, other) for key, item in value.items()}
-
-
-def _torch_value(kind: type) -> Callable[[str], Any]:
-    def read(name: str) -> Any:
-        found = getattr(torch, name, None)
-        if not isinstance(found, kind):
-            raise LoadError(f"the file names {name!r}, which is not a torch.{kind.__name__}")
-        return found
-
-    return read
-
-
-_CONTAINERS: dict[str, Callable[[Any], Any]] = {
-    "$tuple": tuple,
-    "$slice": lambda parts: slice(*parts),
-    "$dict": dict,
-    "$ordered": collections.OrderedDict,
-    "$set": set,
-    "$frozenset": frozenset,
-}
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "$float": float,
-    "$ellipsis": lambda _: ...,
-    "$complex": lambda parts: complex(*parts),
-    "$bytes": lambda text: base64.b64decode(text, validate=True),
-    "$counter": lambda pairs: collections.Counter(dict(pairs)),
-    "$range": lambda parts: range(*parts),
-    "$size": torch.Size,
-    "$dtype": _torch_value(torch.dtype),
-    "$device": torch.device,
-    "$memory_format": _torch_value(torch.memory_format),
-    "$layout": _torch_value(torch.layout),
-}
+    tag = next(iter(value), "")
+    if tag[:1] != "$":
+        return {key: from_json(item, other, level + 1) for key, item in value.items()}
+    if len(value) > 1:
+        raise LoadError(f"it has a value with the keys {list(value)!r:.80}, which is of no kind")
+    if tag not in _READERS:
+        return other(tag, value[tag])
+    parts = from_json(value[tag], other, level + 1)
+    if type(parts) not in _PARTS[tag]:
+        raise LoadError(f"it has a {tag} of {type(parts).__name__} {parts!r:.80}")
+    return _READERS[tag](parts)

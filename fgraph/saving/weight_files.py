@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..callbacks.atomic import replacing
+from ..callbacks.atomic import save_atomically
 from ..errors import LoadError
 from . import tensorfile
-from .differences import slots
+from .comparing import slots
 
 _TORCH_ENDINGS = (".pt", ".pth", ".bin")
 
@@ -34,17 +34,17 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
         OSError: the file cannot be written.
     """
     target = Path(path)
-    if target.suffix in _TORCH_ENDINGS:
-        with replacing(target) as made:
-            torch.save(model.state_dict(), made)
-        return
-    seen: set[int] = set()
-    tensors = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if isinstance(tensor, Tensor) and id(tensor) not in seen:  # the format refuses ties
-            seen.add(id(tensor))
-            tensors[name] = tensor
-    tensorfile.write(target, tensors, {})
+    with torch.device("cpu"):  # whatever device is the default for new tensors
+        if target.suffix in _TORCH_ENDINGS:
+            save_atomically(model.state_dict(), target, make_folder=False)
+            return
+        seen: set[int] = set()
+        tensors = {}
+        for name, tensor in model.state_dict(keep_vars=True).items():
+            if isinstance(tensor, Tensor) and id(tensor) not in seen:  # the format refuses ties
+                seen.add(id(tensor))
+                tensors[name] = tensor
+        tensorfile.write(target, tensors, {})
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -61,15 +61,16 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
         LoadError: the file is damaged, or its names and shapes are not those of the module.
     """
     source = Path(path)
-    whole_model = False
-    if source.is_file() and _is_zip_or_pickle(source):
-        found = _read_torch(source)
-    else:
-        file = tensorfile.read(source)
-        found, whole_model = file.tensors, "fgraph" in file.texts
-    wanted = {n: t for n, t in model.state_dict(keep_vars=True).items() if isinstance(t, Tensor)}
-    values = _matched(str(path), wanted, found, dict(slots(model)) if whole_model else None)
-    with torch.no_grad():
+    with torch.device("cpu"), torch.no_grad():  # whatever device is the default for new tensors
+        whole_model = False
+        if source.is_file() and _is_zip_or_pickle(source):
+            found = _read_torch(source)
+        else:
+            file = tensorfile.read(source)
+            found, whole_model = file.tensors, "fgraph" in file.texts
+        state = model.state_dict(keep_vars=True)
+        wanted = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+        values = _matched(str(path), wanted, found, dict(slots(model)) if whole_model else None)
         for name, value in values.items():
             wanted[name].copy_(value)
 

@@ -33,7 +33,7 @@ def test_custom_objects_come_before_registered_ones():
         (nn.functional.gelu, "torch.nn.functional.gelu"),
         (torch.optim.Adam, "torch.optim.Adam"),
         (fgraph.Sequential, "fgraph.Sequential"),
-        (fgraph.layers.Dense, "fgraph.layers.dense:Dense"),
+        (fgraph.layers.Dense, "fgraph.layers.Dense"),
     ],
 )
 def test_known_names_go_both_ways(target, name):
@@ -71,7 +71,8 @@ def test_only_classes_and_functions_are_registered():
 
 
 @pytest.mark.parametrize(
-    "name", ["torch.nn.Nothing", "fgraph.layers.core:os", "fgraph.layers.core:Layer", "tests.x:y"]
+    "name",
+    ["torch.nn.Nothing", "torch.load", "fgraph.layers.core:os", "fgraph.layers.Layer", "tests.x:y"],
 )
 def test_unknown_names_are_refused(name):
     with pytest.raises(fgraph.LoadError, match=name.replace(".", r"\.")):

@@ -281,7 +281,7 @@ def plain_function(x):
 
 
 class Block(nn.Module):
-    """A module that keeps none of its arguments."""
+    """A module that says itself what is to be kept."""
 
     def __init__(self, width, activation):
         super().__init__()
@@ -289,6 +289,9 @@ class Block(nn.Module):
         self.activation = activation
         self.register_buffer("seen", torch.zeros(()), persistent=False)
         self.scale = torch.tensor(2.0)
+
+    def get_config(self):
+        return {"width": self.first.in_features, "activation": self.activation}
 
     def forward(self, x):
         return self.activation(self.first(x)) * self.scale
