@@ -12,9 +12,19 @@ from torch.utils import _pytree as pytree
 from ..errors import LoadError, SaveError
 from ..graph import Call, Node, Ref, shapes
 from ..graph.graph import Graph, describe
+from ..graph.memory import changed
 from ..graph.modes import Modes
 from ..graph.nested import iter_leaves, label, leaves_with_paths, map_leaves
-from ..graph.node import REAL, Constant, Effects, TensorSpec, ancestors, recording
+from ..graph.node import (
+    REAL,
+    Constant,
+    DataSpec,
+    Effects,
+    NumberSpec,
+    TensorSpec,
+    ancestors,
+    recording,
+)
 from ..graph.record import make_node
 from ..layers.base import Layer
 from ..model import Model
@@ -92,9 +102,13 @@ def encode_graph(model: Model, graph: Graph, encoder: Any) -> dict[str, Any]:
 
 
 def _source(ref: Ref, write: Callable[[Any], Any]) -> list[Any]:
-    """Return the name, shape and dtype of an input."""
-    name = ref.node.name if ref.node.op == "input" else None
-    return [name, list(ref.spec.shape), write(ref.spec.dtype)]
+    """Return the name of an input, and its shape and dtype, its stand-ins, or its example."""
+    name, spec = ref.node.name if ref.node.op == "input" else None, ref.spec
+    if isinstance(spec, TensorSpec):
+        return [name, "tensor", list(spec.shape), write(spec.dtype)]
+    if isinstance(spec, NumberSpec):
+        return [name, "number", spec.first, spec.second]
+    return [name, "data", write(spec.example)]
 
 
 def _node(
@@ -237,10 +251,19 @@ class _Reader:
             raise LoadError(f"the graph takes {held}, which is no tensor or size")
         return Ref(node, index)
 
-    def _source(self, name: Any, shape: Any, dtype: Any) -> Node:
-        if not all(size is None or (type(size) is int and 0 <= size < 2**62) for size in shape):
-            raise LoadError(f"an input has the shape {shape!r:.80}")
-        spec = shapes.spec_of(tuple(shape), self._decoder.value(dtype))
+    def _source(self, name: Any, kind: Any, *held: Any) -> Node:
+        spec: Any = None
+        if kind == "tensor":
+            shape, dtype = held
+            if all(size is None or (type(size) is int and 0 <= size < 2**62) for size in shape):
+                spec = shapes.spec_of(tuple(shape), self._decoder.value(dtype))
+        elif kind == "number":
+            if {type(stand_in) for stand_in in held} in ({int}, {float}, {bool}):
+                spec = NumberSpec(held[0], held[1], proven=False)
+        elif kind == "data":
+            spec = DataSpec(*map(self._decoder.value, held))
+        if spec is None:
+            raise LoadError(f"an input is a {kind!r:.20} of {held!r:.80}")
         return Node("input", None, (), {}, [spec], name=_name(name))
 
     def _call(self, held: dict[str, Any], calls: list[Call]) -> Call:
@@ -283,6 +306,7 @@ class _Reader:
         inferred = self._inferred(target, args, kwargs, held.get("declared"))
         kind = "function" if op == "read" else op
         node = make_node(kind, target, args, kwargs, inferred=inferred, like=like)
+        node.declared &= target is not changed
         self._check_effects(node)
         return node
 
@@ -301,6 +325,8 @@ class _Reader:
         if isinstance(target, Model) and target._graph is not None:
             _check_inputs(target, args, kwargs)
             return infer_call(target, args, kwargs.get("masks"))
+        if target is changed and type(args[0]) is Ref:
+            return [args[0].spec], None, Effects((), ((0, 0),))
         if declared is None:
             return None
         held = self.value(declared)
