@@ -263,7 +263,7 @@ BOMBS = {
         children={"0": d["objects"].index(entry_of(d, "Sequential"))}
     ),
     "many parts of a result": lambda d, t: (
-        graph_of(d)["inputs"][0][1].append(10**8),
+        graph_of(d)["inputs"][0][2].append(10**8),
         node_of(d, "function", "tests>doubled").update(
             target={"$name": "torch.Tensor.unbind"}, kwargs={"dim": -1}
         ),
@@ -346,7 +346,7 @@ MISFITS = {
         args=[{"$tensor": "hidden.weight"}, node_of(d, "function", "torch.relu")["args"][0]],
     ),
     "a change of a view of a weight": lambda d, t: change_view(graph_of(d)["nodes"]),
-    "another input": lambda d, t: graph_of(d)["inputs"][0].__setitem__(1, [None, 6, 5]),
+    "another input": lambda d, t: graph_of(d)["inputs"][0].__setitem__(2, [None, 6, 5]),
     "a call of no layer": lambda d, t: graph_of(d)["calls"][0].update(layer=3),
     "a call in itself": lambda d, t: graph_of(d)["calls"][0].update(outer=0),
     "modes": lambda d, t: node_of(d, "read").update(modes=["eval", []]),
