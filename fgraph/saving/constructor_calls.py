@@ -54,7 +54,7 @@ def _read_arguments(value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     for parameter in parameters_of(cls):
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
-        found = _read(value, parameter.name)
+        found = _read(value, parameter)
         if found is _MISSING:
             if parameter.default is parameter.empty:
                 raise SaveError(_unreadable(value, parameter.name))
@@ -83,14 +83,15 @@ def parameters_of(cls: type) -> tuple[inspect.Parameter, ...]:
     return tuple(found.values())
 
 
-def _read(value: Any, name: str) -> Any:
+def _read(value: Any, parameter: inspect.Parameter) -> Any:
+    name = parameter.name
     if name in ("device", "dtype"):  # the weights that are filled in have their own
         return _MISSING
     attributes = vars(value) if hasattr(value, "__dict__") else {}
     if isinstance(value, nn.Module):
         for group in (value._parameters, value._buffers):
             if name in group:
-                given = _takes_tensor(type(value), name)
+                given = _takes_tensor(parameter)
                 return group[name] if given else group[name] is not None  # Linear(bias=True)
         if name in value._modules:
             return value._modules[name]
@@ -100,11 +101,10 @@ def _read(value: Any, name: str) -> Any:
     return getattr(value, name, _MISSING) if hasattr(type(value), name) else _MISSING
 
 
-def _takes_tensor(cls: type, name: str) -> bool:
-    """Whether the constructor takes the tensor itself, and not a flag, under this name."""
-    parameter = next(p for p in parameters_of(cls) if p.name == name)
+def _takes_tensor(parameter: inspect.Parameter) -> bool:
+    """Whether the constructor takes the tensor itself, and not a flag."""
     annotation = str(parameter.annotation)
-    return "Tensor" in annotation or "Parameter" in annotation
+    return parameter.default is None or "Tensor" in annotation or "Parameter" in annotation
 
 
 def _unreadable(value: Any, name: str) -> str:

@@ -113,9 +113,10 @@ def write(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -
             "data_offsets": [offset, end],
         }
         offset = end
-    orders = {name: _order(tensors[name]) for name in names if _is_permuted(tensors[name])}
+    permuted = [name for name in names if _is_permuted(tensors[name])]
+    strides = {name: list(tensors[name].stride()) for name in permuted}
     texts = dict(texts)
-    for key, found in {"orders": orders, "views": views}.items():
+    for key, found in {"strides": strides, "views": views}.items():
         if found:
             texts[key] = json.dumps(found)
     with replacing(path) as made, made.open("wb") as file:
@@ -219,16 +220,11 @@ def with_views(tensors: Mapping[str, Tensor], views: Mapping[str, Any]) -> dict[
     return found
 
 
-def _order(tensor: Tensor) -> list[int]:
-    """Return the dimensions from the one with the largest stride to that with the smallest."""
-    strides = tensor.stride()
-    return sorted(range(tensor.dim()), key=lambda axis: (-strides[axis], axis))
-
-
 def _is_permuted(tensor: Tensor) -> bool:
     """Whether the tensor is dense in another order of its dimensions, as channels_last is."""
-    dense = torch.empty_like(tensor, device="meta").stride() == tensor.stride()
-    return dense and not tensor.is_contiguous()
+    like = torch.empty_like(tensor, device="meta").stride()
+    usual = torch.empty(tensor.shape, device="meta").stride()
+    return tensor.numel() > 0 and tensor.stride() == like != usual
 
 
 def _bytes_of(tensor: Tensor) -> Tensor:
@@ -360,11 +356,12 @@ def _parse(storage: torch.UntypedStorage, data: Tensor) -> TensorFile:
     if checked:
         _verify_header(raw, check[:8])
     tensors = {name: _tensor(storage, start, entry) for name, entry in header.items()}
-    for name, order in parse_json(texts.pop("orders", "{}")).items():
-        if sorted(order) != list(range(tensors[name].dim())):
-            raise LoadError(f"the dimensions of the tensor {name!r} have the order {order!r:.80}")
-        back = sorted(range(len(order)), key=order.__getitem__)
-        tensors[name] = tensors[name].permute(order).contiguous().permute(back)
+    for name, stride in parse_json(texts.pop("strides", "{}")).items():
+        tensor = tensors[name]
+        if not _fits(tensor.numel(), 0, list(tensor.shape), stride):
+            raise LoadError(f"the tensor {name!r} has the strides {stride!r:.80}")
+        made = torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype)
+        tensors[name] = made.copy_(tensor)
     views = parse_json(texts.pop("views", "{}"))
     return TensorFile(tensors, views, texts, checked, data[start:], check[8:])
 
