@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ..errors import SaveError
@@ -25,7 +26,7 @@ from .source_forward import ForwardWriter
 from .source_init import ConstructorWriter
 from .source_layout import laid_out
 
-_RESERVED = {"nn", "np", "torch", "types", "operator", "functools", "OrderedDict"}
+_RESERVED = {"nn", "np", "torch", "types", "operator", "functools", "Counter", "OrderedDict"}
 
 
 def to_source(
@@ -219,6 +220,11 @@ _WRITERS: dict[type, tuple[str, Callable[[Any, Callable[[Any], str]], str]]] = {
             f"functools.partial({_arguments((value.func, *value.args), value.keywords, write)})"
         ),
     ),
+    collections.Counter: (
+        "from collections import Counter",
+        lambda value, write: f"Counter({write(dict(value))})",
+    ),
+    torch.layout: ("", lambda value, write: str(value)),
     set: ("", lambda value, write: f"set({_items(value, write)})"),
     frozenset: ("", lambda value, write: f"frozenset({_items(value, write)})"),
     range: ("", lambda value, write: repr(value)),

@@ -82,6 +82,7 @@ class Held:
         held: what the functions are to use in place of what they bring along.
 
     Attributes:
+        given, places: the first two arguments.
         held: the modules and tensors, in the order in which they were found.
     """
 
@@ -92,7 +93,7 @@ class Held:
         held: tuple[Any, ...] | None = None,
     ) -> None:
         self.__name__ = getattr(functions[0], "__name__", type(functions[0]).__name__)
-        self._given, self._places = functions, places
+        self.given, self.places = functions, places
         self.held = tuple(_found(functions).values())
         self._now = (self.held, functions)
         if held is not None:
@@ -112,10 +113,10 @@ class Held:
                 functions = self._around(held)
                 self._now = (held, functions)
                 break
-        if self._places:
+        if self.places:
             numbers, callables = (
                 itertools.count(),
-                dict(zip(self._places, functions[1:], strict=True)),
+                dict(zip(self.places, functions[1:], strict=True)),
             )
             args, kwargs = map_leaves(
                 lambda leaf: callables.get(next(numbers), leaf), (args, kwargs)
@@ -124,8 +125,8 @@ class Held:
 
     def _around(self, held: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the functions with other modules and tensors in their place."""
-        new = dict(zip(_found(self._given), held, strict=True))
-        functions = tuple(_renewed(function, new) for function in self._given)
+        new = dict(zip(_found(self.given), held, strict=True))
+        functions = tuple(_renewed(function, new) for function in self.given)
         if [*_found(functions)] != [*map(id, held)]:
             raise RuntimeError(
                 f"{self.__name__} brings along a module or tensor in a way that cannot be followed "
@@ -136,13 +137,13 @@ class Held:
 
     def renewed(self, held: tuple[Any, ...]) -> Held:
         """Return a function like this one, for other modules and tensors."""
-        return Held(self._given, self._places, held)
+        return Held(self.given, self.places, held)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Held:
         return self.renewed(copy.deepcopy(self.held, memo))
 
     def __reduce__(self) -> Any:
-        return Held, (self._given, self._places, self.held)
+        return Held, (self.given, self.places, self.held)
 
 
 def _found(value: Any, kinds: tuple[type, ...] = (nn.Module, Tensor)) -> dict[int, Any]:

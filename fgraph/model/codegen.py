@@ -35,7 +35,7 @@ _BINARY = {
     operator.le: "<=", operator.gt: ">", operator.ge: ">=",
 }  # fmt: skip
 _UNARY = {operator.neg: "-", operator.pos: "+", operator.invert: "~"}
-_REPR = (bool, int, bytes, type(None), type(Ellipsis), torch.dtype, torch.memory_format)
+_REPR = (bool, bytes, type(None), type(Ellipsis), torch.dtype, torch.memory_format)
 _FEWEST_CALLS = 3  # of children in a forward, from which on child_calls() saves more than it costs
 # what every generated forward can name
 _FREE_NAMES = {"torch": torch, "math": math, "operator": operator, "child_calls": child_calls}
@@ -284,10 +284,13 @@ class _Writer:
             path = self._known_modules[id(value)]
             self._borrowed[".".join(path)] = value
             return self._module(path)
-        if (kind is float and math.isfinite(value)) or kind in _REPR:
+        is_short = kind is int and abs(value) < 2**64
+        if is_short or (kind is float and math.isfinite(value)) or kind in _REPR:
             return repr(value) if value is not Ellipsis else "..."
         if kind is str:
             return quoted(value)
+        if kind is int:
+            return hex(value)  # decimal digits have a limit
         if kind is float:
             return f'float("{value}")'
         if kind is torch.device:

@@ -80,7 +80,8 @@ class LazyMethods:
         Raises:
             LoadError: the configuration needs something unknown.
         """
-        model: Self = _above("saving.config").from_config(config, custom_objects)
+        custom = {cls.__name__: cls, **(custom_objects or {})}
+        model: Self = _above("saving.config").from_config(config, custom)
         return model
 
     def to_json(self, **options: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import dataclasses
 import enum
 import functools
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionMeta
 from torch.utils import _pytree as pytree
 
-from ..errors import SaveError
+from ..errors import Remembered, SaveError
+from ..graph.held import Held, Method
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from ..model import Model
@@ -93,6 +95,8 @@ class Encoder:
         if dataclasses.is_dataclass(value) and kind in pytree.SUPPORTED_NODES:
             fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
             return {"$dataclass": [self.name(kind), write(fields)]}
+        if isinstance(value, Held):
+            return {"$held": [[write(function) for function in value.given], list(value.places)]}
         if isinstance(value, functools.partial):
             parts = (value.func, list(value.args), value.keywords)
             return {"$partial": [write(part) for part in parts]}
@@ -163,14 +167,20 @@ class Encoder:
                 self._add_inner_layers(inner)
 
     def _entry(self, value: Any) -> dict[str, Any]:
-        if isinstance(value, types.MethodType):
-            raise SaveError(f"{value!r:.100} is a method: write a function that calls it")
+        if isinstance(value, (types.MethodType, Method)):
+            name = value.__name__
+            raise SaveError(
+                f"{name} is a method: write a function that calls it, such as `def {name}(x, "
+                f"module): return module.{name}(x)`, decorated with @fgraph.register"
+            )
         if isinstance(value, Model) and not self._is_constructed(value):
             return self._model(value)
         if isinstance(value, nn.Module):
             return {"kind": "module", **self._call(value), **self._module_state(value)}
         if isinstance(value, Layer):
             return {"kind": "layer", **self._call(value), **self._layer_state(value)}
+        if not (isinstance(value, Remembered) or has_own_config(type(value))):
+            _refuse_other_state(value)
         return {"kind": "object", **self._call(value)}
 
     @staticmethod
@@ -292,3 +302,14 @@ class Encoder:
             named = SaveError(f"{where} ({kind}) cannot be written as data: {error}")
             named.located = True  # type: ignore[attr-defined]
             raise named from error
+
+
+def _refuse_other_state(value: Any) -> None:
+    """Refuse an object that is more than its attributes, as one of a subclass of `float` is."""
+    parts: Any = value.__reduce_ex__(2)
+    if parts[0] is not copyreg.__newobj__ or len(parts[1]) > 1 or any(parts[3:]):  # type: ignore[attr-defined]
+        kind = type(value).__name__
+        raise SaveError(
+            f"{value!r:.60} is a {kind}, which is more than its attributes: give {kind} a method "
+            "get_config() that returns the arguments of its constructor, or use a plain value"
+        )

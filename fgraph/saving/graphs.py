@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from ..errors import LoadError, SaveError
 from ..graph import Call, Node, Ref, shapes
 from ..graph.graph import Graph, describe
+from ..graph.held import Held
 from ..graph.memory import changed
 from ..graph.modes import Modes
 from ..graph.nested import iter_leaves, label, leaves_with_paths, map_leaves
@@ -300,7 +301,7 @@ class _Reader:
             if not isinstance(target, nn.Module):
                 raise LoadError(f"a node calls {held['target']!r:.80}, which is no module")
         elif op == "function":
-            target = self._function(held["target"])
+            target = self._function(held["target"], args)
         elif not (op == "read" and len(args) == 2 and args[1] in _READ):
             raise LoadError(f"it has a node of the kind {op!r} {args[1:]!r:.80}")
         inferred = self._inferred(target, args, kwargs, held.get("declared"))
@@ -310,8 +311,14 @@ class _Reader:
         self._check_effects(node)
         return node
 
-    def _function(self, held: Any) -> Any:
+    def _function(self, held: Any, args: tuple[Any, ...]) -> Any:
         """Return a function that a node may call: no class of the closed list, no initializer."""
+        if type(held) is dict and [*held] == ["$held"]:
+            functions, places = held["$held"]
+            if len(places) != len(functions) - 1 or not all(type(place) is int for place in places):
+                raise LoadError(f"a node calls {held!r:.80}")
+            given = tuple(self._function(function, ()) for function in functions)
+            return Held(given, tuple(places), args[0])
         target = self.value(held)
         called = getattr(target, "func", target)
         kind = called if isinstance(called, type) else type(called)

@@ -92,6 +92,26 @@ def held_modules():
     return Model(x, fgraph.apply(with_module, x, Scaled(), nn.Parameter(torch.rand(4))))
 
 
+brought = nn.Linear(4, 4)
+
+
+@fgraph.register("tests>brings_module")
+def brings_module(x, factor):
+    """A function that uses a module without being given it."""
+    return factor(brought(x))
+
+
+@fgraph.register("tests>tripled")
+def tripled(x):
+    """A function that another one is given."""
+    return x * 3 + brought.bias
+
+
+def modules_from_outside():
+    x = Input((4,))
+    return Model(x, fgraph.apply(brings_module, x, factor=tripled))
+
+
 def declared():
     x = Input((4,))
     found = fgraph.apply(torch.nonzero, x, output_shape=(None, 2))
@@ -106,7 +126,7 @@ def cut_sizes():
 def sizes_that_were_read():
     x = Input((None, 4))
     h = fgraph.apply(first_ten, x).mT[:, :, :1]
-    return Model(x, h * h.shape[-1] + h.shape[2])
+    return Model(x, h * int(h.shape[-1]) + int(x[:, :1].shape[1]))
 
 
 def symbolic_sizes():
@@ -174,9 +194,9 @@ def structures():
 
 
 MODELS = [
-    grad_modes, autocast, in_place, views, held_modules, declared, cut_sizes, sizes_that_were_read,
-    symbolic_sizes, nested_masks, masks_out, data_inputs, any_names, nested_inputs,
-    intermediate_inputs, shared_calls, structures,
+    grad_modes, autocast, in_place, views, held_modules, modules_from_outside, declared,
+    cut_sizes, sizes_that_were_read, symbolic_sizes, nested_masks, masks_out, data_inputs,
+    any_names, nested_inputs, intermediate_inputs, shared_calls, structures,
 ]  # fmt: skip
 
 
@@ -255,3 +275,34 @@ def test_what_is_known_of_each_call_comes_back(make, tmp_path):
     ]
     values = arguments(model)
     assert_same(results(loaded, values), results(model, values))
+
+
+def test_a_cut_size_is_not_believed_after_loading(tmp_path):
+    x = Input((None, 4))
+    loaded = reload(Model(x, x[:, :10]), tmp_path)
+    assert loaded.output.spec.shape == (None, None, 4)
+    total = loaded.output.sum(1) / loaded.output.shape[1]
+    mean = Model(loaded.inputs, total)
+    again = reload(mean, tmp_path)
+    for length in (3, 10, 12):
+        values = torch.rand(2, length, 4)
+        expected = values[:, :10].mean(1)
+        for model in (mean, again):
+            torch.testing.assert_close(model(values), expected)
+
+
+def test_sizes_that_code_read_are_compared_after_loading(tmp_path):
+    x = Input((None, 4))
+    cut = x[:, :1]
+    loaded = reload(Model(x, cut * int(cut.shape[1])), tmp_path)
+    assert loaded._signature.reads
+    assert loaded(torch.ones(2, 5, 4)).shape == (2, 1, 4)
+    with pytest.raises(ValueError, match="was read while the graph was built, as 1"):
+        loaded(torch.ones(2, 0, 4))
+
+
+def test_methods_of_modules_are_refused(tmp_path):
+    x = Input((4,))
+    model = Model(x, fgraph.apply(nn.Linear(4, 4).forward, x))
+    with pytest.raises(fgraph.SaveError, match=r"forward is a method: write a function.*register"):
+        model.save(tmp_path / "model.fgraph")

@@ -1,4 +1,4 @@
-"""What is saved comes back as itself: parameters, buffers, ties, modes, outputs and gradients."""
+"""What there is to compare of a model and of what came back: state, ties, modes and results."""
 
 from __future__ import annotations
 
@@ -6,18 +6,12 @@ import copy
 import sys
 import types
 
-import pytest
 import torch
-from hypothesis import given, settings
 from torch import nn
 from torch.utils import _pytree as pytree
 
 import fgraph
-from fgraph import Input, Model
-from fgraph.saving.registered import is_allowed
-from layers.rows import ROWS, called, double
-from saving.torch_modules import all_modules, uncallable_modules
-from strategies import programs
+from layers.rows import double
 
 
 def data_of(tensor):
@@ -91,81 +85,4 @@ def assert_same_from_file_and_source(model, inputs, folder, monkeypatch, trainin
         assert state_of(found) == state_of(model)
         for mode in training:
             assert results_of(found, inputs, mode) == results_of(model, inputs, mode)
-
-
-def handle(given):
-    """Make the symbolic input of a row of the tables, and a tensor for it."""
-    kind, *shape = given if given and isinstance(given[0], str) else ("float32", *given)
-    if kind == "float32":
-        return Input(shape), torch.rand(3, *shape)
-    high, *shape = shape
-    return Input(shape, dtype=kind), torch.randint(0, high, (3, *shape))
-
-
-MODULES, UNCALLABLE = all_modules(), uncallable_modules()
-
-
-def test_the_tables_have_every_module_of_torch():
-    kinds = {n: value for n, value in vars(nn).items() if isinstance(value, type)}
-    modules = {n for n, kind in kinds.items() if issubclass(kind, nn.Module) and is_allowed(kind)}
-    newer = {"LinearCrossEntropyLoss"}  # of torch 2.13
-    assert modules - newer == {name.split()[0] for name in (*MODULES, *UNCALLABLE)} - newer
-
-
-@pytest.mark.filterwarnings("ignore:reduction:UserWarning", "ignore:LSTM with proj:UserWarning")
-@pytest.mark.parametrize("name", MODULES)
-def test_modules_of_torch(name, tmp_path, monkeypatch):
-    module, *shapes = MODULES[name]
-    symbols, inputs = zip(*map(handle, shapes), strict=True)
-    model = Model(list(symbols), module(*symbols))
-    for number, parameter in enumerate(model.parameters()):
-        parameter.requires_grad_(number != 1)
-    modes = (False,) if name == "SyncBatchNorm" else (True, False)  # trains on a GPU only
-    assert_same_from_file_and_source(model, inputs, tmp_path, monkeypatch, modes)
-
-
-@fgraph.register("tests>Holder")
-class Holder(nn.Module):
-    """A module with one that it does not call."""
-
-    def __init__(self, held: nn.Module) -> None:
-        super().__init__()
-        self.held = held
-
-    def get_config(self):
-        return {"held": self.held}
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + sum(parameter.sum() for parameter in self.held.parameters())
-
-
-@pytest.mark.parametrize("name", UNCALLABLE)
-def test_modules_that_others_hold(name, tmp_path, monkeypatch):
-    x = Input((4,))
-    model = Model(x, Holder(UNCALLABLE[name])(x))
-    assert_same_from_file_and_source(model, [torch.rand(3, 4)], tmp_path, monkeypatch)
-
-
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
-def test_layers(row, tmp_path, monkeypatch):
-    _, inputs, outputs = called(*row[1:])
-    model = Model(inputs, outputs)
-    parts = [part for part in model.modules() if part is not model]
-    for part in parts[::2]:
-        part.eval()
-    arguments = [
-        torch.rand(3, *(size or 5 for size in symbol.spec.shape[1:]))
-        if symbol.dtype.is_floating_point
-        else torch.randint(0, 5, (3, *(size or 5 for size in symbol.spec.shape[1:])))
-        for symbol in model.inputs
-    ]
-    assert_same_from_file_and_source(model, arguments, tmp_path, monkeypatch)
-
-
-@settings(max_examples=15, deadline=None)
-@given(programs())
-def test_random_graphs(tmp_path_factory, program):
-    model = program.model()
-    folder = tmp_path_factory.mktemp("random")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        assert_same_from_file_and_source(model, program.inputs(), folder, monkeypatch)
+    return loaded
