@@ -1,5 +1,8 @@
 """fgraph: Keras-style functional graphs of plain PyTorch modules."""
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from . import absent as _absent
 from . import activations as activations
 from . import callbacks as callbacks
 from . import constraints as constraints
@@ -17,14 +20,23 @@ from .errors import LoadError as LoadError
 from .errors import SaveError as SaveError
 from .errors import SymbolicError as SymbolicError
 from .errors import UncalledLayerError as UncalledLayerError
+from .errors import missing_names as _missing_names
 from .graph import Input as Input
 from .graph import SymbolicTensor as SymbolicTensor
 from .graph import apply as apply
 from .graph import inbound_nodes as inbound_nodes
+from .initializers import Initializer as Initializer
+from .layers import Layer as Layer
+from .losses.base import Loss as Loss
+from .metrics.base import Metric as Metric
 from .model import Model as Model
 from .model import Sequential as Sequential
 from .model import clone_model as clone_model
 from .models import load_model as load_model
+from .regularizers import Regularizer as Regularizer
 from .saving.registered import register as register
 
 __version__ = "0.1.0"
+
+if not _TYPE_CHECKING:
+    __getattr__ = _missing_names(__name__, _absent.INSTEAD)

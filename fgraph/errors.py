@@ -9,7 +9,7 @@ import operator
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType, ModuleType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 
 class SymbolicError(TypeError):
@@ -69,7 +69,7 @@ def _close_names(given: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
-def missing_names(module: str, instead: Mapping[str, str]) -> Callable[[str], NoReturn]:
+def missing_names(module: str, instead: Mapping[str, Any]) -> Callable[[str], ModuleType]:
     """Return a `__getattr__` for a public module that explains the names it does not have.
 
     Keep it from type checkers, for which a module with `__getattr__` has every name:
@@ -77,27 +77,41 @@ def missing_names(module: str, instead: Mapping[str, str]) -> Callable[[str], No
 
     Args:
         module: the module's `__name__`.
-        instead: for each name that Keras has and the module does not, what to write instead.
+        instead: for each name that Keras has and the module does not, what to write instead; for
+            the name of a module, a table of its names.
 
     Returns:
         A function that raises `AttributeError`, or `ImportError` for `from module import name`,
         whose text says what to write instead or suggests similar names.
     """
+    inner = {name: names for name, names in instead.items() if isinstance(names, Mapping)}
+    modules = {name: _empty_module(f"{module}.{name}", names) for name, names in inner.items()}
 
-    def __getattr__(name: str) -> NoReturn:
+    def __getattr__(name: str) -> ModuleType:
+        if name in modules:
+            return modules[name]
+        text = f"{module} has no {name!r}"
         if name in instead:
-            text = f"{module} has no {name!r}: {instead[name]}"
-        else:
-            public = [
+            text += f": {instead[name]}"
+        elif not name.startswith("_"):
+            present = [
                 key
                 for key, value in vars(sys.modules[module]).items()
                 if not key.startswith("_") and not isinstance(value, ModuleType)
             ]
-            text = f"{module} has no {name!r}; {_close_names(name, public)}".removesuffix("; ")
+            close = _close_names(name, present or instead)
+            text += close and f"; {close}"
         # `from module import name` replaces the text of an AttributeError by its own
         raise (ImportError if _is_import(sys._getframe(1)) else AttributeError)(text)
 
     return __getattr__
+
+
+def _empty_module(name: str, instead: Mapping[str, Any]) -> ModuleType:
+    """Make a module of which there are only names to explain, and let it be imported."""
+    made = sys.modules[name] = ModuleType(name, "Keras has these names; torch has its own.")
+    made.__dict__["__getattr__"] = missing_names(name, instead)
+    return made
 
 
 def _is_import(frame: FrameType) -> bool:

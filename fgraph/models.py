@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .absent.tools import MODELS as _INSTEAD
+from .errors import missing_names
 from .model import Model as Model
 from .model import Sequential as Sequential
 from .model import clone_model as clone_model
@@ -51,3 +53,7 @@ def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) 
     from .saving.config import model_from_json
 
     return model_from_json(text, custom_objects)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = missing_names(__name__, _INSTEAD)

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "fgraph"
 # from the bottom up; what stands in one tuple may not import each other
 LAYERS = (
     ("errors",),
+    ("absent",),
     ("graph",),
     ("activations", "initializers", "constraints", "regularizers"),
     ("losses", "optimizers", "callbacks"),

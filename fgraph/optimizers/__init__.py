@@ -34,6 +34,9 @@ if not TYPE_CHECKING:
             "ScheduleFreeAdamW": "pass the one of the package `schedulefree` to compile",
             "deserialize": _CONFIG,
             "serialize": _CONFIG,
-            "legacy": "these are optimizers of older versions of Keras: use those of today",
+            "legacy": dict.fromkeys(
+                "Adagrad Adam Ftrl Optimizer RMSprop SGD".split(),
+                "write the optimizer of `fgraph.optimizers` itself",
+            ),
         },
     )
