@@ -17,7 +17,6 @@ from ..callbacks.atomic import replacing
 from ..graph.graph import Graph, describe
 from ..graph.node import TensorSpec
 from ..model import Model
-from ..model.run_time_notes import node_line
 from ..model.signature import Signature
 
 _LARGE = 1_800_000_000  # bytes; protobuf, which ONNX is written in, ends at two gigabytes
@@ -163,8 +162,9 @@ def _explained(model: Model, graph: Graph, error: BaseException) -> str:
     reason = f"{type(error).__name__}: {error}"
     first = str(reason).split("\n\n")[0][:600]
     line = _line_of(model, error)
-    for node, name in zip(graph.nodes, model._node_names, strict=True):
-        if line is not None and node_line(model, node) == line:
+    numbers = model._forward_source.lines
+    for node, name, number in zip(graph.nodes, model._node_names, numbers, strict=True):
+        if number == line:
             return (
                 f"torch cannot export {name!r}, {describe(node)}, of model {model.name!r}: {first}"
             )

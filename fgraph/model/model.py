@@ -509,7 +509,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         if self._graph is not None:
             self._live_graph("copy")
-        state = self.__dict__.copy()
+        state: dict[str, Any] = super().__getstate__()  # without what torch.compile made
         state.pop("_view", None)
         return state
 
@@ -525,12 +525,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         view = self._training_view()
         if view is None:
             return super()._call_for_loss(inputs)
-        self.__dict__["forward"] = view.forward.__get__(self)
-        try:
-            values = self(*inputs) if type(inputs) in (list, tuple) else self(inputs)
-        finally:
-            del self.__dict__["forward"]
-        return self._output_structure(view.outputs_of(values))
+        return view.run(self, inputs)
 
     def _known_outputs(self) -> OutputStructure | None:
         """Return the outputs of the graph."""

@@ -3,63 +3,50 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
 from ..graph import Node, Ref
-from ..graph.graph import Graph, describe
+from ..graph.graph import describe
 from ..graph.nested import iter_leaves
-from .codegen import Source
 
 
-class Generated(Protocol):
-    """What this module needs to know of a model."""
-
-    _graph: Graph | None
-    _node_names: list[str]
-    _forward_source: Source
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def code(self) -> str: ...
-
-
-def add_run_time_note(error: BaseException, model: Generated) -> None:
+def add_run_time_note(error: BaseException, model: Any) -> None:
     """Add a note that names the layer whose generated line raised `error`; its type is kept."""
-    forward = getattr(type(model), "_generated", None)
-    if forward is None or model._graph is None:
+    if model._graph is None:
         return
-    code = forward.__code__
+    forwards = [(type(model)._generated, model._forward_source, model._graph, model._node_names)]
+    _, view = model.__dict__.get("_view", (None, None))
+    if view is not None:
+        forwards.append((view.forward, view.source, view.graph, view.names))
+    by_code: dict[Any, Any] = {forward.__code__: found for forward, *found in forwards}
     traceback = error.__traceback__
     while traceback is not None:
         frame = traceback.tb_frame
-        if frame.f_code is code and frame.f_locals.get("self") is model:
-            lines = model._forward_source.lines
-            if traceback.tb_lineno in lines:
-                position = lines.index(traceback.tb_lineno)
-                name = model._node_names[position]
-                note = _note(model, name, model._graph.nodes[position], frame.f_locals)
-                error.add_note(note)
+        if frame.f_code in by_code and frame.f_locals["self"]._graph is model._graph:
+            source, graph, names = by_code[frame.f_code]
+            if traceback.tb_lineno in source.lines:
+                position = source.lines.index(traceback.tb_lineno)
+                line = source.text.splitlines()[traceback.tb_lineno - 1]
+                node = graph.nodes[position]
+                note = _note(names[position], node, _given_shapes(line, node, frame.f_locals))
+                error.add_note(f"in model {model.name!r}, {note}")
             return
         traceback = traceback.tb_next
 
 
-def _note(model: Generated, name: str, node: Node, variables: dict[str, Any]) -> str:
+def _note(name: str, node: Node, given: list[str]) -> str:
     built = [_shape(ref.spec.shape) for ref in node.refs() if hasattr(ref.spec, "dtype")]
-    given = _given_shapes(model, node, variables)
     return (
-        f"in model {model.name!r}, layer {name!r}: {describe(node)}\n"
+        f"layer {name!r}: {describe(node)}\n"
         f"  given: {', '.join(given)}\n"
         f"  built for: {', '.join(built)}"
     )
 
 
-def _given_shapes(model: Generated, node: Node, variables: dict[str, Any]) -> list[str]:
+def _given_shapes(line: str, node: Node, variables: dict[str, Any]) -> list[str]:
     """Read the shapes of a call's arguments from the variables of the line that failed."""
-    line = model.code.splitlines()[node_line(model, node) - 1]
     names = [word for word in _words(line.partition(" = ")[2]) if word in variables]
     shapes = [
         f"{name} {_shape(value.shape)} {str(value.dtype).removeprefix('torch.')} on {value.device}"
@@ -69,12 +56,6 @@ def _given_shapes(model: Generated, node: Node, variables: dict[str, Any]) -> li
     return shapes or [
         type(leaf).__name__ for leaf in iter_leaves(node.args) if type(leaf) is not Ref
     ]
-
-
-def node_line(model: Generated, node: Node) -> int:
-    """Return the number of the line of `model.code` that runs `node`."""
-    graph = model._graph
-    return model._forward_source.lines[graph.nodes.index(node)]  # type: ignore[union-attr]
 
 
 def _words(text: str) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,8 +13,10 @@ from torch import nn
 
 from ..graph import Ref
 from ..graph.graph import Graph
+from ..graph.nested import iter_leaves
 from ..graph.node import ancestors
 from ..training.output_losses import annotate
+from ..training.trainer import compile_options
 from . import codegen
 from .naming import Naming
 
@@ -36,30 +40,89 @@ class Activation(NamedTuple):
     axis: int
 
 
+_HOOKS = ("_forward_pre_hooks", "_backward_pre_hooks", "_backward_hooks", "_forward_hooks")
+
+
 @dataclass
 class TrainingView:
     """A second forward of a model, for training steps.
 
     Attributes:
-        forward: returns a flat list: the outputs, then the logits, then the masks.
-        count: the number of outputs.
+        forward: returns a flat tuple: the outputs, then the logits, then the masks.
         activations: the outputs that hold probabilities.
         masked: the outputs that carry a mask.
+        source, graph, names: what `forward` was made of, and the names of its nodes.
     """
 
     forward: Callable[..., Any]
-    count: int
     activations: list[Activation]
     masked: list[int]
+    source: codegen.Source
+    graph: Graph
+    names: list[str]
+    _compiled: tuple[Any, Any] = (None, None)
 
-    def outputs_of(self, values: list[Any]) -> list[Any]:
+    def run(self, model: Any, inputs: Any) -> Any:
+        """Call the model once; return its outputs, which keep their logits and masks.
+
+        It is a stand-in that is called, with the attributes and hooks of the model but this
+        forward. The model itself stays as it is: other threads may call it meanwhile.
+        """
+        stand_in = object.__new__(type(model))
+        stand_in.__dict__.update(model.__dict__)
+        for name in _HOOKS:
+            wrap = self._wrapped_forward_hook if name == "_forward_hooks" else _wrapped_hook
+            hooks = model.__dict__[name].items()
+            stand_in.__dict__[name] = OrderedDict((key, wrap(hook, model)) for key, hook in hooks)
+        stand_in.__dict__["_compiled_call_impl"] = None
+        stand_in.__dict__["forward"] = functools.partial(self._forward_of(model), model)
+        values = stand_in(*inputs) if type(inputs) in (list, tuple) else stand_in(inputs)
+        return self._outputs(model, values)
+
+    def _forward_of(self, model: Any) -> Callable[..., Any]:
+        """Return the forward, compiled if the model was compiled in place."""
+        compiled_model = model._compiled_call_impl
+        if compiled_model is None:
+            return self.forward
+        if self._compiled[0] is not compiled_model:
+            options = compile_options.get(model, {})
+            self._compiled = (compiled_model, torch.compile(self.forward, **options))
+        compiled: Callable[..., Any] = self._compiled[1]
+        return compiled
+
+    def _outputs(self, model: Any, values: Sequence[Any]) -> Any:
         """Return the outputs among what `forward` returned, with their logits and masks."""
-        outputs, rest = values[: self.count], values[self.count :]
+        rest = values[len(values) - len(self.activations) - len(self.masked) :]
         for found, logits in zip(self.activations, rest, strict=False):
-            annotate(outputs[found.output], logits=(found.kind, logits, found.axis))
+            if logits is not None:
+                annotate(values[found.output], logits=(found.kind, logits, found.axis))
         for index, mask in zip(self.masked, rest[len(self.activations) :], strict=True):
-            annotate(outputs[index], mask=mask)
-        return outputs
+            annotate(values[index], mask=mask)
+        return model._output_structure(values[: len(values) - len(rest)])
+
+    def _wrapped_forward_hook(self, hook: Callable[..., Any], model: Any) -> Callable[..., Any]:
+        """Give a forward hook the model and its outputs alone; it may return others."""
+        if str(getattr(hook, "__module__", "")).startswith("torch.distributed"):
+            return _wrapped_hook(hook, model)  # gradients come through the logits, too
+
+        def call(_: nn.Module, *given: Any) -> Any:
+            *arguments, values = given
+            result = hook(model, *arguments, self._outputs(model, values))
+            if result is None:
+                return None
+            outputs = [*iter_leaves(result)]
+            logits, masks = values[len(outputs) :], values[len(values) - len(self.masked) :]
+            kept = [
+                value if outputs[found.output] is values[found.output] else None
+                for found, value in zip(self.activations, logits, strict=False)
+            ]
+            return (*outputs, *kept, *masks)
+
+        return call
+
+
+def _wrapped_hook(hook: Callable[..., Any], model: Any) -> Callable[..., Any]:
+    return lambda _, *given: hook(model, *given)
 
 
 def training_view(graph: Graph, naming: Naming, parameters: list[str]) -> TrainingView | None:
@@ -74,7 +137,7 @@ def training_view(graph: Graph, naming: Naming, parameters: list[str]) -> Traini
     masks = _output_masks(graph)
     if not activations and not masks:
         return None
-    refs = [*graph.outputs, *(found.logits for found in activations), *masks.values()]
+    refs = (*graph.outputs, *(found.logits for found in activations), *masks.values())
     wide = Graph(graph.inputs, refs)
     known = {
         id(node): (name, path)
@@ -85,7 +148,7 @@ def training_view(graph: Graph, naming: Naming, parameters: list[str]) -> Traini
     names = Naming(naming.inputs, [r[0] for r in rows], [r[1] for r in rows], naming.children)
     source = codegen.generate(wide, names, refs, parameters)
     forward = codegen.compile_forward(source, "with logits")
-    return TrainingView(forward, len(graph.outputs), activations, list(masks))
+    return TrainingView(forward, activations, list(masks), source, wide, names.nodes)
 
 
 def _output_masks(graph: Graph) -> dict[int, Ref]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,6 +23,9 @@ from .run import Run
 from .settings import CompileSettings, leaves
 from .state import TrainingState
 from .tensors import Placement
+
+# of models that are compiled in place, for what else of them is to be compiled
+compile_options: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
 
 class Trainer(Loops):
@@ -129,6 +133,7 @@ class Trainer(Loops):
                 state.bind(outputs)
             self._trainer = state
         if torch_compile_options or jit_compile is True or not trains:
+            compile_options[self] = torch_compile_options
             nn.Module.compile(self, **torch_compile_options)  # type: ignore[arg-type]
 
     def fit(
