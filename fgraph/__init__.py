@@ -25,6 +25,7 @@ from .graph import Input as Input
 from .graph import SymbolicTensor as SymbolicTensor
 from .graph import apply as apply
 from .graph import inbound_nodes as inbound_nodes
+from .graph import unfold as unfold
 from .initializers import Initializer as Initializer
 from .layers import Layer as Layer
 from .losses.base import Loss as Loss

@@ -13,3 +13,4 @@ from .record import inbound_nodes as inbound_nodes
 from .record import symbol as symbol
 from .symbolic import SymbolicSize as SymbolicSize
 from .symbolic import SymbolicTensor as SymbolicTensor
+from .unfold import unfold as unfold

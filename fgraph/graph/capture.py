@@ -79,12 +79,14 @@ class Interception:
     intercepted where it hands over to C++, so that an `apply` looked up earlier is seen, too.
 
     Args:
-        symbolic: the class of symbolic values.
+        symbolic: the classes of symbolic values.
         record: called as `record(op, target, args, kwargs)` in place of the target.
     """
 
     def __init__(
-        self, symbolic: type, record: Callable[[str, Any, tuple[Any, ...], dict[str, Any]], Any]
+        self,
+        symbolic: tuple[type, ...],
+        record: Callable[[str, Any, tuple[Any, ...], dict[str, Any]], Any],
     ) -> None:
         self._symbolic = symbolic
         self._record = record
@@ -122,6 +124,8 @@ class Interception:
         has_symbolic, record, symbolic = self.has_symbolic, self._record, self._symbolic
 
         def __call__(self: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
+            if "_fgraph_part" in self.__dict__:  # a shadow that `unfold` runs
+                return self.__dict__["_fgraph_part"].called(args, kwargs)
             for value in args:
                 if isinstance(value, symbolic) or (is_container(value) and has_symbolic(value)):
                     break

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 from .memory import needed_copies
 from .modes import Modes
 from .nested import iter_leaves, map_leaves
-from .node import Call, Effects, Node, Ref, Spec, ancestors, recording
+from .node import Call, Effects, Home, Node, Ref, Scope, Spec, ancestors, recording
 from .record import make_node
 from .torch_functions import resolve, torch_name
 
@@ -56,6 +56,23 @@ class Graph:
     def is_proven(self) -> bool:
         """Whether rules tell all known sizes in the graph, see `TensorSpec.proven`."""
         return all(getattr(spec, "proven", True) for node in self.nodes for spec in node.specs)
+
+    @property
+    def homes(self) -> list[Home]:
+        """The modules that `unfold` opened for these nodes, in the order of recording."""
+        return list(dict.fromkeys(node.scope.home for node in self.nodes if node.scope))
+
+    @property
+    def scopes(self) -> list[Scope]:
+        """The calls of opened modules that the nodes are part of, outer ones before inner ones."""
+        found: dict[int, Scope] = {}
+        for node in self.nodes:
+            chain, scope = [], node.scope
+            while scope is not None and id(scope) not in found:
+                chain.append(scope)
+                scope = scope.outer
+            found.update((id(scope), scope) for scope in reversed(chain))
+        return list(found.values())
 
     @property
     def calls(self) -> list[Call]:
@@ -162,6 +179,7 @@ class _Entry(NamedTuple):
     declared: bool = False
     effects: Effects | None = None
     modes: Modes | None = None
+    scope: int | None = None
 
 
 class _Flat(NamedTuple):
@@ -172,6 +190,8 @@ class _Flat(NamedTuple):
     sources: int
     entries: list[_Entry]
     calls: list[tuple[Any, Any, Any, int | None]]  # owner, inputs, outputs, enclosing call
+    homes: list[tuple[Any, str]]  # opened modules and their names
+    scopes: list[tuple[int, str, int | None, Any, Any]]  # home, name, outer, inputs, outputs
 
 
 def _flatten(graph: Graph) -> _Flat:
@@ -182,6 +202,8 @@ def _flatten(graph: Graph) -> _Flat:
     where = {id(node): position for position, node in enumerate(nodes)}
     calls = graph.calls
     call_at = {id(call): position for position, call in enumerate(calls)}
+    homes, scopes = graph.homes, graph.scopes
+    scope_at = {id(scope): position for position, scope in enumerate(scopes)}
 
     def at(leaf: Any) -> Any:
         if type(leaf) is not Ref:
@@ -206,6 +228,7 @@ def _flatten(graph: Graph) -> _Flat:
             declared=node.declared,
             effects=node.effects,
             modes=node.modes,
+            scope=scope_at.get(id(node.scope)),
         )
         for node in nodes
     ]
@@ -224,6 +247,17 @@ def _flatten(graph: Graph) -> _Flat:
         len(sources),
         entries,
         flat_calls,
+        [(home.module, home.name) for home in homes],
+        [
+            (
+                homes.index(scope.home),
+                scope.name,
+                None if scope.outer is None else scope_at[id(scope.outer)],
+                map_leaves(at, scope.inputs),
+                map_leaves(at, scope.outputs) if scope.alive else None,
+            )
+            for scope in scopes
+        ],
     )
 
 
@@ -243,6 +277,10 @@ def _restore(flat: _Flat) -> Graph:
         with recording(None if outer is None else calls[outer]):
             calls.append(Call(owner, None))
     nodes: list[Node] = []
+    homes = [Home(module, name) for module, name in flat.homes]
+    scopes: list[Scope] = []
+    for home, name, outer, _, _ in flat.scopes:
+        scopes.append(Scope(homes[home], name, None if outer is None else scopes[outer]))
 
     def ref(leaf: Any) -> Any:
         return Ref(nodes[leaf.node], leaf.index) if type(leaf) is _At else leaf
@@ -256,6 +294,7 @@ def _restore(flat: _Flat) -> Graph:
             args, kwargs = map_leaves(ref, entry.args), map_leaves(ref, entry.kwargs)
             node = Node(entry.op, target, args, kwargs, entry.specs, structure, entry.name)
         node.declared, node.effects, node.modes = entry.declared, entry.effects, entry.modes
+        node.scope = None if entry.scope is None else scopes[entry.scope]
         nodes.append(node)
     for node, entry in zip(nodes, flat.entries, strict=True):  # a mask may be made after its node
         node.masks = {i: ref(at) for i, at in entry.masks.items()} if entry.masks else None
@@ -263,6 +302,9 @@ def _restore(flat: _Flat) -> Graph:
         call.inputs = map_leaves(ref, inputs)
         call.set_outputs(map_leaves(ref, outputs))
         call.owner.add_call(call)
+    for scope, (_, _, _, inputs, outputs) in zip(scopes, flat.scopes, strict=True):
+        scope.inputs = map_leaves(ref, inputs)
+        scope.set_outputs(map_leaves(ref, outputs))
     graph = Graph.__new__(Graph)
     graph.inputs = [ref(at) for at in flat.inputs]
     graph.outputs = [ref(at) for at in flat.outputs]

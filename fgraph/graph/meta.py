@@ -8,6 +8,7 @@ and no memory is taken.
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from .held import Held
 from .memory import Watch
 from .modes import Autocast, Modes, under
 from .nested import iter_leaves, map_leaves
-from .node import Ref, TensorSpec
+from .node import DeviceSpec, Ref, TensorSpec
 from .shadow import shadow_call, shadow_of
 from .torch_functions import torch_name
 
@@ -53,17 +54,34 @@ def run_on_meta(
     results = []
     for answer in (False, True):
         mode = _MetaMode(answer)
+        outer, _inferring.now = _inferring.now, True
         try:
             with _autocasting(mode, autocast):
                 results.append(_run(target, args, kwargs, lane, mode, watch))
         except Exception:
             if not mode.asked or (answer and not results):
                 raise
+        finally:
+            _inferring.now = outer
         if not mode.asked:
             break
     if len(results) == 2 and _outline(results[0]) != _outline(results[1]):
         raise NotImplementedError("the shape of the result depends on values")
     return results[0], mode.calls
+
+
+class _Inferring(threading.local):
+    """Whether this thread runs a call on meta tensors."""
+
+    now = False
+
+
+_inferring = _Inferring()
+
+
+def is_inferring() -> bool:
+    """Return whether this thread runs a call on meta tensors now."""
+    return _inferring.now
 
 
 def _run(
@@ -81,7 +99,7 @@ def _run(
             spec, stand_in = leaf.spec, lane[leaf]
             if type(spec) is not TensorSpec:
                 given.append((None, None))
-                return stand_in
+                return torch.device(mode.device) if type(spec) is DeviceSpec else stand_in
             made = torch.empty(stand_in, dtype=spec.dtype, device=mode.device)
             given.append((made, stand_in))
             return made
@@ -130,7 +148,7 @@ def _outline(result: Any) -> Any:
     ]
 
 
-_FACTORIES = frozenset(
+FACTORIES = frozenset(
     getattr(torch, name)
     for name in (
         "arange", "bartlett_window", "blackman_window", "empty", "empty_permuted",
@@ -140,7 +158,7 @@ _FACTORIES = frozenset(
     )
 )  # fmt: skip
 # their values may be read later on, to decide the way
-_FROM_DATA = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy})
+FROM_DATA = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy})
 _READS = frozenset({"item", "tolist", "numpy", "__array__"}) | frozenset(
     {"__bool__", "__int__", "__float__", "__index__", "__complex__", "__repr__", "__format__"}
 )
@@ -224,8 +242,8 @@ class _MetaMode(TorchFunctionMode):
     @staticmethod
     def _takes_device(func: Any, tensors: list[Tensor], kwargs: dict[str, Any]) -> bool:
         if kwargs.get("device") is not None:
-            return func not in _FROM_DATA
-        return func in _FACTORIES and not (func is torch.normal and tensors)
+            return func not in FROM_DATA
+        return func in FACTORIES and not (func is torch.normal and tensors)
 
     def refuse_strangers(self, known: list[Tensor | nn.Module]) -> None:
         """Refuse a call that met parameters which are not those of `known`."""

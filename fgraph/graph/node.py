@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -144,13 +145,43 @@ class DataSpec(NamedTuple):
         return self.example
 
 
+class DeviceSpec(NamedTuple):
+    """A device, known only at run time; no size depends on it."""
+
+    shape: None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a size is unknown: none is involved."""
+        return False
+
+    @property
+    def proven(self) -> bool:
+        """Whether what is taken as known follows from rules: nothing is taken so."""
+        return True
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the main lanes tell the unknown sizes from the known ones: none is involved."""
+        return True
+
+    @property
+    def key(self) -> Any:
+        """What the result of a call in the main lanes depends on."""
+        return DeviceSpec
+
+    def in_lane(self, which: int) -> str:
+        """Return the device of all lanes."""
+        return "meta"
+
+
 class Constant(NamedTuple):
     """A part of a call's result that is the same at every run, such as `None`."""
 
     value: Any
 
 
-Spec = TensorSpec | NumberSpec | DataSpec | Constant
+Spec = TensorSpec | NumberSpec | DataSpec | DeviceSpec | Constant
 
 
 REAL = -1  # in `Effects.shares`: the memory of a parameter, buffer or other real tensor
@@ -218,11 +249,12 @@ class Node:
         lanes: what each leaf of the result is in the probe lanes that were run, see `shapes`.
         reads: of an input, the sizes that code read while the graph was built: values and axes.
         loops: whether the call does more the larger the sizes are, as a loop over them.
+        scope: the call of an opened module during which this node was recorded, see `unfold`.
     """
 
     __slots__ = (
         "__weakref__", "_refs", "args", "call", "declared", "effects", "kwargs", "lanes", "loops",
-        "masks", "modes", "name", "op", "reads", "seq", "specs", "structure", "target",
+        "masks", "modes", "name", "op", "reads", "scope", "seq", "specs", "structure", "target",
     )  # fmt: skip
 
     def __init__(
@@ -244,6 +276,7 @@ class Node:
         self.name = name
         self.seq = next(_sequence)
         self.call = _current.call
+        self.scope = _current.scope
         self.masks: dict[int, Ref] | None = None
         self.declared = False
         self.effects: Effects | None = None
@@ -280,6 +313,16 @@ class Node:
         ]
         return pytree.tree_unflatten(leaves, self.structure)
 
+    @property
+    def inputs(self) -> Any:
+        """The arguments `(args, kwargs)`."""
+        return self.args, self.kwargs
+
+    @property
+    def outputs(self) -> Any:
+        """The structure of the result, with a `Ref` for each symbolic leaf."""
+        return self.build(lambda ref: ref)
+
     def layout(self) -> Any:
         """Return the structure of the result, with each leaf's number in its place."""
         if self.structure is None:
@@ -302,33 +345,13 @@ class Node:
         return f"<Node {self.seq}: {self.kind}{name}>"
 
 
-class Call:
-    """One call of a layer: the nodes recorded during it, seen from outside as one step.
+class _Span:
+    """Several nodes seen from outside as one step, with a result."""
 
-    Nodes hold their call, layers hold it only weakly: nothing here keeps a discarded graph alive.
+    __slots__ = ("__weakref__", "_outputs")
 
-    Attributes:
-        owner: the layer that was called.
-        inputs: its arguments `(args, kwargs)`, with a `Ref` for each symbolic value.
-        outer: the layer call during which this one was made, if any.
-    """
-
-    __slots__ = ("__weakref__", "_outputs", "inputs", "outer", "owner", "seq")
-
-    def __init__(self, owner: Any, inputs: Any) -> None:
-        self.owner = owner
-        self.inputs = inputs
-        self.outer = _current.call
-        self.seq = next(_sequence)
+    def __init__(self) -> None:
         self._outputs: Any = None
-
-    @property
-    def outermost(self) -> Call:
-        """The layer call, made by the user's own code, that this one is part of."""
-        call = self
-        while call.outer is not None:
-            call = call.outer
-        return call
 
     def set_outputs(self, outputs: Any) -> None:
         """Remember the result, a structure with a `Ref` for each symbolic leaf.
@@ -343,7 +366,7 @@ class Call:
 
     @property
     def alive(self) -> bool:
-        """Whether the graph that this call belongs to still exists."""
+        """Whether the graph that this step belongs to still exists."""
         return not any(
             type(leaf) is _Weak and leaf.node() is None for leaf in iter_leaves(self._outputs)
         )
@@ -353,9 +376,111 @@ class Call:
         """The result, a structure with a `Ref` for each symbolic leaf.
 
         Raises:
-            ReferenceError: the call is not `alive`.
+            ReferenceError: the step is not `alive`.
         """
         return map_leaves(_strengthen, self._outputs)
+
+
+class Call(_Span):
+    """One call of a layer: the nodes recorded during it.
+
+    Nodes hold their call, layers hold it only weakly: nothing here keeps a discarded graph alive.
+
+    Attributes:
+        owner: the layer that was called.
+        inputs: its arguments `(args, kwargs)`, with a `Ref` for each symbolic value.
+        outer: the layer call during which this one was made, if any.
+    """
+
+    __slots__ = ("inputs", "outer", "owner", "seq")
+
+    def __init__(self, owner: Any, inputs: Any) -> None:
+        super().__init__()
+        self.owner = owner
+        self.inputs = inputs
+        self.outer = _current.call
+        self.seq = next(_sequence)
+
+    @property
+    def outermost(self) -> Call:
+        """The layer call, made by the user's own code, that this one is part of."""
+        call = self
+        while call.outer is not None:
+            call = call.outer
+        return call
+
+
+class Home:
+    """A module that `unfold` opens, and where it hangs in a model.
+
+    Attributes:
+        module: the module.
+        name: the name that it is registered under; `""` if its children are.
+    """
+
+    __slots__ = ("_counts", "module", "name")
+
+    def __init__(self, module: nn.Module, name: str) -> None:
+        self.module = module
+        self.name = name
+        paths = (path for path, _ in module.named_modules(prefix=name) if path)
+        self._counts = Counter(dict.fromkeys(paths, 1))
+
+    def free(self, name: str) -> str:
+        """Return `name`, or the next of `name_1`, `name_2`, ... if it is taken."""
+        count = self._counts[name]
+        self._counts[name] += 1
+        return self.free(f"{name}_{count}") if count else name
+
+    def parts_for(self, nodes: Iterable[Node]) -> dict[str, nn.Module]:
+        """Return the modules that a model of these nodes registers, by name.
+
+        If the nodes lead to what the opened module returns, these are all of its children, used or
+        not; else those that the nodes use.
+        """
+        if self.name:
+            return {self.name: self.module}
+        own = [node for node in nodes if node.scope is not None and node.scope.home is self]
+        kept = {name: part for name, part in self.module._modules.items() if part is not None}
+        if self.is_whole(own):
+            return kept
+        used = {id(leaf) for node in own for leaf in (node.target, *node.args)}
+        return {
+            name: part
+            for name, part in kept.items()
+            if any(id(p) in used for p in (*part.modules(), *part.parameters(), *part.buffers()))
+        }
+
+    def is_whole(self, nodes: Iterable[Node]) -> bool:
+        """Return whether some of the nodes make what the opened module returns."""
+        nodes = list(nodes)
+        made = {id(node) for node in nodes}
+        scopes = {id(n.scope): n.scope for n in nodes if n.scope and n.scope.outer is None}
+        return any(
+            any(type(leaf) is Ref and id(leaf.node) in made for leaf in iter_leaves(scope.outputs))
+            for scope in scopes.values()
+            if scope.home is self and scope.alive
+        )
+
+
+class Scope(_Span):
+    """One call of an opened module: the nodes recorded during it, see `unfold`.
+
+    Attributes:
+        home: the outermost opened module, and where it hangs.
+        name: the qualified name of the module.
+        outer: the scope that this one lies in, if any.
+        inputs: its arguments `(args, kwargs)`, with a `Ref` for each symbolic value.
+    """
+
+    __slots__ = ("home", "inputs", "name", "outer")
+
+    def __init__(self, home: Home, name: str, outer: Scope | None, inputs: Any = ((), {})) -> None:
+        super().__init__()
+        self.home = home
+        self.name = name
+        self.outer = outer
+        self.inputs = inputs
 
 
 class _Weak:
@@ -382,9 +507,10 @@ def _strengthen(leaf: Any) -> Any:
 
 
 class _Current(threading.local):
-    """The layer call that is being recorded in this thread."""
+    """The layer call, and the opened module, that is being recorded in this thread."""
 
     call: Call | None = None
+    scope: Scope | None = None
 
 
 _current = _Current()
@@ -404,6 +530,17 @@ def recording(call: Call | None) -> Iterator[Call | None]:
         yield call
     finally:
         _current.call = outer
+
+
+@contextmanager
+def scoped(home: Home, name: str, inputs: Any) -> Iterator[Scope]:
+    """Tag the nodes recorded in this thread, while the context is open, as parts of a module."""
+    outer = _current.scope
+    _current.scope = scope = Scope(home, name, outer, inputs)
+    try:
+        yield scope
+    finally:
+        _current.scope = outer
 
 
 def ancestors(outputs: Iterable[Ref], boundary: Iterable[Ref] = ()) -> list[Node]:

@@ -17,9 +17,10 @@ from . import shapes
 from .capture import Interception, refuse_autograd_forward
 from .held import with_held
 from .memory import Memory, changed, setitem
+from .meta import FACTORIES
 from .modes import current_modes, refuse_hooks
 from .nested import iter_leaves, map_leaves
-from .node import REAL, Effects, Node, Ref, TensorSpec, ancestors, current_call
+from .node import REAL, Effects, Node, NumberSpec, Ref, TensorSpec, ancestors, current_call
 from .torch_functions import torch_name
 
 
@@ -104,7 +105,55 @@ class Symbol:
         )
 
 
-handle_classes: dict[type, type[Symbol]] = {}  # the class of handles for each kind of spec
+class SymbolicDevice(str):
+    """The device that a tensor is on at run time, as an argument for calls.
+
+    It is a `str`, since torch's argument parsers take no other class. Calls on symbolic values
+    record it. A factory on known sizes, `torch.zeros(3, device=x.device)`, makes a constant of
+    the graph, on the CPU, which is moved with the model.
+    """
+
+    __slots__ = ("symbol",)
+    symbol: Symbol
+
+    def __new__(cls, ref: Ref) -> SymbolicDevice:
+        """Make a handle."""
+        made = super().__new__(cls, "cpu")
+        made.symbol = Symbol(ref)
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, SymbolicDevice) and other.symbol.ref == self.symbol.ref:
+            return True
+        no_value(self.symbol, "compared", _ON_DEVICES)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self.symbol)
+
+    @property
+    def type(self) -> NoReturn:
+        """Not known until run time."""
+        no_value(self.symbol, "asked for its type", _ON_DEVICES)
+
+    @property
+    def index(self) -> NoReturn:
+        """Not known until run time."""
+        no_value(self.symbol, "asked for its index", _ON_DEVICES)
+
+    def __repr__(self) -> str:
+        return "<SymbolicDevice>"
+
+
+_ON_DEVICES = (
+    "a device is known only at run time, and can be an argument of calls: wrap code that decides "
+    "on it in `fgraph.apply(fn, x)`"
+)
+
+
+handle_classes: dict[type, Any] = {}  # the class of handles for each kind of spec
 
 
 def symbol(ref: Ref) -> Any:
@@ -153,10 +202,10 @@ def record(
     if op == "function" and torch_name(target) is None:
         target, args, kwargs = with_held(target, args, kwargs, Symbol)
     node = make_node(op, target, args, kwargs, name=name, inferred=inferred)
-    return _result(node, (args, kwargs))
+    return result_of(node, (args, kwargs))
 
 
-def _result(node: Node, arguments: Any) -> Any:
+def result_of(node: Node, arguments: Any) -> Any:
     """Return the result of a call with handles, which know what they share memory with.
 
     Args:
@@ -166,15 +215,17 @@ def _result(node: Node, arguments: Any) -> Any:
     effects = node.effects
     if effects is None:
         return node.build(symbol)
-    taken: list[Any] = [x for x in iter_leaves(arguments) if isinstance(x, (Symbol, Ref))]
+    taken: list[Any] = [x for x in iter_leaves(arguments) if isinstance(x, _TAKEN)]
     for position in effects.changes:
         if isinstance(taken[position], Symbol) and taken[position].memory.real:
             raise _real_change(_function_name(node.target), "a view of a real tensor")
     handles = dict(enumerate(taken))
 
     def handle(ref: Ref) -> Any:
-        made = handles[len(taken) + ref.index] = symbol(ref)
-        made._seen = node.seq
+        made = symbol(ref)
+        if isinstance(made, Symbol):
+            handles[len(taken) + ref.index] = made
+            made._seen = node.seq
         return made
 
     result = node.build(handle)
@@ -227,7 +278,10 @@ def make_node(
     node = Node(op, target, args, kwargs, specs, structure, name)
     node.declared, node.effects = inferred is not None, effects
     if like is not None:
-        node.seq, node.modes = like.seq, modes
+        node.seq, node.modes, node.scope = like.seq, modes, like.scope
+    elif node.scope is not None and name is None:
+        at = node.scope
+        node.name = at.home.free(f"{at.name}.{node.kind}" if at.name else node.kind)
     for module in node.modules():
         _inbound.setdefault(module, weakref.WeakSet()).add(node)
     return node
@@ -245,9 +299,30 @@ def record_function(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return record("function", getattr, (args[0], func.__self__.__name__), {})
     if name == "__setitem__":
         func = setitem
+    if name in _FACTORY_NAMES and kwargs.get("device") is None:
+        kwargs = _placed(args, kwargs)
     if func is setitem or (name.endswith("_") and not name.endswith("__")):
         return _record_in_place(func, tuple(args), kwargs)
     return record("function", func, tuple(args), kwargs)
+
+
+def _placed(args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Put a tensor that is made of sizes where the tensor is that has these sizes.
+
+    torch would put it on the default device, and fail as soon as the model runs on another one.
+    """
+    leaves = [leaf for leaf in iter_leaves((args, kwargs)) if isinstance(leaf, Symbol)]
+    specs = [leaf.ref.spec for leaf in leaves]
+    if torch.get_default_device().type != "cpu" or any(type(s) is TensorSpec for s in specs):
+        return kwargs
+    for leaf in leaves:
+        if type(leaf.ref.spec) is NumberSpec:
+            for node in ancestors([leaf.ref]):
+                tensors = [ref for ref in node.refs() if type(ref.spec) is TensorSpec]
+                if tensors:
+                    device = record("function", getattr, (symbol(tensors[0]), "device"), {})
+                    return {**kwargs, "device": device}
+    return kwargs
 
 
 def _record_in_place(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -263,7 +338,7 @@ def _record_in_place(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     else:
         node = make_node("function", func, args, kwargs)
         if node.effects is not None and node.effects.changes:
-            return _result(node, (args, kwargs))
+            return result_of(node, (args, kwargs))
     raise SymbolicError(
         f"{name} changes a tensor in a way that a graph cannot record: use a form that makes a "
         f"new tensor, such as `x = x.{plain}(...)`"
@@ -368,7 +443,9 @@ def inbound_nodes(module: nn.Module) -> list[Node]:
     return sorted(_inbound.get(module, ()), key=lambda node: node.seq)
 
 
+_TAKEN = (Symbol, SymbolicDevice, Ref)  # what makes a reference among the arguments of a call
 _inbound: weakref.WeakKeyDictionary[nn.Module, weakref.WeakSet[Node]] = weakref.WeakKeyDictionary()
+_FACTORY_NAMES = frozenset(function.__name__ for function in FACTORIES)
 _DESCRIPTORS = (type(torch.Tensor.T), property)
 _IN_PLACE = {
     "add": "add_", "sub": "sub_", "mul": "mul_", "truediv": "div_", "floordiv": "floor_divide_",
@@ -392,6 +469,8 @@ def ref_of(leaf: Any) -> Any:
     """Return the reference behind a handle; anything else as it is."""
     if isinstance(leaf, Symbol):
         return leaf.ref
+    if isinstance(leaf, SymbolicDevice):
+        return leaf.symbol.ref
     if isinstance(leaf, torch.Tensor) and leaf.grad_fn is not None:
         raise ValueError(
             f"a real tensor of shape {tuple(leaf.shape)} that was computed from parameters, by "
@@ -442,4 +521,4 @@ def _describe(ref: Ref) -> str:
     return f"{spec.shape} {str(spec.dtype).removeprefix('torch.')}"
 
 
-module_calls = Interception(Symbol, record)
+module_calls = Interception((Symbol, SymbolicDevice), record)

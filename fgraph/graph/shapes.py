@@ -11,8 +11,10 @@ anything real is told in `meta` and `shadow`.
 from __future__ import annotations
 
 import dataclasses
+import threading
 import weakref
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -23,7 +25,18 @@ from .memory import Watch, changed, setitem
 from .meta import run_on_meta
 from .modes import Autocast, Modes
 from .nested import iter_leaves
-from .node import Constant, DataSpec, Effects, Node, NumberSpec, Ref, Spec, TensorSpec, ancestors
+from .node import (
+    Constant,
+    DataSpec,
+    DeviceSpec,
+    Effects,
+    Node,
+    NumberSpec,
+    Ref,
+    Spec,
+    TensorSpec,
+    ancestors,
+)
 from .torch_functions import torch_name
 
 # Stand-ins for an unknown batch size and for any other unknown size, in the main lanes. Both pairs
@@ -157,6 +170,8 @@ def _pair(first: Any, second: Any, depends: bool, on_data: bool) -> Spec:
         if first.dim() != second.dim():
             raise TypeError("the number of dimensions depends on a size not known until run time")
         return TensorSpec(tuple(first.shape), tuple(second.shape), first.dtype)
+    if isinstance(first, torch.device):
+        return DeviceSpec()
     if depends and type(first) in (int, float, bool):
         return NumberSpec(first, second)
     if _hides_tensors(first):
@@ -375,7 +390,9 @@ def _value_key(value: Any, lane: Lane | None) -> Any:
 def _module_key(module: nn.Module) -> Any:
     """Key a module of `torch.nn` by its class, its attributes, and those of its children."""
     kind = type(module)
-    if not kind.__module__.startswith("torch.nn.modules."):
+    if kind.__module__.startswith("torch.nn.modules."):
+        period = None
+    elif (period := _period.now) is None:
         raise _Uncacheable
     attributes = module.__dict__
     settings = [
@@ -392,7 +409,26 @@ def _module_key(module: nn.Module) -> Any:
         (name, None if child is None else _module_key(child))
         for name, child in attributes["_modules"].items()
     ]
-    return (kind, (*settings,), (*tensors,), (*children,))
+    return (kind, period, (*settings,), (*tensors,), (*children,))
+
+
+class _Period(threading.local):
+    """The time during which own classes of modules are taken to do the same for same settings."""
+
+    now: object = None
+
+
+_period = _Period()
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Remember results of modules of all classes, not only torch's, until the context ends."""
+    outer, _period.now = _period.now, object()
+    try:
+        yield
+    finally:
+        _period.now = outer
 
 
 def _setting_key(value: Any) -> Any:

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from .memory import changed, setitem
-from .node import DataSpec, NumberSpec, TensorSpec
+from .node import DataSpec, DeviceSpec, NumberSpec, TensorSpec
 from .record import (
     Symbol,
+    SymbolicDevice,
     handle_classes,
     module_calls,
     no_value,
@@ -334,8 +335,6 @@ _NEEDS_VALUE = {
     "tolist": "wrap the code that needs the numbers in `fgraph.apply(fn, x)`",
     "numpy": "use torch functions, or `fgraph.apply(fn, x)`",
     "backward": "call it on the loss of real outputs",
-    "device": "make new tensors by `x.new_zeros(...)`, `torch.zeros_like(x)`, "
-    "or inside `fgraph.apply(fn, x)`",
     "is_cuda": "the device is known only at run time: use `fgraph.apply(fn, x)`",
     "grad": "real tensors have gradients, after `backward()`",
     "grad_fn": "real tensors have one, after the model has run",
@@ -385,3 +384,4 @@ _install_operators()
 handle_classes[TensorSpec] = SymbolicTensor
 handle_classes[NumberSpec] = SymbolicSize
 handle_classes[DataSpec] = SymbolicData
+handle_classes[DeviceSpec] = SymbolicDevice

@@ -24,6 +24,7 @@ from ..graph.memory import changed
 from ..graph.modes import Modes
 from ..graph.nested import map_leaves
 from ..graph.torch_functions import torch_name
+from ..graph.unfold import buffer, parameter, training
 from .child_calls import child_calls
 from .naming import Naming, identifier
 
@@ -99,6 +100,7 @@ class _Writer:
         self._paths = {id(node): path for node, path in zip(graph.nodes, naming.paths, strict=True)}
         self._borrowed: dict[str, Any] = {}
         self._known_modules = {id(part): path for path, part in self._parts()}
+        self._known_modules |= {id(home.module): () for home in graph.homes if not home.name}
         self._known_tensors = {
             id(tensor): (*path, name)
             for path, module in self._parts()
@@ -230,6 +232,10 @@ class _Writer:
             return f"{self._operand(args[0])} {_BINARY[target]} {self._operand(args[1])}"
         if target in _UNARY:
             return f"{_UNARY[target]}{self._value(args[0])}"
+        if target in (parameter, buffer):
+            return self._value(args[0])
+        if target is training:
+            return f"{self._value(args[0])}.training"
         if target is operator.getitem:
             return f"{self._value(args[0])}[{self._index(args[1])}]"
         if target is getattr and isinstance(args[1], str):
@@ -282,7 +288,8 @@ class _Writer:
             return self._tensor(value)
         if isinstance(value, nn.Module):
             path = self._known_modules[id(value)]
-            self._borrowed[".".join(path)] = value
+            if path:
+                self._borrowed[".".join(path)] = value
             return self._module(path)
         is_short = kind is int and abs(value) < 2**64
         if is_short or (kind is float and math.isfinite(value)) or kind in _REPR:

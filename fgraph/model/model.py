@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import torch
@@ -14,10 +13,12 @@ from torch import Tensor, nn
 from ..errors import AmbiguousNodeError, unknown_name
 from ..graph import Node, Ref, Symbol, SymbolicTensor, symbol
 from ..graph.graph import Graph
-from ..graph.nested import filled, label, leaves_with_paths, map_leaves, numbered
+from ..graph.nested import filled, iter_leaves, label, leaves_with_paths, map_leaves, numbered
+from ..graph.node import Home
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from ..layers.masks import mask_of
+from ..layers.opened_layer import OpenedLayer
 from ..training import Trainer
 from ..training.output_structure import OutputStructure
 from ..training.prediction import keeping_modes
@@ -103,7 +104,12 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             frozenset(dir(self)),
         )
         for child_name, child in naming.children.items():
-            self.add_module(child_name, child)
+            if hasattr(type(self), child_name):  # of an opened module, which keeps its keys
+                self._modules[child_name] = child
+            else:
+                self.add_module(child_name, child)
+        for home in graph.homes:
+            self._adopt_tensors(home, graph)
         self._adopt(graph, naming, numbered(inputs), numbered(outputs))
         for node, node_name in zip(graph.nodes, naming.nodes, strict=True):
             maker = maker_of(node)
@@ -134,17 +140,35 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         self._signature = Signature(f"model {self.name!r}", inputs, naming.inputs, graph.inputs)
         self._output_names = self._name_outputs(leaves_with_paths(outputs))
         source = codegen.generate(
-            graph, naming, self._output_structure(graph.outputs), self._signature.parameters
+            graph,
+            naming,
+            self._output_structure(graph.outputs),
+            self._signature.parameters,
+            {**self._parameters, **self._buffers} if graph.homes else None,
         )
+        opened = {
+            id(leaf) for n in graph.nodes if n.scope for leaf in iter_leaves((n.args, n.kwargs))
+        }
         for name, tensor in source.tensors.items():
             if isinstance(tensor, nn.Parameter):
                 self.register_parameter(name, tensor)
-            else:
-                self.register_buffer(name, tensor)
+            else:  # the keys of an opened module are its own
+                self.register_buffer(name, tensor, persistent=id(tensor) not in opened)
         self._graph_tensors = source.tensors | source.borrowed
         self.__dict__.pop("_view", None)  # of the graph before, in a Sequential that grows
         self._forward_source = source
         self._attach_forward()
+
+    def _adopt_tensors(self, home: Home, graph: Graph) -> None:
+        """Register the parameters and buffers of an opened module, if its children are ours."""
+        module = home.module
+        if home.name or not home.is_whole(graph.nodes):
+            return
+        for name, parameter in module._parameters.items():
+            self.register_parameter(name, parameter)
+        for name, buffer in module._buffers.items():
+            persistent = name not in module._non_persistent_buffers_set
+            self.register_buffer(name, buffer, persistent=persistent)
 
     def _attach_forward(self) -> None:
         """Make this object an instance of a subclass that has the generated forward.
@@ -382,6 +406,8 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             )
         found = self._layers_by_name()
         if name is not None:
+            if name not in found and (block := self._opened_layer(name)) is not None:
+                return block
             if name not in found:
                 raise ValueError(f"No such layer: {name}. Existing layers are: {list(found)}.")
             return found[name]
@@ -421,16 +447,18 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             if node_name == name:
                 key = id(node) if node.call is None else id(node.call.outermost)
                 calls.setdefault(key, []).append(node)
+        if not calls and (opened := self._opened_layer(name)) is not None:
+            count = len(opened.inbound_nodes)
+            if node_index is None and count > 1:
+                raise self._several(name, count)
+            return opened.get_output_at(node_index or 0)
         if not calls:
             given = dict(zip(self.input_names, graph.inputs, strict=True))
             if name in given:
                 return symbol(given[name])
             raise ValueError(f"output_of: {unknown_name('layer', name, self._node_names)}")
         if node_index is None and len(calls) > 1:
-            raise AmbiguousNodeError(
-                f"{name!r} is called {len(calls)} times in model {self.name!r}: say which call, "
-                f"output_of({name!r}, node_index=0)"
-            )
+            raise self._several(name, len(calls))
         try:
             nodes = list(calls.values())[node_index or 0]
         except IndexError:
@@ -441,6 +469,12 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         call = nodes[0].call
         made = nodes[-1].build(lambda ref: ref) if call is None else call.outermost.outputs
         return map_leaves(lambda leaf: symbol(leaf) if type(leaf) is Ref else leaf, made)
+
+    def _several(self, name: str, count: int) -> AmbiguousNodeError:
+        return AmbiguousNodeError(
+            f"{name!r} is called {count} times in model {self.name!r}: say which call, "
+            f"output_of({name!r}, node_index=0)"
+        )
 
     def count_params(self) -> int:
         """Return the number of parameters, each counted once."""
@@ -454,9 +488,21 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         }
         for node, name in zip(graph.nodes, self._node_names, strict=True):
             maker = maker_of(node)
-            if not isinstance(maker, Node):
+            if node.scope is not None and node.op == "module" and name not in found:
+                found[name] = self._opened_layer(name)
+            elif not isinstance(maker, Node):
                 found.setdefault(name, maker)
         return found
+
+    def _opened_layer(self, name: str) -> OpenedLayer | None:
+        """Return a part of an opened module: a block, or a module that was not opened."""
+        graph = self._live_graph("layers")
+        named = zip(graph.nodes, self._node_names, strict=True)
+        calls: list[Any] = [n for n, at in named if at == name and n.scope and n.op == "module"]
+        calls = calls or [s for s in graph.scopes if s.name == name and s.alive and s.outputs]
+        if not calls:
+            return None
+        return OpenedLayer(name, self._part_at(name.split(".")), calls)
 
     def _need_graph(self, attribute: str) -> bool:
         if self._graph is None:
@@ -486,12 +532,10 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         new: dict[int, Any] = {}
         for node, path in zip(graph.nodes, self._node_paths, strict=True):
             if path is not None:
-                module: Any = self
-                for part in path:
-                    module = module._modules[part]
+                module = self._part_at(path)
                 if module is not node.target:
                     new[id(node.target)] = module
-        tensors = {name: operator.attrgetter(name)(self) for name in self._graph_tensors}
+        tensors = {name: self._part_at(name.split(".")) for name in self._graph_tensors}
         for name, tensor in self._graph_tensors.items():
             if tensors[name] is not tensor:
                 new[id(tensor)] = tensors[name]
@@ -499,6 +543,14 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             self._graph = graph = graph.replaced(new)
             self._graph_tensors = tensors
         return graph
+
+    def _part_at(self, path: Iterable[str]) -> Any:
+        """Return the module or tensor at a path, whatever attributes have these names."""
+        part: Any = self
+        for name in path:
+            found = part._modules.get(name)
+            part = getattr(part, name) if found is None else found
+        return part
 
     # ------------------------------------------------------------------ copies
 

@@ -70,9 +70,14 @@ class Names:
         if holder is not owner:
             raise ValueError(
                 f"the name {name!r} is given to two things in one model, {holder!r} and {owner!r}: "
-                "names are unique within a model"
+                "names are unique within a model; modules that are opened have names of their own "
+                "with `unfold(module, name=...)`"
             )
         return name
+
+    def holder(self, name: str, owner: object) -> object:
+        """Return what has the name: `owner`, if nothing else has."""
+        return self._taken.setdefault(name, owner)
 
     def count(self, kind: str, owner: object) -> str:
         """Give `owner` the next free name of its kind: `dense_1`, `dense_2`, ..."""
@@ -200,8 +205,15 @@ class _Namer:
         """Give each distinct module one name; a part of another child is reached through it."""
         claims: dict[int, list[tuple[bool, str]]] = {}
         roots: dict[int, nn.Module] = {}
+        opened = self._opened_parts()
+        within = {id(m) for home in self._graph.homes for m in home.module.modules()}
+        for name, part in opened.items():
+            roots[id(part)] = part
+            claims.setdefault(id(part), []).append((True, name))
         for node in self._graph.nodes:
             for target in _modules_used(node):
+                if node.scope is not None and id(target) in within:
+                    continue
                 root, claim = self._claim(node, target)
                 roots[id(root)] = root
                 claims.setdefault(id(root), []).append(claim)
@@ -217,8 +229,8 @@ class _Namer:
             for key in roots
             if key not in parts
         }
-        places = self._places(set(names.values()))
-        children = {places[name]: roots[key] for key, name in names.items()}
+        places = self._places(set(names.values()) - set(opened)) | {name: name for name in opened}
+        children = {places[name]: roots[key] for key, name in names.items()} | opened
         paths: dict[int, tuple[str, ...]] = {key: (places[n],) for key, n in names.items()}
         for key in parts:
             way: list[str] = []
@@ -228,6 +240,19 @@ class _Namer:
                 way = [*steps, *way]
             paths[key] = (*paths[at], *way)
         return children, paths
+
+    def _opened_parts(self) -> dict[str, nn.Module]:
+        """Return the parts of opened modules that become children, by name."""
+        found: dict[str, nn.Module] = {}
+        for home in self._graph.homes:
+            for name, part in home.parts_for(self._graph.nodes).items():
+                if found.setdefault(name, part) is part is self._names.holder(name, part):
+                    continue
+                raise ValueError(
+                    f"the name {name!r} is given to two things in one model, one of them a part of "
+                    f"the opened {type(home.module).__name__}: write unfold(module, name=...)"
+                )
+        return found
 
     def _places(self, names: set[str]) -> dict[str, str]:
         """Return the name to register each child under; most keep their own."""
