@@ -37,7 +37,8 @@ from .registered import is_allowed
 # what a node has: these are written, those after the line follow from them when it is recorded
 _NODE_FIELDS = {
     "op", "target", "args", "kwargs", "name", "call", "masks", "declared", "modes",
-    "specs", "structure", "effects", "lanes", "loops", "reads", "seq", "_refs", "__weakref__",
+    "specs", "structure", "effects", "lanes", "loops", "reads", "scope", "seq", "_refs",
+    "__weakref__",
 }  # fmt: skip
 _READ = frozenset({"T", "mT", "H", "mH", "real", "imag", "data"})  # attributes of tensors
 _GRAPH_FIELDS = {
@@ -57,6 +58,11 @@ def encode_graph(model: Model, graph: Graph, encoder: Any) -> dict[str, Any]:
     """
     if unknown := set(Node.__slots__) - _NODE_FIELDS:
         raise SaveError(f"a file cannot hold what nodes have in {sorted(unknown)}")
+    if graph.homes:
+        raise SaveError(
+            "a graph that `unfold` made cannot be saved: keep `model.state_dict()`, and make the "
+            "graph of the module again"
+        )
     given = {ref: [position, 0] for position, ref in enumerate(graph.inputs)}
     sizes = cast(Signature, model._signature).reads
     every = list(dict.fromkeys([*graph.nodes, *ancestors([r for r, _ in sizes], graph.inputs)]))
