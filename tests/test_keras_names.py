@@ -49,8 +49,6 @@ def test_names_of_keras_are_present_or_explained(path):
 
 
 # their results have another form than Keras's, or are right where Keras's are not (sparsemax)
-
-
 OTHER_FORM = {"correlate", "dtype", "empty_like", "full_like", "linspace", "logspace", "lu_factor"}
 OTHER_FORM |= {"nonzero", "rfft", "sparsemax", "where"}
 X = torch.tensor([[0.9, 0.3, 0.4], [0.2, 0.6, 0.1], [0.5, 0.8, 0.7]])

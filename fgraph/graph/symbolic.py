@@ -6,7 +6,7 @@ import math
 import operator
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import nn
@@ -26,8 +26,30 @@ from .record import (
     symbol,
 )
 
+if TYPE_CHECKING:
 
-class SymbolicTensor(Symbol):
+    class _SymbolicTensor(Symbol, torch.Tensor):
+        """What type checkers see: it may stand wherever torch takes a tensor."""
+
+        def _binary(self, other: Any) -> SymbolicTensor: ...
+        def _unary(self) -> SymbolicTensor: ...
+
+        __add__ = __radd__ = __iadd__ = __sub__ = __rsub__ = __isub__ = _binary
+        __mul__ = __rmul__ = __imul__ = __truediv__ = __rtruediv__ = __itruediv__ = _binary
+        __floordiv__ = __rfloordiv__ = __ifloordiv__ = __mod__ = __rmod__ = __imod__ = _binary
+        __pow__ = __rpow__ = __ipow__ = _binary  # type: ignore[assignment]
+        __matmul__ = __rmatmul__ = _binary
+        __and__ = __rand__ = __iand__ = __or__ = __ror__ = __ior__ = _binary
+        __xor__ = __rxor__ = __ixor__ = __lshift__ = __rlshift__ = __ilshift__ = _binary
+        __rshift__ = __rrshift__ = __irshift__ = _binary
+        __lt__ = __le__ = __gt__ = __ge__ = _binary
+        __neg__ = __pos__ = __abs__ = __invert__ = _unary
+
+else:
+    _SymbolicTensor = Symbol
+
+
+class SymbolicTensor(_SymbolicTensor):
     """A tensor that has a shape and a dtype but no values yet.
 
     It takes part in every torch function, every tensor method that makes a new tensor, operators
@@ -43,17 +65,17 @@ class SymbolicTensor(Symbol):
         return spec
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> Shape:  # type: ignore[override]
         """The sizes; prints as `(None, 784)`, and the unknown ones are symbolic numbers."""
         return Shape(self.size(axis) for axis in range(self.ndim))
 
     @property
-    def dtype(self) -> torch.dtype:
+    def dtype(self) -> torch.dtype:  # type: ignore[override]
         """The element type."""
         return self.spec.dtype
 
     @property
-    def ndim(self) -> int:
+    def ndim(self) -> int:  # type: ignore[override]
         """The number of dimensions."""
         return len(self.spec.first)
 
@@ -128,10 +150,10 @@ class SymbolicTensor(Symbol):
     def __setitem__(self, index: Any, value: Any) -> None:
         record_function(setitem, (self, index, value), {})
 
-    def __eq__(self, other: object) -> Any:
+    def __eq__(self, other: object) -> SymbolicTensor:  # type: ignore[override]
         return SymbolicComparison(operator.eq, self, other)
 
-    def __ne__(self, other: object) -> Any:
+    def __ne__(self, other: object) -> SymbolicTensor:  # type: ignore[override]
         return SymbolicComparison(operator.ne, self, other)
 
     __hash__ = Symbol.__hash__
@@ -146,7 +168,7 @@ class SymbolicTensor(Symbol):
             return _Method(self, attribute)
         return record("function", getattr, (self, name), {})
 
-    def __repr__(self) -> str:
+    def __repr__(self) -> str:  # type: ignore[override]
         dtype = str(self.dtype).removeprefix("torch.")
         return f"<SymbolicTensor {self.name}: shape={self.shape}, dtype={dtype}>"
 
@@ -174,7 +196,7 @@ class SymbolicComparison(SymbolicTensor):
         super().__init__(made.ref)
         return getattr(self, name)
 
-    def __repr__(self) -> str:
+    def __repr__(self) -> str:  # type: ignore[override]
         return f"<SymbolicComparison {self._compare.__name__}({self._left!r}, {self._right!r})>"
 
     def __bool__(self) -> bool:

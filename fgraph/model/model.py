@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import torch
 from torch import Tensor, nn
@@ -218,6 +218,15 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
 
     # ------------------------------------------------------------------ running
 
+    @overload
+    def __call__(self, inputs: SymbolicTensor, /, *args: Any, **kwargs: Any) -> SymbolicTensor: ...
+
+    @overload
+    def __call__(self, inputs: Tensor, /, *args: Any, **kwargs: Any) -> Tensor: ...
+
+    @overload
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any: ...
+
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run the model, or record it as one layer of another graph.
 
@@ -234,7 +243,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             ValueError: the number, names, rank or known sizes of the inputs are wrong.
             TypeError: an input is not a tensor.
         """
-        signature = self._signature
+        signature = self._signature or self._signature_for([*args, *kwargs.values()])
         if signature is None:
             return super().__call__(*args, **kwargs)
         if "training" in kwargs and "training" not in signature.names:
@@ -251,6 +260,10 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         except Exception as error:
             add_run_time_note(error, self)
             raise
+
+    def _signature_for(self, values: list[Any]) -> Signature | None:
+        """Build a graph that waits for the first inputs; return its signature, if there is one."""
+        return None
 
     def _call_in_mode(
         self, training: bool | None, args: tuple[Any, ...], kwargs: dict[str, Any]

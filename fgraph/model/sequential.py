@@ -13,6 +13,7 @@ from ..graph.modes import callers_modes
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from .model import Model
+from .signature import Signature
 
 
 class Sequential(Model):
@@ -85,21 +86,19 @@ class Sequential(Model):
         """The layers and torch modules of the stack, in order, inputs left out."""
         return [layer for layer in self._stack if not isinstance(layer, InputLayer)]
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the stack; the first call builds it where no input shape was given."""
-        if self._graph is None and self._stack:
-            values = [*args, *kwargs.values()]
-            if len(values) == 1 and isinstance(values[0], (Tensor, SymbolicTensor)):
-                value = values[0]
-                known = value.spec if isinstance(value, SymbolicTensor) else value
-                with callers_modes():  # not those of the first call, perhaps torch.no_grad()
-                    self.build((None, *known.shape[1:]), value.dtype)
-            else:
+    def _signature_for(self, values: list[Any]) -> Signature | None:
+        """Build the stack for the first input, where no input shape was given."""
+        if self._stack:
+            if len(values) != 1 or not isinstance(values[0], (Tensor, SymbolicTensor)):
                 raise ValueError(
                     f"model {self.name!r} is not built yet and expects one tensor, got "
                     f"{[type(value).__name__ for value in values]}"
                 )
-        return super().__call__(*args, **kwargs)
+            value = values[0]
+            known = value.spec if isinstance(value, SymbolicTensor) else value
+            with callers_modes():  # not those of the first call, perhaps torch.no_grad()
+                self.build((None, *known.shape[1:]), value.dtype)
+        return self._signature
 
     @property
     def _is_unbuilt(self) -> bool:
