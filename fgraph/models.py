@@ -18,6 +18,8 @@ from .model import clone_model as clone_model
 def load_model(
     path: str | os.PathLike[str],
     custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    *,
     map_location: str | torch.device | None = None,
     verify: bool = True,
 ) -> Model:
@@ -26,6 +28,8 @@ def load_model(
     Args:
         path: the file.
         custom_objects: your own classes and functions by the names that the file has for them.
+        compile: whether to take over what the saved model's `compile` was given, and the
+            optimizer's state.
         map_location: the device for all tensors; by default each goes where it was.
         verify: whether to compare the checksum of the weights, for which all are read once.
 
@@ -37,7 +41,7 @@ def load_model(
     """
     from .saving.model_file import load_model
 
-    return load_model(path, custom_objects, map_location, verify)
+    return load_model(path, custom_objects, compile, map_location=map_location, verify=verify)
 
 
 def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) -> Model:

@@ -180,6 +180,8 @@ class Layer(LayerConfig, Additions, InboundNodes):
             BuildError: The inputs do not fit the layer.
         """
         inputs, kwargs = self._ordered(inputs, kwargs)
+        if kwargs.get("training") is MODEL_MODE:  # as it would without
+            del kwargs["training"]
         self._refuse_values(inputs, kwargs)
         self._check_inputs(inputs)
         with _build_lock:
@@ -265,7 +267,8 @@ class Layer(LayerConfig, Additions, InboundNodes):
                 f"layers.{kind} was called on a real tensor; layers work on symbolic tensors, from "
                 "Input(shape), and the Model made of them runs on real ones. Inside a hand-written "
                 "nn.Module use torch's own modules (torch.nn.LazyLinear and similar infer sizes), "
-                "or, once the layer is built, `layer.module`"
+                "or, once the layer is built, `layer.module`; in an fgraph.Model write `call` in "
+                "place of `forward`, which is recorded as a graph"
             )
         raise TypeError(
             f"layers.{kind} expects symbolic tensors, from Input(shape), got {given or 'nothing'}"

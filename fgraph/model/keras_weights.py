@@ -41,9 +41,22 @@ class Weights:
                 layer.trainable = bool(value)
 
     @property
-    def weights(self) -> list[nn.Parameter]:
-        """The parameters, each once, as torch has them."""
-        return list(self.parameters())
+    def _is_unbuilt(self) -> bool:
+        """Whether the graph waits for the first call."""
+        return False
+
+    @property
+    def built(self) -> bool:
+        """Whether the weights exist: not before the first call where that tells the shapes."""
+        return not self._is_unbuilt
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The parameters and statistics, each once, as torch has them."""
+        held: list[Tensor] = []
+        for part in self._weight_holders() if self.built else ():
+            held += [part] if isinstance(part, Tensor) else part.weights
+        return list({id(tensor): tensor for tensor in (*held, *self.parameters())}.values())
 
     @property
     def trainable_weights(self) -> list[nn.Parameter]:
@@ -51,9 +64,13 @@ class Weights:
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     @property
-    def non_trainable_weights(self) -> list[nn.Parameter]:
-        """The parameters that training leaves."""
-        return [parameter for parameter in self.parameters() if not parameter.requires_grad]
+    def non_trainable_weights(self) -> list[Tensor]:
+        """The parameters that training does not change, and the statistics."""
+        return [weight for weight in self.weights if not weight.requires_grad]
+
+    variables = weights
+    trainable_variables = trainable_weights
+    non_trainable_variables = non_trainable_weights
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights, layer by layer in call order.

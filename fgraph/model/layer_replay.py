@@ -23,6 +23,7 @@ class Replay:
         values: The symbolic tensor that takes the place of each input.
         copy: From a layer or module to the one to call. Defaults to the same one.
         by_layers: Whether to call layers as a whole, and not each function in them.
+        call: Called as `call(layer, *args, **kwargs)` in place of each call of a layer or module.
 
     Attributes:
         values: The symbolic tensor that takes the place of each value so far.
@@ -33,10 +34,12 @@ class Replay:
         values: Mapping[Ref, Any],
         copy: Callable[[Any], Any] = lambda layer: layer,
         by_layers: bool = True,
+        call: Callable[..., Any] | None = None,
     ) -> None:
         self.values = dict(values)
         self._copy = copy
         self._by_layers = by_layers
+        self._call_function = call
         self._done: set[int] = set()
 
     def run(self, graph: Graph) -> None:
@@ -70,7 +73,9 @@ class Replay:
         elif id(call) not in self._done:
             self._done.add(id(call))
             args, kwargs = self.now(call.inputs)
-            result = self._copy(call.owner)(*args, **kwargs)
+            layer = self._copy(call.owner)
+            call_function = self._call_function or type(layer).__call__
+            result = call_function(layer, *args, **kwargs)
             before = call.outputs
         else:
             return
@@ -86,8 +91,11 @@ class Replay:
         args = self.now(node.args)
         if isinstance(target, Weights):  # a model sees to masks itself
             kwargs = {key: value for key, value in node.kwargs.items() if key != "masks"}
-            return target(*args, **self.now(kwargs))  # type: ignore[operator]
+            call: Any = self._call_function or type(target).__call__
+            return call(target, *args, **self.now(kwargs))
         kwargs = self.now(node.kwargs)
+        if node.op == "module" and self._call_function is not None:
+            return self._call_function(target, *args, **kwargs)
         target = target.renewed(args[0]) if isinstance(target, Held) else target
         known = (node.specs, node.structure, node.effects) if node.declared else None
         return record(node.op, target, args, kwargs, name=node.name, inferred=known)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AmbiguousNodeError, unknown_name
-from ..graph import Node, Ref, Symbol, SymbolicTensor, symbol
+from ..graph import Input, Node, Ref, Symbol, SymbolicTensor, symbol
 from ..graph.graph import Graph
 from ..graph.nested import filled, iter_leaves, label, leaves_with_paths, map_leaves, numbered
 from ..graph.node import Home
@@ -19,6 +19,7 @@ from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from ..layers.masks import mask_of
 from ..layers.opened_layer import OpenedLayer
+from ..layers.training_mode import MODEL_MODE
 from ..training import Trainer
 from ..training.output_structure import OutputStructure
 from ..training.prediction import keeping_modes
@@ -28,6 +29,7 @@ from .lazy_methods import LazyMethods
 from .masked_calls import prepare, record_model, run_with_masks
 from .naming import Naming, maker_of, name_graph
 from .penalties import Penalties
+from .recorded_call import keep_children, record_call
 from .run_time_notes import add_run_time_note
 from .signature import Signature
 from .training_view import TrainingView, training_view
@@ -48,13 +50,15 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
     are named by their keys, `"question.ids"`.
 
     A subclass with a `forward` of its own calls `super().__init__()` without arguments and gets
-    the trainer (`compile`, `fit`, `evaluate`, `predict`).
+    the trainer (`compile`, `fit`, `evaluate`, `predict`). One written as for Keras, with layers
+    made in `__init__` and a `call`, is recorded at its first call, and is a graph from then on.
 
     Args:
         inputs: a symbolic tensor, or a list, tuple or (nested) dict of them. Not only `Input`s:
             any tensor of a graph may be where the model begins.
         outputs: likewise; the result of a call has this structure.
         name: the name of the model where it is used as a layer; `model_1`, ... by default.
+        trainable: whether training changes the weights; `False` freezes all layers.
 
     Raises:
         TypeError: something else than a symbolic tensor is given.
@@ -72,8 +76,17 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
     _signature: Signature | None
     _records_its_calls = True  # on symbolic tensors, for their masks
 
-    def __init__(self, inputs: Any = None, outputs: Any = None, name: str | None = None) -> None:
+    def __init__(
+        self,
+        inputs: Any = None,
+        outputs: Any = None,
+        name: str | None = None,
+        *,
+        trainable: bool = True,
+    ) -> None:
         super().__init__()
+        if not trainable:
+            self._trainable = False
         if name is not None and not isinstance(name, str):
             raise TypeError(f"Model: name= expects a string, got {name!r}")
         self.explicit_name = name
@@ -101,8 +114,9 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         naming = name_graph(
             graph,
             [label(path) if by_key else None for path, _ in given],
-            frozenset(dir(self)),
+            frozenset(dir(self)) | self._modules.keys(),
         )
+        keep_children(self, naming)
         for child_name, child in naming.children.items():
             if hasattr(type(self), child_name):  # of an opened module, which keeps its keys
                 self._modules[child_name] = child
@@ -115,6 +129,10 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             maker = maker_of(node)
             if isinstance(maker, Layer):
                 maker.named(node_name)
+        if not self.trainable:
+            self.trainable = False
+        if not self.training:  # set before the first call, which built the graph
+            self.eval()
         if graph.nodes and all(node.modes and node.modes.grad for node in graph.nodes):
             warnings.warn(
                 f"all of model {self.name!r} was recorded under torch.no_grad() or "
@@ -144,7 +162,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             naming,
             self._output_structure(graph.outputs),
             self._signature.parameters,
-            {**self._parameters, **self._buffers} if graph.homes else None,
+            {**self._parameters, **self._buffers} if graph.homes or hasattr(self, "call") else None,
         )
         opened = {
             id(leaf) for n in graph.nodes if n.scope for leaf in iter_leaves((n.args, n.kwargs))
@@ -245,7 +263,12 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         """
         signature = self._signature or self._signature_for([*args, *kwargs.values()])
         if signature is None:
-            return super().__call__(*args, **kwargs)
+            if not self._is_unbuilt:
+                return super().__call__(*args, **kwargs)
+            self._build(*record_call(self, args, kwargs))
+            return self(*args, **kwargs)
+        if kwargs.get("training") is MODEL_MODE:  # as it would without
+            del kwargs["training"]
         if "training" in kwargs and "training" not in signature.names:
             return self._call_in_mode(kwargs.pop("training"), args, kwargs)
         if kwargs or len(args) != len(signature.checks) or not self._fits(args, signature.checks):
@@ -489,6 +512,29 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             f"output_of({name!r}, node_index=0)"
         )
 
+    def build(self, input_shape: Any) -> None:
+        """Build the graph of a model that is written with `call`, for inputs of these shapes.
+
+        Args:
+            input_shape: the shape, batch dimension included: `(None, 784)`; or a list or dict of
+                shapes.
+        """
+        if self._is_unbuilt:
+            self._build(*record_call(self, (_inputs_like(input_shape),), {}))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shapes of the outputs for inputs of other shapes; nothing is run.
+
+        Args:
+            input_shape: the shape, batch included, `None` for unknown sizes; or shapes in the
+                structure of the inputs.
+
+        Returns:
+            A shape, or shapes in the structure of the outputs.
+        """
+        made = self(_inputs_like(input_shape))
+        return map_leaves(lambda leaf: leaf.spec.shape, made)
+
     def count_params(self) -> int:
         """Return the number of parameters, each counted once."""
         return sum(parameter.numel() for parameter in self.parameters())
@@ -517,6 +563,15 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             return None
         return OpenedLayer(name, self._part_at(name.split(".")), calls)
 
+    @property
+    def _is_unbuilt(self) -> bool:
+        """Whether the graph is still to be recorded from `call`."""
+        return (
+            self._graph is None
+            and hasattr(type(self), "call")
+            and type(self).forward is Model.forward
+        )
+
     def _need_graph(self, attribute: str) -> bool:
         if self._graph is None:
             raise AttributeError(self._missing_graph(attribute))
@@ -533,6 +588,11 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
 
     def _missing_graph(self, attribute: str) -> str:
         """Say why there is no graph."""
+        if self._is_unbuilt:
+            return (
+                f"{type(self).__name__}.{attribute}: this model is not built yet: call it on a "
+                "tensor, or model.build((None, ...)) with the shape of the input"
+            )
         return (
             f"{type(self).__name__}.{attribute}: this model has no graph, its forward is written "
             "by hand"
@@ -631,7 +691,8 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             self._node_paths,
             {name: child for name, child in self._modules.items() if child is not None},
         )
-        view = training_view(graph, names, cast(Signature, self._signature).parameters)
+        own = {**self._parameters, **self._buffers}
+        view = training_view(graph, names, cast(Signature, self._signature).parameters, own)
         last = {id(ref.node) for ref in graph.outputs}
         children = {
             ".".join(path): node.target
@@ -644,6 +705,15 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
 def _blank(kind: type[Model]) -> Model:
     """Make a model without a state, to be filled by copying or unpickling."""
     return kind.__new__(kind)
+
+
+def _inputs_like(shape: Any) -> Any:
+    """Return symbolic tensors of these shapes, in their structure."""
+    if isinstance(shape, dict):
+        return {key: _inputs_like(part) for key, part in shape.items()}
+    if shape and isinstance(shape[0], (list, tuple, dict)):
+        return [_inputs_like(part) for part in shape]
+    return Input(batch_shape=shape)
 
 
 def _symbols(argument: str, structure: Any) -> list[tuple[Any, Any]]:

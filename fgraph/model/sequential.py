@@ -25,6 +25,7 @@ class Sequential(Model):
 
     Args:
         layers: the layers, in order; more may be added with `add`.
+        trainable: whether training changes the weights; `False` freezes all layers.
         name: the name of the model where it is used as a layer.
 
     Raises:
@@ -36,12 +37,15 @@ class Sequential(Model):
         torch.Size([1, 10])
     """
 
-    def __init__(self, layers: Iterable[Any] | None = None, name: str | None = None) -> None:
-        super().__init__(name=name)
+    def __init__(
+        self,
+        layers: Iterable[Any] | None = None,
+        trainable: bool = True,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name, trainable=trainable is not False)
         self._stack: list[Any] = []
-        if isinstance(layers, (nn.Module, Layer)) or (
-            name is not None and not isinstance(name, str)
-        ):
+        if isinstance(layers, (nn.Module, Layer)) or not isinstance(trainable, bool):
             raise TypeError("Sequential expects one list of layers: Sequential([first, second])")
         for layer in layers or ():
             self._push(layer)

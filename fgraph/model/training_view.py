@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -125,13 +125,16 @@ def _wrapped_hook(hook: Callable[..., Any], model: Any) -> Callable[..., Any]:
     return lambda _, *given: hook(model, *given)
 
 
-def training_view(graph: Graph, naming: Naming, parameters: list[str]) -> TrainingView | None:
+def training_view(
+    graph: Graph, naming: Naming, parameters: list[str], own: Mapping[str, Any]
+) -> TrainingView | None:
     """Make the view of a graph; `None` where no output has logits or a mask.
 
     Args:
         graph: the model's graph.
         naming: its names.
         parameters: the names of the inputs in the signature.
+        own: the parameters and buffers that the model itself has, by name.
     """
     activations = output_activations(graph)
     masks = _output_masks(graph)
@@ -146,7 +149,7 @@ def training_view(graph: Graph, naming: Naming, parameters: list[str]) -> Traini
     # what only computes masks has no name in the model
     rows = [known.get(id(node), ("mask", None)) for node in wide.nodes]
     names = Naming(naming.inputs, [r[0] for r in rows], [r[1] for r in rows], naming.children)
-    source = codegen.generate(wide, names, refs, parameters)
+    source = codegen.generate(wide, names, refs, parameters, own)
     forward = codegen.compile_forward(source, "with logits")
     return TrainingView(forward, activations, list(masks), source, wide, names.nodes)
 

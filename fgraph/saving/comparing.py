@@ -30,6 +30,7 @@ MODEL_KEYS = MODULE_KEYS | {
     "_graph", "_signature", "_input_template", "_output_template", "_node_names",
     "_node_paths", "_output_names", "_graph_tensors", "_forward_source", "_view",
     "_stack", "_trainer", "_added_outside", "history", "stop_training", "forward",
+    "stop_evaluating",
 }  # fmt: skip
 LAYER_KEYS = frozenset({
     "_calls", "_arguments", "module", "built", "explicit_name", "_features", "_model_name",
@@ -114,7 +115,8 @@ def is_setting(made: Any, name: str, value: Any) -> bool:
     The constructor of a model that has a graph is not called: what it sets is read from its code.
     """
     if isinstance(made, Model) and made._graph is None and name not in MODEL_KEYS:
-        return name in _set_in_init(type(made)) and _is_plain(value, (tuple, list, dict))
+        known = name == "_trainable" or name in _set_in_init(type(made))
+        return known and _is_plain(value, (tuple, list, dict))
     return all(map(_is_plain, (value, attributes_of(made).get(name, made))))
 
 

@@ -33,6 +33,7 @@ def encode_compiled(state: TrainingState, encoder: Encoder) -> dict[str, Any]:
             "include_optimizer=False"
         )
     written: dict[str, Any] = {}
+    first = len(encoder.objects)
     for name, value in state.settings.arguments().items():
         try:
             written[name] = encoder.value(value)
@@ -43,7 +44,8 @@ def encode_compiled(state: TrainingState, encoder: Encoder) -> dict[str, Any]:
             ) from error
     kept = state.loaded if state.optimizer is None else state.optimizer_state()
     # gradients that wait for more batches are not saved: the next step begins anew
-    return {"settings": written, "state": encoder.value(kept and {**kept, "accumulated": 0})}
+    kept = encoder.value(kept and {**kept, "accumulated": 0})
+    return {"settings": written, "state": kept, "objects": [first, len(encoder.objects)]}
 
 
 def decode_compiled(model: Any, written: dict[str, Any], decoder: Decoder) -> None:
@@ -52,7 +54,7 @@ def decode_compiled(model: Any, written: dict[str, Any], decoder: Decoder) -> No
     Raises:
         LoadError: a setting is unknown, or the state holds more than numbers, texts and tensors.
     """
-    check_fields("the training", written, {"settings", "state"})
+    check_fields("the training", written, {"settings", "state", "objects"})
     check_fields(
         "the training", written["settings"], {field.name for field in fields(CompileSettings)}
     )

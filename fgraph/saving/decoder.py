@@ -71,20 +71,20 @@ class Decoder:
         self._ranges = 0
         self._built: dict[Layer, tuple[dict[int, str], nn.Module | None]] = {}
 
-    def make(self, flipped: Iterable[str] = ()) -> None:
+    def make(self, flipped: Iterable[str] = (), unused: range = range(0)) -> None:
         """Make all objects.
 
         Args:
             flipped: the names of parameters that require no gradients, and of buffers that do.
+            unused: the numbers of objects that are not needed, and are not made.
         """
         for number, entry in enumerate(self._entries):
             with self._about(number):
-                self.made.append(self._object_of(entry))
-        for number, entry in enumerate(
-            self._entries
-        ):  # constructors may change what they are given
+                self.made.append(None if number in unused else self._object_of(entry))
+        for number, entry in enumerate(self._entries):  # constructors may change their arguments
             with self._about(number):
-                self._settle(number, entry)
+                if number not in unused:
+                    self._settle(number, entry)
         pairs = zip(self.made, self._entries, strict=True)
         modules = [(made, entry) for made, entry in pairs if isinstance(made, nn.Module)]
         self._make_parameters([entry.get("tensors", []) for _, entry in modules], set(flipped))

@@ -173,6 +173,12 @@ class Encoder:
                 f"{name} is a method: write a function that calls it, such as `def {name}(x, "
                 f"module): return module.{name}(x)`, decorated with @fgraph.register"
             )
+        if isinstance(value, Model) and value._graph is not None and hasattr(value, "call"):
+            raise SaveError(
+                f"a {type(value).__name__} writes its `call` in Python, which no file holds: save "
+                "the graph alone, Model(model.input, model.output).save(path); or the weights, "
+                "model.save_weights(path), for a new one on which new.build(input_shape) was called"
+            )
         if isinstance(value, Model) and not self._is_constructed(value):
             return self._model(value)
         if isinstance(value, nn.Module):

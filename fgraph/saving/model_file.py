@@ -95,6 +95,8 @@ def encode_model(
 def load_model(
     path: str | os.PathLike[str],
     custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    *,
     map_location: str | torch.device | None = None,
     verify: bool = True,
 ) -> Model:
@@ -110,6 +112,8 @@ def load_model(
         path: the file.
         custom_objects: your own classes and functions by the names that the file has for them:
             `Name`, or `package>Name` where registered.
+        compile: whether to take over what the saved model's `compile` was given, and the
+            optimizer's state. Without it the file's settings are not even decoded.
         map_location: the device for all tensors; by default each goes where it was.
         verify: whether to compare the checksum of the weights. That reads them all, a tenth of a
             second for a gigabyte in memory; without it they are read as they are used, and a
@@ -147,7 +151,8 @@ def load_model(
                 document = check_document(tensorfile.parse_json(file.texts[_TEXT]))
                 tensors = _placed(file.owners, document.get("devices", {}), device)
                 tensors = tensorfile.with_views(tensors, file.views)
-                model = decode_model(document, tensors, dict(custom_objects or {}))
+                custom = dict(custom_objects or {})
+                model = decode_model(document, tensors, custom, compile=compile)
                 if verified is not None:
                     verified.result()
             return model
@@ -187,6 +192,7 @@ def decode_model(
     custom: Mapping[str, Any],
     fresh: bool = False,
     encoder: Encoder | None = None,
+    compile: bool = True,
 ) -> Model:
     """Make the model that `encode_model` wrote.
 
@@ -196,17 +202,19 @@ def decode_model(
         custom: as in `load_model`.
         fresh: whether modules keep the values that their constructors draw.
         encoder: compares what is made with what it wrote.
+        compile: whether to take over the training; what only that needs may be unknown otherwise.
 
     Raises:
         LoadError: the document needs something unknown, or does not fit together.
     """
     custom = custom if encoder is None else encoder.named
     decoder = Decoder(document["objects"], tensors, custom, fresh, encoder)
-    decoder.make(document["flipped"])
+    unused = () if compile or "compiled" not in document else document["compiled"]["objects"]
+    decoder.make(document["flipped"], range(*unused) if unused else range(0))
     model = decoder.value({"$object": document["root"]})
     if not isinstance(model, Model):
         raise LoadError(f"it holds a {type(model).__name__}, which is no model")
-    if "compiled" in document:
+    if "compiled" in document and compile:
         decode_compiled(model, document["compiled"], decoder)
     return model
 

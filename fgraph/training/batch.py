@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
+from ..graph.nested import iter_leaves
+
 
 class Batch(NamedTuple):
     """One batch on the model's device.
@@ -20,6 +24,24 @@ class Batch(NamedTuple):
     y: Any
     sample_weight: Any
     size: int
+
+    @classmethod
+    def of(cls, data: Any) -> Batch:
+        """Return what a step of Keras calls `data` as a batch: `x`, `(x, y)` or with weights."""
+        if isinstance(data, cls):
+            return data
+        x, y, sample_weight = (*data, None, None)[:3] if type(data) is tuple else (data, None, None)
+        first = next((leaf for leaf in iter_leaves(x) if isinstance(leaf, Tensor)), None)
+        return cls(x, y, sample_weight, 0 if first is None else len(first))
+
+    @property
+    def data(self) -> Any:
+        """The batch as Keras gives it to a step: `x`, `(x, y)` or `(x, y, sample_weight)`."""
+        if self.sample_weight is not None:
+            return self.x, self.y, self.sample_weight
+        if self.y is not None:
+            return self.x, self.y
+        return (self.x,) if isinstance(self.x, (tuple, list)) else self.x
 
 
 class Source:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ..callbacks import CallbackList, History
 from ..callbacks.base import LazyLogs
+from ..graph.nested import iter_leaves
+from ..metrics.base import Metric
 from . import distributed
 from .batch import Batch
 from .feed import Feed
@@ -28,6 +30,9 @@ class Loops(Prediction):
 
     stop_training: bool = False
     """Set by callbacks to end `fit` after the current batch and its epoch."""
+
+    stop_evaluating: bool = False
+    """Set by callbacks to end `evaluate` after the current batch."""
 
     history: History | None = None
     """The logs of the last `fit`."""
@@ -76,8 +81,7 @@ class Loops(Prediction):
         callbacks = run.callbacks
         if run.step == 0:  # not resumed within the epoch
             callbacks.call("on_epoch_begin", run.epoch)
-            if state.metrics is not None:
-                state.metrics.reset()
+            self._reset_metrics(state)
         set_modes()
         self._train_batches(run, state)
         steps, run.step = run.step, 0
@@ -123,7 +127,10 @@ class Loops(Prediction):
         size = batch.size
         if session.processes > 1:
             step.share, size = distributed.scale(size), distributed.own_size(size)
-        returned = self.train_step(batch) if training else self.test_step(batch)
+        if training:
+            returned = self.train_step(self._given("train_step", batch))
+        else:
+            returned = self.test_step(self._given("test_step", batch))
         if training and session.replicas is not None:
             session.replicas.check(step.did_backward)
         if size:
@@ -137,8 +144,13 @@ class Loops(Prediction):
         if isinstance(returned, Tensor):
             metrics.add_mean("loss", returned, size)
         elif isinstance(returned, Mapping):
+            own = {metric.name: metric for metric in self._all_metrics()}
+            own |= {entry.name: entry.metric for entry in metrics.entries}
             for name, value in returned.items():
-                metrics.add_mean(name, torch.as_tensor(value), size)
+                if name in own:
+                    metrics.own[name] = own[name]
+                else:
+                    metrics.add_mean(name, torch.as_tensor(value), size)
         else:
             raise TypeError(
                 f"train_step and test_step of {type(self).__name__} must return the loss, or a "
@@ -150,6 +162,27 @@ class Loops(Prediction):
         result = step.result
         if result is not None and metrics.entries:
             metrics.update(result.targets, result.outputs, result.sample_weights)
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The metrics given to `compile`, and those that are attributes of the model.
+
+        All are reset at the beginning of an epoch and of an evaluation. A `train_step` of your own
+        updates those it returns the results of.
+        """
+        running = None if self._trainer is None else self._trainer.metrics
+        given = [] if running is None else [entry.metric for entry in running.entries]
+        return given + [value for value in vars(self).values() if isinstance(value, Metric)]
+
+    def _all_metrics(self) -> list[Metric]:
+        """Return `metrics`, whatever a subclass made of it."""
+        return [metric for metric in iter_leaves(self.metrics) if isinstance(metric, Metric)]
+
+    def _reset_metrics(self, state: TrainingState) -> None:
+        if state.metrics is not None:
+            state.metrics.reset()
+        for metric in self._all_metrics():
+            metric.reset_state()
 
     def _step_scheduler(self, state: TrainingState, logs: dict[str, Any]) -> None:
         scheduler, setting = state.scheduler, state.settings.scheduler
@@ -186,12 +219,12 @@ class Loops(Prediction):
         state = self._require_compiled("evaluate")
         with self._running(state) as session, keeping_modes(self), torch.no_grad():
             self.eval()
-            if state.metrics is not None:
-                state.metrics.reset()
+            self._reset_metrics(state)
             callbacks.call("on_test_begin")
             begins = callbacks.hooks("on_test_batch_begin")
             ends = callbacks.hooks("on_test_batch_end")
             steps = 0
+            self.stop_evaluating = False
             for batch in feed.epoch():
                 for hook in begins:
                     hook(steps, {})
@@ -199,6 +232,8 @@ class Loops(Prediction):
                 if ends:
                     _call_with_logs(ends, steps, state)
                 steps += 1
+                if self.stop_evaluating:
+                    break
             require_steps(feed, steps, "evaluate")
             assert state.metrics is not None
             logs = state.metrics.read(across=True)
@@ -210,8 +245,7 @@ class Loops(Prediction):
         state = self._require_compiled("train_on_batch")
         with self._running(state) as session, self._training_modes() as set_modes:
             set_modes()
-            if state.metrics is not None:
-                state.metrics.reset()
+            self._reset_metrics(state)
             if not state.accumulated:
                 state.clear_gradients()
             for batch in feed.epoch():

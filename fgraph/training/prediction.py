@@ -49,7 +49,7 @@ class Prediction(Steps):
             for batch in feed.epoch():
                 for hook in begins:
                     hook(steps, {})
-                outputs = self.predict_step(batch)
+                outputs = self.predict_step(self._given("predict_step", batch))
                 leaves = [outputs] if isinstance(outputs, Tensor) else list(iter_leaves(outputs))
                 if not arrays:
                     arrays = [_Rows(rows) for _ in leaves]

@@ -48,6 +48,7 @@ class RunningMetrics:
                     name = self._free_name(prefix, metric.name, weighted)
                     self.entries.append(Entry(i, weighted, name, metric))
         self.means: dict[str, RunningMean] = {}
+        self.own: dict[str, Metric] = {}  # that a step of the user's updates
         self.seen: bool = False
         self.reset()
 
@@ -66,6 +67,7 @@ class RunningMetrics:
     def reset(self) -> None:
         """Start anew, as at the beginning of an epoch."""
         self.means = {"loss": RunningMean()}
+        self.own = {}
         self.seen = False
         for entry in self.entries:
             entry.metric.reset_state()
@@ -113,9 +115,10 @@ class RunningMetrics:
             total, weight = (distributed.total(pair) if across else pair).tolist()
             if weight:
                 logs[name] = total / weight
-        for entry in self.entries if self.seen else ():
-            value = _result(entry.metric, across)
-            several = value if isinstance(value, Mapping) else {entry.name: value}
+        seen = {entry.name: entry.metric for entry in self.entries} if self.seen else {}
+        for name, metric in (seen | self.own).items():
+            value = _result(metric, across)
+            several = value if isinstance(value, Mapping) else {name: value}
             logs.update({name: _plain(item) for name, item in several.items()})
         return dict(sorted(logs.items()))
 

@@ -172,6 +172,7 @@ class Steps(AddedLosses):
             `compile` are updated with these after the step.
         """
         state = self._require_compiled("forward_batch")
+        batch = Batch.of(batch)
         with self._autocast():
             y_pred, outputs = self._outputs_of(batch, state)
             return self._result_of(batch, y_pred, outputs, state)
@@ -307,10 +308,12 @@ class Steps(AddedLosses):
         or the optimizer itself works in one process only.
 
         Args:
-            batch: `(x, y, sample_weight, size)` on the model's device.
+            batch: `(x, y, sample_weight, size)` on the model's device. An override that calls its
+                parameter `data` is given `x`, `(x, y)` or `(x, y, sample_weight)`, as in Keras.
 
         Returns:
-            The loss, or a dict of scalars by name. Logs show their means over the samples.
+            The loss, or a dict of scalars by name. Logs show their means over the samples, and
+            under the name of one of `metrics` the metric's result.
 
         Example:
             >>> class Sparse(Model):
@@ -328,6 +331,7 @@ class Steps(AddedLosses):
             ['loss', 'penalty']
         """
         state = self._require_compiled("train_step")
+        batch = Batch.of(batch)
         if state.takes_closure:
             return self._closure_step(batch, state)
         result = self.forward_batch(batch)
@@ -342,7 +346,17 @@ class Steps(AddedLosses):
     def predict_step(self, batch: Batch) -> Any:
         """Return the model's outputs for one batch, in their structure."""
         with self._autocast():
-            return self._call(batch.x)
+            return self._call(Batch.of(batch).x)
+
+    def _given(self, method: str, batch: Batch) -> Any:
+        """Return a batch as this class's `train_step`, `test_step` or `predict_step` takes it."""
+        return batch.data if _takes_data(getattr(type(self), method)) else batch
+
+
+@functools.lru_cache(maxsize=256)
+def _takes_data(step: Callable[..., Any]) -> bool:
+    """Return whether a step is written as for Keras: `train_step(self, data)`."""
+    return list(inspect.signature(step).parameters)[1:2] == ["data"]
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,0 +1,94 @@
+"""Models written as for Keras, with layers made in `__init__` and a `call`: recorded once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..graph import Input, SymbolicTensor
+from ..graph.input import input_like
+from ..graph.modes import callers_modes
+from ..graph.nested import leaves_with_paths, map_leaves
+from ..layers.training_mode import MODEL_MODE
+from .naming import Naming
+
+
+def record_call(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Run a model's `call` on symbolic tensors that are like the arguments of its first call.
+
+    The batch size, the first axis, stays unknown. `training` is the mode of the model, which has
+    no value yet, and `mask` is left at its default.
+
+    Args:
+        model: an instance of a class that has a method `call`.
+        args, kwargs: what the model was called with: tensors, or structures of them.
+
+    Returns:
+        The inputs and the outputs of the graph.
+
+    Raises:
+        TypeError: an argument is no tensor, or does not fit `call`.
+    """
+    kind, call = type(model).__name__, model.call
+    parameters = inspect.signature(call).parameters
+    given = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
+    bound = inspect.signature(call).bind(*args, **given)
+    for name, value in bound.arguments.items():
+        for path, leaf in leaves_with_paths(value):
+            if not isinstance(leaf, (Tensor, SymbolicTensor)):
+                raise TypeError(
+                    f"{kind}.call: {name}= expects tensors, got {type(leaf).__name__}"
+                    f"{f' at {path}' if path else ''}: give it to {kind}.__init__, or write "
+                    "forward() with torch modules in place of call()"
+                )
+    with callers_modes():  # not those of the first call, perhaps torch.no_grad()
+        values = {
+            name: _like(value, name) if isinstance(value, (Tensor, SymbolicTensor))
+            else map_leaves(_like, value)
+            for name, value in bound.arguments.items()
+        }  # fmt: skip
+        # a call may change containers that it is given
+        bound.arguments.update(map_leaves(lambda leaf: leaf, values))
+        if "training" in parameters:
+            bound.arguments["training"] = MODEL_MODE
+        try:
+            outputs = call(*bound.args, **bound.kwargs)
+        except Exception as error:
+            error.add_note(
+                f"in the first call of {kind}, which records {kind}.call on symbolic tensors, "
+                "once and for all; code that needs values goes into forward(), with torch "
+                "modules in place of Keras-named layers"
+            )
+            raise
+    structure = list(values.values())
+    return structure[0] if len(structure) == 1 else structure, outputs
+
+
+def keep_children(model: nn.Module, naming: Naming) -> None:
+    """Leave modules that are parts of a model already where they are.
+
+    Args:
+        model: the model.
+        naming: names for its graph, which are changed accordingly.
+    """
+    own = {id(part): path.split(".") for path, part in model.named_modules() if path}
+    moved = {name: own[id(part)] for name, part in naming.children.items() if id(part) in own}
+    naming.paths[:] = [
+        path if path is None or path[0] not in moved else (*moved[path[0]], *path[1:])
+        for path in naming.paths
+    ]
+    kept = {path[0]: model._modules[path[0]] for path in moved.values()}
+    for name in moved:
+        del naming.children[name]
+    naming.children.update({name: part for name, part in kept.items() if part is not None})
+
+
+def _like(leaf: Any, name: str | None = None) -> Any:
+    """Return an input for tensors like this one, of any batch size."""
+    if isinstance(leaf, SymbolicTensor):
+        return input_like(leaf.spec, name)
+    shape = (None, *leaf.shape[1:]) if leaf.ndim else ()
+    return Input(batch_shape=shape, dtype=leaf.dtype, name=name)
