@@ -181,7 +181,7 @@ class AdditiveAttention(Attention):
 
     def factor(self, shapes: Any) -> nn.Module:
         """Make one factor for each feature."""
-        return Scale(shapes[0][-1])
+        return Scale((shapes[0][-1],))
 
     def scores(self, query: Any, key: Any) -> Any:
         """Record the score of each pair: `(batch, steps, others)`."""

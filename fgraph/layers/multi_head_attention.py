@@ -99,7 +99,7 @@ class _Heads(Layer):
         heads, head_sizes, output = self.sizes(query[-1])
         return HeadAttention(
             features, heads, head_sizes, output,
-            bias=self.use_bias, dropout=self.dropout, gate=self.use_gate,
+            bias=self.use_bias, dropout=self.dropout, gated=self.use_gate,
         )  # fmt: skip
 
     def call(

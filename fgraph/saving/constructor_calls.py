@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from ..errors import Remembered, SaveError
 from ..layers.base import Layer
+from ..layers.modules.conv_lstm import ConvLSTM
+from ..layers.modules.recurrent import KerasGRU, KerasLSTM, KerasSimpleRNN
 from ..model import Model
 from .comparing import same
 from .construction import Construction
-from .constructor_rules import rule_for
 
 _MISSING = object()
 
@@ -29,15 +31,59 @@ def construction_of(value: Any) -> Construction:
         SaveError: an argument can be read from no attribute.
     """
     cls = type(value)
-    rule = rule_for(cls)
-    if rule is not None:
-        return rule(value)
     if has_own_config(cls):
         return Construction(cls, config=dict(value.get_config()))
     if isinstance(value, Remembered):
         args, kwargs = value._arguments
         return Construction(cls, args, dict(kwargs))
     return Construction(cls, *_read_arguments(value))
+
+
+def _multi_head(module: nn.MultiheadAttention) -> dict[str, Any]:
+    return {
+        "bias": module.in_proj_bias is not None,
+        "add_bias_kv": module.bias_k is not None,
+        "kdim": None if module.kdim == module.embed_dim else module.kdim,
+        "vdim": None if module.vdim == module.embed_dim else module.vdim,
+    }
+
+
+def _transformer_layer(module: Any) -> dict[str, Any]:
+    attention, inner = module.self_attn, module.linear1
+    return {  # a part that was replaced may not tell; it is written by itself then
+        "d_model": getattr(attention, "embed_dim", 1),
+        "nhead": getattr(attention, "num_heads", 1),
+        "dim_feedforward": getattr(inner, "out_features", 1),
+        "dropout": getattr(module.dropout, "p", 0.1),
+        "layer_norm_eps": getattr(module.norm1, "eps", 1e-5),
+        "batch_first": getattr(attention, "batch_first", False),
+        "bias": getattr(inner, "bias", True) is not None,
+    }
+
+
+def _steps(module: Any, states: str) -> dict[str, Any]:
+    first, second = module.input_dropout, module.recurrent_dropout
+    shape = tuple(module.state_0.shape) if module.stateful else None
+    return {
+        "dropout": first.rate if first else 0.0,
+        "recurrent_dropout": second.rate if second else 0.0,
+        "seed": first.seed if first else second.seed if second else None,
+        states: shape[0] if shape and states == "batch_size" else shape,
+    }
+
+
+# arguments that are no attributes of the same name; those that are missing have none
+_SPECIAL: dict[type, Callable[[Any], dict[str, Any]]] = {
+    nn.RNN: lambda m: {"mode": _MISSING, "nonlinearity": m.mode.removeprefix("RNN_").lower()},
+    nn.LSTM: lambda m: {"mode": _MISSING},
+    nn.GRU: lambda m: {"mode": _MISSING},
+    nn.MultiheadAttention: _multi_head,
+    nn.TransformerEncoderLayer: _transformer_layer,
+    nn.TransformerDecoderLayer: _transformer_layer,
+    nn.AdaptiveLogSoftmaxWithLoss: lambda m: {"cutoffs": m.cutoffs[:-1]},
+    ConvLSTM: lambda m: _steps(m, "state_shape"),
+    **dict.fromkeys((KerasLSTM, KerasGRU, KerasSimpleRNN), lambda m: _steps(m, "batch_size")),
+}
 
 
 def has_own_config(cls: type) -> bool:
@@ -49,14 +95,15 @@ def has_own_config(cls: type) -> bool:
 def _read_arguments(value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Read the arguments of the constructor from the attributes that have their names."""
     args: list[Any] = []
-    kwargs: dict[str, Any] = {}
     cls: Any = type(value)
+    kwargs = _SPECIAL[cls](value) if cls in _SPECIAL else {}
     for parameter in parameters_of(cls):
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
-        found = _read(value, parameter)
+        special = parameter.name in kwargs
+        found = kwargs.pop(parameter.name) if special else _read(value, parameter)
         if found is _MISSING:
-            if parameter.default is parameter.empty:
+            if parameter.default is parameter.empty and not special:
                 raise SaveError(_unreadable(value, parameter.name))
         elif parameter.kind is parameter.POSITIONAL_ONLY:
             args.append(found)

@@ -18,6 +18,7 @@ class PReLUByAxes(nn.Module):
 
     def __init__(self, shape: Sequence[int | None]) -> None:
         super().__init__()
+        self.shape = tuple(shape)
         self.weight = nn.Parameter(torch.zeros(cast("Sequence[int]", shape)))
 
     def forward(self, x: Tensor) -> Tensor:

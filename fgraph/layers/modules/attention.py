@@ -28,23 +28,25 @@ class HeadAttention(nn.Module):
     def __init__(
         self,
         features: tuple[int, int, int],
-        heads: tuple[int, int],
+        head_counts: tuple[int, int],
         head_sizes: tuple[int, int],
-        output: int,
+        output_size: int,
         *,
         bias: bool = True,
         dropout: float = 0.0,
-        gate: bool = False,
+        gated: bool = False,
     ) -> None:
         super().__init__()
-        self.heads, self.shared_heads = heads
+        self.features, self.head_counts, self.head_sizes = features, head_counts, head_sizes
+        self.output_size, self.bias, self.gated = output_size, bias, gated
+        self.heads, self.shared_heads = head_counts
         self.key_size, self.value_size = head_sizes
         self.dropout = dropout
         self.query = nn.Linear(features[0], self.heads * self.key_size, bias)
         self.key = nn.Linear(features[1], self.shared_heads * self.key_size, bias)
         self.value = nn.Linear(features[2], self.shared_heads * self.value_size, bias)
-        self.gate = nn.Linear(features[0], self.heads * self.value_size, bias) if gate else None
-        self.output = nn.Linear(self.heads * self.value_size, output, bias)
+        self.gate = nn.Linear(features[0], self.heads * self.value_size, bias) if gated else None
+        self.output = nn.Linear(self.heads * self.value_size, output_size, bias)
 
     def forward(
         self,
@@ -124,11 +126,12 @@ class Scale(nn.Module):
     """Multiplies by a learned number, or one for each feature.
 
     Args:
-        shape: the shape of the factor.
+        shape: the shape of the factor; a single number by default.
     """
 
-    def __init__(self, *shape: int) -> None:
+    def __init__(self, shape: tuple[int, ...] = ()) -> None:
         super().__init__()
+        self.shape = shape
         self.weight = nn.Parameter(torch.ones(shape))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ class EinsumLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.equation = equation
+        self.shape, self.bias_shape = shape, bias_shape
         self.weight = nn.Parameter(torch.zeros(*shape))
         bias = None if bias_shape is None else nn.Parameter(torch.zeros(*bias_shape))
         self.register_parameter("bias", bias)

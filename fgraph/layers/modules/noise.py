@@ -102,6 +102,7 @@ class GaussianFactor(Noise):
 
     def __init__(self, rate: float, seed: int | None) -> None:
         super().__init__(seed)
+        self.rate = rate
         self.stddev = math.sqrt(rate / max(1.0 - rate, 1e-7))
 
     def noisy(self, x: Tensor) -> Tensor:

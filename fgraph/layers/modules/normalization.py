@@ -31,6 +31,7 @@ class BatchNorm(_BatchNorm):
         self, channels: int, eps: float, momentum: float, scale: bool = True, center: bool = True
     ) -> None:
         super().__init__(channels, eps, momentum)
+        self.channels = channels
         self.frozen = False
         self.scale = scale
         self.center = center
@@ -121,7 +122,6 @@ class BatchRenorm(BatchNorm):
         renorm_momentum: float = 0.01,
     ) -> None:
         super().__init__(channels, eps, momentum, scale, center)
-        self.channels = channels
         self.clipping = tuple(clipping)
         self.renorm_momentum = renorm_momentum
         self.register_buffer("moving_stddev", torch.ones(channels))

@@ -19,6 +19,7 @@ class Standardize(nn.Module):
 
     def __init__(self, shape: Sequence[int], invert: bool) -> None:
         super().__init__()
+        self.shape = shape
         self.invert = invert
         self.register_buffer("mean", torch.zeros(*shape))
         self.register_buffer("variance", torch.ones(*shape))
