@@ -87,6 +87,7 @@ class States(nn.Module):
         return out[:, -1], (h[0], c[0])
 
 
+@fgraph.register("tests>Views")
 class Views(nn.Module):
     """Changes its input, and returns it and a view of it."""
 

@@ -14,15 +14,12 @@ from torch.utils._device import _device_constructors
 from ..errors import LoadError
 from ..layers.modules.added_weights import AddedWeights
 
-# modules whose children and tensors are all listed by themselves; the constructors of some would
-# copy a child any number of times, or draw new values for it
 # modules that have whatever tensors they were given
 FREE = (nn.ParameterList, nn.ParameterDict, AddedWeights)
+# modules whose children and tensors are all listed by themselves; the constructors of some would
+# copy a child any number of times, or draw new values for it
 EMPTY: dict[type, Callable[[], nn.Module]] = {
-    nn.Sequential: nn.Sequential,
-    nn.ModuleList: nn.ModuleList,
-    nn.ModuleDict: nn.ModuleDict,
-    **{kind: kind for kind in FREE},
+    **{kind: kind for kind in (nn.Sequential, nn.ModuleList, nn.ModuleDict, *FREE)},
     nn.Transformer: lambda: nn.Transformer(
         custom_encoder=nn.Identity(), custom_decoder=nn.Identity()
     ),
@@ -80,7 +77,7 @@ _FILLS = frozenset(
 
 
 class _NoValues(TorchFunctionMode):
-    """Makes tensors on `meta`, as `torch.device("meta")` does, and fills them with nothing."""
+    """Makes tensors on `meta`, and fills neither them nor those of a module that is given."""
 
     def __init__(self, cls: type, most_calls: int) -> None:
         super().__init__()
