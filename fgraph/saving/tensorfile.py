@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +35,6 @@ _DTYPES = {
 }  # fmt: skip
 _DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _BLOCK = 8192  # words of eight bytes
-_BUFFER = 64 * _BLOCK * 8
 _ALIGNMENT = 64
 _MAX_HEADER = 100_000_000  # what the safetensors package allows
 _MOST_VALUES = 5_000_000
@@ -119,13 +118,14 @@ def write(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -
     for key, found in {"strides": strides, "views": views}.items():
         if found:
             texts[key] = json.dumps(found)
+    header = _header(entries, texts)
     with replacing(path) as made, made.open("wb") as file:
-        header = _header(entries, texts)
         file.write(header)
-        data = _Data(file)
         for name in names:
-            data.add(_bytes_of(tensors[name]))
-        check = f"{zlib.crc32(header[8:]):08x}{data.finish():08x}"
+            file.write(_buffer(_bytes_of(tensors[name])))
+        file.flush()
+        _, data = _mapped(made, len(header) + offset)
+        check = f"{zlib.crc32(header[8:]):08x}{checksum(data[len(header) :]):08x}"
         file.seek(8 + len(_HEAD))
         file.write(check.encode())
 
@@ -232,52 +232,19 @@ def _bytes_of(tensor: Tensor) -> Tensor:
     return plain.reshape(-1).view(torch.uint8)
 
 
-class _Data:
-    """Writes the tensors' bytes through one buffer, and sums them up by the way."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._buffer = torch.empty(_BUFFER, dtype=torch.uint8)
-        self._used = 0
-        self._check = 0
-
-    def add(self, data: Tensor) -> None:
-        """Write the bytes of one tensor."""
-        start = 0
-        while start < len(data):
-            size = min(len(data) - start, _BUFFER - self._used)
-            self._buffer[self._used : self._used + size] = data[start : start + size]
-            self._used += size
-            start += size
-            if self._used == _BUFFER:
-                self._empty()
-
-    def _empty(self) -> None:
-        part = self._buffer[: self._used]
-        self._check = checksum(part, self._check)
-        self._file.write(_buffer(part))
-        self._used = 0
-
-    def finish(self) -> int:
-        """Write what is left and return the checksum of all."""
-        self._empty()
-        return self._check
-
-
-def checksum(data: Tensor, start: int = 0) -> int:
-    """Return the checksum of bytes.
-
-    Args:
-        data: uint8, `(N,)`; where more follows, `N` is a multiple of the block of 64 KiB.
-        start: the checksum of what comes before.
-    """
+def checksum(data: Tensor) -> int:
+    """Return the checksum of bytes: uint8, `(N,)`."""
     whole = len(data) // 8 * 8
     words = data[:whole].view(torch.int64)
     blocks = len(words) // _BLOCK * _BLOCK
     sums = torch.cat([words[:blocks].view(-1, _BLOCK).sum(1), words[blocks:].sum().view(1)])
-    if blocks == len(words):
-        sums = sums[:-1]
-    return zlib.crc32(_buffer(data[whole:]), zlib.crc32(_buffer(sums), start))
+    return zlib.crc32(_buffer(data[whole:]), zlib.crc32(_buffer(sums)))
+
+
+def _mapped(path: Path, size: int) -> tuple[torch.UntypedStorage, Tensor]:
+    """Return the contents of a file, which are read as they are needed."""
+    storage: Any = torch.UntypedStorage.from_file(str(path), False, size)
+    return storage, torch.empty(0, dtype=torch.uint8).set_(storage)
 
 
 def _buffer(tensor: Tensor) -> memoryview:
@@ -300,9 +267,7 @@ def read(path: Path, verify: bool = True) -> TensorFile:
         FileNotFoundError, IsADirectoryError: there is no such file.
         LoadError: the file is of another kind, cut off or damaged.
     """
-    size = _file_size(path)
-    storage: Any = torch.UntypedStorage.from_file(str(path), False, size)
-    data = torch.empty(0, dtype=torch.uint8).set_(storage)
+    storage, data = _mapped(path, _file_size(path))
     try:
         file = _parse(storage, data)
         if verify:
