@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -142,7 +142,7 @@ class Graph:
         return Graph(self.inputs, [now(ref) for ref in self.outputs])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (_flatten(self),)
+        return restore, (flatten(self),)
 
 
 def describe(node: Node) -> str:
@@ -156,14 +156,14 @@ def describe(node: Node) -> str:
 
 
 @dataclass(frozen=True)
-class _At:
+class At:
     """Where a value comes from, in a flattened graph."""
 
     node: int
     index: int
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
     """A node without references to other nodes."""
 
     op: str
@@ -175,30 +175,39 @@ class _Entry(NamedTuple):
     template: Any
     name: str | None
     call: int | None
-    masks: dict[int, _At] | None = None
+    masks: dict[int, At] | None = None
     declared: bool = False
     effects: Effects | None = None
     modes: Modes | None = None
     scope: int | None = None
 
 
-class _Flat(NamedTuple):
-    """A graph as lists: sources first, then the nodes in between."""
+class Flat(NamedTuple):
+    """A graph as lists: sources first, then the nodes in between, then those for `reads` alone."""
 
-    inputs: list[_At]
-    outputs: list[_At]
+    inputs: list[At]
+    outputs: list[At]
     sources: int
-    entries: list[_Entry]
+    entries: list[Entry]
     calls: list[tuple[Any, Any, Any, int | None]]  # owner, inputs, outputs, enclosing call
     homes: list[tuple[Any, str]]  # opened modules and their names
     scopes: list[tuple[int, str, int | None, Any, Any]]  # home, name, outer, inputs, outputs
+    reads: list[tuple[At, int]]
+    between: int
 
 
-def _flatten(graph: Graph) -> _Flat:
-    """Write the graph as lists, so that copying and pickling it never recurse along its edges."""
+def flatten(graph: Graph, reads: Sequence[tuple[Ref, int]] = ()) -> Flat:
+    """Write the graph as lists, so that copying and pickling it never recurse along its edges.
+
+    Args:
+        graph: the graph.
+        reads: sizes that code read while it was built: values that follow from its inputs, and
+            axes.
+    """
     inner = {id(node) for node in graph.nodes}
     sources = {id(r.node): r.node for r in graph.inputs if id(r.node) not in inner}
     nodes = [*sources.values(), *graph.nodes]
+    nodes += [n for n in ancestors([ref for ref, _ in reads], graph.inputs) if id(n) not in inner]
     where = {id(node): position for position, node in enumerate(nodes)}
     calls = graph.calls
     call_at = {id(call): position for position, call in enumerate(calls)}
@@ -209,12 +218,12 @@ def _flatten(graph: Graph) -> _Flat:
         if type(leaf) is not Ref:
             return leaf
         position = where.get(id(leaf.node))  # a call may have arguments that no output needs
-        return None if position is None else _At(position, leaf.index)
+        return None if position is None else At(position, leaf.index)
 
     entries = [
         _source_entry(node)
         if id(node) in sources
-        else _Entry(
+        else Entry(
             op=node.op,
             target=node.target if torch_name(node.target) is None else None,
             function=torch_name(node.target),
@@ -241,7 +250,7 @@ def _flatten(graph: Graph) -> _Flat:
         )
         for call in calls
     ]
-    return _Flat(
+    return Flat(
         [at(ref) for ref in graph.inputs],
         [at(ref) for ref in graph.outputs],
         len(sources),
@@ -258,20 +267,38 @@ def _flatten(graph: Graph) -> _Flat:
             )
             for scope in scopes
         ],
+        [(at(ref), axis) for ref, axis in reads],
+        len(graph.nodes),
     )
 
 
 def _template(node: Node) -> Any:
-    return node.build(lambda ref: _At(-1, ref.index))
+    return node.build(lambda ref: At(-1, ref.index))
 
 
-def _source_entry(node: Node) -> _Entry:
+def _source_entry(node: Node) -> Entry:
     """Write a node whose outputs are given from outside."""
-    return _Entry("input", None, None, (), {}, node.specs, _template(node), node.name, None)
+    return Entry("input", None, None, (), {}, node.specs, _template(node), node.name, None)
 
 
-def _restore(flat: _Flat) -> Graph:
-    """Make the nodes of a flattened graph anew, in the same order."""
+def _as_before(entry: Entry, args: Any, kwargs: Any) -> Node:
+    """Make the node of an entry, of which all is known."""
+    target = entry.target if entry.function is None else resolve(entry.function)
+    structure = None
+    if type(entry.template) is not At:
+        _, structure = pytree.tree_flatten(entry.template, lambda leaf: type(leaf) is At)
+    node = Node(entry.op, target, args, kwargs, entry.specs, structure, entry.name)
+    node.declared, node.effects, node.modes = entry.declared, entry.effects, entry.modes
+    return node
+
+
+def restore(flat: Flat, make: Callable[[Entry, Any, Any], Node] = _as_before) -> Graph:
+    """Make the nodes of a flattened graph anew, in the same order.
+
+    Args:
+        flat: what `flatten` returned.
+        make: makes a node of its entry, arguments and keyword arguments.
+    """
     calls: list[Call] = []
     for owner, _, _, outer in flat.calls:
         with recording(None if outer is None else calls[outer]):
@@ -283,17 +310,11 @@ def _restore(flat: _Flat) -> Graph:
         scopes.append(Scope(homes[home], name, None if outer is None else scopes[outer]))
 
     def ref(leaf: Any) -> Any:
-        return Ref(nodes[leaf.node], leaf.index) if type(leaf) is _At else leaf
+        return Ref(nodes[leaf.node], leaf.index) if type(leaf) is At else leaf
 
     for entry in flat.entries:
-        target = entry.target if entry.function is None else resolve(entry.function)
-        structure = None
-        if type(entry.template) is not _At:
-            _, structure = pytree.tree_flatten(entry.template, lambda leaf: type(leaf) is _At)
         with recording(None if entry.call is None else calls[entry.call]):
-            args, kwargs = map_leaves(ref, entry.args), map_leaves(ref, entry.kwargs)
-            node = Node(entry.op, target, args, kwargs, entry.specs, structure, entry.name)
-        node.declared, node.effects, node.modes = entry.declared, entry.effects, entry.modes
+            node = make(entry, map_leaves(ref, entry.args), map_leaves(ref, entry.kwargs))
         node.scope = None if entry.scope is None else scopes[entry.scope]
         nodes.append(node)
     for node, entry in zip(nodes, flat.entries, strict=True):  # a mask may be made after its node
@@ -308,6 +329,8 @@ def _restore(flat: _Flat) -> Graph:
     graph = Graph.__new__(Graph)
     graph.inputs = [ref(at) for at in flat.inputs]
     graph.outputs = [ref(at) for at in flat.outputs]
-    graph.nodes = nodes[flat.sources :]
+    graph.nodes = nodes[flat.sources : flat.sources + flat.between]
     graph.copies = needed_copies(graph.inputs, graph.nodes, graph.outputs)
+    if flat.reads:
+        graph.inputs[0].node.reads = tuple((ref(at), axis) for at, axis in flat.reads)
     return graph

@@ -10,23 +10,15 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..errors import LoadError, SaveError
-from ..graph import Call, Node, Ref, shapes
-from ..graph.graph import Graph, describe
+from ..graph import Node, Ref, shapes
+from ..graph.graph import At, Entry, Flat, Graph, flatten, restore
 from ..graph.held import Held
 from ..graph.memory import changed
 from ..graph.modes import Modes
-from ..graph.nested import iter_leaves, label, leaves_with_paths, map_leaves
-from ..graph.node import (
-    REAL,
-    Constant,
-    DataSpec,
-    Effects,
-    NumberSpec,
-    TensorSpec,
-    ancestors,
-    recording,
-)
+from ..graph.nested import iter_leaves, label, leaves_with_paths
+from ..graph.node import REAL, DataSpec, Effects, NumberSpec, Spec, TensorSpec, ancestors
 from ..graph.record import make_node
+from ..graph.torch_functions import resolve
 from ..layers.base import Layer
 from ..model import Model
 from ..model.masked_calls import infer_call
@@ -34,17 +26,12 @@ from ..model.naming import Naming, check_name
 from ..model.signature import Signature
 from .registered import is_allowed
 
-# what a node has: these are written, those after the line follow from them when it is recorded
-_NODE_FIELDS = {
-    "op", "target", "args", "kwargs", "name", "call", "masks", "declared", "modes",
-    "specs", "structure", "effects", "lanes", "loops", "reads", "scope", "seq", "_refs",
-    "__weakref__",
-}  # fmt: skip
-_READ = frozenset({"T", "mT", "H", "mH", "real", "imag", "data"})  # attributes of tensors
-_GRAPH_FIELDS = {
-    "inputs", "outputs", "nodes", "extra", "sizes", "calls", "input_structure", "output_structure",
-    "input_names", "node_names",
-}  # fmt: skip
+# what the entry of a node has: the first are written, the others follow when it is recorded
+_NODE_FIELDS = {"op", "target", "path", "args", "kwargs", "name", "call", "masks", "declared",
+                "modes", "function", "specs", "template", "effects", "scope"}  # fmt: skip
+_READ = frozenset({"T", "mT", "H", "mH", "real", "imag", "data", "device"})  # attributes of tensors
+_GRAPH_FIELDS = {"inputs", "outputs", "nodes", "reads", "calls", "input_structure",
+                 "output_structure", "input_names", "node_names"}  # fmt: skip
 
 
 # ---------------------------------------------------------------------- writing
@@ -56,51 +43,51 @@ def encode_graph(model: Model, graph: Graph, encoder: Any) -> dict[str, Any]:
     Raises:
         SaveError: a node cannot be written as data; the text names it.
     """
-    if unknown := set(Node.__slots__) - _NODE_FIELDS:
+    if unknown := set(Entry._fields) - _NODE_FIELDS:
         raise SaveError(f"a file cannot hold what nodes have in {sorted(unknown)}")
-    if graph.homes:
-        raise SaveError(
-            "a graph that `unfold` made cannot be saved: keep `model.state_dict()`, and make the "
-            "graph of the module again"
-        )
-    given = {ref: [position, 0] for position, ref in enumerate(graph.inputs)}
-    sizes = cast(Signature, model._signature).reads
-    every = list(dict.fromkeys([*graph.nodes, *ancestors([r for r, _ in sizes], graph.inputs)]))
-    places = {id(node): len(given) + number for number, node in enumerate(every)}
-    calls = {id(call): number for number, call in enumerate(graph.calls)}
+    flat = flatten(graph, cast(Signature, model._signature).reads)
+    given = {at: position for position, at in enumerate(flat.inputs)}
 
     def at(item: Any) -> Any:
-        if type(item) is not Ref:
+        if type(item) is not At:
             return None
-        return {"$at": given.get(item) or [places[id(item.node)], item.index]}
+        place = given.get(item)
+        later = [len(given) + item.node - flat.sources, item.index]
+        return {"$at": later if place is None else [place, 0]}
 
     def write(value: Any) -> Any:
         return encoder.value(value, at)
 
-    def needed(item: Any) -> Any:
-        """Leave out values that the layer was given, or gave, but the model does not need."""
-        lost = type(item) is Ref and item not in given and id(item.node) not in places
-        return None if lost else item
-
-    nodes = [
-        _node(node, path, calls.get(id(node.call)), map_leaves(needed, node.masks or {}), write)
-        for node, path in zip_longest(every, model._node_paths)
-    ]
-    return {
-        "inputs": [_source(ref, write) for ref in graph.inputs],
-        "outputs": [write(ref) for ref in graph.outputs],
-        "nodes": nodes[: len(graph.nodes)],
-        "extra": nodes[len(graph.nodes) :],  # only sizes that were read follow from them
-        "sizes": [[write(ref), axis] for ref, axis in sizes],
-        "calls": [
-            {
-                "layer": write(call.owner),
-                "inputs": write(map_leaves(needed, call.inputs)),
-                "outputs": write(map_leaves(needed, call.outputs)),
-                "outer": None if call.outer is None else calls[id(call.outer)],
+    def node(entry: Entry, path: tuple[str, ...] | None) -> dict[str, Any]:
+        """Return what a node does; what is `None` or empty is left out."""
+        target = resolve(entry.function) if entry.function else entry.target
+        reads = target is getattr and entry.args[1] in _READ
+        masks = [[index, write(at)] for index, at in (entry.masks or {}).items()]
+        try:
+            record = {
+                "op": "read" if reads else entry.op,
+                "path": path and list(path),
+                "target": None if path or reads else write(target),
+                "args": [write(item) for item in entry.args],
+                "kwargs": write(entry.kwargs),
+                "name": entry.name,
+                "call": entry.call,
+                "masks": masks,
+                "declared": _declaration(entry, write),
+                "modes": None if entry.modes is None else entry.modes.to_data(),
             }
-            for call in graph.calls
-        ],
+        except SaveError as error:
+            called = entry.function or getattr(target, "__name__", type(target).__name__)
+            raise SaveError(f"the call of {called} cannot be saved: {error}") from error
+        return {key: item for key, item in record.items() if item not in (None, [], {})}
+
+    parts = zip_longest(flat.entries[flat.sources :], model._node_paths)
+    return {
+        "inputs": [[_name_of(ref), *_source(ref.spec, write)] for ref in graph.inputs],
+        "outputs": [write(item) for item in flat.outputs],
+        "nodes": [node(*part) for part in parts],
+        "reads": [[write(item), axis] for item, axis in flat.reads],
+        "calls": [[write(part) for part in call] for call in flat.calls],
         "input_structure": write(model._input_template),
         "output_structure": write(model._output_template),
         "input_names": model.input_names,
@@ -108,49 +95,25 @@ def encode_graph(model: Model, graph: Graph, encoder: Any) -> dict[str, Any]:
     }
 
 
-def _source(ref: Ref, write: Callable[[Any], Any]) -> list[Any]:
-    """Return the name of an input, and its shape and dtype, its stand-ins, or its example."""
-    name, spec = ref.node.name if ref.node.op == "input" else None, ref.spec
+def _name_of(ref: Ref) -> str | None:
+    return ref.node.name if ref.node.op == "input" else None
+
+
+def _source(spec: Spec, write: Callable[[Any], Any]) -> list[Any]:
+    """Return the kind of an input, and its shape and dtype, its stand-ins, or its example."""
     if isinstance(spec, TensorSpec):
-        return [name, "tensor", list(spec.shape), write(spec.dtype)]
+        return ["tensor", list(spec.shape), write(spec.dtype)]
     if isinstance(spec, NumberSpec):
-        return [name, "number", spec.first, spec.second]
-    return [name, "data", write(spec.example)]
+        return ["number", spec.first, spec.second]
+    return ["data", write(cast(DataSpec, spec).example)]
 
 
-def _node(
-    node: Node,
-    path: tuple[str, ...] | None,
-    call: int | None,
-    masks: dict[int, Any],
-    write: Callable[[Any], Any],
-) -> dict[str, Any]:
-    """Return what a node does; what is `None` or empty is left out."""
-    reads = node.target is getattr and node.args[1] in _READ
-    try:
-        record = {
-            "op": "read" if reads else node.op,
-            "path": path and list(path),
-            "target": None if path or reads else write(node.target),
-            "args": [write(item) for item in node.args],
-            "kwargs": write(node.kwargs),
-            "name": node.name,
-            "call": call,
-            "masks": [[i, write(ref)] for i, ref in masks.items() if ref is not None],
-            "declared": _declaration(node, write),
-            "modes": None if node.modes is None else node.modes.to_data(),
-        }
-    except SaveError as error:
-        raise SaveError(f"the call of {describe(node)} cannot be saved: {error}") from error
-    return {key: item for key, item in record.items() if item not in (None, [], {})}
-
-
-def _declaration(node: Node, write: Callable[[Any], Any]) -> Any:
+def _declaration(entry: Entry, write: Callable[[Any], Any]) -> Any:
     """Return the shapes and dtypes that `apply(output_shape=...)` was told, for a node of these."""
-    if not node.declared or isinstance(node.target, Model):
+    if not entry.declared or isinstance(entry.target, Model):
         return None
-    specs = [[list(spec.shape), write(spec.dtype)] for spec in cast(list[TensorSpec], node.specs)]
-    return specs[0] if node.structure is None else {"$tuple": specs}
+    specs = [[list(spec.shape), write(spec.dtype)] for spec in cast(list[TensorSpec], entry.specs)]
+    return specs[0] if type(entry.template) is At else {"$tuple": specs}
 
 
 # ---------------------------------------------------------------------- reading
@@ -169,28 +132,27 @@ def decode_graph(model: Model, record: dict[str, Any], decoder: Any) -> None:
     """
     check_fields("a graph", record, _GRAPH_FIELDS)
     reader = _Reader(model, record, decoder)
-    inputs = [Ref(reader.nodes[position]) for position in range(len(record["inputs"]))]
-    outputs = [reader.ref(item) for item in record["outputs"]]
-    inputs[0].node.reads = tuple(reader.size(*held) for held in record["sizes"])
-    graph = Graph(inputs, outputs)
-    if graph.nodes != reader.nodes[len(inputs) : len(inputs) + len(record["nodes"])]:
-        raise LoadError(f"{len(record['nodes'])} nodes are given, {len(graph.nodes)} are needed")
-    if not all(isinstance(ref.spec, TensorSpec) for ref in outputs):
+    made = reader.graph
+    graph = Graph(made.inputs, made.outputs)
+    reads = made.inputs[0].node.reads or ()
+    needed = {*graph.nodes, *ancestors([ref for ref, _ in reads], graph.inputs)}
+    if made.nodes[: len(graph.nodes)] != graph.nodes or {*made.nodes} != needed:
+        raise LoadError("the graph has nodes that its outputs do not need")
+    if not all(isinstance(ref.spec, TensorSpec) for ref in graph.outputs):
         raise LoadError("an output is no tensor")
-    paths = reader.paths[: len(graph.nodes)]
-    for node, path in zip(graph.nodes, paths, strict=True):
+    for node, path in zip(graph.nodes, reader.paths, strict=False):
         if (node.op == "module") != bool(path):
             raise LoadError("the graph calls a module that is no part of the model")
     structures = []
-    for part, refs in (("input", inputs), ("output", outputs)):
+    for part, refs in (("input", graph.inputs), ("output", graph.outputs)):
         structure = decoder.value(record[f"{part}_structure"])
         if list(iter_leaves(structure)) != list(range(len(refs))):
             raise LoadError(f"the {part}s have the structure {structure!r:.80}")
         structures.append(structure)
     naming = Naming(
-        _input_names(record["input_names"], structures[0], len(inputs)),
+        _input_names(record["input_names"], structures[0], len(graph.inputs)),
         [check_name(name, "a node") for name in record["node_names"]],
-        paths,
+        reader.paths[: len(graph.nodes)],
         {name: child for name, child in model._modules.items() if child is not None},
     )
     before = [*model._parameters, *model._buffers]
@@ -211,52 +173,88 @@ class _Reader:
     """Records the nodes of one graph again.
 
     Attributes:
-        nodes: a node for each input, then the others.
-        paths: for each of the others the way to the module that it calls, `None` for a function.
+        graph: what they make.
+        paths: for each node the way to the module that it calls, `None` for a function.
     """
 
     def __init__(self, model: Model, record: dict[str, Any], decoder: Any) -> None:
         self._model = model
         self._decoder = decoder
         self._real: set[Ref] = set()  # values in the memory of the model's own tensors
-        self.nodes: list[Node] = [self._source(*held) for held in record["inputs"]]
-        self.paths: list[tuple[str, ...] | None] = []
-        calls: list[Call] = []
-        for held in record["calls"]:
-            calls.append(self._call(held, calls))
-        records = [*record["nodes"], *record["extra"]]
-        for held in records:
-            call = held.get("call")
-            with recording(None if call is None else calls[number_below(call, calls)]):
-                self.nodes.append(self._node(held))
-        for node, held in zip(self.nodes[len(record["inputs"]) :], records, strict=True):
-            masks = {number_below(i, node.specs): self.ref(at) for i, at in held.get("masks", ())}
-            node.masks = masks or None
-        for call, held in zip(calls, record["calls"], strict=True):
-            self._complete(call, held)
+        nodes, count = record["nodes"], len(record["inputs"])
+        self._held = [*record["inputs"], *nodes]
+        self.paths = [tuple(held["path"]) if "path" in held else None for held in nodes]
+        entries = [
+            Entry("input", held, None, (), {}, [], None, None, None) for held in record["inputs"]
+        ]
+        entries += [self._entry(held) for held in nodes]
+        calls: Any = [[self._value(part) for part in call] for call in record["calls"]]
+        for owner, given, results, _ in calls:
+            kinds = [type(part) for part in given] if type(given) is tuple else []
+            made = any(type(leaf) is At for leaf in iter_leaves(results))
+            if not isinstance(owner, Layer) or kinds != [tuple, dict] or not made:
+                raise LoadError(f"a call of {owner!r:.80} has no inputs or outputs")
+        reads = [(self._value(item), axis) for item, axis in record["reads"]]
+        outputs = [self._value(item) for item in record["outputs"]]
+        if not all(type(item) is At for item in (*outputs, *(item for item, _ in reads))):
+            raise LoadError("the graph gives something that is no value of it")
+        inputs = [At(number, 0) for number in range(count)]
+        self.graph = restore(
+            Flat(inputs, outputs, count, entries, calls, [], [], reads, len(nodes)), self._make
+        )
+        for ref, axis in self.graph.inputs[0].node.reads or ():
+            number_below(axis, ref.spec.shape)
 
-    def value(self, held: Any) -> Any:
-        """Return a value with a `Ref` for each reference to a node."""
+    def _value(self, held: Any) -> Any:
+        """Return a value with an `At` for each reference to a node."""
         return self._decoder.value(held, self._at)
 
-    def ref(self, held: Any) -> Ref:
-        """Return a reference to an output of a node."""
-        found = self.value(held)
-        if type(found) is not Ref:
-            raise LoadError(f"{held!r:.80} is no value of the graph")
-        return found
-
-    def size(self, held: Any, axis: Any) -> tuple[Ref, int]:
-        """Return a size that was read while the graph was built."""
-        ref = self.ref(held)
-        return ref, number_below(axis, ref.spec.shape)
-
-    def _at(self, held: Any) -> Ref:
+    def _at(self, held: Any) -> At:
         place, index = held
-        node = self.nodes[number_below(place, self.nodes)]
-        if isinstance(node.specs[number_below(index, node.specs)], Constant):
-            raise LoadError(f"the graph takes {held}, which is no tensor or size")
-        return Ref(node, index)
+        return At(number_below(place, self._held), number_below(index, range(2**31)))
+
+    def _entry(self, held: dict[str, Any]) -> Entry:
+        check_fields("a node", held, _NODE_FIELDS)
+        modes = held.get("modes")
+        return Entry(
+            op=held["op"],
+            target=held,
+            function=None,
+            args=tuple(self._value(item) for item in held.get("args", ())),
+            kwargs=self._value(held.get("kwargs", {})),
+            specs=[],
+            template=None,
+            name=_name(held.get("name")),
+            call=held.get("call"),
+            masks={number: self._value(item) for number, item in held.get("masks", ())},
+            modes=None if modes is None else Modes.from_data(modes),
+        )
+
+    def _make(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
+        """Make the node of an entry, whose target is what is written of it."""
+        op, held = entry.op, entry.target
+        if type(held) is list:
+            return self._source(*held)
+        like = Node(op, None, (), {}, [], name=entry.name)
+        like.modes = entry.modes
+        if kwargs.get("out") is not None or not all(type(key) is str for key in kwargs):
+            raise LoadError("a node has keyword arguments that no recorded call has")
+        target: Any = getattr
+        if op == "module":
+            target = _part(self._model, held["path"]) if "path" in held else None
+            target = target or self._decoder.value(held["target"])
+            if not isinstance(target, nn.Module):
+                raise LoadError(f"a node calls {held['target']!r:.80}, which is no module")
+        elif op == "function":
+            target = self._function(held["target"], args)
+        elif not (op == "read" and len(args) == 2 and args[1] in _READ):
+            raise LoadError(f"it has a node of the kind {op!r:.80} {args[1:]!r:.80}")
+        inferred = self._inferred(target, args, kwargs, held.get("declared"))
+        kind = "function" if op == "read" else op
+        node = make_node(kind, target, args, kwargs, inferred=inferred, like=like)
+        node.declared &= target is not changed
+        self._check_effects(node)
+        return node
 
     def _source(self, name: Any, kind: Any, *held: Any) -> Node:
         spec: Any = None
@@ -273,50 +271,6 @@ class _Reader:
             raise LoadError(f"an input is a {kind!r:.20} of {held!r:.80}")
         return Node("input", None, (), {}, [spec], name=_name(name))
 
-    def _call(self, held: dict[str, Any], calls: list[Call]) -> Call:
-        check_fields("a call", held, {"layer", "inputs", "outputs", "outer"})
-        owner, outer = self._decoder.value(held["layer"]), held["outer"]
-        if not isinstance(owner, Layer):
-            raise LoadError("a call is of something that is not a layer")
-        with recording(None if outer is None else calls[number_below(outer, calls)]):
-            return Call(owner, None)
-
-    def _complete(self, call: Call, held: dict[str, Any]) -> None:
-        inputs, outputs = self.value(held["inputs"]), self.value(held["outputs"])
-        kinds = [type(part) for part in inputs] if type(inputs) is tuple else []
-        if kinds != [tuple, dict] or not any(type(leaf) is Ref for leaf in iter_leaves(outputs)):
-            raise LoadError(f"a call of layer {call.owner.name!r} has no inputs or outputs")
-        call.inputs = inputs
-        call.set_outputs(outputs)
-        call.owner.add_call(call)
-
-    def _node(self, held: dict[str, Any]) -> Node:
-        check_fields("a node", held, _NODE_FIELDS | {"path"})
-        op, modes = held["op"], held.get("modes")
-        like = Node(op, None, (), {}, [], name=_name(held.get("name")))
-        like.modes = None if modes is None else Modes.from_data(modes)
-        args = tuple(self.value(item) for item in held.get("args", ()))
-        kwargs = self.value(held.get("kwargs", {}))
-        path = tuple(held["path"]) if "path" in held else None
-        self.paths.append(path)
-        if kwargs.get("out") is not None or not all(type(key) is str for key in kwargs):
-            raise LoadError("a node has keyword arguments that no recorded call has")
-        target: Any = getattr
-        if op == "module":
-            target = _part(self._model, path) if path else self.value(held["target"])
-            if not isinstance(target, nn.Module):
-                raise LoadError(f"a node calls {held['target']!r:.80}, which is no module")
-        elif op == "function":
-            target = self._function(held["target"], args)
-        elif not (op == "read" and len(args) == 2 and args[1] in _READ):
-            raise LoadError(f"it has a node of the kind {op!r} {args[1:]!r:.80}")
-        inferred = self._inferred(target, args, kwargs, held.get("declared"))
-        kind = "function" if op == "read" else op
-        node = make_node(kind, target, args, kwargs, inferred=inferred, like=like)
-        node.declared &= target is not changed
-        self._check_effects(node)
-        return node
-
     def _function(self, held: Any, args: tuple[Any, ...]) -> Any:
         """Return a function that a node may call: no class of the closed list, no initializer."""
         if type(held) is dict and [*held] == ["$held"]:
@@ -325,7 +279,7 @@ class _Reader:
                 raise LoadError(f"a node calls {held!r:.80}")
             given = tuple(self._function(function, ()) for function in functions)
             return Held(given, tuple(places), args[0])
-        target = self.value(held)
+        target = self._decoder.value(held)
         called = getattr(target, "func", target)
         kind = called if isinstance(called, type) else type(called)
         initializes = getattr(called, "__module__", "") == "torch.nn.init"
@@ -342,7 +296,7 @@ class _Reader:
             return [args[0].spec], None, Effects((), ((0, 0),))
         if declared is None:
             return None
-        held = self.value(declared)
+        held = self._decoder.value(declared)
         several = type(held) is tuple
         pairs = held if several else [held]
         specs = [shapes.spec_of(tuple(shape), dtype) for shape, dtype in pairs]
@@ -387,7 +341,7 @@ def _check_inputs(model: Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         raise LoadError(f"a node calls {model.name!r} on {given}, which takes {expected}")
 
 
-def _part(model: nn.Module, path: tuple[str, ...]) -> nn.Module:
+def _part(model: nn.Module, path: list[str]) -> nn.Module:
     """Return the part of a model at a path of names of children."""
     part: nn.Module | None = model
     for name in path:

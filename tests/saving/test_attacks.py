@@ -347,8 +347,8 @@ MISFITS = {
     ),
     "a change of a view of a weight": lambda d, t: change_view(graph_of(d)["nodes"]),
     "another input": lambda d, t: graph_of(d)["inputs"][0].__setitem__(2, [None, 6, 5]),
-    "a call of no layer": lambda d, t: graph_of(d)["calls"][0].update(layer=3),
-    "a call in itself": lambda d, t: graph_of(d)["calls"][0].update(outer=0),
+    "a call of no layer": lambda d, t: graph_of(d)["calls"][0].__setitem__(0, 3),
+    "a call in itself": lambda d, t: graph_of(d)["calls"][0].__setitem__(3, 0),
     "modes": lambda d, t: node_of(d, "read").update(modes=["eval", []]),
     "an optimizer that is none": lambda d, t: d["compiled"]["settings"].update(optimizer=3),
     "state that acts": lambda d, t: d["compiled"].update(

@@ -27,7 +27,10 @@ def use(model):
     """Do with a model what everybody does."""
     assert model.code
     model.summary(print_fn=lambda line: None)
-    model(*[inputs_like(symbol) for symbol in model.inputs])
+    try:
+        model(*[inputs_like(symbol) for symbol in model.inputs])
+    except ValueError as error:  # a model inside may be built for one batch size
+        assert "expects shape" in str(error)  # noqa: PT017
     assert model.to_source()
 
 
