@@ -45,6 +45,11 @@ def encode_graph(model: Model, graph: Graph, encoder: Any) -> dict[str, Any]:
     """
     if unknown := set(Entry._fields) - _NODE_FIELDS:
         raise SaveError(f"a file cannot hold what nodes have in {sorted(unknown)}")
+    if graph.homes:
+        raise SaveError(
+            "a graph that `unfold` made cannot be saved: keep `model.state_dict()`, and make the "
+            "graph of the module again"
+        )
     flat = flatten(graph, cast(Signature, model._signature).reads)
     given = {at: position for position, at in enumerate(flat.inputs)}
 
