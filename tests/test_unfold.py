@@ -152,6 +152,11 @@ def test_copies_of_an_opened_module_compute_the_same(make, data, dtype):
         assert all(map(torch.equal, results(twin.train(), value), expected))
 
 
+def test_the_model_is_in_the_mode_of_the_opened_module():
+    net, value = Convolutions().eval(), torch.randn(2, 3, 8, 8)
+    assert torch.equal(opened(net, value)(value), net(value))
+
+
 def test_nodes_have_qualified_names():
     net = Convolutions()
     model = opened(net, torch.zeros(1, 3, 8, 8))

@@ -158,7 +158,7 @@ FACTORIES = frozenset(
     )
 )  # fmt: skip
 # their values may be read later on, to decide the way
-FROM_DATA = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy})
+_FROM_DATA = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy})
 _READS = frozenset({"item", "tolist", "numpy", "__array__"}) | frozenset(
     {"__bool__", "__int__", "__float__", "__index__", "__complex__", "__repr__", "__format__"}
 )
@@ -242,7 +242,7 @@ class _MetaMode(TorchFunctionMode):
     @staticmethod
     def _takes_device(func: Any, tensors: list[Tensor], kwargs: dict[str, Any]) -> bool:
         if kwargs.get("device") is not None:
-            return func not in FROM_DATA
+            return func not in _FROM_DATA
         return func in FACTORIES and not (func is torch.normal and tensors)
 
     def refuse_strangers(self, known: list[Tensor | nn.Module]) -> None:

@@ -455,7 +455,7 @@ class Home:
         """Return whether some of the nodes make what the opened module returns."""
         nodes = list(nodes)
         made = {id(node) for node in nodes}
-        scopes = {id(n.scope): n.scope for n in nodes if n.scope and n.scope.outer is None}
+        scopes = {id(whole): whole for n in nodes if n.scope and (whole := n.scope.outermost)}
         return any(
             any(type(leaf) is Ref and id(leaf.node) in made for leaf in iter_leaves(scope.outputs))
             for scope in scopes.values()
@@ -481,6 +481,14 @@ class Scope(_Span):
         self.name = name
         self.outer = outer
         self.inputs = inputs
+
+    @property
+    def outermost(self) -> Scope:
+        """The call of the module that was opened by hand, which this one is part of."""
+        scope = self
+        while scope.outer is not None:
+            scope = scope.outer
+        return scope
 
 
 class _Weak:

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import BuildError, SymbolicError
 from .capture import has_own_call
-from .meta import FACTORIES, FROM_DATA, is_inferring
+from .meta import is_inferring
 from .nested import iter_leaves, map_leaves
 from .node import REAL, Effects, Home, Node, NumberSpec, Ref, Scope, TensorSpec, scoped
 from .record import Symbol, module_calls, record, record_function, result_of
@@ -100,7 +100,7 @@ class Unfolded:
             return self._home.module(*args, **kwargs)
         module = self._home.module
         self._kept.clear()
-        with _RecordFactories(), remembering():
+        with _RecordDraws(), remembering():
             try:
                 result = self._root(mode=None).open(args, kwargs)
             except _ModeIsAsked as error:
@@ -201,7 +201,8 @@ class _Part:
     def _node(self, name: str, target: Any, of: Any, spec: Any) -> Node:
         home = self._unfolded._home
         made = Node("function", target, (of,), {}, [spec], name=home.free(_joined(self.name, name)))
-        made.declared, made.scope, made.modes = True, Scope(home, self.name, None), None
+        made.declared, made.modes = True, None
+        made.scope = made.scope or Scope(home, self.name, None)  # not yet in a call: a mode
         return made
 
     def _read(self, name: str, tensor: Any) -> Any:
@@ -311,18 +312,20 @@ class _Handles:
 
 
 _DRAWS = frozenset(
-    getattr(torch, name)
-    for name in ("rand_like", "randn_like", "randint_like", "bernoulli", "multinomial", "poisson")
+    "alpha_dropout bernoulli bernoulli_ cauchy_ dropout dropout1d dropout2d dropout3d dropout_ "
+    "exponential_ feature_alpha_dropout geometric_ gumbel_softmax log_normal_ multinomial normal "
+    "normal_ poisson rand rand_like randint randint_like randn randn_like random_ randperm rrelu "
+    "rrelu_ scaled_dot_product_attention uniform_".split()
 )
 
 
-class _RecordFactories(TorchFunctionMode):
-    """Records functions that make tensors of nothing symbolic, as they are run at each call."""
+class _RecordDraws(TorchFunctionMode):
+    """Records functions that draw random numbers of nothing symbolic: anew at each call."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if is_inferring() or (func not in FACTORIES and func not in FROM_DATA | _DRAWS):
+        if is_inferring() or getattr(func, "__name__", "") not in _DRAWS:
             return func(*args, **(kwargs or {}))
         return record_function(func, args, kwargs or {})
 

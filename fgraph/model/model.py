@@ -178,10 +178,11 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         self._attach_forward()
 
     def _adopt_tensors(self, home: Home, graph: Graph) -> None:
-        """Register the parameters and buffers of an opened module, if its children are ours."""
+        """Take the tensors and the mode of an opened module, if its children are ours."""
         module = home.module
         if home.name or not home.is_whole(graph.nodes):
             return
+        self.training = module.training
         for name, parameter in module._parameters.items():
             self.register_parameter(name, parameter)
         for name, buffer in module._buffers.items():

@@ -230,7 +230,7 @@ class _Namer:
             if key not in parts
         }
         places = self._places(set(names.values()) - set(opened)) | {name: name for name in opened}
-        children = {places[name]: roots[key] for key, name in names.items()} | opened
+        children = opened | {places[name]: roots[key] for key, name in names.items()}
         paths: dict[int, tuple[str, ...]] = {key: (places[n],) for key, n in names.items()}
         for key in parts:
             way: list[str] = []
