@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 from .memory import needed_copies
 from .modes import Modes
 from .nested import iter_leaves, map_leaves
-from .node import Call, Effects, Home, Node, Ref, Scope, Spec, ancestors, recording
+from .node import Call, Constant, Effects, Home, Node, Ref, Scope, Spec, ancestors, recording
 from .record import make_node
 from .torch_functions import resolve, torch_name
 
@@ -310,7 +310,14 @@ def restore(flat: Flat, make: Callable[[Entry, Any, Any], Node] = _as_before) ->
         scopes.append(Scope(homes[home], name, None if outer is None else scopes[outer]))
 
     def ref(leaf: Any) -> Any:
-        return Ref(nodes[leaf.node], leaf.index) if type(leaf) is At else leaf
+        if type(leaf) is not At:
+            return leaf
+        made = Ref(nodes[leaf.node], leaf.index)
+        if type(made.spec) is Constant:  # or an IndexError
+            raise ValueError(
+                f"{leaf} is no value, but the same {made.spec.value!r:.20} at all runs"
+            )
+        return made
 
     for entry in flat.entries:
         with recording(None if entry.call is None else calls[entry.call]):

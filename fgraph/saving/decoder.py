@@ -122,16 +122,10 @@ class Decoder:
 
         return read(value)
 
-    def _object(self, held: Any, read: Any) -> Any:
-        return self.made[number_below(held, self.made)]
-
-    def _tensor(self, held: Any, read: Any = None) -> Tensor:
+    def _tensor(self, held: Any) -> Tensor:
         if held not in self._tensors:
             raise LoadError(f"it has no tensor {held!r:.80}, which the model refers to")
         return self._tensors[held]
-
-    def _array(self, held: Any, read: Any) -> Any:
-        return self._tensor(held).numpy().copy()
 
     def _range(self, held: Any, read: Any) -> range:
         made = range(*held)
@@ -142,18 +136,11 @@ class Decoder:
             )
         return made
 
-    def _name(self, held: Any, read: Any) -> Any:
-        return find(held, self._custom)
-
-    def _named(self, held: Any, read: Any) -> Any:
-        kind, items = self._class(held[0], tuple), read(held[1])
-        return kind(*items) if hasattr(kind, "_fields") else kind(items)
-
-    def _dataclass(self, held: Any, read: Any) -> Any:
-        kind, fields = self._class(held[0], object), read(held[1])
-        if not hasattr(kind, "__dataclass_fields__"):
-            raise LoadError(f"{held[0]!r:.80} is not a dataclass")
-        return kind(**fields)
+    def _structure(self, held: Any, read: Any) -> Any:
+        kind = self._class(held[0], object)
+        if not (issubclass(kind, tuple) or hasattr(kind, "__dataclass_fields__")):
+            raise LoadError(f"{held[0]!r:.80} is neither a named tuple nor a dataclass")
+        return kind(*read(held[1]), **read(held[2]))
 
     def _enum(self, held: Any, read: Any) -> Any:
         members = self._class(held[0], enum.Enum).__members__
@@ -161,21 +148,20 @@ class Decoder:
             raise LoadError(f"{held[0]!r:.80} has no member {held[1]!r:.80}")
         return members[held[1]]
 
-    def _autograd(self, held: Any, read: Any) -> Any:
-        return self._class(held, torch.autograd.Function).apply
-
     def _partial(self, held: Any, read: Any) -> Any:
         function, args, keywords = map(read, held)
         return functools.partial(function, *args, **keywords)
 
-    def _optimizer(self, held: Any, read: Any) -> torch.optim.Optimizer:
-        kind = self._class(held["class"], torch.optim.Optimizer)
-        return kind([read(group) for group in held["groups"]])  # type: ignore[no-any-return]
-
-    _KINDS: ClassVar[dict[str, Any]] = {
-        "$object": _object, "$tensor": _tensor, "$array": _array, "$range": _range,
-        "$name": _name, "$named": _named, "$dataclass": _dataclass, "$enum": _enum,
-        "$autograd": _autograd, "$partial": _partial, "$optimizer": _optimizer,
+    _KINDS: ClassVar[dict[str, Callable[[Decoder, Any, Any], Any]]] = {
+        "$object": lambda self, held, read: self.made[number_below(held, self.made)],
+        "$tensor": lambda self, held, read: self._tensor(held),
+        "$array": lambda self, held, read: self._tensor(held).numpy().copy(),
+        "$name": lambda self, held, read: find(held, self._custom),
+        "$autograd": lambda self, held, read: self._class(held, torch.autograd.Function).apply,
+        "$optimizer": lambda self, held, read: self._class(held[0], torch.optim.Optimizer)(
+            read(held[1])
+        ),
+        "$range": _range, "$structure": _structure, "$enum": _enum, "$partial": _partial,
     }  # fmt: skip
 
     def _class(self, name: Any, base: type) -> Any:
@@ -234,12 +220,11 @@ class Decoder:
         if cls in EMPTY:
             check_fields(f"a {cls.__name__}", entry, {"kind", "class", "settings"} | _MODULE)
             return EMPTY[cls]()
-        config = entry.get("config")
         made = Construction(
             cls,
-            tuple(self.value(item) for item in entry.get("args", ())),
-            {key: self.value(item) for key, item in entry.get("kwargs", {}).items()},
-            None if config is None else self.value(config),
+            tuple(self.value(entry.get("args", []))),
+            self.value(entry.get("kwargs", {})),
+            self.value(entry.get("config")),
         ).make(self._fresh, most_calls=1000 + 100 * len(entry.get("tensors", ())))
         if not isinstance(made, cls):
             raise LoadError(f"{entry['class']!r} makes a {type(made).__name__}")

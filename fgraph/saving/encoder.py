@@ -91,17 +91,18 @@ class Encoder:
         if isinstance(value, enum.Enum):
             return {"$enum": [self.name(kind), value.name]}
         if isinstance(value, tuple) and (hasattr(kind, "_fields") or is_allowed(kind)):
-            return {"$named": [self.name(kind), [write(item) for item in value]]}
+            items = list(value) if hasattr(kind, "_fields") else [list(value)]
+            return {"$structure": [self.name(kind), write(items), {}]}
         if dataclasses.is_dataclass(value) and kind in pytree.SUPPORTED_NODES:
             fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-            return {"$dataclass": [self.name(kind), write(fields)]}
+            return {"$structure": [self.name(kind), [], write(fields)]}
         if isinstance(value, Held):
             return {"$held": [[write(function) for function in value.given], list(value.places)]}
         if isinstance(value, functools.partial):
             parts = (value.func, list(value.args), value.keywords)
             return {"$partial": [write(part) for part in parts]}
         if isinstance(value, torch.optim.Optimizer):
-            return {"$optimizer": self._optimizer(value)}
+            return {"$optimizer": self._optimizer(value, write)}
         owner = getattr(value, "__self__", None)
         if isinstance(owner, FunctionMeta) and value.__name__ == "apply":
             return {"$autograd": self.name(owner)}
@@ -131,16 +132,15 @@ class Encoder:
         self.tensors.setdefault(name, tensor)
         return name
 
-    def _optimizer(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    def _optimizer(self, optimizer: torch.optim.Optimizer, write: Callable[[Any], Any]) -> Any:
         """Write an optimizer as its class and groups; parameters are those of the root."""
-        for group in optimizer.param_groups:
-            if strangers := [p for p in group["params"] if id(p) not in self._tensor_names]:
-                raise SaveError(
-                    f"the optimizer trains {len(strangers)} parameters that are not the model's; "
-                    "save with include_optimizer=False"
-                )
-        groups = [self.value(group) for group in optimizer.param_groups]
-        return {"class": self.name(own_class(optimizer)), "groups": groups}
+        trained = [p for group in optimizer.param_groups for p in group["params"]]
+        if strangers := [p for p in trained if id(p) not in self._tensor_names]:
+            raise SaveError(
+                f"the optimizer trains {len(strangers)} parameters that are not the model's; "
+                "save with include_optimizer=False"
+            )
+        return [self.name(own_class(optimizer)), write(optimizer.param_groups)]
 
     # ------------------------------------------------------------------ objects
 
@@ -202,14 +202,11 @@ class Encoder:
         entry: dict[str, Any] = {"class": self.name(cls)}
         if cls in EMPTY:
             return entry
-        construction = construction_of(value)
-        if construction.config is not None:
-            entry["config"] = self.value(construction.config)
-        if construction.args:
-            entry["args"] = [self.value(item) for item in construction.args]
-        if construction.kwargs:
-            entry["kwargs"] = {key: self.value(item) for key, item in construction.kwargs.items()}
-        return entry
+        made = construction_of(value)
+        arguments = {"config": made.config, "args": list(made.args), "kwargs": made.kwargs or None}
+        return entry | {
+            key: self.value(item) for key, item in arguments.items() if item not in (None, [])
+        }
 
     def _layer_state(self, layer: Layer) -> dict[str, Any]:
         return {

@@ -138,6 +138,9 @@ def decode_graph(model: Model, record: dict[str, Any], decoder: Any) -> None:
     check_fields("a graph", record, _GRAPH_FIELDS)
     reader = _Reader(model, record, decoder)
     made = reader.graph
+    for node in made.nodes:
+        for index in node.masks or ():
+            number_below(index, node.specs)
     graph = Graph(made.inputs, made.outputs)
     reads = made.inputs[0].node.reads or ()
     needed = {*graph.nodes, *ancestors([ref for ref, _ in reads], graph.inputs)}
