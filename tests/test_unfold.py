@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 import fgraph
 from fgraph import BuildError, Input, Model, layers
+from fgraph.viewing.summary import summary_rows
 
 
 class Block(nn.Module):
@@ -142,14 +144,68 @@ def test_an_opened_module_computes_the_same(make, data, dtype, training):
     assert dict(model.named_parameters())[next(iter(ours))] is dict(net.named_parameters())[next(iter(ours))]  # fmt: skip # noqa: E501
 
 
+def from_source(model, value):
+    namespace = {}
+    exec(model.to_source("Net"), namespace)
+    net = namespace["Net"]()
+    net.load_state_dict(model.state_dict())
+    return net
+
+
+FORMS = {
+    "deepcopy": lambda model, value: copy.deepcopy(model),
+    "pickle": lambda model, value: pickle.loads(pickle.dumps(model)),
+    "source": from_source,
+    "fx": lambda model, value: model.to_fx(),
+    "export": lambda model, value: torch.export.export(model.eval(), (value,)).module(),
+    "compile": lambda model, value: torch.compile(model, backend="eager"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=list(FORMS))
 @pytest.mark.parametrize(("make", "data", "dtype"), NETS.values(), ids=list(NETS))
-def test_copies_of_an_opened_module_compute_the_same(make, data, dtype):
-    net, value = make(), data()
-    model = opened(net, value, dtype)
-    expected = results(net.train(), value)
-    for twin in (copy.deepcopy(model),):
-        assert list(twin.state_dict()) == list(net.state_dict())
-        assert all(map(torch.equal, results(twin.train(), value), expected))
+def test_every_form_of_an_opened_module_computes_the_same(make, data, dtype, form):
+    torch._dynamo.reset()
+    net, value = make().eval(), data()
+    options = {"name": "net"} if form in (FORMS["export"], FORMS["fx"]) else {}
+    model = opened(net, value, dtype, **options)
+    expected = results(net, value)
+    twin = form(model, value)
+    found = results(twin, value)
+    assert all(map(torch.equal, found, expected))
+    if form not in (FORMS["export"], FORMS["fx"]):  # which keep constants
+        assert {key.removeprefix("_orig_mod.") for key in twin.state_dict()} == {*net.state_dict()}
+
+
+def test_an_opened_module_is_written_as_one_flat_file():
+    source = opened(Convolutions(), torch.zeros(1, 3, 8, 8)).to_source("Net")
+    assert "Block" not in source
+    assert "Convolutions" not in source
+    assert "layers_0_conv1 = self.layers[0].conv1(relu)" in source
+
+
+def test_blocks_are_groups_wherever_a_model_is_looked_at():
+    net = Convolutions().eval()
+    model = opened(net, torch.zeros(1, 3, 8, 8))
+    rows = {row.name: row for row in summary_rows(model)}
+    assert list(rows) == ["input_1", "stem", "relu", "layers", "mean", "flatten", "fc", "dropout"]
+    assert rows["layers"].parameters == sum(p.numel() for p in net.layers.parameters())
+    assert rows["layers"].shape == (None, 4, 6, 6)
+    assert rows["mean"].sources == ["layers"]
+    inner = {row.name: row.depth for row in summary_rows(model, expand_nested=True)}
+    assert [inner[name] for name in ("layers", "layers.1", "layers.1.conv2")] == [0, 1, 2]
+    assert "layers.1.relu[1]" in inner
+    few = model.profile(torch.zeros(2, 3, 8, 8), repeat=1)
+    many = model.profile(torch.zeros(2, 3, 8, 8), repeat=1, expand_nested=True)
+    assert [record.name for record in few.records] == list(rows)[1:]
+    inside = [record for record in many.records if record.name.startswith("layers.")]
+    whole = next(record for record in few.records if record.name == "layers")
+    assert whole.flops == sum(record.flops for record in inside) > 0
+    assert whole.parameters == sum(record.parameters for record in inside)
+    boxed = model.to_mermaid(expand_nested=True)
+    assert boxed.count("subgraph") == 4  # stem, layers and the two blocks
+    assert "subgraph" not in model.to_mermaid()
+    assert "layers.0.bn1" in model.activations(torch.zeros(1, 3, 8, 8))
 
 
 def test_the_model_is_in_the_mode_of_the_opened_module():

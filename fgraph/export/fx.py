@@ -9,8 +9,9 @@ from typing import Any, cast
 
 from torch import fx, nn
 from torch.autograd.function import FunctionMeta
+from torch.overrides import TorchFunctionMode
 
-from ..graph.torch_functions import torch_name
+from ..graph.torch_functions import DRAWS, torch_name
 from ..model import Model, codegen
 
 
@@ -44,10 +45,26 @@ def to_fx(model: Model) -> fx.GraphModule:
     holder = type(type(model).__name__, (type(model),), {"forward": forward, "_generated": forward})
     plain = cast(nn.Module, object.__new__(holder))
     plain.__dict__.update(model.__dict__)
-    graph_of_calls = tracer.trace(plain)
+    with _Draws(tracer):
+        graph_of_calls = tracer.trace(plain)
     # parts of a result that nobody uses, such as the states of an LSTM
     graph_of_calls.eliminate_dead_code(lambda node: node.target is not operator.getitem)
     return fx.GraphModule(plain, graph_of_calls, type(model).__name__)
+
+
+class _Draws(TorchFunctionMode):
+    """Records functions that draw random numbers from nothing that is traced."""
+
+    def __init__(self, tracer: fx.Tracer) -> None:
+        super().__init__()
+        self._tracer = tracer
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__name__", "") not in DRAWS:
+            return func(*args, **(kwargs or {}))
+        return self._tracer.create_proxy("call_function", func, args, kwargs or {})
 
 
 class _Tracer(fx.Tracer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -49,6 +50,8 @@ class ConstructorWriter:
         self._dtypes: dict[int, torch.dtype] = {}  # of each tensor, as its module is made
         self._frozen: set[int] = set()
         self._later: list[str] = []
+        self._opened = _opened_modules(model)
+        self._unfilled: list[tuple[nn.Module, tuple[str, ...]]] = []
 
     def lines(self) -> list[str]:
         """Return the statements."""
@@ -56,15 +59,8 @@ class ConstructorWriter:
         for name, child in self._model._modules.items():
             text = "None" if child is None else self._text(child, (name,))
             found.append(self._assignment((name,), text))
-        for name, parameter in self._model._parameters.items():
-            if parameter is not None:
-                self._frozen |= set() if parameter.requires_grad else {id(parameter)}
-                found.append(f"self.{name} = {_parameter(parameter)}")
-        for name, buffer in self._model._buffers.items():
-            if name in self._model._non_persistent_buffers_set:
-                raise SaveError(f"to_source: the buffer {name!r} is in no state_dict: make it so")
-            if buffer is not None:
-                found.append(f"self.register_buffer({quoted(name)}, {_empty(buffer)})")
+            self._fill()
+        found += self._tensors(self._model, ())
         nested = {id(m) for m in self._model.modules() if id(m) in self._file.class_names}
         rest = state_lines(self._model, nested, self._dtypes, self._frozen, not self._prefix)
         return [*found, *self._later, *rest]
@@ -86,11 +82,38 @@ class ConstructorWriter:
         self._made.setdefault(id(module), self._place(path))
         return text
 
+    def _tensors(self, module: nn.Module, path: tuple[str, ...]) -> list[str]:
+        """Write the statements that make a module's own parameters and buffers."""
+        place, found = self._place(path), []
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                self._frozen |= set() if parameter.requires_grad else {id(parameter)}
+                found.append(f"{place}.{name} = {_parameter(parameter)}")
+        for name, buffer in module._buffers.items():
+            if buffer is None:
+                continue
+            text, options = _empty(buffer), ""
+            if name in module._non_persistent_buffers_set:
+                text, options = _filled(name, buffer), ", persistent=False"
+            found.append(f"{place}.register_buffer({quoted(name)}, {text}{options})")
+        return found
+
+    def _fill(self) -> None:
+        """Write what is in opened modules, which are made empty."""
+        waiting, self._unfilled = self._unfilled, []
+        for module, path in waiting:
+            self._later += self._tensors(module, path)
+            for name, child in module._modules.items():
+                inner = (*path, name)
+                text = "None" if child is None else self._text(child, inner)
+                self._later.append(self._assignment(inner, text))
+                self._fill()
+
     def _place(self, path: tuple[str, ...]) -> str:
         return "self" + reach(self._model, path)
 
     def _assignment(self, path: tuple[str, ...], text: str) -> str:
-        if self._place(path).endswith('"]'):  # a name that Python does not take
+        if self._place(path).endswith("]"):  # a name that Python does not take
             return f"{self._place(path[:-1])}.add_module({quoted(path[-1])}, {text})"
         return f"{self._place(path)} = {text}"
 
@@ -103,6 +126,9 @@ class ConstructorWriter:
             return given + self._flags(module)
         if isinstance(module, Model):
             raise SaveError("its forward is written by hand")
+        if id(module) in self._opened:
+            self._unfilled.append((module, path))
+            return f"nn.{next(k for k in _EMPTY if isinstance(module, k)).__name__}()"
         if isinstance(module, (nn.ParameterList, nn.ParameterDict)):
             self._frozen |= {id(p) for p in module.parameters() if not p.requires_grad}
             parts = {name: _parameter(p) for name, p in module._parameters.items() if p is not None}
@@ -191,8 +217,8 @@ class ConstructorWriter:
     ) -> None:
         """Write, for after the constructor, what it makes otherwise than it is."""
         self._made.setdefault(id(module), self._place(path))
-        if _tensors(module) != _tensors(made):
-            raise SaveError(f"its tensors {_tensors(module)} are not {_tensors(made)}")
+        if _kinds(module) != _kinds(made):
+            raise SaveError(f"its tensors {_kinds(module)} are not {_kinds(made)}")
         for name in module._non_persistent_buffers_set:
             now, before = module._buffers[name], made._buffers[name]
             if now is not None and not (before is not None and torch.equal(now, before.to(now))):
@@ -206,7 +232,7 @@ class ConstructorWriter:
                 child is not None
                 and id(child) not in self._made
                 and type(child) is type(other)
-                and _tensors(child) == _tensors(other)
+                and _kinds(child) == _kinds(other)
             ):
                 self._compare(child, other, inner)
             elif child is not other:
@@ -237,6 +263,8 @@ class ConstructorWriter:
 
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_EMPTY = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Module)  # what opened modules become
+_MOST_VALUES = 10_000  # that are written into a file
 _STACKS = (nn.TransformerEncoder, nn.TransformerDecoder)
 
 
@@ -261,7 +289,7 @@ _RULES: dict[type, Callable[[Any], Construction]] = {
 }
 
 
-def _tensors(module: nn.Module) -> list[Any]:
+def _kinds(module: nn.Module) -> list[Any]:
     """Return the kind, name and shape of each parameter and buffer, in order."""
     groups: dict[str, Any] = {"parameter": module._parameters, "buffer": module._buffers}
     return [
@@ -279,6 +307,29 @@ def _shares(module: nn.Module) -> bool:
 def _dtype(module: nn.Module) -> torch.dtype | None:
     found = {p.dtype for p in module.parameters() if p.is_floating_point()}
     return next(iter(found)) if len(found) == 1 and found != {torch.float32} else None
+
+
+def _opened_modules(model: Model) -> set[int]:
+    """Return the ids of modules of which only the parts are called, see `unfold`."""
+    graph = model._live_graph("to_source")
+    called = {id(node.target) for node in graph.nodes}
+    return {
+        id(module)
+        for home in graph.homes
+        for module in home.module.modules()
+        if id(module) not in called and not type(module).__module__.startswith("torch.nn.")
+    }
+
+
+def _filled(name: str, tensor: Tensor) -> str:
+    """Write a tensor with its values, which no state_dict brings."""
+    if tensor.numel() > _MOST_VALUES or tensor.is_complex() or tensor.layout is not torch.strided:
+        raise SaveError(
+            f"to_source: the buffer {name!r}, of shape {tuple(tensor.shape)}, is in no state_dict, "
+            "and too large to be written: register it with persistent=True"
+        )
+    values = re.sub(r"\b(inf|nan)\b", r'float("\1")', repr(tensor.detach().cpu().tolist()))
+    return f"torch.tensor({values}, dtype={tensor.dtype})"
 
 
 def _parameter(tensor: Tensor) -> str:

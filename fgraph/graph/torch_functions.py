@@ -21,6 +21,15 @@ _NAMESPACES = {
 }
 
 
+# names of functions and methods that draw random numbers
+DRAWS = frozenset(
+    "alpha_dropout bernoulli bernoulli_ cauchy_ dropout dropout1d dropout2d dropout3d dropout_ "
+    "exponential_ feature_alpha_dropout geometric_ gumbel_softmax log_normal_ multinomial normal "
+    "normal_ poisson rand rand_like randint randint_like randn randn_like random_ randperm rrelu "
+    "rrelu_ scaled_dot_product_attention uniform_".split()
+)
+
+
 @lru_cache(maxsize=1)
 def _known() -> dict[Any, str]:
     """Map each callable of the public namespaces to its full name, the first one found."""

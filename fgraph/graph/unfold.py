@@ -25,6 +25,7 @@ from .node import REAL, Effects, Home, Node, NumberSpec, Ref, Scope, TensorSpec,
 from .record import Symbol, module_calls, record, record_function, result_of
 from .shapes import remembering
 from .symbolic import SymbolicSize
+from .torch_functions import DRAWS
 
 Leaf = Callable[[nn.Module], bool] | type | str
 
@@ -40,7 +41,9 @@ def unfold(
     The `forward` of the module runs, and those of its children down to leaves: modules of
     `torch.nn` other than containers. The nodes have qualified names, `layer1.0.conv1`. The model
     registers the module's own children, so that its `state_dict` has the same keys and tensors.
-    Parameters, buffers and `self.training` are read when the model runs.
+    Parameters, buffers and `self.training` are read when the model runs. A child that is named as
+    an attribute of `Model`, such as `layers`, keeps its keys; `get_submodule` finds it, but
+    `torch.export` and `to_fx` need a `name`.
 
     A part that decides on its mode is kept as one leaf; where the module itself does, the way of
     its present mode is taken, with a warning. A part that cannot be recorded, since it decides on
@@ -311,21 +314,13 @@ class _Handles:
                 memory._joined = None
 
 
-_DRAWS = frozenset(
-    "alpha_dropout bernoulli bernoulli_ cauchy_ dropout dropout1d dropout2d dropout3d dropout_ "
-    "exponential_ feature_alpha_dropout geometric_ gumbel_softmax log_normal_ multinomial normal "
-    "normal_ poisson rand rand_like randint randint_like randn randn_like random_ randperm rrelu "
-    "rrelu_ scaled_dot_product_attention uniform_".split()
-)
-
-
 class _RecordDraws(TorchFunctionMode):
     """Records functions that draw random numbers of nothing symbolic: anew at each call."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if is_inferring() or getattr(func, "__name__", "") not in _DRAWS:
+        if is_inferring() or getattr(func, "__name__", "") not in DRAWS:
             return func(*args, **(kwargs or {}))
         return record_function(func, args, kwargs or {})
 

@@ -180,6 +180,7 @@ class LazyMethods:
         repeat: int = 10,
         backward: bool = False,
         sort: str | None = None,
+        expand_nested: bool = False,
     ) -> Any:
         """Measure what each call of a model costs.
 
@@ -194,6 +195,8 @@ class LazyMethods:
                 and of the results in between that these need.
             sort: `"time"`, `"flops"`, `"memory"` or `"parameters"`, the largest first; by default
                 the calls stay in order.
+            expand_nested: whether blocks of an opened module, see `unfold`, have a record for each
+                call inside, in place of one with their sums.
 
         Returns:
             A `fgraph.viewing.costs.Profile` with one record a call; printing it shows a table.
@@ -211,7 +214,9 @@ class LazyMethods:
             >>> found.records[0].name, found.records[0].flops, found.records[0].memory
             ('dense_1', 128, 32)
         """
-        return _above("viewing.profile").profile(self, inputs, repeat, backward, sort)
+        return _above("viewing.profile").profile(
+            self, inputs, repeat, backward, sort, expand_nested
+        )
 
     def activations(self, *inputs: Any, names: Iterable[str] | str | None = None) -> dict[str, Any]:
         """Run a model once and return what its layers give.

@@ -618,6 +618,19 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             self._graph_tensors = tensors
         return graph
 
+    def get_submodule(self, target: str) -> nn.Module:
+        """Return the module at a dotted path, whatever attributes have these names.
+
+        Raises:
+            AttributeError: there is no such module.
+        """
+        part: Any = self
+        for name in target.split(".") if target else ():
+            part = part._modules.get(name)
+            if part is None:
+                return super().get_submodule(target)
+        return cast(nn.Module, part)
+
     def _part_at(self, path: Iterable[str]) -> Any:
         """Return the module or tensor at a path, whatever attributes have these names."""
         part: Any = self

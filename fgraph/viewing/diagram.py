@@ -154,19 +154,30 @@ class _Drawer:
                 if step.layer_name not in sets:
                     sets[step.layer_name], self._sets = self._sets, self._sets + 1
                 shared = sets[step.layer_name]
-            made = self._add(step, group, tails, shared)
+            made = self._add(outline, step, group, tails, shared)
             if shared is not None:
                 if step.layer_name in before:
                     self._ties.append((before[step.layer_name], made))
                 before[step.layer_name] = made
 
     def _add(
-        self, step: Step, group: Group, tails: dict[Ref, str], shared: int | None
+        self,
+        outline: Outline,
+        step: Step,
+        group: Group,
+        tails: dict[Ref, str],
+        shared: int | None,
     ) -> Box | Group:
         nested = nested_call(step)
+        if step.level is not None and self._show.expand_nested:
+            made = Group(self._id(), [step.layer_name, step.title], shared)
+            group.items.append(made)
+            self._add_steps(outline.inside(step), made, tails)
+            return made
         if nested is not None and self._show.expand_nested and nested[1].nodes:
             return self._add_group(step, group, tails, shared)
         named = isinstance(step.maker, nn.Module) and nested is not None
+        named |= step.level is not None
         box = self._box(group, step, _family(step), named, shared)
         for ref in step.inputs:
             if ref in tails:
@@ -227,7 +238,7 @@ def _place(step: Step) -> str:
 
 
 def _family(step: Step) -> str:
-    if nested_call(step) is not None:
+    if nested_call(step) is not None or step.level is not None:
         return "model"
     if isinstance(step.maker, Node):
         return "function"

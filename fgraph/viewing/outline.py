@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
 from ..graph import Node, Ref
 from ..graph.nested import iter_leaves
+from ..graph.node import Scope
+from ..graph.unfold import training
 from ..layers.base import Layer
 from ..model import Model
 from ..model.naming import maker_of
@@ -30,6 +33,7 @@ class Step:
         outputs: its result, a structure with a `Ref` for each tensor.
         call: which call of the layer this is, from 0.
         calls: how often the model calls the layer.
+        level: of a block of an opened module, how many blocks it lies in; else `None`.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Step:
     outputs: Any
     call: int = 0
     calls: int = 1
+    level: int | None = None
 
     @property
     def module(self) -> nn.Module | None:
@@ -63,6 +68,8 @@ class Outline:
     Args:
         model: a model that has a graph.
         purpose: the attribute that was asked for, for the message where there is no graph.
+        expanded: whether to have the calls inside the blocks of opened modules, see `unfold`,
+            in place of the blocks; `inside` tells what is in a block.
 
     Attributes:
         graph: the graph, with the modules that the model has now.
@@ -73,35 +80,73 @@ class Outline:
         AttributeError: the model has no graph.
     """
 
-    def __init__(self, model: Model, purpose: str) -> None:
+    def __init__(self, model: Model, purpose: str, expanded: bool = False) -> None:
         self.graph = graph = model._live_graph(purpose)
+        self._model = model
+        named = zip(graph.nodes, model._node_names, strict=True)
+        self._names = {id(node): name for node, name in named}
         self.steps = [
             Step(name, name, "Input", None, [], [], ref)
             for name, ref in zip(model.input_names, graph.inputs, strict=True)
         ]
         self.made_by: dict[Ref, Step] = {step.outputs: step for step in self.steps}
+        self._group(graph.nodes, None if expanded else 0)
+
+    def inside(self, step: Step) -> Outline:
+        """Return the steps of a block of an opened module, one level further in.
+
+        What is made outside is made by the steps of this outline.
+        """
+        inner = copy.copy(self)
+        inner.steps, inner.made_by = [], {
+            ref: made for ref, made in self.made_by.items() if made is not step
+        }  # fmt: skip
+        inner._group(step.nodes, cast(int, step.level) + 1)
+        return inner
+
+    def _group(self, nodes: list[Node], level: int | None) -> None:
+        """Add a step for each layer call, function and, at a level, block of an opened module."""
         groups: dict[int, list[Node]] = {}
-        names: dict[int, str] = {}
-        for node, name in zip(graph.nodes, model._node_names, strict=True):
+        blocks: dict[int, Scope] = {}
+        for node in nodes:
+            if node.target is training:
+                continue
             key = id(node.call.outermost) if node.call is not None else id(node)
+            if level is not None and (block := _block(node, level)) is not None:
+                key = id(block)
+                blocks[key] = block
             groups.setdefault(key, []).append(node)
-            names[key] = name
+        names = {
+            key: blocks[key].name if key in blocks else self._names[id(nodes[0])]
+            for key, nodes in groups.items()
+        }
         totals = Counter(names.values())
         done: Counter[str] = Counter()
         for key, nodes in groups.items():
             name = names[key]
-            self._add(name, nodes, done[name], totals[name])
+            self._add(name, nodes, done[name], totals[name], blocks.get(key), level)
             done[name] += 1
 
-    def _add(self, name: str, nodes: list[Node], call: int, calls: int) -> None:
-        maker = maker_of(nodes[0])
+    def _add(
+        self,
+        name: str,
+        nodes: list[Node],
+        call: int,
+        calls: int,
+        block: Scope | None,
+        level: int | None,
+    ) -> None:
+        maker = maker_of(nodes[0]) if block is None else self._model._part_at(name.split("."))
         kind = nodes[0].kind if isinstance(maker, Node) else type(maker).__name__
         inside = {id(node) for node in nodes}
         taken = [ref for node in nodes for ref in node.refs() if id(ref.node) not in inside]
         label = f"{name}[{call}]" if call else name
         inputs = list(dict.fromkeys(taken))
         step = Step(label, name, kind, maker, nodes, inputs, None, call, calls)
-        step.outputs = self._outputs(nodes)
+        if block is None:
+            step.outputs = self._outputs(nodes)
+        else:
+            step.level, step.outputs = level, block.outputs if block.alive else None
         self.steps.append(step)
         for node in nodes:
             for index in range(len(node.specs)):
@@ -121,6 +166,16 @@ class Outline:
         """Return the steps that `step` takes its inputs from, each once."""
         found = (self.made_by[ref] for ref in step.inputs if ref in self.made_by)
         return list(dict.fromkeys(found))
+
+
+def _block(node: Node, level: int) -> Scope | None:
+    """Return the block at a level, from 0 for the outermost, that a node was recorded in."""
+    blocks, scope = [], node.scope
+    while scope is not None:
+        if scope.name:  # the opened module itself has none, unless it was given one
+            blocks.append(scope)
+        scope = scope.outer
+    return blocks[-1 - level] if level < len(blocks) else None
 
 
 class ParameterCount:

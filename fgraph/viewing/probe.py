@@ -18,7 +18,7 @@ def activations(
     model: Model, inputs: Sequence[Any], names: Iterable[str] | str | None = None
 ) -> dict[str, Any]:
     """Return what the layers of a model give: see `Model.activations`."""
-    outline = Outline(model, "activations")
+    outline = Outline(model, "activations", expanded=True)
     chosen = _chosen(model, outline.steps, names)
     values = model._bind_inputs(tuple(inputs), {})
     refs = [

@@ -30,6 +30,7 @@ def profile(
     repeat: int = 10,
     backward: bool = False,
     sort: str | None = None,
+    expand_nested: bool = False,
 ) -> Profile:
     """Measure what each call of a model costs: see `Model.profile`."""
     if isinstance(repeat, bool) or not isinstance(repeat, int):
@@ -38,7 +39,7 @@ def profile(
         raise ValueError(f"profile: repeat= must be at least 1, got {repeat}")
     if sort is not None and sort not in _SORT:
         raise ValueError(f"profile: {unknown_name('sort', sort, _SORT)}")
-    outline = Outline(model, "profile")
+    outline = Outline(model, "profile", expanded=expand_nested)
     values = model._bind_inputs(tuple(inputs), {})
     tensors = (*values, *model.parameters(), *model.buffers())
     device = next((tensor.device for tensor in tensors if tensor.is_cuda), None)

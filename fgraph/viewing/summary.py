@@ -60,11 +60,11 @@ def summary_rows(model: Model, expand_nested: bool = False) -> list[Row]:
     """
     if model._graph is None:
         return _rows_without_graph(model)
-    return _rows(model, expand_nested, 0)
+    return _rows(Outline(model, "summary"), expand_nested, 0)
 
 
-def _rows(model: Model, expand_nested: bool, depth: int) -> list[Row]:
-    outline, count, rows = Outline(model, "summary"), ParameterCount(), []
+def _rows(outline: Outline, expand_nested: bool, depth: int) -> list[Row]:
+    count, rows = ParameterCount(), []
     for step in outline.steps:
         new = count.new(step)
         parameters = None if step.call else _number(new)
@@ -75,8 +75,10 @@ def _rows(model: Model, expand_nested: bool, depth: int) -> list[Row]:
             Row(step.name, step.kind, shape, parameters, sources, step.maker, trainable, depth)
         )
         nested = nested_call(step)
-        if expand_nested and nested is not None and not step.call:
-            rows += _rows(nested[1], expand_nested, depth + 1)
+        if expand_nested and step.level is not None:
+            rows += _rows(outline.inside(step), expand_nested, depth + 1)
+        elif expand_nested and nested is not None and not step.call:
+            rows += _rows(Outline(nested[1], "summary"), expand_nested, depth + 1)
     return rows
 
 
