@@ -615,3 +615,21 @@ def test_one_call_of_several_is_cut_by_its_number():
 def test_a_cut_that_cannot_be_made_says_why(arguments, error, text):
     with pytest.raises(error, match=text):
         cut_me().output_of(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda x: x.mT, "mT_1"),
+        (lambda x: x[0].T, "T_1"),
+        (lambda x: fgraph.apply(lambda t: t + 1, x), "apply_1"),
+        (layers.Lambda(lambda t: t.exp()), "lambda_1"),
+        (lambda x: x**2, "pow_1"),
+        (lambda x: torch.relu(x), "relu_1"),
+    ],
+)
+def test_calls_are_named_by_what_they_do(call, name):
+    x = Input((3, 4))
+    made = Model(x, call(x))
+    assert made.output_names == [name]
+    assert f"    return {name}" in made.code

@@ -192,3 +192,20 @@ def test_its_graph_and_its_weights_are_saved(tmp_path):
     new.build((None, 3))
     new.load_weights(tmp_path / "net.safetensors")
     torch.testing.assert_close(new(x), expected)
+
+
+def test_layers_may_be_made_in_a_build_of_its_own():
+    class Late(Model):
+        def build(self, input_shape):
+            self.dense = layers.Dense(input_shape[-1], use_bias=False)
+
+        def call(self, x):
+            return self.dense(x)
+
+    model, x = Late(), torch.randn(2, 3)
+    torch.testing.assert_close(model(x), x @ model.dense.module.weight.T)
+
+
+def test_an_optional_input_is_refused_with_a_way_out():
+    with pytest.raises(ValueError, match=r"optional=True is not supported.*second Model"):
+        Input((3,), optional=True)

@@ -24,6 +24,7 @@ def Input(
     *,
     batch_shape: Sequence[int | None] | None = None,
     example: None = None,
+    optional: bool = False,
 ) -> SymbolicTensor: ...
 
 
@@ -39,6 +40,7 @@ def Input(
     *,
     batch_shape: Sequence[int | None] | None = None,
     example: Any = None,
+    optional: bool = False,
 ) -> Any:
     """Make a symbolic tensor that stands for an input of a model, as `keras.Input`.
 
@@ -53,6 +55,7 @@ def Input(
             no tensor: a flag, a number, a list of whole numbers, a dict of settings. Calls take
             what is given at run time as it is; shapes are inferred with the example. Where other
             values lead to other sizes than those that the code has read, the call is refused.
+        optional: only `False`: a graph has the same calls whatever it is given.
 
     Returns:
         A symbolic tensor of shape `(batch_size, *shape)`; for `example`, a symbolic number, or
@@ -61,7 +64,7 @@ def Input(
     Raises:
         TypeError: `shape` is not a sequence of whole numbers and `None`.
         ValueError: a size is negative, both or neither of the shapes are given, or the dtype
-            is not known.
+            is not known, or `optional` is true.
 
     Example:
         >>> Input((784,)).shape
@@ -69,6 +72,12 @@ def Input(
     """
     if name is not None and (not isinstance(name, str) or not name):
         raise TypeError(f"Input: name= expects a non-empty string, got {name!r}")
+    if optional:
+        raise ValueError(
+            "Input: optional=True is not supported, as the calls of a graph do not depend on what "
+            "is given: make a second Model without this input, of the same layers, or give zeros "
+            "and a mask"
+        )
     if example is not None:
         return _data_input(example, name, (shape, batch_size, dtype, batch_shape))
     if (shape is None) == (batch_shape is None):

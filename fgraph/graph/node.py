@@ -331,11 +331,18 @@ class Node:
 
     @property
     def kind(self) -> str:
-        """The class name of the module, or the name of the function, or `"Input"`."""
+        """The class name of the module, or the name of the function, or `"Input"`.
+
+        An attribute is named by itself, `"mT"`, and a function without a name is `"apply"`.
+        """
         if self.op == "input":
             return "Input"
         if self.op == "module":
             return type(self.target).__name__
+        if self.target is getattr:
+            return str(self.args[1])
+        if getattr(self.target, "__name__", "") == "<lambda>":
+            return "apply"
         owner = getattr(self.target, "__self__", None)  # of `apply` of an autograd function
         named = owner if isinstance(owner, type) else self.target
         return getattr(named, "__name__", None) or type(named).__name__

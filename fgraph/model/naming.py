@@ -191,7 +191,7 @@ class _Namer:
                 if key not in self._maker_names and (maker is node) is functions:
                     kind = node.kind if functions else type(maker).__name__
                     kind = snake_case(kind) if kind[:1].isupper() else kind
-                    self._maker_names[key] = self._names.count(identifier(kind.strip("_")), maker)
+                    self._maker_names[key] = self._names.count(_countable(kind), maker)
 
     def _explicit(self, node: Node) -> str | None:
         maker = maker_of(node)
@@ -302,6 +302,11 @@ class _Namer:
             kind = snake_case(type(named_after).__name__)
             self._maker_names[key] = self._names.count(kind, module)
         return self._maker_names[key]
+
+
+def _countable(kind: str) -> str:
+    """Return what a number is put behind: `lambda` for `lambda_1`, keyword as it is."""
+    return identifier(f"{kind.strip('_')}_").removesuffix("_")
 
 
 def _layers_around(node: Node) -> list[Any]:
