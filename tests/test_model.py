@@ -621,7 +621,7 @@ def test_a_cut_that_cannot_be_made_says_why(arguments, error, text):
     ("call", "name"),
     [
         (lambda x: x.mT, "mT_1"),
-        (lambda x: x[0].T, "T_1"),
+        (lambda x: x[0].T, "t_1"),
         (lambda x: fgraph.apply(lambda t: t + 1, x), "apply_1"),
         (layers.Lambda(lambda t: t.exp()), "lambda_1"),
         (lambda x: x**2, "pow_1"),
