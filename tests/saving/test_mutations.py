@@ -105,6 +105,7 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of torch, for odd numbers
 @pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_changed_descriptions_load_and_work_or_say_why(count, crafted):
     numbers, loaded = random.Random(count), 0
