@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -13,6 +15,8 @@ from torch.nn import functional as F
 import fgraph
 from fgraph import BuildError, Input, Model, layers
 from fgraph.viewing.summary import summary_rows
+
+pytestmark = pytest.mark.usefixtures("torch_untouched")
 
 
 class Block(nn.Module):
@@ -298,6 +302,19 @@ def test_modules_with_hooks_stay_whole_and_fire_them():
     value = torch.randn(1, 3, 8, 8)
     assert torch.equal(model(value), net(value))
     assert len(seen) == 2
+
+
+def test_no_symbolic_value_is_left_in_a_cycle():
+    opened(nn.Linear(1, 1), torch.zeros(1, 1))  # torch imports its compiler, and keeps the frames
+    gc.collect()
+    gc.disable()
+    try:
+        for net, size in ((Convolutions(), (3, 8, 8)), (nn.Sequential(AsksForValues()), (4,))):
+            with warnings.catch_warnings(action="ignore"):
+                opened(net, torch.zeros(1, *size))
+            assert nn.Module.__call__ is nn.Module._wrapped_call_impl
+    finally:
+        gc.enable()
 
 
 def test_real_tensors_run_the_module_itself():

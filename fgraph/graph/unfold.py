@@ -105,7 +105,7 @@ class Unfolded:
         self._kept.clear()
         with _RecordDraws(), remembering():
             try:
-                result = self._root(mode=None).open(args, kwargs)
+                result = self._open(None, args, kwargs)
             except _ModeIsAsked as error:
                 text = (
                     f"unfold: the forward of {_kind(module)} decides on its mode"
@@ -115,15 +115,28 @@ class Unfolded:
                 if self._strict:
                     raise BuildError(text) from error
                 self._kept = {("", ""): (text, [])}
-                result = self._root(mode=module.training).open(args, kwargs)
+                result = self._open(module.training, args, kwargs)
         for text, names in self._kept.values():
             more = f", and {len(names) - 3} more" if len(names) > 3 else ""
             warnings.warn(text + ", ".join(map(repr, names[:3])) + more, stacklevel=2)
         return result
 
-    def _root(self, mode: bool | None) -> _Part:
-        """Return the module as a part, with shadows of all that is in it."""
+    def _open(self, mode: bool | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Open the module, on shadows of all that is in it.
+
+        Args:
+            mode: what its `self.training` is; `None` for a symbolic value.
+            args, kwargs: what it is called on.
+        """
         parts: dict[int, _Part] = {}
+        try:
+            return self._root(mode, parts).open(args, kwargs)
+        finally:
+            for part in parts.values():  # cycles that would keep symbolic values alive
+                part.drop()
+
+    def _root(self, mode: bool | None, parts: dict[int, _Part]) -> _Part:
+        """Return the module as a part; add it and all parts in it to `parts`."""
         root = _Part(self, self._home.module, self._home.name, mode)
         waiting = [root]
         while waiting:
@@ -201,6 +214,11 @@ class _Part:
             mode = _Mode(Ref(node), self._is_root)  # type: ignore[assignment]
         shadow.__dict__["training"] = mode
 
+    def drop(self) -> None:
+        """Let go of all symbolic values."""
+        self.shadow.__dict__.clear()
+        self._tensors.clear()
+
     def _node(self, name: str, target: Any, of: Any, spec: Any) -> Node:
         home = self._unfolded._home
         made = Node("function", target, (of,), {}, [spec], name=home.free(_joined(self.name, name)))
@@ -254,9 +272,13 @@ class _Part:
         before.restore()
         try:
             found = self._leaf(args, kwargs)
+            self._unfolded.failed(self, failure)
+        except BuildError:
+            raise
         except Exception as error:
             raise failure from error
-        self._unfolded.failed(self, failure)
+        finally:
+            failure = None  # its traceback has this frame, and so all symbolic values here
         return found
 
 
