@@ -1,5 +1,8 @@
 """Callbacks by Keras's names."""
 
+from typing import TYPE_CHECKING
+
+from ..errors import missing_names as _missing_names
 from .base import Callback as Callback
 from .base import CallbackList as CallbackList
 from .checkpoint import BackupAndRestore as BackupAndRestore
@@ -13,3 +16,15 @@ from .monitor import EarlyStopping as EarlyStopping
 from .monitor import ReduceLROnPlateau as ReduceLROnPlateau
 from .progress import ProgressBar as ProgressBar
 from .rates import LearningRateScheduler as LearningRateScheduler
+
+if not TYPE_CHECKING:
+    __getattr__ = _missing_names(
+        __name__,
+        {
+            "OrbaxCheckpoint": "Orbax saves JAX's arrays: use ModelCheckpoint or BackupAndRestore",
+            "ProgbarLogger": "fit shows progress by itself; ProgressBar is its callback",
+            "RemoteMonitor": "LambdaCallback(on_epoch_end=lambda epoch, logs: requests.post(...))",
+            "SwapEMAWeights": "optimizers with use_ema=True put the averages into the model when "
+            "fit ends; with ema_overwrite_frequency=steps per epoch, before each validation",
+        },
+    )

@@ -1,5 +1,8 @@
 """Losses by Keras's names: functions of values for each sample, and configurable classes."""
 
+from typing import TYPE_CHECKING
+
+from ..errors import missing_names as _missing_names
 from .base import Loss as Loss
 from .crossentropy import BinaryCrossentropy as BinaryCrossentropy
 from .crossentropy import CategoricalCrossentropy as CategoricalCrossentropy
@@ -37,11 +40,20 @@ from .regression import mean_squared_logarithmic_error as mean_squared_logarithm
 from .regression import poisson as poisson
 from .regression import squared_hinge as squared_hinge
 from .structured import CTC as CTC
+from .structured import CategoricalGeneralizedCrossEntropy as CategoricalGeneralizedCrossEntropy
 from .structured import Circle as Circle
 from .structured import Dice as Dice
 from .structured import Tversky as Tversky
+from .structured import (
+    categorical_generalized_cross_entropy as categorical_generalized_cross_entropy,
+)
 from .structured import circle as circle
 from .structured import ctc as ctc
 from .structured import dice as dice
 from .structured import tversky as tversky
 from .torch_losses import CallableLoss as CallableLoss
+
+_CONFIG = "call `loss.get_config()` and `type(loss).from_config(config)`"
+
+if not TYPE_CHECKING:
+    __getattr__ = _missing_names(__name__, {"deserialize": _CONFIG, "serialize": _CONFIG})

@@ -34,6 +34,7 @@ _CLASSES: dict[str, Callable[[], Loss]] = {
     "dice": structured.Dice,
     "tversky": structured.Tversky,
     "circle": structured.Circle,
+    "categorical_generalized_cross_entropy": structured.CategoricalGeneralizedCrossEntropy,
 }
 
 _ALIASES = {

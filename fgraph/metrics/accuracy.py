@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from ..losses.base import align_target
@@ -35,9 +37,14 @@ def sparse_categorical_accuracy(y_true: Tensor, y_pred: Tensor) -> Tensor:
     return _labels(y_true, y_pred) == y_pred.argmax(-1)
 
 
-def sparse_top_k_categorical_accuracy(y_true: Tensor, y_pred: Tensor, k: int = 5) -> Tensor:
-    """Return where the label is among the `k` highest classes, of shape `(N, ...)`."""
-    best = y_pred.topk(min(k, y_pred.shape[-1]), -1).indices
+def sparse_top_k_categorical_accuracy(
+    y_true: Tensor, y_pred: Tensor, k: int = 5, from_sorted_ids: bool = False
+) -> Tensor:
+    """Return where the label is among the `k` highest classes, of shape `(N, ...)`.
+
+    With `from_sorted_ids` the predictions are classes, the best first, and not scores.
+    """
+    best = y_pred[..., :k] if from_sorted_ids else y_pred.topk(min(k, y_pred.shape[-1]), -1).indices
     return (best == _labels(y_true, y_pred).unsqueeze(-1)).any(-1)
 
 
@@ -66,7 +73,7 @@ def resolve_accuracy(y_true: Tensor, y_pred: Tensor, name: str) -> MeanMetric:
 class Accuracy(MeanMetric):
     """Share of predictions that equal their targets (Keras: `Accuracy`)."""
 
-    def __init__(self, name: str = "accuracy") -> None:
+    def __init__(self, name: str | None = "accuracy", dtype: Any = None) -> None:
         super().__init__(accuracy, name, "max")
 
 
@@ -75,24 +82,27 @@ class BinaryAccuracy(MeanMetric):
 
     Args:
         name: key in logs.
+        dtype: as in `Metric`.
         threshold: predictions above it count as 1.
     """
 
-    def __init__(self, name: str = "binary_accuracy", threshold: float = 0.5) -> None:
+    def __init__(
+        self, name: str | None = "binary_accuracy", dtype: Any = None, threshold: float = 0.5
+    ) -> None:
         super().__init__(binary_accuracy, name, "max", threshold=threshold)
 
 
 class CategoricalAccuracy(MeanMetric):
     """Share of right classes on one-hot targets (Keras: `CategoricalAccuracy`)."""
 
-    def __init__(self, name: str = "categorical_accuracy") -> None:
+    def __init__(self, name: str | None = "categorical_accuracy", dtype: Any = None) -> None:
         super().__init__(categorical_accuracy, name, "max")
 
 
 class SparseCategoricalAccuracy(MeanMetric):
     """Share of right classes on integer labels (Keras: `SparseCategoricalAccuracy`)."""
 
-    def __init__(self, name: str = "sparse_categorical_accuracy") -> None:
+    def __init__(self, name: str | None = "sparse_categorical_accuracy", dtype: Any = None) -> None:
         super().__init__(sparse_categorical_accuracy, name, "max")
 
 
@@ -102,9 +112,12 @@ class TopKCategoricalAccuracy(MeanMetric):
     Args:
         k: how many classes are looked at.
         name: key in logs.
+        dtype: as in `Metric`.
     """
 
-    def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy") -> None:
+    def __init__(
+        self, k: int = 5, name: str | None = "top_k_categorical_accuracy", dtype: Any = None
+    ) -> None:
         super().__init__(top_k_categorical_accuracy, name, "max", k=k)
 
 
@@ -114,7 +127,16 @@ class SparseTopKCategoricalAccuracy(MeanMetric):
     Args:
         k: how many classes are looked at.
         name: key in logs.
+        dtype: as in `Metric`.
+        from_sorted_ids: whether predictions are classes, the best first, and not scores.
     """
 
-    def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy") -> None:
-        super().__init__(sparse_top_k_categorical_accuracy, name, "max", k=k)
+    def __init__(
+        self,
+        k: int = 5,
+        name: str | None = "sparse_top_k_categorical_accuracy",
+        dtype: Any = None,
+        from_sorted_ids: bool = False,
+    ) -> None:
+        settings = {"k": k, "from_sorted_ids": from_sorted_ids}
+        super().__init__(sparse_top_k_categorical_accuracy, name, "max", **settings)

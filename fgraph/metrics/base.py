@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -100,7 +101,8 @@ class Metric(Remembered):
     `compute`; a metric of one's own may simply define `update_state`, `result` and `reset_state`.
 
     Args:
-        name: the key in logs.
+        name: the key in logs; the class's name in snake case by default.
+        dtype: taken as in Keras, without effect: sums are kept in float64.
     """
 
     direction: str | None = None
@@ -109,8 +111,18 @@ class Metric(Remembered):
     takes_weights: bool = True
     """Whether `update_state` takes sample weights; masked values are cut out otherwise."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str | None = None, dtype: Any = None) -> None:
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__)
+        self.name = name or words.lower()
+
+    def add_variable(self, *_: Any, **__: Any) -> NoReturn:
+        """Say what takes the place of Keras's variables."""
+        raise NotImplementedError(
+            f"{type(self).__name__}: metrics have no variables here; keep tensors as attributes, "
+            "as in `self.total = torch.zeros(())`, and set them anew in `reset_state`"
+        )
+
+    add_weight = add_variable
 
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None

@@ -1,8 +1,9 @@
-"""Metrics of decisions at thresholds: precision, recall, area under a curve, F-score."""
+"""Metrics of decisions at thresholds: counts, precision, recall."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,10 +11,9 @@ from torch import Tensor
 from ..losses.base import align_target, weighted
 from .base import Metric
 
-_EPSILON = 1e-7
 
-
-def _safe_divide(a: Tensor, b: Tensor) -> Tensor:
+def safe_divide(a: Tensor, b: Tensor) -> Tensor:
+    """Return `a / b`, and 0 where `b` is 0."""
     return torch.where(b == 0, torch.zeros_like(a), a / torch.where(b == 0, 1, b))
 
 
@@ -26,13 +26,18 @@ class ThresholdMetric(Metric):
     Args:
         thresholds: increasing thresholds; a prediction is positive above them.
         name: key in logs.
+        class_id: look at this class only, of the last axis.
     """
 
     direction = "max"
 
-    def __init__(self, thresholds: Sequence[float], name: str) -> None:
+    def __init__(
+        self, thresholds: Sequence[float], name: str | None, class_id: int | None = None
+    ) -> None:
         super().__init__(name)
         self.thresholds = [float(t) for t in thresholds]
+        self.class_id = class_id
+        self.by_label = False
         self.histogram: Tensor | None = None
         self._edges: Tensor | None = None
 
@@ -46,25 +51,34 @@ class ThresholdMetric(Metric):
                 f"metric {self.name!r} takes targets in the shape of the predictions, got "
                 f"{tuple(y_true.shape)} and {tuple(y_pred.shape)}"
             )
-        y_pred = y_pred.float()
-        weights = torch.ones_like(y_pred)
+        weights = torch.ones_like(y_pred, dtype=torch.float64)
         if sample_weight is not None:
             weights = weighted(weights, sample_weight)
+        if self.class_id is not None:
+            y_true, y_pred, weights = (x[..., self.class_id] for x in (y_true, y_pred, weights))
+        y_pred = y_pred.float()
         if self._edges is None or self._edges.device != y_pred.device:
             self._edges = torch.tensor(self.thresholds, device=y_pred.device)
         above = torch.searchsorted(self._edges, y_pred.contiguous())
         width = len(self.thresholds) + 1
-        cells = (above + width * (y_true != 0)).reshape(-1)
+        labels = y_pred.shape[-1] if self.by_label else 1
+        cells = (above + width * (y_true != 0)) * labels
+        if labels > 1:
+            cells = cells + torch.arange(labels, device=y_pred.device)
         if self.histogram is None:
-            self.histogram = torch.zeros(2 * width, dtype=torch.float64, device=y_pred.device)
+            empty = torch.zeros(2, width, *([labels] if self.by_label else []))
+            self.histogram = empty.to(y_pred.device, torch.float64)
         # index_add_ and not bincount, which reads the largest index back from the device
-        self.histogram.index_add_(0, cells, weights.reshape(-1).double())
+        self.histogram.view(-1).index_add_(0, cells.reshape(-1), weights.reshape(-1))
 
     def summary(self) -> Tensor:
-        """Return the histogram, of shape `(2, thresholds + 1)`: negatives, then positives."""
+        """Return the histogram, of shape `(2, thresholds + 1)`: negatives, then positives.
+
+        It has an axis of labels after these where each label has its own.
+        """
         if self.histogram is None:
             return torch.zeros(2, len(self.thresholds) + 1, dtype=torch.float64)
-        return self.histogram.view(2, -1)
+        return self.histogram
 
     def reset_state(self) -> None:
         """Forget all batches."""
@@ -73,42 +87,44 @@ class ThresholdMetric(Metric):
     @staticmethod
     def _positives(summary: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return (true positives, false positives) at each threshold, and both classes' totals."""
-        above = summary.flip(-1).cumsum(-1).flip(-1)
+        above = summary.flip(1).cumsum(1).flip(1)
         return above[1, 1:], above[0, 1:], above[1, 0], above[0, 0]
 
 
 class _Decision(ThresholdMetric):
-    """Precision and recall: thresholds given by the user, one class or the top k only."""
+    """Thresholds given by the user, one class or the top k only."""
 
     def __init__(
         self,
         thresholds: float | Sequence[float] | None,
         top_k: int | None,
         class_id: int | None,
-        name: str,
+        name: str | None,
     ) -> None:
         if thresholds is None:
             thresholds = 0.5 if top_k is None else -1e30
         listed = [thresholds] if isinstance(thresholds, int | float) else list(thresholds)
-        super().__init__(sorted(listed), name)
+        if top_k is None and not all(0 <= t <= 1 for t in listed):
+            raise ValueError(
+                f"thresholds of {type(self).__name__} must be from 0 to 1, got {thresholds!r}"
+            )
+        super().__init__(sorted(listed), name, class_id)
         self.top_k = top_k
-        self.class_id = class_id
+        self._order = [sorted(listed).index(t) for t in listed]
 
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
         """Add one batch; see `Metric.update_state`."""
-        y_true = align_target(y_true, y_pred)
         if self.top_k is not None:
             best = y_pred.topk(self.top_k, -1).indices
             kept = torch.zeros_like(y_pred, dtype=torch.bool).scatter_(-1, best, True)
             y_pred = torch.where(kept, y_pred, torch.full_like(y_pred, -2e30))
-        if self.class_id is not None:
-            y_true, y_pred = y_true[..., self.class_id], y_pred[..., self.class_id]
         super().update_state(y_true, y_pred, sample_weight)
 
     def _one(self, value: Tensor) -> Tensor:
-        return value[0] if len(self.thresholds) == 1 else value
+        """Return the values in the order of the given thresholds; a scalar for one."""
+        return value[self._order[0]] if len(self._order) == 1 else value[self._order]
 
 
 class Precision(_Decision):
@@ -119,6 +135,7 @@ class Precision(_Decision):
         top_k: count only the `k` highest predictions of each row.
         class_id: look at this class only.
         name: key in logs.
+        dtype: as in `Metric`.
     """
 
     def __init__(
@@ -126,14 +143,15 @@ class Precision(_Decision):
         thresholds: float | Sequence[float] | None = None,
         top_k: int | None = None,
         class_id: int | None = None,
-        name: str = "precision",
+        name: str | None = "precision",
+        dtype: Any = None,
     ) -> None:
         super().__init__(thresholds, top_k, class_id, name)
 
     def compute(self, summary: Tensor) -> Tensor:
         """Return true positives over predicted positives, and 0 where there are none."""
         hits, false, _, _ = self._positives(summary)
-        return self._one(_safe_divide(hits, hits + false))
+        return self._one(safe_divide(hits, hits + false))
 
 
 class Recall(_Decision):
@@ -144,6 +162,7 @@ class Recall(_Decision):
         top_k: count only the `k` highest predictions of each row.
         class_id: look at this class only.
         name: key in logs.
+        dtype: as in `Metric`.
     """
 
     def __init__(
@@ -151,133 +170,86 @@ class Recall(_Decision):
         thresholds: float | Sequence[float] | None = None,
         top_k: int | None = None,
         class_id: int | None = None,
-        name: str = "recall",
+        name: str | None = "recall",
+        dtype: Any = None,
     ) -> None:
         super().__init__(thresholds, top_k, class_id, name)
 
     def compute(self, summary: Tensor) -> Tensor:
         """Return true positives over positives, and 0 where there are none."""
         hits, _, positives, _ = self._positives(summary)
-        return self._one(_safe_divide(hits, positives.expand_as(hits)))
+        return self._one(safe_divide(hits, positives.expand_as(hits)))
 
 
-class AUC(ThresholdMetric):
-    """Area under the ROC or precision-recall curve at 200 thresholds (Keras: `AUC`).
-
-    Args:
-        num_thresholds: number of points on the curve.
-        curve: `"ROC"` or `"PR"`.
-        name: key in logs.
-        from_logits: whether predictions are logits, to which a sigmoid is applied.
-    """
+class _Count(_Decision):
+    """The base of the four counts."""
 
     def __init__(
         self,
-        num_thresholds: int = 200,
-        curve: str = "ROC",
-        name: str = "auc",
-        from_logits: bool = False,
+        thresholds: float | Sequence[float] | None = None,
+        name: str | None = None,
+        dtype: Any = None,
     ) -> None:
-        if num_thresholds < 2:
-            raise ValueError(f"num_thresholds of AUC must be at least 2, got {num_thresholds}")
-        if curve not in ("ROC", "PR"):
-            raise ValueError(f"curve of AUC must be 'ROC' or 'PR', got {curve!r}")
-        inner = [i / (num_thresholds - 1) for i in range(1, num_thresholds - 1)]
-        super().__init__([-_EPSILON, *inner, 1 + _EPSILON], name)
-        self.curve = curve
-        self.from_logits = from_logits
-
-    def update_state(
-        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
-    ) -> None:
-        """Add one batch; see `Metric.update_state`."""
-        if self.from_logits:
-            y_pred = y_pred.sigmoid()
-        super().update_state(y_true, y_pred, sample_weight)
-
-    def compute(self, summary: Tensor) -> Tensor:
-        """Return the area, by trapezoids (ROC) or by Davis and Goadrich's interpolation (PR)."""
-        hits, false, positives, negatives = self._positives(summary)
-        if self.curve == "PR":
-            return self._precision_recall_area(hits, false, positives)
-        recall = _safe_divide(hits, positives.expand_as(hits))
-        fallout = _safe_divide(false, negatives.expand_as(false))
-        return ((fallout[:-1] - fallout[1:]) * (recall[:-1] + recall[1:]) / 2).sum()
-
-    @staticmethod
-    def _precision_recall_area(hits: Tensor, false: Tensor, positives: Tensor) -> Tensor:
-        change = hits[:-1] - hits[1:]
-        taken = hits + false
-        slope = _safe_divide(change, (taken[:-1] - taken[1:]).clamp_min(0))
-        intercept = hits[1:] - slope * taken[1:]
-        both = (taken[:-1] > 0) & (taken[1:] > 0)
-        ratio = torch.where(
-            both, _safe_divide(taken[:-1], taken[1:].clamp_min(0)), torch.ones_like(slope)
-        )
-        area = slope * (change + intercept * ratio.log())
-        return _safe_divide(area, positives.expand_as(area)).sum()
+        super().__init__(thresholds, None, None, name)
 
 
-class F1Score(Metric):
-    """Harmonic mean of precision and recall for each class (Keras: `F1Score`).
+class TruePositives(_Count):
+    """Weight of the positives that are predicted positive (Keras: `TruePositives`).
 
     Args:
-        average: none for a value a class, `"macro"`, `"micro"` or `"weighted"`.
-        threshold: predictions above it are positive; None takes the highest class of each row.
+        thresholds: one or several thresholds; 0.5 where None.
         name: key in logs.
+        dtype: as in `Metric`.
     """
 
-    direction = "max"
+    def compute(self, summary: Tensor) -> Tensor:
+        """Return the true positives at each threshold."""
+        return self._one(self._positives(summary)[0])
 
-    def __init__(
-        self, average: str | None = None, threshold: float | None = None, name: str = "f1_score"
-    ) -> None:
-        super().__init__(name)
-        if average not in (None, "macro", "micro", "weighted"):
-            raise ValueError(
-                f"average of F1Score must be None, 'macro', 'micro' or 'weighted', got {average!r}"
-            )
-        self.average = average
-        self.threshold = threshold
-        self.counts: Tensor | None = None
 
-    def update_state(
-        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
-    ) -> None:
-        """Add one batch of targets `(N, classes)` or labels `(N,)`; see `Metric.update_state`."""
-        y_true = align_target(y_true, y_pred)
-        classes = y_pred.shape[-1]
-        if y_true.shape != y_pred.shape:
-            labels = y_true.squeeze(-1) if y_true.ndim == y_pred.ndim else y_true
-            y_true = torch.nn.functional.one_hot(labels.long(), classes)
-        if self.threshold is None:
-            chosen = torch.zeros_like(y_pred).scatter_(-1, y_pred.argmax(-1, keepdim=True), 1.0)
-        else:
-            chosen = (y_pred > self.threshold).to(y_pred.dtype)
-        truth = y_true.to(y_pred.dtype)
-        weights = torch.ones_like(chosen)
-        if sample_weight is not None:
-            weights = weighted(weights, sample_weight)
-        pairs = torch.stack([truth * chosen, chosen, truth]) * weights
-        counts = pairs.reshape(3, -1, classes).sum(1, dtype=torch.float64)
-        self.counts = counts if self.counts is None else self.counts + counts
+class FalsePositives(_Count):
+    """Weight of the negatives that are predicted positive (Keras: `FalsePositives`).
 
-    def summary(self) -> Tensor:
-        """Return hits, predicted and true positives for each class, of shape `(3, classes)`."""
-        return torch.zeros(3, 1, dtype=torch.float64) if self.counts is None else self.counts
+    Args:
+        thresholds: one or several thresholds; 0.5 where None.
+        name: key in logs.
+        dtype: as in `Metric`.
+    """
+
+    direction = "min"
 
     def compute(self, summary: Tensor) -> Tensor:
-        """Return the score, a scalar or with `average=None` of shape `(classes,)`."""
-        if self.average == "micro":
-            summary = summary.sum(-1)
-        hits, chosen, truth = summary
-        scores = _safe_divide(2 * hits, chosen + truth)
-        if self.average == "macro":
-            return scores.mean()
-        if self.average == "weighted":
-            return (scores * _safe_divide(truth, truth.sum().expand_as(truth))).sum()
-        return scores
+        """Return the false positives at each threshold."""
+        return self._one(self._positives(summary)[1])
 
-    def reset_state(self) -> None:
-        """Forget all batches."""
-        self.counts = None
+
+class TrueNegatives(_Count):
+    """Weight of the negatives that are predicted negative (Keras: `TrueNegatives`).
+
+    Args:
+        thresholds: one or several thresholds; 0.5 where None.
+        name: key in logs.
+        dtype: as in `Metric`.
+    """
+
+    def compute(self, summary: Tensor) -> Tensor:
+        """Return the true negatives at each threshold."""
+        _, false, _, negatives = self._positives(summary)
+        return self._one(negatives - false)
+
+
+class FalseNegatives(_Count):
+    """Weight of the positives that are predicted negative (Keras: `FalseNegatives`).
+
+    Args:
+        thresholds: one or several thresholds; 0.5 where None.
+        name: key in logs.
+        dtype: as in `Metric`.
+    """
+
+    direction = "min"
+
+    def compute(self, summary: Tensor) -> Tensor:
+        """Return the false negatives at each threshold."""
+        hits, _, positives, _ = self._positives(summary)
+        return self._one(positives - hits)

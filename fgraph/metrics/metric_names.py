@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,42 +11,39 @@ from torch import Tensor
 from .. import losses
 from ..errors import unknown_name
 from ..losses.torch_losses import callable_name, takes_keras_order
-from . import accuracy, confusion
-from . import error_metrics as regression
+from . import accuracy, confusion, decision_curves, error_metrics, f_scores, loss_metrics
 from .base import MeanMetric, Metric
+from .reductions import Mean, Sum
 from .wrapped_metrics import KerasMetric, ResolvedMetric, TorchMetric, TorchOrder
 
 
 def _choose_f1(y_true: Tensor, y_pred: Tensor, name: str) -> Metric:
     binary = y_pred.shape[-1] == 1
-    return confusion.F1Score("macro", 0.5 if binary else None, name)
+    return f_scores.F1Score("macro", 0.5 if binary else None, name)
 
+
+def _made_without_arguments() -> dict[str, type[Metric]]:
+    """Return the metrics that a name alone can make, by class name and by name in logs."""
+    found: dict[str, type[Metric]] = {}
+    for module in (accuracy, confusion, decision_curves, error_metrics, f_scores, loss_metrics):
+        for name, cls in vars(module).items():
+            if isinstance(cls, type) and cls.__module__ == module.__name__ and name[0] != "_":
+                arguments = list(inspect.signature(cls).parameters.values())
+                if issubclass(cls, Metric) and all(p.default is not p.empty for p in arguments):
+                    found[name] = found[cls().name] = cls
+    return found
+
+
+_CLASSES = _made_without_arguments()
 
 _FACTORIES: dict[str, Callable[[str], Metric]] = {
     "accuracy": lambda name: ResolvedMetric(name, accuracy.resolve_accuracy),
     "acc": lambda name: ResolvedMetric(name, accuracy.resolve_accuracy),
     "f1": lambda name: ResolvedMetric(name, _choose_f1),
-    "f1_score": lambda name: confusion.F1Score(name=name),
-    "binary_accuracy": accuracy.BinaryAccuracy,
-    "categorical_accuracy": accuracy.CategoricalAccuracy,
-    "sparse_categorical_accuracy": accuracy.SparseCategoricalAccuracy,
-    "top_k_categorical_accuracy": lambda name: accuracy.TopKCategoricalAccuracy(name=name),
-    "sparse_top_k_categorical_accuracy": lambda name: accuracy.SparseTopKCategoricalAccuracy(
-        name=name
-    ),
-    "mse": regression.MeanSquaredError,
-    "mean_squared_error": regression.MeanSquaredError,
-    "mae": regression.MeanAbsoluteError,
-    "mean_absolute_error": regression.MeanAbsoluteError,
-    "rmse": regression.RootMeanSquaredError,
-    "root_mean_squared_error": regression.RootMeanSquaredError,
-    "cosine_similarity": regression.CosineSimilarity,
-    "auc": lambda name: confusion.AUC(name=name),
-    "precision": lambda name: confusion.Precision(name=name),
-    "recall": lambda name: confusion.Recall(name=name),
-    "AUC": lambda name: confusion.AUC(name=name),
-    "Precision": lambda name: confusion.Precision(name=name),
-    "Recall": lambda name: confusion.Recall(name=name),
+    "mse": loss_metrics.MeanSquaredError,
+    "mae": loss_metrics.MeanAbsoluteError,
+    "rmse": error_metrics.RootMeanSquaredError,
+    "auc": lambda name: decision_curves.AUC(name=name),
 }
 
 
@@ -65,12 +63,17 @@ def get(identifier: Any) -> Metric:
         ValueError: the name is unknown.
         TypeError: the value is none of these.
     """
+    if isinstance(identifier, Mean | Sum):
+        raise TypeError(
+            f"{type(identifier).__name__} takes values, not targets and predictions: update it in "
+            "a train_step of your own, or pass a function of (y_true, y_pred), whose mean is shown"
+        )
     if isinstance(identifier, Metric):
         return identifier
     if isinstance(identifier, str):
         return _by_name(identifier)
     if isinstance(identifier, type) and issubclass(identifier, Metric):
-        return identifier()  # type: ignore[call-arg]
+        return identifier()
     for wrapper in (TorchMetric, KerasMetric):
         if all(hasattr(identifier, name) for name in wrapper.methods):
             if isinstance(identifier, type):
@@ -90,10 +93,14 @@ def get(identifier: Any) -> Metric:
 def _by_name(name: str) -> Metric:
     if name in _FACTORIES:
         return _FACTORIES[name](name)
+    if name in _CLASSES:
+        return _CLASSES[name](name=name)
     if name in losses.loss_names.NAMES:
         loss = losses.get(name)
         return MeanMetric(loss.call, name, "min")
-    raise ValueError(unknown_name("metric", name, [*_FACTORIES, *losses.loss_names.NAMES]))
+    raise ValueError(
+        unknown_name("metric", name, [*_FACTORIES, *_CLASSES, *losses.loss_names.NAMES])
+    )
 
 
 def _of_callable(fn: Callable[..., Any]) -> Metric:
