@@ -6,6 +6,7 @@ from collections.abc import Callable, Sized
 from itertools import zip_longest
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -267,9 +268,7 @@ class _Reader:
     def _source(self, name: Any, kind: Any, *held: Any) -> Node:
         spec: Any = None
         if kind == "tensor":
-            shape, dtype = held
-            if all(size is None or (type(size) is int and 0 <= size < 2**62) for size in shape):
-                spec = shapes.spec_of(tuple(shape), self._decoder.value(dtype))
+            spec = _spec(held[0], self._decoder.value(held[1]))
         elif kind == "number":
             if {type(stand_in) for stand_in in held} in ({int}, {float}, {bool}):
                 spec = NumberSpec(held[0], held[1], proven=False)
@@ -307,7 +306,7 @@ class _Reader:
         held = self._decoder.value(declared)
         several = type(held) is tuple
         pairs = held if several else [held]
-        specs = [shapes.spec_of(tuple(shape), dtype) for shape, dtype in pairs]
+        specs: list[Spec] = [_spec(shape, dtype) for shape, dtype in pairs]
         if is_allowed(target):  # what torch finds counts, where that does not depend on values
             try:
                 return shapes.infer("function", target, args, kwargs)
@@ -334,6 +333,16 @@ class _Reader:
             refs[at] in self._real for at in changes
         ):
             raise LoadError(f"a node changes a parameter or buffer by {name!r}")
+
+
+def _spec(shape: Any, dtype: Any) -> TensorSpec:
+    """Return what is known of a tensor whose shape and dtype are in a file."""
+    sizes = [size for size in shape if size is not None]
+    if not all(type(size) is int and 0 <= size < 2**62 for size in sizes):
+        raise LoadError(f"a value has the shape {shape!r:.80}")
+    if not isinstance(dtype, torch.dtype):
+        raise LoadError(f"a value has the dtype {dtype!r:.80}")
+    return shapes.spec_of(tuple(shape), dtype)
 
 
 def _check_inputs(model: Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
