@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -40,27 +41,21 @@ def get_config(model: Model) -> dict[str, Any]:
     with torch.device("cpu"):
         document, tensors = encode_model(model)
         free = {name_of(kind) for kind in FREE}
-        made_again: set[str] = set()
-        given: set[str] = set()
-        for entry in document["objects"]:
-            given.update(_references([entry.get(part) for part in ("args", "kwargs", "config")]))
-            if entry["kind"] == "module" and entry["class"] not in free:
-                made_again.update(key for _, _, key in entry.get("tensors", ()))
+        objects = document["objects"]
+        arguments = [
+            [entry.get(part) for part in ("args", "kwargs", "config")] for entry in objects
+        ]
+        text = json.dumps(arguments, ensure_ascii=False)
+        given = set(re.findall(r'"\$(?:tensor|array)": "(.*?)"', text))
+        made_again = {
+            name
+            for entry in objects
+            if entry["kind"] == "module" and entry["class"] not in free
+            for _, _, name in entry.get("tensors", ())
+        }
         names = [name for name in tensors if name in given or name not in made_again]
         values = {name: _written(tensors[name]) for name in names}
     return {**document, "values": values}
-
-
-def _references(written: Any) -> Iterator[str]:
-    """Yield the names of the tensors that a value refers to."""
-    if isinstance(written, dict):
-        for tag, held in written.items():
-            if tag in ("$tensor", "$array"):
-                yield held
-            yield from _references(held)
-    elif isinstance(written, list):
-        for item in written:
-            yield from _references(item)
 
 
 def _written(tensor: Tensor) -> list[Any]:

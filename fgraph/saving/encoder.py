@@ -294,17 +294,21 @@ class Encoder:
         """Say in errors which part of the model they are about: the innermost one."""
         try:
             yield
+        except _LocatedError:
+            raise
         except Exception as error:
-            if getattr(error, "located", False) or not isinstance(value, (nn.Module, Layer)):
+            if not isinstance(value, (nn.Module, Layer)):
                 raise
+            path = self._paths.get(id(value))
+            where = f"module {path!r}" if path else "the model"
+            if isinstance(value, Layer):
+                where = f"layer {value.name!r}"
             kind = type(value).__name__
-            where = (
-                f"layer {value.name!r}" if isinstance(value, Layer) else
-                f"module {path!r}" if (path := self._paths.get(id(value))) else "the model"
-            )  # fmt: skip
-            named = SaveError(f"{where} ({kind}) cannot be written as data: {error}")
-            named.located = True  # type: ignore[attr-defined]
-            raise named from error
+            raise _LocatedError(f"{where} ({kind}) cannot be written as data: {error}") from error
+
+
+class _LocatedError(SaveError):
+    """One that says which part of the model it is about."""
 
 
 def _refuse_other_state(value: Any) -> None:

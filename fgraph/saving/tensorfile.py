@@ -276,14 +276,7 @@ def read(path: Path, verify: bool = True) -> TensorFile:
         return file
     except LoadError as error:
         raise LoadError(f"cannot load {str(path)!r}: {error}") from error.__cause__
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except Exception as error:
         raise LoadError(f"cannot load {str(path)!r}: its header is damaged") from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import warnings
 import zipfile
 from pathlib import Path
@@ -86,8 +85,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what an odd pickle warns of, the error says
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError,
-            AttributeError, IndexError, OSError, AssertionError) as error:  # fmt: skip
+    except Exception as error:
         raise LoadError(
             f"cannot load {str(path)!r}: it is not a whole file of weights written by torch.save, "
             "or holds more than tensors"
