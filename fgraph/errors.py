@@ -44,6 +44,19 @@ class SaveError(TypeError):
     """A part of a model cannot be written as data; the text names it and says what to do."""
 
 
+def refuse_keras(what: str, value: object) -> None:
+    """Refuse an object of Keras itself.
+
+    Raises:
+        TypeError: it is one.
+    """
+    if type(value).__module__.startswith("keras."):
+        raise TypeError(
+            f"{what} got a {type(value).__name__} of Keras itself; one graph is made of one "
+            "package: import Input, Model and all layers from fgraph"
+        )
+
+
 def unknown_name(kind: str, given: str, known: Iterable[str]) -> str:
     """Return an error text that suggests the closest known names.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from ..errors import BuildError, SymbolicError
+from ..errors import BuildError, SymbolicError, refuse_keras
 from . import shapes
 from .capture import Interception, refuse_autograd_forward
 from .held import with_held
@@ -20,7 +21,8 @@ from .memory import Memory, changed, setitem
 from .meta import FACTORIES
 from .modes import current_modes, refuse_hooks
 from .nested import iter_leaves, map_leaves
-from .node import REAL, Effects, Node, NumberSpec, Ref, TensorSpec, ancestors, current_call
+from .node import REAL, Effects, Node, NumberSpec, Ref, TensorSpec, ancestors
+from .refusal import function_name, refusal
 from .torch_functions import torch_name
 
 
@@ -86,6 +88,12 @@ class Symbol:
         return hash(self._first)
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        frame, asking = sys._getframe(1), None
+        while frame.f_back is not None:  # a layer of Keras converts what it is given
+            asked_by = frame.f_locals.get("self")
+            asking = asked_by if hasattr(type(asked_by), "call") else asking
+            frame = frame.f_back
+        refuse_keras("a call on a symbolic tensor", asking)
         no_value(
             self, "converted to a numpy array", "use torch functions, or `fgraph.apply(fn, x)`"
         )
@@ -218,7 +226,7 @@ def result_of(node: Node, arguments: Any) -> Any:
     taken: list[Any] = [x for x in iter_leaves(arguments) if isinstance(x, _TAKEN)]
     for position in effects.changes:
         if isinstance(taken[position], Symbol) and taken[position].memory.real:
-            raise _real_change(_function_name(node.target), "a view of a real tensor")
+            raise _real_change(function_name(node.target), "a view of a real tensor")
     handles = dict(enumerate(taken))
 
     def handle(ref: Ref) -> Any:
@@ -272,9 +280,10 @@ def make_node(
     try:
         specs, structure, effects = inferred or shapes.infer(op, target, args, kwargs, modes)
     except Exception as error:
-        refusal = _refusal(op, target, args, kwargs, name, error)
-        module_calls.failed(refusal)
-        raise refusal from error
+        refs = [leaf for leaf in iter_leaves((args, kwargs)) if type(leaf) is Ref]
+        refused = refusal(op, target, refs, name, error)
+        module_calls.failed(refused)
+        raise refused from error
     node = Node(op, target, args, kwargs, specs, structure, name)
     node.declared, node.effects = inferred is not None, effects
     if like is not None:
@@ -292,7 +301,7 @@ def record_function(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     name = getattr(func, "__name__", "")
     if kwargs.get("out") is not None:
         raise SymbolicError(
-            f"{_function_name(func)}(..., out=...) writes into a tensor, which a graph cannot "
+            f"{function_name(func)}(..., out=...) writes into a tensor, which a graph cannot "
             "record: use the returned tensor instead"
         )
     if getattr(func, "__self__", None).__class__ in _DESCRIPTORS and name == "__get__":
@@ -327,7 +336,7 @@ def _placed(args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 def _record_in_place(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Record a function that is called to change its first argument."""
-    name = _function_name(func)
+    name = function_name(func)
     if any(isinstance(leaf, torch.Tensor) for leaf in iter_leaves(args[0])):
         raise _real_change(name, "a real tensor")
     plain = func.__name__.rstrip("_")
@@ -425,7 +434,7 @@ def apply(
     if not symbols:
         given = [type(leaf).__name__ for leaf in iter_leaves((args, kwargs))]
         raise TypeError(
-            f"fgraph.apply({_function_name(target)}, ...) expects at least one symbolic tensor "
+            f"fgraph.apply({function_name(target)}, ...) expects at least one symbolic tensor "
             f"among its arguments, got {given}"
         )
     inferred = None
@@ -471,6 +480,7 @@ def ref_of(leaf: Any) -> Any:
         return leaf.ref
     if isinstance(leaf, SymbolicDevice):
         return leaf.symbol.ref
+    refuse_keras("a graph", leaf)
     if isinstance(leaf, torch.Tensor) and leaf.grad_fn is not None:
         raise ValueError(
             f"a real tensor of shape {tuple(leaf.shape)} that was computed from parameters, by "
@@ -480,45 +490,6 @@ def ref_of(leaf: Any) -> Any:
             "`fgraph.apply(lambda x, w: x @ w.T, x, weight)`; `.detach()` makes it a constant"
         )
     return leaf
-
-
-def _function_name(func: Any) -> str:
-    return torch_name(func) or getattr(func, "__qualname__", None) or repr(func)
-
-
-def _refusal(
-    op: str, target: Any, args: Any, kwargs: Any, name: str | None, error: Exception
-) -> BuildError:
-    """Say which call was refused, on what, and what to do."""
-    what = repr(target) if op == "module" else _function_name(target)
-    what = f"{name!r}: {what}" if name else what
-    call = current_call()
-    if call is not None:
-        what = f"layer {call.outermost.owner!r}: {what}"
-    refs = [leaf for leaf in iter_leaves((args, kwargs)) if type(leaf) is Ref]
-    given = ", ".join(_describe(ref) for ref in refs)
-    text = f"{what} cannot be called on {given}: {type(error).__name__}: {error}"
-    shapes_given = [ref.spec.shape for ref in refs if type(ref.spec) is TensorSpec]
-    stand_ins = []
-    if any(shape[:1] == (None,) for shape in shapes_given):
-        stand_ins.append(f"{shapes.BATCH[0]} stands for an unknown batch size")
-    if any(None in shape[1:] for shape in shapes_given):
-        stand_ins.append(f"{shapes.OTHER[0]} stands for any other unknown size")
-    if stand_ins:
-        text += f" (here {', '.join(stand_ins)})"
-    if isinstance(error, NotImplementedError) or "meta" in str(error).lower():
-        text += (
-            ". If its shape depends on values, which are not known yet, write "
-            "`fgraph.apply(fn, ..., output_shape=(None, ...))`"
-        )
-    return BuildError(text)
-
-
-def _describe(ref: Ref) -> str:
-    spec = ref.spec
-    if type(spec) is not TensorSpec:
-        return "an unknown size"
-    return f"{spec.shape} {str(spec.dtype).removeprefix('torch.')}"
 
 
 module_calls = Interception((Symbol, SymbolicDevice), record)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import regularizers
-from ..errors import BuildError
+from ..errors import BuildError, refuse_keras
 from ..graph import Call, Input, SymbolicTensor, apply, symbol
 from ..graph.input import as_dtype
 from ..graph.nested import iter_leaves, map_leaves
@@ -251,17 +251,12 @@ class Layer(LayerConfig, Additions, InboundNodes):
     def _refuse_values(self, inputs: Any, kwargs: Any) -> None:
         """Refuse a call that has no symbolic tensor."""
         leaves = list(iter_leaves((inputs, kwargs)))
-        foreign = [leaf for leaf in leaves if type(leaf).__module__.startswith("keras.")]
-        symbolic = any(isinstance(leaf, SymbolicTensor) for leaf in leaves)
-        if symbolic and not foreign:
-            return
         kind = type(self).__name__
-        given = [type(leaf).__name__ for leaf in foreign or leaves]
-        if foreign:
-            raise TypeError(
-                f"layers.{kind} got {given} of Keras itself; one graph is made of one package: "
-                "import Input, Model and all layers from fgraph"
-            )
+        for leaf in leaves:
+            refuse_keras(f"layers.{kind}", leaf)
+        if any(isinstance(leaf, SymbolicTensor) for leaf in leaves):
+            return
+        given = [type(leaf).__name__ for leaf in leaves]
         if any(isinstance(leaf, Tensor) for leaf in leaves):
             raise TypeError(
                 f"layers.{kind} was called on a real tensor; layers work on symbolic tensors, from "

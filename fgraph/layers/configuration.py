@@ -26,12 +26,16 @@ class LayerConfig(Remembered):
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Keep the arguments, and refuse a call that lacks some."""
         missing = [name for name in _required(cls)[len(args) :] if name not in kwargs]
-        if missing and (args or kwargs):  # copies and pickles are made without any
+        if missing:
             raise TypeError(
                 f"{cls.__name__} needs {' and '.join(f'{name}=' for name in missing)}: "
                 f"{cls.__name__}({', '.join(_required(cls))})"
             )
         return super().__new__(cls, *args, **kwargs)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Copy and pickle without the constructor, whose arguments are part of the state."""
+        return _blank, (type(self),), self.__getstate__()
 
     @property
     def name(self) -> str:
@@ -101,3 +105,9 @@ def _names(cls: type) -> set[str]:
         for name, parameter in inspect.signature(base.__init__).parameters.items()
         if parameter.kind in _NAMED and name != "self"
     }
+
+
+def _blank(kind: type[LayerConfig]) -> LayerConfig:
+    """Make a layer without a state, to be filled by copying or unpickling."""
+    made: LayerConfig = object.__new__(kind)
+    return made

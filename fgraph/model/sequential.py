@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import refuse_keras
 from ..graph import Input, SymbolicTensor
 from ..graph.modes import callers_modes
 from ..layers.base import Layer
@@ -114,6 +115,7 @@ class Sequential(Model):
             if layer.source.node.op != "input":
                 raise TypeError(f"Sequential takes Input(shape) as a first item, got {layer!r}")
             layer = InputLayer(layer.source, layer.source.node.name)
+        refuse_keras("Sequential", layer)
         if not isinstance(layer, (Layer, nn.Module)):
             kind = (
                 f"the class {layer.__name__}: call it" if isinstance(layer, type) else repr(layer)
