@@ -279,8 +279,11 @@ class Decoder:
         if sorted(made) != sorted(name for name, _, _ in held):
             names = [name for name, _, _ in held]
             raise LoadError(f"a {type(module).__name__} has the tensors {[*made]}, not {names}")
-        for name, _, key in held:
+        for name, kind, key in held:
             before = made[name]
+            moved = before is not None and isinstance(before, nn.Parameter) != (kind == "parameter")
+            if moved and name != "bias_hh_l0":  # of a recurrent layer with one bias
+                raise LoadError(f"{name!r} of {module!r:.100} is no {kind}")
             now = None if key is None or self._fresh else self._tensor(key)
             if nn.parameter.is_lazy(before):
                 raise LoadError(f"{name!r} of {module!r:.100} has no shape: call the model once")

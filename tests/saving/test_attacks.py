@@ -320,6 +320,9 @@ MISFITS = {
     "a tensor too many": lambda d, t: entry_of(d, "nn.Linear")["tensors"].append(
         ["more", "buffer", "hidden.bias"]
     ),
+    "a tensor of another kind": lambda d, t: entry_of(d, "nn.Linear")["tensors"][0].__setitem__(
+        1, "buffer"
+    ),
     "a tensor of no kind": lambda d, t: entry_of(d, "nn.Linear")["tensors"][0].__setitem__(1, "x"),
     "tensors nowhere": lambda d, t: d.update(devices={"hidden.weight": "meta"}),
     "no device": lambda d, t: d.update(devices={"hidden.weight": "xyz"}),
