@@ -31,6 +31,13 @@ def test_a_mismatch_deep_in_a_graph_says_which_call_and_what_made_its_input():
         nn.Linear(9, 3)(thirty_layers())
 
 
+def test_a_layer_that_refuses_its_input_says_which_call_that_would_be():
+    with pytest.raises(BuildError, match="expects tensors of equal rank") as caught:
+        layers.concatenate([thirty_layers(), Input((8, 2))])
+    (note,) = caught.value.__notes__
+    assert note == "It is call 31 of the graph; its input is made by call 30, Dense 30 of 30"
+
+
 def test_values_of_two_calls_are_both_named():
     x = Input((4,))
     with pytest.raises(BuildError, match=r"call 3 .*made by call 1, relu, and call 2, Linear$"):

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from .. import regularizers
 from ..errors import BuildError, refuse_keras
-from ..graph import Call, Input, SymbolicTensor, apply, symbol
+from ..graph import Call, Input, Symbol, SymbolicTensor, apply, symbol
 from ..graph.input import as_dtype
 from ..graph.nested import iter_leaves, map_leaves
 from ..graph.node import recording
+from ..graph.refusal import place
 from ..regularizers import RegularizerLike
 from .additions import Additions
 from .arguments import NoOptions
@@ -183,10 +184,16 @@ class Layer(LayerConfig, Additions, InboundNodes):
         if kwargs.get("training") is MODEL_MODE:  # as it would without
             del kwargs["training"]
         self._refuse_values(inputs, kwargs)
-        self._check_inputs(inputs)
-        with _build_lock:
-            if not self.built:
-                self._build_for(inputs, kwargs)
+        try:
+            self._check_inputs(inputs)
+            with _build_lock:
+                if not self.built:
+                    self._build_for(inputs, kwargs)
+        except BuildError as error:
+            refs = [leaf.ref for leaf in iter_leaves((inputs, kwargs)) if isinstance(leaf, Symbol)]
+            if where := place(refs).removeprefix(". "):
+                error.add_note(where)
+            raise
         call = Call(self, map_leaves(_ref_of, (inputs, kwargs)))
         inputs, kwargs = map_leaves(_unshared, (inputs, kwargs))
         with recording(call):

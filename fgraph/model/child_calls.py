@@ -1,4 +1,4 @@
-"""Calling children with less overhead, where torch would only run their forward."""
+"""Call children with less overhead, where torch would only run their forward."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def child_calls(model: Any, *inputs: Any) -> Mapping[str, Callable[..., Any]]:
 
 
 def _watched(inputs: tuple[Any, ...]) -> bool:
-    """Whether somebody watches or intercepts the calls of all modules: a tracer, a profiler."""
+    """Return whether something watches the calls of all modules: a tracer, a profiler."""
     if nn.Module._call_impl is not _CALL_IMPL or nn.Module.__call__ is not _CALL:
         if any(isinstance(x, Symbol) for x in inputs) or (
             module_calls.underneath("__call__") is not _CALL

@@ -88,7 +88,7 @@ class _Cloner:
 
 
 def _fresh(layer: Any) -> Any:
-    """Make a layer or torch module like this one, with parameters drawn anew."""
+    """Return a layer or torch module like this one, with newly initialized parameters."""
     if isinstance(layer, Layer):
         return layer.from_config({**layer.get_config(), "name": layer.explicit_name})
     if isinstance(layer, Model) and layer._graph is not None:

@@ -164,7 +164,7 @@ class _Writer:
         return [f"{name} = {name}.clone()" for name in changed]
 
     def _saved(self, node: Node) -> list[str]:
-        """Copy the values that `node` overwrites, for those who read them as they were."""
+        """Copy the values that `node` overwrites, for later calls that need the old ones."""
         lines = []
         for ref in self._graph.copies.before.get(id(node), ()):
             old, new = self._variables[ref], self._fresh(self._variables[ref])
@@ -391,7 +391,7 @@ def _written(context: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 class _Rebuild:
-    """Puts a container together again from its items."""
+    """Rebuilds a container from its items."""
 
     def __init__(self, structure: pytree.TreeSpec) -> None:
         self._structure = structure
@@ -415,7 +415,7 @@ def quoted(text: str) -> str:
 
 
 def _leaf_paths(node: Node) -> list[tuple[Any, ...]]:
-    """Return the way from a node's result to each of its leaves."""
+    """Return the path from a node's result to each of its leaves."""
     found, _ = pytree.tree_flatten_with_path(node.layout())
     return [path for path, _ in found]
 

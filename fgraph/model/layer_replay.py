@@ -1,4 +1,4 @@
-"""Replaying the calls of a graph on other inputs: by layers as a whole, and by single calls."""
+"""Replay the calls of a graph on other inputs, layer by layer or call by call."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ class LazyMethods:
         )
 
     def activations(self, *inputs: Any, names: Iterable[str] | str | None = None) -> dict[str, Any]:
-        """Run a model once and return what its layers give.
+        """Run a model once and return the outputs of its layers.
 
         The calls are run one by one, with the hooks of the layers but not those of the model.
 
@@ -347,7 +347,7 @@ class LazyMethods:
         )
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, str]:
-        """Show a notebook the picture, or the text alone where it cannot be drawn."""
+        """Return the picture for a notebook, or text where it cannot be drawn."""
         picture = _above("viewing.plot").notebook_picture(self)
         text = {"text/plain": repr(self)}
         return text if picture is None else {**text, "image/svg+xml": picture}

@@ -82,7 +82,7 @@ def record_model(
 
 
 def infer_call(model: Any, refs: Sequence[Any], masks: Sequence[Any] | None) -> shapes.Inferred:
-    """Return what is known of the result of a call of a model that was recorded with these masks.
+    """Return the specs of a call of a model that was recorded with these masks.
 
     Args:
         model: The model.
@@ -98,7 +98,7 @@ def infer_call(model: Any, refs: Sequence[Any], masks: Sequence[Any] | None) -> 
 
 
 def _with_masks(known: shapes.Inferred, masked: _Masked, taken: int, more: int) -> shapes.Inferred:
-    """Return what is known of a call that returns the masks of outputs as well."""
+    """Return the specs of a call that returns the masks of outputs as well."""
     specs, _, effects = known
     parts = [*specs, *(masked.masks[index].spec for index in masked.inside)]
     layout = [[0] * len(specs), [0] * len(masked.inside)]

@@ -212,7 +212,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
 
     @classmethod
     def _public_class(cls) -> type[Model]:
-        """Return the class that a person wrote, below which the generated one stands."""
+        """Return the class that the user wrote, the base of the generated one."""
         return next(kind for kind in cls.__mro__ if "_generated" not in kind.__dict__)
 
     def _output_structure(self, values: Sequence[Any]) -> Any:

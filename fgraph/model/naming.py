@@ -127,7 +127,7 @@ def name_graph(graph: Graph, input_names: Iterable[str | None], reserved: Contai
 
 
 def maker_of(node: Node) -> Any:
-    """Return what a person would say made the node: a layer, a module, or the node itself."""
+    """Return the layer or module that made the node, or the node itself."""
     if node.call is not None:
         return node.call.outermost.owner
     return node.target if node.op == "module" else node

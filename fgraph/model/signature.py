@@ -200,11 +200,11 @@ class Signature:
         return made
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what leads into the graph: copying it would recurse along its edges."""
+        """Leave out references into the graph: copying them would recurse along its edges."""
         return {**self.__dict__, "refs": [], "reads": (), "_compared": set()}
 
     def check_reads(self, values: Sequence[Any]) -> None:
-        """Compare sizes that code read while the graph was built with those for these inputs.
+        """Compare sizes that were read while the graph was built with those of these inputs.
 
         Such a size was found to be the same for all sizes that were tried. What was compared once
         is remembered for each combination of input sizes.

@@ -1,4 +1,4 @@
-"""Arrays made ready for a model: one-hot rows, padded sequences, vectors of norm one."""
+"""Prepare arrays for a model: one-hot rows, padded sequences, vectors of norm one."""
 
 from __future__ import annotations
 

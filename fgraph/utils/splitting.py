@@ -1,4 +1,4 @@
-"""A data set divided into two."""
+"""Divide a data set into two."""
 
 from __future__ import annotations
 

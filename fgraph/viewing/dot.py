@@ -81,7 +81,7 @@ def to_dot(
 
 
 def check_rankdir(rankdir: str) -> None:
-    """Raise a `ValueError` where `rankdir` is not a direction."""
+    """Raise a `ValueError` if `rankdir` is not a direction."""
     if rankdir not in RANKDIRS:
         raise ValueError(
             f"rankdir= expects a direction, {', '.join(map(repr, RANKDIRS))}; got {rankdir!r}"
@@ -122,7 +122,7 @@ def _box(box: Box) -> str:
 
 
 def _arrows(diagram: Diagram) -> list[str]:
-    """Write the arrows; where nothing branches off they should be straight."""
+    """Write the arrows, kept straight where nothing branches off."""
     leaving = Counter(tail for tail, _ in diagram.arrows)
     coming = Counter(head for _, head in diagram.arrows)
     return [
@@ -138,13 +138,13 @@ def _title(group: Group) -> str:
 
 
 def paler(colour: str) -> str:
-    """Mix a colour with as much white."""
+    """Return a colour mixed half and half with white."""
     parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return "#" + "".join(f"{(part + 255) // 2:02X}" for part in parts)
 
 
 def _ties(diagram: Diagram) -> list[str]:
-    """Join the calls that share weights by a dashed line, which has no say in the layout."""
+    """Join calls that share weights by a dashed line that does not affect the layout."""
     lines = []
     for first, second in diagram.ties:
         ends = [next(part.boxes()) if isinstance(part, Group) else part for part in (first, second)]

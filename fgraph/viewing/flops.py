@@ -40,7 +40,10 @@ def counting_flops() -> Iterator[Callable[[], int]]:
 
 
 def _recurrent(x: Shape, weights: list[Shape]) -> int:
-    """Each matrix is applied to every step of every sequence; `x` ends with the features."""
+    """Count recurrent layers: every step of a sequence is multiplied by each matrix.
+
+    `x` is the shape of the input, features last.
+    """
     steps = math.prod(x[:-1])
     return 2 * steps * sum(math.prod(weight) for weight in weights if len(weight) == 2)
 
@@ -69,7 +72,7 @@ def _attention(query: Shape, key: Shape, value: Shape, *rest: Any, **kwargs: Any
 def _attention_backward(
     grad: Shape, query: Shape, key: Shape, value: Shape, *rest: Any, **kwargs: Any
 ) -> int:
-    """Five products against the forward's two: the scores are computed again."""
+    """Count the backward pass: five products, as the scores are computed again."""
     *batch, length, width = query
     return 2 * math.prod(batch) * length * key[-2] * (3 * width + 2 * value[-1])
 

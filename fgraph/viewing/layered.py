@@ -81,7 +81,7 @@ class Layout:
     height: float
 
     def middle(self, place: Place) -> float:
-        """Return how far down the middle of a place is."""
+        """Return the vertical position of a place's middle."""
         return sum(self.bands[place.row]) / 2
 
 
@@ -179,7 +179,7 @@ def _spread(rows: list[list[Place]]) -> None:
 
 
 def _wanted(place: Place) -> float:
-    """Return where a place would stand best; arrows where nothing branches off pull hardest."""
+    """Return the best position for a place; arrows without branches pull hardest."""
     pulls = [
         (one.x, _STRAIGHT if len(one.below) == len(place.above) == 1 else 1) for one in place.above
     ]
@@ -190,7 +190,7 @@ def _wanted(place: Place) -> float:
 
 
 def _gap(left: Place, right: Place) -> float:
-    """Return how far apart two neighbours stand: the frames that end in between need room."""
+    """Return the distance between two neighbours, with room for frames that end between them."""
     return _GAP + MARGIN * len({*left.groups} ^ {*right.groups})
 
 

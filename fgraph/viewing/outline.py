@@ -154,7 +154,7 @@ class Outline:
 
     @staticmethod
     def _outputs(nodes: list[Node]) -> Any:
-        """Return what a person got from the call."""
+        """Return what the call returned to its caller."""
         if nodes[0].call is not None:
             try:
                 return nodes[0].call.outermost.outputs
@@ -179,13 +179,13 @@ def _block(node: Node, level: int) -> Scope | None:
 
 
 class ParameterCount:
-    """Counts the parameters of steps, each parameter where it is met first."""
+    """Counts the parameters of steps, each parameter at its first use."""
 
     def __init__(self) -> None:
         self._counted: set[int] = set()
 
     def new(self, step: Step) -> list[nn.Parameter]:
-        """Return the parameters that no step before has brought in."""
+        """Return the parameters that no earlier step uses."""
         new = {id(p): p for p in parameters_of(step) if id(p) not in self._counted}
         self._counted.update(new)
         return list(new.values())

@@ -152,7 +152,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _displayed(picture: bytes, kind: str) -> Any:
-    """Return what a notebook shows; only there is IPython imported already."""
+    """Return the object that a notebook displays; `None` outside of notebooks."""
     display = sys.modules.get("IPython.display")
     if display is None or kind not in ("png", "jpg", "jpeg", "gif", "svg"):
         return None

@@ -17,7 +17,7 @@ from .replay import replay
 def activations(
     model: Model, inputs: Sequence[Any], names: Iterable[str] | str | None = None
 ) -> dict[str, Any]:
-    """Return what the layers of a model give: see `Model.activations`."""
+    """Return the outputs of a model's layers: see `Model.activations`."""
     outline = Outline(model, "activations", expanded=True)
     chosen = _chosen(model, outline.steps, names)
     values = model._bind_inputs(tuple(inputs), {})

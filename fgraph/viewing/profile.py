@@ -133,7 +133,7 @@ class _Run:
 
 
 def _cut(leaf: Any) -> Any:
-    """Return a tensor without its history, that requires gradients if it did."""
+    """Return a detached tensor that requires gradients if the original did."""
     return leaf.detach().requires_grad_(leaf.requires_grad) if isinstance(leaf, Tensor) else leaf
 
 

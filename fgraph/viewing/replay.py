@@ -1,4 +1,4 @@
-"""Running a graph node by node, for those who want to see what happens in between."""
+"""Run a graph node by node, to see the values in between."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run_node(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 def replay(
     graph: Graph, inputs: Sequence[Any], keep: Iterable[Ref], invoke: Invoke = run_node
 ) -> dict[Ref, Any]:
-    """Run the nodes of a graph in order; values are let go after their last use.
+    """Run the nodes of a graph in order; values are freed after their last use.
 
     Args:
         graph: what to run.

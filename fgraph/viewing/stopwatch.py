@@ -1,4 +1,4 @@
-"""Taking the time of pieces of work, on the host and on a CUDA device."""
+"""Time pieces of work on the host and on a CUDA device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 
 class Stopwatch:
-    """Takes the time of pieces of work, each in several runs.
+    """Times pieces of work, each in several runs.
 
     Work on a GPU is timed by events in its queue, which are read when a run has ended: nothing
     waits in between.
@@ -28,7 +28,7 @@ class Stopwatch:
         self._events: list[tuple[Hashable, torch.cuda.Event, torch.cuda.Event]] = []
 
     def time(self, key: Hashable, work: Callable[[], Any]) -> Any:
-        """Do the work and return its result; the time is kept under `key`."""
+        """Do the work, keep its time under `key`, and return its result."""
         if self._on_cuda:
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()

@@ -83,7 +83,7 @@ def _rows(outline: Outline, expand_nested: bool, depth: int) -> list[Row]:
 
 
 def _rows_without_graph(model: Model) -> list[Row]:
-    """Return what is known of a model whose graph is not: its parts, in order."""
+    """Return rows for a model without a graph: its parts, in order."""
     parts: Iterable[tuple[str, Any]] = model.named_children()
     if (stack := getattr(model, "_stack", None)) is not None:
         parts = ((str(number), layer) for number, layer in enumerate(stack))

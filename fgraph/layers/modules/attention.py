@@ -102,7 +102,7 @@ class HeadAttention(nn.Module):
         return x if times == 1 else x.repeat_interleave(times, 1)
 
     def _weights(self, q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
-        """Return the attention weights; like Keras's all zero where nothing may be attended to."""
+        """Return the attention weights, all zero where nothing may be attended to, as in Keras."""
         logits = q @ k.mT / math.sqrt(self.key_size)
         if mask is None:
             return torch.softmax(logits, -1)

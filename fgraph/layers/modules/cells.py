@@ -1,4 +1,4 @@
-"""Running cells, which make one step, over the steps of a sequence."""
+"""Run one-step cells over the steps of a sequence."""
 
 from __future__ import annotations
 

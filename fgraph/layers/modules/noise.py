@@ -31,7 +31,7 @@ class Noise(nn.Module):
         raise NotImplementedError
 
     def generator(self, x: Tensor) -> torch.Generator | None:
-        """Return the module's own random numbers on the device of `x`; `None` for torch's."""
+        """Return the module's own generator on the device of `x`; `None` for torch's default."""
         if self.seed is None or x.is_meta:
             return None
         if x.device not in self._generators:

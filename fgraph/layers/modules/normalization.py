@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class BatchNorm(_BatchNorm):
-    """Batch normalization whose running variance is that of the batch, as Keras has it.
+    """Batch normalization with a biased running variance, as in Keras.
 
     Torch's own running variance is the unbiased one, `n / (n - 1)` times that. Channels are
     second, as everywhere in torch; the number of axes is free.
@@ -67,7 +67,7 @@ class BatchNorm(_BatchNorm):
         return made
 
     def _masked(self, x: Tensor, mask: Tensor, share: float) -> Tensor:
-        """Normalize by the statistics of the positions that count."""
+        """Normalize by the statistics of the unmasked positions."""
         mean, variance = _moments(x, mask)
         with torch.no_grad():
             self.get_buffer("running_mean").lerp_(mean.flatten(), share)
@@ -234,7 +234,7 @@ class SpectralNorm(nn.Module):
         return weight.T if isinstance(self.layer, nn.Embedding) else weight.flatten(1)
 
     def forward(self, x: Tensor, training: bool | None = None) -> Tensor:
-        """Return `x`, which is next given to the layer, after the kernel was normalized."""
+        """Normalize the kernel and return `x`, the layer's input."""
         if self.training if training is None else training:
             with torch.no_grad():
                 self._normalize()

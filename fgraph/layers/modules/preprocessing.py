@@ -1,4 +1,4 @@
-"""What preprocessing layers keep, and functions that they record."""
+"""Modules and functions of preprocessing layers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def count_codes(codes: Tensor, depth: int, count: bool, weights: Tensor | None) 
 
 
 def crop_to_ratio(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cut channels-first images in their middle to the proportions of `size`."""
+    """Crop channels-first images around the middle to the aspect ratio of `size`."""
     height, width = x.shape[2:]
     new_height = min(height, int(width * size[0] / size[1])) or height
     new_width = min(width, int(height * size[1] / size[0])) or width
@@ -62,7 +62,7 @@ def crop_to_ratio(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def pad_to_ratio(x: Tensor, size: tuple[int, int], value: float) -> Tensor:
-    """Pad channels-first images evenly to the proportions of `size`."""
+    """Pad channels-first images evenly to the aspect ratio of `size`."""
     height, width = x.shape[2:]
     rows = max(height, int(width * size[0] / size[1])) - height
     columns = max(width, int(height * size[1] / size[0])) - width

@@ -29,7 +29,7 @@ def with_one_bias(module: nn.RNNBase) -> nn.RNNBase:
 
 
 class KerasRNN(nn.Module):
-    """What `KerasLSTM`, `KerasGRU` and `KerasSimpleRNN` add to torch's modules.
+    """Base class: what `KerasLSTM`, `KerasGRU` and `KerasSimpleRNN` add to torch's modules.
 
     Masks (a masked step repeats the output and keeps the states), other activations, dropout that
     is the same at every step, and states that outlive a call. torch's kernel does the work if it
@@ -147,7 +147,7 @@ class KerasRNN(nn.Module):
         return outputs, tuple(state.squeeze(0) for state in last)
 
     def _masked(self, x: Tensor, states: States, mask: Tensor) -> tuple[Tensor, States]:
-        """Run torch's kernel on the steps that count, moved to the front."""
+        """Run torch's kernel on the unmasked steps, moved to the front."""
         compressed, counts = compress_steps(x, mask), mask.sum(1)
         if self.state_count > 1 and (self.final_states or self.stateful):
             # the second state is no output: torch stops each sequence, by lengths on the host
@@ -203,7 +203,7 @@ class KerasRNN(nn.Module):
 
 
 class KerasLSTM(KerasRNN, nn.LSTM):  # type: ignore[misc]
-    """An `nn.LSTM` that knows masks, other activations, recurrent dropout and kept states."""
+    """An `nn.LSTM` with masks, other activations, recurrent dropout and kept states."""
 
     state_count = 2
 
@@ -216,7 +216,7 @@ class KerasLSTM(KerasRNN, nn.LSTM):  # type: ignore[misc]
 
 
 class KerasGRU(KerasRNN, nn.GRU):  # type: ignore[misc]
-    """An `nn.GRU` that knows masks, other activations, recurrent dropout and kept states.
+    """An `nn.GRU` with masks, other activations, recurrent dropout and kept states.
 
     Args:
         reset_after: Whether the reset gate acts after the recurrent kernel, as in torch's kernel,
@@ -252,7 +252,7 @@ class KerasGRU(KerasRNN, nn.GRU):  # type: ignore[misc]
 
 
 class KerasSimpleRNN(KerasRNN, nn.RNN):  # type: ignore[misc]
-    """An `nn.RNN` that knows masks, other activations, recurrent dropout and kept states."""
+    """An `nn.RNN` with masks, other activations, recurrent dropout and kept states."""
 
     def step(self, x: Tensor, hidden: Tensor, states: States) -> States:
         """Return the state after one step."""
@@ -263,7 +263,7 @@ class KerasSimpleRNN(KerasRNN, nn.RNN):  # type: ignore[misc]
 
 
 def compress_steps(x: Tensor, mask: Tensor) -> Tensor:
-    """Move the steps that count to the front, in order.
+    """Move the unmasked steps to the front, in order.
 
     Args:
         x: `(batch, steps, features)`.
@@ -286,7 +286,7 @@ def spread_steps(outputs: Tensor, mask: Tensor) -> Tensor:
 
 
 def last_step(outputs: Tensor, mask: Tensor) -> Tensor:
-    """Return the output of the last step that counts, zeros where none does.
+    """Return the output of the last unmasked step, zeros where there is none.
 
     Args:
         outputs: `(batch, steps, units)`, of steps moved by `compress_steps`.
