@@ -7,6 +7,7 @@ whole bookkeeping, so it is right in any thread and in the garbage collector.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 import threading
@@ -80,13 +81,13 @@ class Interception:
 
     Args:
         symbolic: the classes of symbolic values.
-        record: called as `record(op, target, args, kwargs)` in place of the target.
+        record: called as `record(op, target, args, kwargs, name=None)` in place of the target.
     """
 
     def __init__(
         self,
         symbolic: tuple[type, ...],
-        record: Callable[[str, Any, tuple[Any, ...], dict[str, Any]], Any],
+        record: Callable[..., Any],
     ) -> None:
         self._symbolic = symbolic
         self._record = record
@@ -139,6 +140,8 @@ class Interception:
                     f"each call of the model: write `fgraph.apply(module, ...)` to record the call "
                     "as a whole, or move what it does into forward"
                 )
+            if "name" in kwargs and not _takes_name(type(self).forward):
+                return record("module", self, args, kwargs, name=kwargs.pop("name"))
             return record("module", self, args, kwargs)
 
         return __call__
@@ -225,6 +228,16 @@ def _cleared(traceback: TracebackType | None) -> bool:
             except RuntimeError:
                 ended = False
     return ended
+
+
+@functools.lru_cache(maxsize=256)
+def _takes_name(forward: Callable[..., Any]) -> bool:
+    """Whether `name=` is an argument of a forward, and not the name of the call in the graph."""
+    try:
+        parameters = inspect.signature(forward).parameters
+    except (TypeError, ValueError):
+        return True
+    return "name" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def has_own_call(kind: type[nn.Module]) -> bool:

@@ -140,10 +140,7 @@ class TrainingState:
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if self.optimizer is None:
             if not named:
-                raise ValueError(
-                    f"nothing trainable: {type(model).__name__} has no parameters that require "
-                    "gradients; unfreeze some, or use evaluate and predict"
-                )
+                raise ValueError(_nothing_trainable(model))
             self.optimizer = with_learning_rate(_optimizer(self.settings.optimizer, named))
             self.takes_closure = _takes_closure(self.optimizer)
             self._check_combination()
@@ -247,3 +244,18 @@ def _optimizer(given: Any, named: dict[str, Tensor]) -> Any:
             "torch optimizer"
         )
     return made
+
+
+def _nothing_trainable(model: Any) -> str:
+    """Say why there is no parameter to train, and what to do."""
+    kind, frozen = type(model).__name__, sum(1 for _ in model.parameters())
+    if getattr(model, "built", True) is False:
+        why = "it is not built yet, so its layers have no weights: call it on a batch, or fit it"
+    elif frozen:
+        why = (
+            f"all of its {frozen} parameters are frozen: unfreeze some, for example by "
+            "`layer.trainable = True`, or use evaluate and predict"
+        )
+    else:
+        why = "it has no parameters: add a layer that has some, or use evaluate and predict"
+    return f"nothing trainable in {kind}: {why}"

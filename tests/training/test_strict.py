@@ -186,7 +186,7 @@ FIT = {
     "nothing trainable": (
         lambda: _fit(_frozen()),
         ValueError,
-        "nothing trainable: Net has no parameters",
+        "nothing trainable in Net: all of its 2 parameters are frozen",
     ),
     "three targets for two outputs": (
         lambda: _heads(["mse", "mse"]).fit(X, [X, X, X]),
