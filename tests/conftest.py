@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import gc
+from contextlib import suppress
 
 import pytest
 import torch
 from torch import nn
+
+from public_models import import_torchvision
+
+with suppress(ImportError):  # before another package does, which would fail
+    import_torchvision()
 
 
 @pytest.fixture(autouse=True)
