@@ -94,8 +94,8 @@ class Callback:
             complete: whether there will be no others; callbacks of the user's own may add some.
         """
 
-    def check_model(self, model: Any) -> None:
-        """Refuse a model that the callback cannot serve, before the first step."""
+    def check_run(self, model: Any, callbacks: list[Callback]) -> None:
+        """Refuse a model, or callbacks of the run, that it cannot serve, before the first step."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the callback must remember for an exact resume: tensors and plain values."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import string
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..errors import unknown_name, whole_number
+from ..errors import SaveError, unknown_name, whole_number
 from . import processes
 from .atomic import replacing, save_atomically
 from .base import Callback, Logs
@@ -64,13 +65,20 @@ class ModelCheckpoint(MonitorCallback):
         known = ["epoch", *names]
         if self.save_freq != "epoch":  # within an epoch, before its validation
             known = ["epoch", "batch", *(n for n in names if not n.startswith("val_"))]
+        where = f"filepath {self.filepath!r} of ModelCheckpoint"
         for _, name, _, _ in string.Formatter().parse(self.filepath):
+            if name is not None and not name.isidentifier():
+                raise ValueError(f"{where}: write names in braces, such as {{epoch}}, got {name!r}")
             if complete and name and name not in known:
-                text = unknown_name("metric", name, known)
-                raise ValueError(f"filepath {self.filepath!r} of ModelCheckpoint: {text}")
+                raise ValueError(f"{where}: {unknown_name('metric', name, known)}")
+        try:
+            self.filepath.format_map(_Figures())
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{where}: {error}") from error
 
-    def check_model(self, model: Any) -> None:
-        """Refuse a model that cannot be written to a file."""
+    def check_run(self, model: Any, callbacks: list[Callback]) -> None:
+        """Refuse a model that cannot be written to a file, or a folder that is none."""
+        check_folder(Path(self.filepath.split("{")[0] + "x").parent, "filepath of ModelCheckpoint")
         check = None if self.save_weights_only else getattr(model, "check_savable", None)
         if check is not None:
             check()
@@ -116,6 +124,22 @@ class ModelCheckpoint(MonitorCallback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state returned by `state_dict`."""
         vars(self).update(state)
+
+
+class _Figures(dict[str, Any]):
+    """Some number for every name in a path."""
+
+    def __missing__(self, name: str) -> int | float:
+        return 1 if name in ("epoch", "batch") else 0.5
+
+
+def check_folder(folder: Path, what: str) -> None:
+    """Raise `NotADirectoryError` if files stand where folders are needed."""
+    for place in (folder, *folder.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise NotADirectoryError(f"{what}: {str(place)!r} is a file, not a folder")
+            return
 
 
 def check_save_freq(save_freq: str | int, caller: str) -> str | int:
@@ -180,6 +204,27 @@ class BackupAndRestore(Callback):
     def path(self) -> Path:
         """The backup's file; each process of a distributed run has its own."""
         return self.backup_dir / f"run-{processes.rank()}.pt"
+
+    def check_run(self, model: Any, callbacks: list[Callback]) -> None:
+        """Refuse what could be saved, but not read again.
+
+        Raises:
+            SaveError: a callback's state, or extra state of a module, holds other things than
+                tensors and plain values.
+        """
+        check_folder(self.backup_dir, "backup_dir of BackupAndRestore")
+        parts = {type(callback).__name__: callback.state_dict() for callback in callbacks}
+        extra = {k: v for k, v in model.state_dict().items() if not isinstance(v, torch.Tensor)}
+        for name, part in {**parts, type(model).__name__: extra}.items():
+            buffer = io.BytesIO()
+            try:
+                torch.save(part, buffer)
+                torch.load(io.BytesIO(buffer.getvalue()), weights_only=True)
+            except Exception as error:
+                raise SaveError(
+                    f"BackupAndRestore cannot save the state of {name}: its state_dict (or "
+                    "get_extra_state) must return tensors, numbers, texts, lists and dicts only"
+                ) from error
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Continue with the backup, if there is one."""

@@ -44,6 +44,14 @@ class LazyMethods:
         """
         _above("saving.model_file").save_model(self, path, include_optimizer)
 
+    def check_savable(self) -> None:
+        """Raise `SaveError`, as `save` would, if a part of the model cannot be written; write none.
+
+        Raises:
+            SaveError: a part of the model cannot be written as data; the text says which.
+        """
+        _above("saving.model_file").encode_model(self, include_optimizer=True)
+
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Write the weights alone: `.safetensors`, or `.pt` as `torch.save` does.
 

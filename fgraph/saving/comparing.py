@@ -31,6 +31,7 @@ MODEL_KEYS = MODULE_KEYS | {
     "_node_paths", "_output_names", "_graph_tensors", "_forward_source", "_view",
     "_stack", "_trainer", "_added_outside", "history", "stop_training", "forward",
     "stop_evaluating",
+    "stop_predicting",
 }  # fmt: skip
 LAYER_KEYS = frozenset({
     "_calls", "_arguments", "module", "built", "explicit_name", "_features", "_model_name",

@@ -32,6 +32,9 @@ def keeping_modes(model: Any) -> Iterator[None]:
 class Prediction(Steps):
     """The loop around `predict_step`."""
 
+    stop_predicting: bool = False
+    """Set by callbacks to end `predict` after the current batch."""
+
     # torch.nn.Module provides this
     eval: Any
 
@@ -46,6 +49,7 @@ class Prediction(Steps):
             callbacks.call("on_predict_begin")
             begins = callbacks.hooks("on_predict_batch_begin")
             ends = callbacks.hooks("on_predict_batch_end")
+            self.stop_predicting = False
             for batch in feed.epoch():
                 for hook in begins:
                     hook(steps, {})
@@ -58,6 +62,8 @@ class Prediction(Steps):
                 for hook in ends:
                     hook(steps, {"outputs": outputs})
                 steps += 1
+                if self.stop_predicting:
+                    break
             callbacks.call("on_predict_end")
         require_steps(feed, steps, "predict")
         return filled(outputs, [array.result() for array in arrays])

@@ -47,7 +47,7 @@ def check_fit(model: Any, run: Run) -> None:
     if run.validation is not None:
         check_evaluate(model, run.validation, "validation")
     for callback in run.callbacks.callbacks:
-        callback.check_model(model)
+        callback.check_run(model, run.callbacks.callbacks)
 
 
 def _check_validation(run: Run) -> None:

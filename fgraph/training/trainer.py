@@ -427,7 +427,7 @@ class Trainer(Loops):
             return given
         if given is None:
             given = []
-        callbacks = [given] if isinstance(given, Callback) else list(given)
+        callbacks = list(given) if isinstance(given, Iterable) else [given]
         verbose = 1 if params["verbose"] == "auto" else params["verbose"]
         if verbose not in (0, 1, 2):
             raise ValueError(f"verbose must be 'auto', 0, 1 or 2, got {verbose!r}")

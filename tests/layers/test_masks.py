@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fgraph import Input, Model, layers
 from keras_oracle import compare_models
@@ -158,3 +160,44 @@ def test_masks_survive_copies() -> None:
     model = Model(tokens, layers.Embedding(3, 4, mask_zero=True)(tokens))
     both = Model(tokens, [model.output, layers.LSTM(2)(model.output)])
     assert copy.deepcopy(both).outputs[0].mask is not None
+
+
+class Recorded(TorchDispatchMode):
+    """Notes the operations that are run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("use_bias", [True, False], ids=["bias", "no bias"])
+def test_states_of_a_masked_lstm_are_those_of_packed_sequences(use_bias):
+    """Values and gradients; no length is read back from the device."""
+    lstm = layers.LSTM(5, return_state=True, return_sequences=True, use_bias=use_bias)
+    x, mask = Input((7, 3)), Input((7,), dtype="bool")
+    model = Model([x, mask], list(lstm(x, mask=mask)))
+    values = torch.randn(4, 7, 3, requires_grad=True)
+    lengths = torch.tensor([7, 1, 4, 2])
+    right = torch.arange(7) < lengths[:, None]
+    with Recorded() as recorded:
+        _, hidden, cell = model(values, right)
+    assert not {n for n in recorded.names if "pack" in n or "scalar" in n or "nonzero" in n}
+    module = lstm.module
+    plain = nn.LSTM(3, 5, batch_first=True)
+    state = {k: v for k, v in module.state_dict().items() if k in plain.state_dict()}
+    plain.load_state_dict(state, strict=use_bias)
+    if not use_bias:
+        plain.bias_ih_l0.data.zero_(), plain.bias_hh_l0.data.zero_()
+    packed = nn.utils.rnn.pack_padded_sequence(
+        values, lengths, batch_first=True, enforce_sorted=False
+    )
+    _, (h, c) = plain(packed)
+    torch.testing.assert_close(hidden, h[0])
+    torch.testing.assert_close(cell, c[0])
+    found = torch.autograd.grad((hidden * cell).sum(), [values, module.weight_hh_l0])
+    expected = torch.autograd.grad((h * c).sum(), [values, plain.weight_hh_l0])
+    torch.testing.assert_close(found, expected)

@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from fgraph import callbacks
+from fgraph import Input, Model, callbacks, layers
 from fgraph.callbacks.atomic import replacing, save_atomically
+from fgraph.errors import SaveError
 from fgraph.training import Trainer
 
 
@@ -229,6 +230,89 @@ def test_model_checkpoint_names_unknown_figures(tmp_path):
         _net().fit(
             X, X, verbose=0, callbacks=[callbacks.ModelCheckpoint(tmp_path / "{val_los}.pt")]
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("{}.pt", r"write names in braces, such as \{epoch\}, got ''"),
+        ("{0}.pt", "got '0'"),
+        ("{loss:d}.pt", "Unknown format code 'd'"),
+        ("file/{epoch}.pt", "is a file, not a folder"),
+    ],
+)
+def test_paths_of_model_checkpoint_are_tried_before_the_first_step(tmp_path, name, text):
+    """Not after the first epoch."""
+    (tmp_path / "file").touch()
+    net = _net()
+    before = net[0].weight.item()
+    with pytest.raises((ValueError, NotADirectoryError), match=text):
+        net.fit(X, X, verbose=0, callbacks=[callbacks.ModelCheckpoint(tmp_path / name)])
+    assert net[0].weight.item() == before
+
+
+def _unsavable() -> Model:
+    x = Input((1,))
+    model = Model(x, layers.Lambda(lambda v: v * 2)(layers.Dense(1)(x)))
+    model.compile("sgd", "mse")
+    return model
+
+
+def test_a_model_that_cannot_be_saved_is_refused_before_the_first_step(tmp_path):
+    """ModelCheckpoint writes nothing to find it out; weights alone can be saved."""
+    model = _unsavable()
+    before = model.get_weights()[0].copy()
+    path = tmp_path / "new" / "a.fgraph"
+    with pytest.raises(SaveError, match=r"layer 'lambda_1' .* cannot be written"):
+        model.fit(X, X, verbose=0, callbacks=callbacks.ModelCheckpoint(path))
+    assert (model.get_weights()[0] == before).all()
+    assert not path.parent.exists()
+    weights = callbacks.ModelCheckpoint(tmp_path / "a.pt", save_weights_only=True)
+    model.fit(X, X, verbose=0, callbacks=weights)
+    assert (tmp_path / "a.pt").exists()
+
+
+class Odd(callbacks.Callback):
+    """Remembers what a backup cannot hold."""
+
+    def state_dict(self):
+        return {"net": _net()}
+
+
+def test_a_backup_that_could_not_be_read_is_refused_before_the_first_step(tmp_path):
+    """Its file is read without running code."""
+    net = _net()
+    before = net[0].weight.item()
+    both = [Odd(), callbacks.BackupAndRestore(tmp_path)]
+    with pytest.raises(SaveError, match="cannot save the state of Odd"):
+        net.fit(X, X, verbose=0, callbacks=both)
+    assert net[0].weight.item() == before
+
+
+def test_a_callback_class_is_refused_alone_and_in_a_list():
+    """With what to write."""
+    for given in (callbacks.EarlyStopping, [callbacks.EarlyStopping]):
+        with pytest.raises(TypeError, match=r"the class EarlyStopping: write EarlyStopping\(\)"):
+            _net().fit(X, X, verbose=0, callbacks=given)
+
+
+@pytest.mark.parametrize("method", ["evaluate", "predict"])
+def test_evaluation_and_prediction_can_be_stopped(method):
+    """After the batch, as in Keras."""
+
+    net = _net()
+    name = {"evaluate": "stop_evaluating", "predict": "stop_predicting"}[method]
+    seen = []
+
+    def stop(batch, logs):
+        seen.append(batch)
+        setattr(net, name, batch == 1)
+
+    kind = {"evaluate": "test", "predict": "predict"}[method]
+    hooks = callbacks.LambdaCallback(**{f"on_{kind}_batch_end": stop})
+    data = (X, X) if method == "evaluate" else (X,)
+    getattr(net, method)(*data, batch_size=4, verbose=0, callbacks=[hooks])
+    assert seen == [0, 1]
 
 
 def test_csv_logger_writes_a_row_an_epoch(tmp_path):

@@ -28,6 +28,9 @@ def with_one_bias(module: nn.RNNBase) -> nn.RNNBase:
     return module
 
 
+_CLOSED = 1e4  # an input at which a sigmoid is exactly 0 or 1 in every dtype, and float16 holds
+
+
 class KerasRNN(nn.Module):
     """Base class: what `KerasLSTM`, `KerasGRU` and `KerasSimpleRNN` add to torch's modules.
 
@@ -47,7 +50,7 @@ class KerasRNN(nn.Module):
         batch_size: Batch size of states that outlive a call. Defaults to none that do.
         seed: Seed of random numbers of the dropouts' own.
         final_states: Whether all states after the last step are needed, not only the first. With a
-            mask torch's LSTM has to wait for the device for the second.
+            mask torch's LSTM needs one more input feature for the second.
     """
 
     state_count = 1
@@ -150,20 +153,17 @@ class KerasRNN(nn.Module):
         """Run torch's kernel on the unmasked steps, moved to the front."""
         compressed, counts = compress_steps(x, mask), mask.sum(1)
         if self.state_count > 1 and (self.final_states or self.stateful):
-            # the second state is no output: torch stops each sequence, by lengths on the host
-            packed = nn.utils.rnn.pack_padded_sequence(
-                compressed, counts.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
-            )
-            outputs, last = self._kernel(packed, states)
-            padded, _ = nn.utils.rnn.pad_packed_sequence(
-                outputs, batch_first=True, total_length=x.shape[1]
-            )
+            padded, last = self._frozen_after(compressed, states, counts)
         else:
             padded, last = self._kernel(compressed, states)
-            last = (last_step(padded, mask), *last[1:])
+        last = (last_step(padded, mask), *last[1:])
         some = (counts > 0).unsqueeze(1)
         kept = tuple(torch.where(some, new, old) for new, old in zip(last, states, strict=True))
         return spread_steps(padded, mask), kept
+
+    def _frozen_after(self, x: Tensor, states: States, counts: Tensor) -> tuple[Tensor, States]:
+        """Run sequences of different lengths; keep all states after their ends."""
+        raise NotImplementedError
 
     def _loop(
         self, x: Tensor, states: States, mask: Tensor | None, training: bool
@@ -206,6 +206,32 @@ class KerasLSTM(KerasRNN, nn.LSTM):  # type: ignore[misc]
     """An `nn.LSTM` with masks, other activations, recurrent dropout and kept states."""
 
     state_count = 2
+
+    def _frozen_after(self, x: Tensor, states: States, counts: Tensor) -> tuple[Tensor, States]:
+        """Run torch's kernel on sequences of different lengths; keep the cell after their ends.
+
+        Packed sequences would need the lengths on the host. Here one more feature is 1 after the
+        end, where its weights close the input gate and open the forget gate, both exactly: the
+        cell becomes `1 * cell + 0 * new`.
+
+        Args:
+            x: `(batch, steps, features)`, the steps that count first.
+            states: the states before the first step.
+            counts: the number of steps that count, `(batch,)`.
+        """
+        ended = (torch.arange(x.shape[1], device=x.device) >= counts.unsqueeze(1)).unsqueeze(2)
+        x = torch.cat([x.masked_fill(ended, 0), ended.to(x.dtype)], 2)
+        gates = x.new_zeros(4, self.hidden_size)  # input, forget, cell, output, as in torch
+        gates[0], gates[1] = -_CLOSED, _CLOSED
+        kernel, *rest = self._flat_weights
+        assert isinstance(kernel, Tensor)
+        kernel = torch.cat([kernel, gates.view(-1, 1).to(kernel.dtype)], 1)
+        weights = _contiguous([kernel, *rest])
+        start = [state.unsqueeze(0) for state in states]
+        outputs, hidden, cell = torch.lstm(
+            x, start, weights, self.bias, 1, 0.0, self.training, False, True
+        )
+        return outputs, (hidden.squeeze(0), cell.squeeze(0))
 
     def step(self, x: Tensor, hidden: Tensor, states: States) -> States:
         """Return the states after one step."""
@@ -260,6 +286,13 @@ class KerasSimpleRNN(KerasRNN, nn.RNN):  # type: ignore[misc]
 
 
 # -------------------------------------------------------- masked steps, for torch's kernels
+
+
+def _contiguous(weights: list[Any]) -> list[Tensor]:
+    """Return weights as parts of one tensor, as cuDNN wants them."""
+    whole = torch.cat([weight.reshape(-1) for weight in weights])
+    parts = whole.split([weight.numel() for weight in weights])
+    return [part.view(weight.shape) for part, weight in zip(parts, weights, strict=True)]
 
 
 def compress_steps(x: Tensor, mask: Tensor) -> Tensor:
