@@ -47,7 +47,7 @@ class Weights:
 
     @property
     def built(self) -> bool:
-        """Whether the weights exist: not before the first call where that tells the shapes."""
+        """Whether the weights exist; a model without input shapes makes them at its first call."""
         return not self._is_unbuilt
 
     @property

@@ -246,7 +246,7 @@ def _family(step: Step) -> str:
 
 
 def _details(step: Step, show: Show) -> list[str]:
-    """Write what was asked for about one call."""
+    """Return the requested details of one call."""
     lines = []
     activation = getattr(step.maker, "activation", None)
     if show.show_layer_activations and (callable(activation) or isinstance(activation, str)):

@@ -1,4 +1,4 @@
-"""Counting floating-point operations, where torch's own counter knows too few kernels."""
+"""Count floating-point operations, kernels that torch's own counter lacks included."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ def _gap(left: Place, right: Place) -> float:
 
 
 def _frames(rows: list[list[Place]]) -> list[Frame]:
-    """Return a frame for each nested model, if no box of another would stand in it."""
+    """Return a frame for each nested model that contains no box of another model."""
     boxes = [place for row in rows for place in row if place.box is not None]
     groups = {group: depth for place in boxes for depth, group in enumerate(place.groups)}
     frames = []

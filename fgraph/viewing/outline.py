@@ -1,4 +1,4 @@
-"""A model as a person sees it: its inputs, then one step for each call of a layer or function."""
+"""A model as its author sees it: its inputs, then one step for each call of a layer or function."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def _widths(
 
 
 def _in_range(rows: list[Row], layer_range: Sequence[str] | None) -> list[Row]:
-    """Keep the rows from the first to the last layer that was asked for."""
+    """Keep the rows from the first to the last requested layer."""
     if layer_range is None:
         return rows
     if (
