@@ -210,8 +210,8 @@ class SparseCategoricalCrossentropy(CrossEntropy):
         self,
         from_logits: bool = False,
         ignore_class: int | None = None,
-        axis: int = -1,
         reduction: str | None = "sum_over_batch_size",
+        axis: int = -1,
         name: str = "sparse_categorical_crossentropy",
     ) -> None:
         super().__init__(from_logits, 0.0, axis, reduction, name)

@@ -88,7 +88,12 @@ def cosine_similarity(y_true: Tensor, y_pred: Tensor, axis: int = -1) -> Tensor:
 
 
 class MeanSquaredError(NamedLoss):
-    """Mean squared error (Keras: `MeanSquaredError`)."""
+    """Mean squared error (Keras: `MeanSquaredError`).
+
+    Args:
+        reduction: as in `Loss`.
+        name: as in `Loss`.
+    """
 
     function = staticmethod(mean_squared_error)
 
@@ -98,55 +103,100 @@ class MeanSquaredError(NamedLoss):
 
 
 class MeanAbsoluteError(NamedLoss):
-    """Mean absolute error (Keras: `MeanAbsoluteError`)."""
+    """Mean absolute error (Keras: `MeanAbsoluteError`).
+
+    Args:
+        reduction: as in `Loss`.
+        name: as in `Loss`.
+    """
 
     function = staticmethod(mean_absolute_error)
 
 
 class MeanAbsolutePercentageError(NamedLoss):
-    """Mean absolute error in percent of the target (Keras: `MeanAbsolutePercentageError`)."""
+    """Mean absolute error in percent of the target (Keras: `MeanAbsolutePercentageError`).
+
+    Args:
+        reduction: as in `Loss`.
+        name: as in `Loss`.
+    """
 
     function = staticmethod(mean_absolute_percentage_error)
 
 
 class MeanSquaredLogarithmicError(NamedLoss):
-    """Mean squared difference of logarithms (Keras: `MeanSquaredLogarithmicError`)."""
+    """Mean squared difference of logarithms (Keras: `MeanSquaredLogarithmicError`).
+
+    Args:
+        reduction: as in `Loss`.
+        name: as in `Loss`.
+    """
 
     function = staticmethod(mean_squared_logarithmic_error)
 
 
 class LogCosh(NamedLoss):
-    """Mean logarithm of the hyperbolic cosine of the error (Keras: `LogCosh`)."""
+    """Mean logarithm of the hyperbolic cosine of the error (Keras: `LogCosh`).
+
+    Args:
+        reduction: as in `Loss`.
+        name: as in `Loss`.
+    """
 
     function = staticmethod(log_cosh)
 
 
 class KLDivergence(NamedLoss):
-    """Kullback-Leibler divergence of predicted from true probabilities (Keras: `KLDivergence`)."""
+    """Kullback-Leibler divergence of predicted from true probabilities (Keras: `KLDivergence`).
+
+    Args:
+        reduction: as in `Loss`.
+        name: as in `Loss`.
+    """
 
     function = staticmethod(kl_divergence)
 
 
 class Poisson(NamedLoss):
-    """Poisson negative log-likelihood without its constant (Keras: `Poisson`)."""
+    """Poisson negative log-likelihood without its constant (Keras: `Poisson`).
+
+    Args:
+        reduction: as in `Loss`.
+        name: as in `Loss`.
+    """
 
     function = staticmethod(poisson)
 
 
 class Hinge(NamedLoss):
-    """Hinge loss on targets -1 and 1, or 0 and 1 (Keras: `Hinge`)."""
+    """Hinge loss on targets -1 and 1, or 0 and 1 (Keras: `Hinge`).
+
+    Args:
+        reduction: as in `Loss`.
+        name: as in `Loss`.
+    """
 
     function = staticmethod(hinge)
 
 
 class SquaredHinge(NamedLoss):
-    """Squared hinge loss on targets -1 and 1, or 0 and 1 (Keras: `SquaredHinge`)."""
+    """Squared hinge loss on targets -1 and 1, or 0 and 1 (Keras: `SquaredHinge`).
+
+    Args:
+        reduction: as in `Loss`.
+        name: as in `Loss`.
+    """
 
     function = staticmethod(squared_hinge)
 
 
 class CategoricalHinge(NamedLoss):
-    """Hinge loss between the true class and the best other one (Keras: `CategoricalHinge`)."""
+    """Hinge loss between the true class and the best other one (Keras: `CategoricalHinge`).
+
+    Args:
+        reduction: as in `Loss`.
+        name: as in `Loss`.
+    """
 
     function = staticmethod(categorical_hinge)
 

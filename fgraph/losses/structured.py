@@ -104,7 +104,12 @@ def circle(
 
 
 class CTC(NamedLoss):
-    """Connectionist temporal classification (Keras: `CTC`); label 0 is blank and padding."""
+    """Connectionist temporal classification (Keras: `CTC`); label 0 is blank and padding.
+
+    Args:
+        reduction: as in `Loss`.
+        name: as in `Loss`.
+    """
 
     function = staticmethod(ctc)
 

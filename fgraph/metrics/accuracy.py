@@ -71,7 +71,12 @@ def resolve_accuracy(y_true: Tensor, y_pred: Tensor, name: str) -> MeanMetric:
 
 
 class Accuracy(MeanMetric):
-    """Share of predictions that equal their targets (Keras: `Accuracy`)."""
+    """Share of predictions that equal their targets (Keras: `Accuracy`).
+
+    Args:
+        name: key in logs.
+        dtype: as in `Metric`.
+    """
 
     def __init__(self, name: str | None = "accuracy", dtype: Any = None) -> None:
         super().__init__(accuracy, name, "max")
@@ -93,14 +98,24 @@ class BinaryAccuracy(MeanMetric):
 
 
 class CategoricalAccuracy(MeanMetric):
-    """Share of right classes on one-hot targets (Keras: `CategoricalAccuracy`)."""
+    """Share of right classes on one-hot targets (Keras: `CategoricalAccuracy`).
+
+    Args:
+        name: key in logs.
+        dtype: as in `Metric`.
+    """
 
     def __init__(self, name: str | None = "categorical_accuracy", dtype: Any = None) -> None:
         super().__init__(categorical_accuracy, name, "max")
 
 
 class SparseCategoricalAccuracy(MeanMetric):
-    """Share of right classes on integer labels (Keras: `SparseCategoricalAccuracy`)."""
+    """Share of right classes on integer labels (Keras: `SparseCategoricalAccuracy`).
+
+    Args:
+        name: key in logs.
+        dtype: as in `Metric`.
+    """
 
     def __init__(self, name: str | None = "sparse_categorical_accuracy", dtype: Any = None) -> None:
         super().__init__(sparse_categorical_accuracy, name, "max")

@@ -24,61 +24,111 @@ class _LossMetric(MeanMetric):
 
 
 class MeanSquaredError(_LossMetric):
-    """Mean squared error (Keras: `MeanSquaredError`)."""
+    """Mean squared error (Keras: `MeanSquaredError`).
+
+    Args:
+        name: key in logs.
+        dtype: as in `Metric`.
+    """
 
     loss = staticmethod(losses.mean_squared_error)
 
 
 class MeanAbsoluteError(_LossMetric):
-    """Mean absolute error (Keras: `MeanAbsoluteError`)."""
+    """Mean absolute error (Keras: `MeanAbsoluteError`).
+
+    Args:
+        name: key in logs.
+        dtype: as in `Metric`.
+    """
 
     loss = staticmethod(losses.mean_absolute_error)
 
 
 class MeanAbsolutePercentageError(_LossMetric):
-    """Mean absolute error in percent of the targets (Keras: `MeanAbsolutePercentageError`)."""
+    """Mean absolute error in percent of the targets (Keras: `MeanAbsolutePercentageError`).
+
+    Args:
+        name: key in logs.
+        dtype: as in `Metric`.
+    """
 
     loss = staticmethod(losses.mean_absolute_percentage_error)
 
 
 class MeanSquaredLogarithmicError(_LossMetric):
-    """Mean squared error of `log(1 + x)` (Keras: `MeanSquaredLogarithmicError`)."""
+    """Mean squared error of `log(1 + x)` (Keras: `MeanSquaredLogarithmicError`).
+
+    Args:
+        name: key in logs.
+        dtype: as in `Metric`.
+    """
 
     loss = staticmethod(losses.mean_squared_logarithmic_error)
 
 
 class Hinge(_LossMetric):
-    """Mean hinge loss (Keras: `Hinge`)."""
+    """Mean hinge loss (Keras: `Hinge`).
+
+    Args:
+        name: key in logs.
+        dtype: as in `Metric`.
+    """
 
     loss = staticmethod(losses.hinge)
 
 
 class SquaredHinge(_LossMetric):
-    """Mean squared hinge loss (Keras: `SquaredHinge`)."""
+    """Mean squared hinge loss (Keras: `SquaredHinge`).
+
+    Args:
+        name: key in logs.
+        dtype: as in `Metric`.
+    """
 
     loss = staticmethod(losses.squared_hinge)
 
 
 class CategoricalHinge(_LossMetric):
-    """Mean categorical hinge loss (Keras: `CategoricalHinge`)."""
+    """Mean categorical hinge loss (Keras: `CategoricalHinge`).
+
+    Args:
+        name: key in logs.
+        dtype: as in `Metric`.
+    """
 
     loss = staticmethod(losses.categorical_hinge)
 
 
 class KLDivergence(_LossMetric):
-    """Mean Kullback-Leibler divergence (Keras: `KLDivergence`)."""
+    """Mean Kullback-Leibler divergence (Keras: `KLDivergence`).
+
+    Args:
+        name: key in logs.
+        dtype: as in `Metric`.
+    """
 
     loss = staticmethod(losses.kl_divergence)
 
 
 class Poisson(_LossMetric):
-    """Mean Poisson loss (Keras: `Poisson`)."""
+    """Mean Poisson loss (Keras: `Poisson`).
+
+    Args:
+        name: key in logs.
+        dtype: as in `Metric`.
+    """
 
     loss = staticmethod(losses.poisson)
 
 
 class LogCoshError(_LossMetric):
-    """Mean logarithm of the hyperbolic cosine of the error (Keras: `LogCoshError`)."""
+    """Mean logarithm of the hyperbolic cosine of the error (Keras: `LogCoshError`).
+
+    Args:
+        name: key in logs.
+        dtype: as in `Metric`.
+    """
 
     loss = staticmethod(losses.log_cosh)
 
