@@ -289,6 +289,18 @@ def _leaves_at(node: Node, lane: Lane) -> list[Any] | None:
 _lane_cache: dict[Any, list[Any] | None] = {}
 
 
+def numbers_agree(first: Ref, second: Ref) -> bool:
+    """Whether two numbers are equal in all lanes in which unknown sizes of inputs are alike."""
+    if first.spec[:2] != second.spec[:2]:
+        return False
+    for number, (_, _, even) in enumerate(_PROBES):
+        one = _lane_of(first.node, number) if even else None
+        other = None if one is None else _lane_of(second.node, number)
+        if one is not None and other is not None and one[first.index] != other[second.index]:
+            return False
+    return True
+
+
 def sizes_at(ref: Ref, inputs: dict[Ref, tuple[int, ...]]) -> tuple[int, ...] | None:
     """Return the shape of a value for inputs of these shapes; `None` where a call refuses them."""
     lane: Lane = dict(inputs)

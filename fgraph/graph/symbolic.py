@@ -25,6 +25,7 @@ from .record import (
     record_operator,
     symbol,
 )
+from .shapes import numbers_agree
 
 if TYPE_CHECKING:
 
@@ -206,7 +207,8 @@ class SymbolicComparison(SymbolicTensor):
 class Shape(tuple[Any, ...]):
     """The sizes of a symbolic tensor, with a symbolic number for each unknown one.
 
-    It prints as, and equals, the tuple with `None` for these.
+    It prints as, and equals, the tuple with `None` for these. A comparison that only the sizes of
+    run time could decide is refused.
     """
 
     __slots__ = ()
@@ -222,9 +224,18 @@ class Shape(tuple[Any, ...]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, tuple):
             return NotImplemented
-        if isinstance(other, Shape):
-            other = other._known
-        return self._known == other
+        known, others = self._known, other._known if isinstance(other, Shape) else other
+        if len(known) != len(others):
+            return False
+        pairs = [*zip(known, others, self, other, strict=True)]
+        if any(None not in (a, b) and a != b for a, b, _, _ in pairs):
+            return False
+        for a, b, size, another in pairs:
+            decided = a == b and (another is None or sizes_agree(size, another))
+            if not decided:
+                unknown = size if a is None else another
+                no_value(unknown, f"compared, in {self} == {others}", _COMPARE)
+        return True
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -243,6 +254,17 @@ class Shape(tuple[Any, ...]):
         return math.prod(self)
 
 
+def sizes_agree(first: Any, second: Any) -> bool:
+    """Whether two sizes are equal, as far as trying out sizes tells where they are not known."""
+    if not (isinstance(first, SymbolicSize) and isinstance(second, SymbolicSize)):
+        return bool(first == second)
+    return first.ref == second.ref or numbers_agree(first.ref, second.ref)
+
+
+_COMPARE = (
+    "sizes are known only at run time; compare those that are known, `x.shape[1:]`, or put code "
+    "that decides on them into `fgraph.apply(fn, x)`"
+)
 _AS_INDEX = (
     "is known only at run time: where it is the first of several sizes given to a real tensor or a "
     "factory, put these into a tuple, `parameter.expand((n, -1, -1))`, `torch.zeros((n, 3))`; code "
@@ -262,7 +284,13 @@ class SymbolicSize(Symbol):
             return False
         no_value(self, "compared", "sizes are known only at run time")
 
-    __hash__ = Symbol.__hash__
+    def __hash__(self) -> int:
+        no_value(
+            self,
+            "looked up in a dict or set",
+            "sizes are known only at run time; put code that decides on them into "
+            "`fgraph.apply(fn, x)`",
+        )
 
     def __bool__(self) -> bool:
         no_value(

@@ -104,6 +104,37 @@ def test_a_program_that_reads_sizes_is_what_eager_torch_runs(name):
                 agree(program, value, model)
 
 
+UNDECIDED = {
+    "shape": lambda x: x.shape == (2, 3, 4),
+    "unequal shapes": lambda x: x.shape != (2, 3, 4),
+    "beginning": lambda x: x.shape[:2] == (2, 3),
+    "among shapes": lambda x: x.shape in [(2, 3, 4)],
+    "halved and doubled": lambda x: x.shape == x[:, ::2].repeat(1, 2, 1).shape,
+    "pooled and enlarged": lambda x: (
+        x.mT.shape == F.interpolate(F.max_pool1d(x.mT, 2), scale_factor=2).shape
+    ),
+    "key": lambda x: {3: 5}.get(x.size(1), 7),
+    "member": lambda x: x.size(1) in {3, 5},
+    "set of sizes": lambda x: len({x.size(0), x.size(1)}),
+}
+
+
+@pytest.mark.parametrize("use", UNDECIDED.values(), ids=UNDECIDED)
+def test_a_comparison_that_only_real_sizes_decide_is_refused(use):
+    with pytest.raises(SymbolicError, match="sizes are known only at run time"):
+        use(Input((None, 4)))
+
+
+def test_comparisons_of_shapes_that_are_decided():
+    x, other = Input((None, 4)), Input((None, 4))
+    assert x.shape == x.relu().shape == (None, None, 4) == other.shape
+    assert x.shape != (2, 3, 5)
+    assert x.shape != (3, 4)
+    assert x.shape[2:] == (4,)
+    assert x.shape != x.unsqueeze(0).shape
+    assert x[:, :2].shape != Input((None, 5)).shape
+
+
 def test_images_are_padded_to_multiples():
     def program(x):
         return F.pad(x, (0, (8 - x.size(3) % 8) % 8, 0, -x.size(2) % 8))
