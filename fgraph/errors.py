@@ -252,7 +252,10 @@ def real_number(value: Any, name: str, interval: str = "(-inf, inf)") -> float:
     """
     if isinstance(value, bool | str | bytes) or not hasattr(value, "__float__"):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}: {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):  # of an array
+        raise TypeError(f"{name} must be a single number, got {value!r}") from None
     low, high = map(float, interval[1:-1].split(","))
     inside = low < number < high or (
         (number == low and interval[0] == "[") or (number == high and interval[-1] == "]")

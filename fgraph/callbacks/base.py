@@ -171,12 +171,10 @@ class CallbackList:
         self._hooks: dict[str, list[Callable[..., None]]] = {}
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
-                is_class = isinstance(callback, type)
-                text = f"the class {callback.__name__}: write {callback.__name__}()"
-                raise TypeError(
-                    "callbacks must be fgraph.callbacks.Callback objects, got "
-                    + (text if is_class else f"{type(callback).__name__}: {callback!r}")
-                )
+                text = f"{type(callback).__name__}: {callback!r}"
+                if isinstance(callback, type):
+                    text = f"the class {callback.__name__}: write {callback.__name__}()"
+                raise TypeError(f"callbacks must be fgraph.callbacks.Callback objects, got {text}")
             callback.set_params(params)
             callback.set_model(model)
 

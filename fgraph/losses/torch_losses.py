@@ -135,6 +135,11 @@ class CallableLoss(Loss):
     def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
         """Refuse shapes that torch would broadcast; class indices and the like pass."""
         target = align_target(y_true, y_pred)
+        if self.name in {"CrossEntropyLoss", "cross_entropy"} and y_pred.shape[1:2] == (1,):
+            raise ValueError(
+                f"output {output!r} has one unit, so {self.name} (of a softmax) is always 0: use "
+                "BCEWithLogitsLoss, or one unit for each class"
+            )
         same_rank = target.ndim == y_pred.ndim
         trailing = target.ndim == y_pred.ndim + 1 and target.shape[-1] == 1
         if target.shape != y_pred.shape and (self.elementwise or trailing or same_rank):

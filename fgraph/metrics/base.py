@@ -200,7 +200,13 @@ class MeanMetric(Metric):
         """
         values = self.fn(y_true, y_pred, **self.settings)
         if not isinstance(values, Tensor):
-            values = torch.as_tensor(values)
+            try:
+                values = torch.as_tensor(values)
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise TypeError(
+                    f"metric {self.name!r} returned {values!r}; it must return a number, or one "
+                    "value for each sample"
+                ) from error
         if not values.ndim:
             if sample_weight is not None:
                 raise ValueError(

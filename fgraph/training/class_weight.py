@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import real_number
+from ..errors import real_number, whole_number
 from ..graph.nested import iter_leaves
 from .tensors import as_tensor
 
@@ -35,10 +35,11 @@ class ClassWeight:
         if not weights:
             raise ValueError("class_weight is empty; give the weight of every class")
         self.weights = {
-            int(k): real_number(v, f"class_weight[{k!r}]", "[0, inf)") for k, v in weights.items()
+            whole_number(k, "each class in class_weight", least=0): real_number(
+                v, f"class_weight[{k!r}]", "[0, inf)"
+            )
+            for k, v in weights.items()
         }
-        if min(self.weights) < 0:
-            raise ValueError(f"class_weight has the negative class {min(self.weights)}")
         self._takes_labels = takes_labels
         self._table = torch.full((max(self.weights) + 1,), math.nan)
         for index, weight in self.weights.items():

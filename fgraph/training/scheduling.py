@@ -50,7 +50,13 @@ class SchedulerSetting:
             TypeError: the callable returned something else.
         """
         if isinstance(self.given, type) or not hasattr(self.given, "step"):
-            made = self.given(optimizer)
+            try:
+                made = self.given(optimizer)
+            except TypeError as error:
+                raise TypeError(
+                    f"scheduler={self.given!r} cannot be called with the optimizer alone ({error}):"
+                    " give its other arguments, as in functools.partial(StepLR, step_size=10)"
+                ) from error
             if not hasattr(made, "step"):
                 raise TypeError(
                     f"scheduler={self.given!r} returned {made!r} for the optimizer; it must "

@@ -222,6 +222,12 @@ class Steps(AddedLosses):
             loss: a scalar.
         """
         state = self._require_compiled("backward")
+        if not loss.requires_grad:
+            raise ValueError(
+                "the loss does not depend on any parameter that requires a gradient: it must be "
+                "computed from the outputs with torch's operations, without detach(), item(), "
+                "numpy() or torch.no_grad()"
+            )
         step = state.step
         if state.settings.gradient_accumulation_steps > 1:
             loss = loss / state.settings.gradient_accumulation_steps

@@ -63,7 +63,7 @@ def as_tensor(array: Any, name: str) -> Tensor:
     if not hasattr(array, "__array__"):
         raise TypeError(
             f"{name} must be a tensor or a numpy array, got {type(array).__name__}; "
-            "turn it into one with numpy.asarray"
+            "turn it into one with numpy.asarray (or let a data set derive from torch's Dataset)"
         )
     values = np.asarray(array)
     if values.dtype.kind not in "biufc":

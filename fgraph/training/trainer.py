@@ -108,6 +108,9 @@ class Trainer(Loops):
         """
         arguments.check_options(torch_compile_options, arguments.names_of(Trainer.compile))
         whole_number(steps_per_execution, "steps_per_execution")
+        for name, flag in {"run_eagerly": run_eagerly, "auto_scale_loss": auto_scale_loss}.items():
+            if not isinstance(flag, bool):
+                raise TypeError(f"compile: {name} must be True or False, got {flag!r}")
         if run_eagerly and jit_compile is True:
             raise ValueError("compile: run_eagerly=True and jit_compile=True exclude each other")
         given = {
@@ -419,7 +422,7 @@ class Trainer(Loops):
 
     def _callback_list(
         self,
-        given: Iterable[Callback] | Callback | None,
+        given: Any,
         params: dict[str, Any],
         history: History | None = None,
     ) -> CallbackList:
@@ -427,7 +430,8 @@ class Trainer(Loops):
             return given
         if given is None:
             given = []
-        callbacks = list(given) if isinstance(given, Iterable) else [given]
+        single = isinstance(given, Callback | str | Mapping) or not isinstance(given, Iterable)
+        callbacks: list[Any] = [given] if single else list(given)
         verbose = 1 if params["verbose"] == "auto" else params["verbose"]
         if verbose not in (0, 1, 2):
             raise ValueError(f"verbose must be 'auto', 0, 1 or 2, got {verbose!r}")
