@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from fgraph import Input, Model, layers
 from fgraph.callbacks import EarlyStopping, LambdaCallback, ModelCheckpoint, ReduceLROnPlateau
 from fgraph.training import Trainer
 
@@ -230,6 +231,70 @@ FIT = {
         ValueError,
         "a batch of 4 parts",
     ),
+    "shuffle by batch": (
+        lambda: _fit(_net(), shuffle="batch"),
+        TypeError,
+        "shuffle must be True or False, got 'batch'",
+    ),
+    "scipy's sparse inputs": (
+        lambda: _fit(_net(), pytest.importorskip("scipy.sparse").csr_matrix(X.numpy())),
+        TypeError,
+        r"x is a sparse csr_matrix, .*pass x.toarray\(\)",
+    ),
+    "scipy's sparse batches": (
+        lambda: _net().fit(
+            iter([(pytest.importorskip("scipy.sparse").csr_matrix(X.numpy()), LABELS)]), verbose=0
+        ),
+        TypeError,
+        r"x is a sparse csr_matrix, .*pass x.toarray\(\)",
+    ),
+    "torch's sparse inputs": (
+        lambda: _fit(_net(), X.to_sparse()),
+        TypeError,
+        r"x is a sparse Tensor, .*pass x.to_dense\(\)",
+    ),
+    "tables of texts in a generator": (
+        lambda: _net().fit(
+            iter([(pytest.importorskip("pandas").DataFrame({"a": ["x"]}), LABELS[:1])]), verbose=0
+        ),
+        TypeError,
+        "x holds values of dtype .*turn them into numbers",
+    ),
+    "weights that are not finite": (
+        lambda: _fit(_net(), sample_weight=np.full(20, np.inf)),
+        ValueError,
+        "sample_weight holds values from inf to inf; weights must be finite",
+    ),
+    "negative weights": (
+        lambda: _fit(_net(), sample_weight=-np.ones(20)),
+        ValueError,
+        "sample_weight holds values from -1 to -1; weights must be finite and not negative",
+    ),
+    "targets that are not finite": (
+        lambda: _fit(_net(1, "mse"), y=np.full((20, 1), np.inf)),
+        ValueError,
+        "holds values that are not finite",
+    ),
+    "softmax over one unit": (
+        lambda: _fit(_one_unit(), y=X[:, :1]),
+        ValueError,
+        "is a softmax over one unit, which is always 1: use a sigmoid",
+    ),
+    "a loss that returns nothing": (
+        lambda: _fit(_net(1, lambda prediction, target: None), y=X[:, :1]),
+        TypeError,
+        "returned None; it must return a tensor",
+    ),
+    "an optimizer that is none": (
+        lambda: _fit(_net_of(lambda parameters: None)),
+        TypeError,
+        "returned None for the model's parameters; it must return a torch optimizer",
+    ),
+    "a scheduler that is none": (
+        lambda: _fit(_net(scheduler=lambda optimizer: None)),
+        TypeError,
+        "returned None for the optimizer; it must return a torch scheduler",
+    ),
     "rows lost by the model": (lambda: _fit(_lossy()), ValueError, "has 1 rows for 20 targets"),
 }
 
@@ -237,6 +302,19 @@ FIT = {
 def _heads(loss, **settings):
     net = Heads()
     net.compile("sgd", loss, **settings)
+    return net
+
+
+def _one_unit():
+    x = Input((4,))
+    model = Model(x, layers.Dense(1, activation="softmax")(x))
+    model.compile("sgd", "mse")
+    return model
+
+
+def _net_of(optimizer):
+    net = Net(nn.Linear(4, 3))
+    net.compile(optimizer, nn.CrossEntropyLoss())
     return net
 
 
@@ -325,6 +403,21 @@ COMPILE = {
         lambda: _net(clip_grad_norm=0),
         ValueError,
         r"clip_grad_norm must be in \(0, inf\], got 0",
+    ),
+    "clipping by a text": (
+        lambda: _net(clip_grad_norm="1"),
+        TypeError,
+        "clip_grad_norm must be a number, got str: '1'",
+    ),
+    "eager and compiled": (
+        lambda: _net(run_eagerly=True, jit_compile=True),
+        ValueError,
+        "run_eagerly=True and jit_compile=True exclude each other",
+    ),
+    "no steps an execution": (
+        lambda: _net(steps_per_execution=0),
+        ValueError,
+        "steps_per_execution must be at least 1, got 0",
     ),
     "accumulation": (
         lambda: _net(gradient_accumulation_steps=0),
@@ -416,3 +509,19 @@ def test_labels_of_each_batch_of_a_loader_are_checked():
     bad[13] = 7
     with pytest.raises(ValueError, match="labels from 0 to 7"):
         _net().fit(DataLoader(TensorDataset(X, bad), batch_size=5), verbose=0)
+
+
+def test_keras_settings_without_effect_here_are_taken():
+    """torch runs eagerly, batch by batch."""
+    net = _net(run_eagerly=True, steps_per_execution=np.int64(4))
+    assert len(_fit(net).history["loss"]) == 1
+
+
+def test_tables_in_a_generator_are_arrays():
+    """pandas's, of numbers."""
+    torch.manual_seed(0)
+    net = _net()
+    pandas = pytest.importorskip("pandas")
+    tables = pandas.DataFrame(X.numpy()), pandas.Series(LABELS.numpy())
+    expected = net.evaluate(X, LABELS, verbose=0)
+    assert net.evaluate(iter([tables]), verbose=0) == pytest.approx(expected, rel=1e-6)
