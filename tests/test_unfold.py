@@ -166,7 +166,12 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS.values(), ids=list(FORMS))
+SLOW = {"compile": [pytest.mark.slow]}
+
+
+@pytest.mark.parametrize(
+    "form", [pytest.param(form, id=name, marks=SLOW.get(name, [])) for name, form in FORMS.items()]
+)
 @pytest.mark.parametrize(("make", "data", "dtype"), NETS.values(), ids=list(NETS))
 def test_every_form_of_an_opened_module_computes_the_same(make, data, dtype, form):
     torch._dynamo.reset()

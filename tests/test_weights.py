@@ -23,7 +23,7 @@ def test_freezing_a_model_freezes_weights_and_statistics():
     inner = base()
     inner.trainable = False
     assert inner.trainable_weights == []
-    assert len(inner.non_trainable_weights) == len(inner.weights) == 6
+    assert len(inner.non_trainable_weights) == len(inner.weights) == 8
     assert len(inner.get_layer("first").non_trainable_weights) == 2
     assert inner.get_layer("first").trainable_weights == []
     x = Input((4,))

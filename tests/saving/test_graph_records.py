@@ -270,8 +270,8 @@ def test_what_is_known_of_each_call_comes_back(make, tmp_path):
     assert [type(layer) for layer in loaded.layers] == [type(layer) for layer in model.layers]
     if make is not intermediate_inputs:  # an input is open where the value was cut
         assert knowledge(loaded) == knowledge(model)
-    assert [s.shape for s in pytree.tree_leaves(loaded.outputs)] == [
-        s.shape for s in pytree.tree_leaves(model.outputs)
+    assert [s.spec.shape for s in pytree.tree_leaves(loaded.outputs)] == [
+        s.spec.shape for s in pytree.tree_leaves(model.outputs)
     ]
     values = arguments(model)
     assert_same(results(loaded, values), results(model, values))
