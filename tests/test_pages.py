@@ -38,6 +38,7 @@ def outputs(page: Path) -> list[tuple[str, str | None]]:
             get.return_value = size
             exec(compile(block["code"], str(page), "exec"), namespace)
         found.append((printed.getvalue(), block["output"]))
+    namespace.clear()  # a class that the page registers would keep its symbolic values alive
     return found
 
 
