@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import scipy.sparse
 import torch
 from torch import nn
 from torch.optim import lr_scheduler
@@ -23,6 +22,10 @@ def _model(units=1, activation=None, **settings):
     model = Model(a, layers.Dense(units, activation, name="head")(a))
     model.compile(**{"optimizer": "sgd", "loss": "mse", **settings})
     return model
+
+
+def _csr():
+    return pytest.importorskip("scipy.sparse").csr_matrix(X)
 
 
 def _fit(x=X, y=Y, model=None, **settings):
@@ -123,12 +126,12 @@ DATA = {
         r"values from 0 to 2, but binary_crossentropy .* \[0, 1\]",
     ),
     "scipy sparse": (
-        lambda: _fit(scipy.sparse.csr_matrix(X)),
+        lambda: _fit(_csr()),
         TypeError,
         r"x is a sparse csr_matrix.*x\.toarray\(\)",
     ),
     "scipy sparse in a generator": (
-        lambda: _fit(iter([(scipy.sparse.csr_matrix(X), Y)]), None),
+        lambda: _fit(iter([(_csr(), Y)]), None),
         TypeError,
         r"x is a sparse csr_matrix",
     ),
@@ -138,7 +141,7 @@ DATA = {
         r"x is a sparse Tensor.*x\.to_dense\(\)",
     ),
     "sparse in predict": (
-        lambda: _model().predict(scipy.sparse.csr_matrix(X), verbose=0),
+        lambda: _model().predict(_csr(), verbose=0),
         TypeError,
         "x is a sparse csr_matrix",
     ),
