@@ -88,12 +88,7 @@ class Symbol:
         return hash(self._first)
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        frame, asking = sys._getframe(1), None
-        while frame.f_back is not None:  # a layer of Keras converts what it is given
-            asked_by = frame.f_locals.get("self")
-            asking = asked_by if hasattr(type(asked_by), "call") else asking
-            frame = frame.f_back
-        refuse_keras("a call on a symbolic tensor", asking)
+        refuse_caller_of_keras()
         no_value(
             self, "converted to a numpy array", "use torch functions, or `fgraph.apply(fn, x)`"
         )
@@ -111,6 +106,21 @@ class Symbol:
             f"{self!r} cannot be pickled by itself: pickle the Model that is made of it, "
             "and ask the copy for `model.inputs`, `model.outputs` or `layer.output`"
         )
+
+
+def refuse_caller_of_keras() -> None:
+    """Refuse to be an argument of a layer of Keras itself.
+
+    Raises:
+        TypeError: it is a layer of Keras whose code asks now.
+    """
+    frame: Any = sys._getframe(2)
+    asking = None
+    while frame is not None:
+        asked_by = frame.f_locals.get("self")
+        asking = asked_by if hasattr(type(asked_by), "call") else asking
+        frame = frame.f_back
+    refuse_keras("a call on a symbolic tensor", asking)
 
 
 class SymbolicDevice(str):

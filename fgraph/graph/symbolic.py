@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 from torch import nn
 
+from .asked_class import asks_for
 from .memory import changed, setitem
 from .node import DataSpec, DeviceSpec, NumberSpec, TensorSpec
 from .record import (
@@ -23,6 +25,7 @@ from .record import (
     record,
     record_function,
     record_operator,
+    refuse_caller_of_keras,
     symbol,
 )
 from .shapes import numbers_agree
@@ -59,6 +62,13 @@ class SymbolicTensor(_SymbolicTensor):
 
     __slots__ = ()
 
+    if not TYPE_CHECKING:
+
+        @property
+        def __class__(self) -> type:
+            """`torch.Tensor` where code asks `isinstance(x, torch.Tensor)`, else its class."""
+            return torch.Tensor if asks_for(sys._getframe(1), torch.Tensor) else type(self)
+
     @property
     def spec(self) -> TensorSpec:
         """What is known of the tensor."""
@@ -68,6 +78,8 @@ class SymbolicTensor(_SymbolicTensor):
     @property
     def shape(self) -> Shape:  # type: ignore[override]
         """The sizes; prints as `(None, 784)`, and the unknown ones are symbolic numbers."""
+        if sys._getframe(1).f_globals.get("__name__", "").startswith("keras."):
+            refuse_caller_of_keras()
         return Shape(self.size(axis) for axis in range(self.ndim))
 
     @property

@@ -1,0 +1,88 @@
+"""What class `isinstance(x, ...)` asks for, told from the instruction that asks.
+
+A symbolic tensor is no `torch.Tensor`: torch's C++ code would read memory that is not there. Code
+that asks before it goes on has to go the way of real tensors all the same. `isinstance` asks an
+object for its `__class__`, and so does torch's C++ code; only the first is a call whose last
+argument is the class.
+"""
+
+from __future__ import annotations
+
+import dis
+import operator
+from collections.abc import Callable
+from functools import lru_cache, partial
+from types import CodeType, FrameType, UnionType
+from typing import Any
+
+_TELLING_APART = ("torch.", __name__.partition(".")[0] + ".")
+Expression = Callable[[FrameType], Any]  # evaluates a part of the code in the frame that runs it
+
+
+def asks_for(frame: FrameType, kind: type) -> bool:
+    """Return whether the call that `frame` is about to make is `isinstance(..., kind)`.
+
+    The class may be one of several, as a tuple or a union. Where it is not a name, an attribute
+    or such, the answer is `False`. So it is for code of this package, which wants to tell them
+    apart, and for torch's own, which would go on in C++; `torch.is_tensor` does not.
+    """
+    if frame.f_globals.get("__name__", "").startswith(_TELLING_APART):
+        return False
+    expression = _last_argument(frame.f_code, frame.f_lasti)
+    if expression is None:
+        return False
+    try:
+        return kind in _classes(expression(frame))
+    except (AttributeError, KeyError, StopIteration, TypeError):
+        return False
+
+
+def _classes(value: Any) -> list[Any]:
+    """Return the classes that the second argument of `isinstance` stands for."""
+    if isinstance(value, tuple):
+        return [kind for part in value for kind in _classes(part)]
+    return [*value.__args__] if isinstance(value, UnionType) else [value]
+
+
+def _look_up(frame: FrameType, name: str, in_locals: bool) -> Any:
+    places = (*((frame.f_locals,) if in_locals else ()), frame.f_globals, frame.f_builtins)
+    return next(place[name] for place in places if name in place)
+
+
+@lru_cache(maxsize=1024)
+def _last_argument(code: CodeType, offset: int) -> Expression | None:
+    """Return the last argument of the call of `isinstance` at this instruction, if it is one."""
+    if "isinstance" not in code.co_names:
+        return None
+    before: list[dis.Instruction] = []
+    for instruction in dis.get_instructions(code):
+        if instruction.offset == offset:
+            is_call = instruction.opname == "CALL" and instruction.arg == 2
+            return _pop(before) if is_call else None
+        if instruction.opname not in ("PRECALL", "CACHE", "EXTENDED_ARG", "NOP"):
+            before.append(instruction)
+    return None
+
+
+def _pop(before: list[dis.Instruction]) -> Expression | None:
+    """Take the instructions of the last expression off the end of `before`."""
+    if not before:
+        return None
+    instruction = before.pop()
+    name, argument = instruction.opname, instruction.argval
+    if name in ("LOAD_GLOBAL", "LOAD_NAME"):
+        return partial(_look_up, name=argument, in_locals=name == "LOAD_NAME")
+    if name.startswith(("LOAD_FAST", "LOAD_DEREF")):
+        local = argument[-1] if isinstance(argument, tuple) else argument
+        return lambda frame: frame.f_locals[local]
+    if name == "LOAD_ATTR" and (owner := _pop(before)) is not None:
+        return lambda frame: getattr(owner(frame), argument)
+    if name == "BUILD_TUPLE":
+        parts = [_pop(before) for _ in range(argument)]
+        known = [part for part in parts if part is not None]
+        return lambda frame: tuple(part(frame) for part in known)
+    if name == "BINARY_OP" and instruction.argrepr == "|":
+        right, left = _pop(before), _pop(before)
+        if right is not None and left is not None:
+            return lambda frame: operator.or_(left(frame), right(frame))
+    return None
