@@ -496,8 +496,9 @@ def ref_of(leaf: Any) -> Any:
             f"a real tensor of shape {tuple(leaf.shape)} that was computed from parameters, by "
             f"{type(leaf.grad_fn).__name__}, is used in the graph: it would keep the value of now, "
             "and no gradient would reach the parameters. Use the parameter itself, as in "
-            "`torch.nn.functional.linear(x, weight)`, or compute the tensor in the graph by "
-            "`fgraph.apply(lambda x, w: x @ w.T, x, weight)`; `.detach()` makes it a constant"
+            "`torch.nn.functional.linear(x, weight)`, or compute the tensor in the graph: "
+            "`fgraph.apply(lambda x, p: ..., x, p)`, such as `fgraph.apply(lambda x, w: x @ w.T, "
+            "x, weight)`; `.detach()` makes it a constant"
         )
     return leaf
 

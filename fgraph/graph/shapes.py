@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from . import limits
+from .hidden import Hidden, holds_tensors
 from .memory import Watch, changed, setitem
 from .meta import run_on_meta
 from .modes import Autocast, Modes
@@ -89,7 +91,12 @@ def infer(
     key = None if key is None else (key, autocast)
     found = _cache.get(key) if key is not None else None
     if found is None:
-        found = _infer(target, args, kwargs, refs, autocast)
+        try:
+            found = _infer(target, args, kwargs, refs, autocast)
+        except Exception:
+            found, key = _infer_below(target, args, kwargs, refs, autocast), None
+            if found is None:
+                raise
         if key is not None:
             if len(_cache) >= _CACHE_SIZE:
                 _cache.clear()
@@ -137,6 +144,91 @@ def _infer(
     return specs, structure, more > calls, watch.effects()
 
 
+def _infer_below(
+    target: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    refs: list[Ref],
+    autocast: tuple[Autocast, ...],
+) -> tuple[list[Spec], pytree.TreeSpec | None, bool, Effects | None] | None:
+    """Return what `_infer` would, for a call that takes only sizes below those of the main lanes.
+
+    `None` if that is not why it refused them.
+    """
+    if not any(ref.spec.is_open for ref in refs):
+        return None
+    watch = Watch()
+    lanes: list[Lane] = []
+    results: list[tuple[Any, int]] = []
+    taken: list[bool] = []
+    numbers = sorted(
+        (n for n, probe in enumerate(_PROBES) if probe[2]), key=lambda n: _PROBES[n][1]
+    )
+    for number in numbers:
+        given = {ref: _lane_of(ref.node, number) for ref in refs}
+        try:
+            lane = {ref: leaves[ref.index] for ref, leaves in given.items()}  # type: ignore[index]
+            results.append(run_on_meta(target, args, kwargs, lane, autocast, watch))
+            lanes.append(lane)
+        except Exception:
+            if len(taken) - sum(taken) == 2 and not any(taken):
+                return None  # so a call that never fits is refused without more trials
+            taken.append(False)
+        else:
+            taken.append(True)
+    if not limits.fits_below([_PROBES[n][1] for n in numbers], taken):
+        return None
+    flat = [pytree.tree_flatten(result) for result, _ in results]
+    structure = flat[0][1]
+    if any(other != structure for _, other in flat):
+        return None
+    unknown = [*_unknown_sizes(lanes)]
+    specs = [
+        _continued([*leaves], unknown)
+        for leaves in zip(*(leaves for leaves, _ in flat), strict=True)
+    ]
+    if any(spec is None for spec in specs):
+        return None
+    single = isinstance(results[0][0], Tensor)
+    loops = results[-1][1] > results[0][1]
+    return specs, None if single else structure, loops, watch.effects()  # type: ignore[return-value]
+
+
+def _unknown_sizes(lanes: list[Lane]) -> Iterator[tuple[list[Any], tuple[Any, Any]]]:
+    """Yield, for each unknown size among the arguments, what it is in these and the main lanes."""
+    for ref in lanes[0]:
+        spec = ref.spec
+        if type(spec) is NumberSpec:
+            yield [lane[ref] for lane in lanes], spec[:2]
+        elif type(spec) is TensorSpec:
+            for axis, known in enumerate(spec.shape):
+                if known is None:
+                    yield [lane[ref][axis] for lane in lanes], (spec.first[axis], spec.second[axis])
+
+
+def _continued(leaves: list[Any], unknown: list[Any]) -> Spec | None:
+    """Return the spec of a leaf that is this in the probe lanes; `None` where no rule fits."""
+    first = leaves[0]
+    if not isinstance(first, Tensor):
+        if type(first) in (int, float):
+            pair = limits.continued(leaves, unknown)
+            return None if pair is None else NumberSpec(*pair)
+        if holds_tensors(first):
+            return _hidden(first)
+        same = all(leaf == first for leaf in leaves)
+        return Constant(first) if same and type(first) is not bool else None
+    if any(leaf.dim() != first.dim() or leaf.dtype != first.dtype for leaf in leaves):
+        return None
+    pairs = [
+        limits.continued(sizes, unknown)
+        for sizes in zip(*(leaf.shape for leaf in leaves), strict=True)
+    ]
+    if None in pairs:
+        return None
+    one, other = zip(*pairs, strict=True) if pairs else ((), ())
+    return TensorSpec(one, other, first.dtype)
+
+
 def _merge(
     first: Any, second: Any, is_open: bool, on_data: bool, target: Any
 ) -> tuple[list[Spec], pytree.TreeSpec | None]:
@@ -174,21 +266,24 @@ def _pair(first: Any, second: Any, depends: bool, on_data: bool) -> Spec:
         return DeviceSpec()
     if depends and type(first) in (int, float, bool):
         return NumberSpec(first, second)
-    if _hides_tensors(first):
-        raise TypeError(
-            f"the result is a {type(first).__name__} that holds tensors, and torch does not know "
-            "its parts: return a tuple or dict, or register the class with "
-            "torch.utils._pytree.register_dataclass"
-        )
+    if holds_tensors(first):
+        return _hidden(first)
     return DataSpec(first) if on_data and first is not None else Constant(first)
 
 
-def _hides_tensors(value: Any) -> bool:
-    """Return whether a dataclass that is no pytree holds tensors."""
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        return False
-    parts = [getattr(value, field.name, None) for field in dataclasses.fields(value)]
-    return any(isinstance(leaf, Tensor) or _hides_tensors(leaf) for leaf in iter_leaves(parts))
+def _hidden(value: Any) -> Spec:
+    """Return the spec of an object that holds tensors, one of a result's several parts.
+
+    Raises:
+        TypeError: it is a dataclass, whose tensors could be had.
+    """
+    if dataclasses.is_dataclass(value):
+        raise TypeError(
+            f"the result is a {type(value).__name__} that holds tensors, and torch does not know "
+            "its parts: return a tuple or dict, or register the class with "
+            "torch.utils._pytree.register_dataclass"
+        )
+    return DataSpec(Hidden(type(value).__name__))
 
 
 def _unproven(spec: Spec) -> Spec:
@@ -271,7 +366,11 @@ def _leaves_at(node: Node, lane: Lane) -> list[Any] | None:
     try:
         result, _ = run_on_meta(node.target, node.args, node.kwargs, lane, autocast)
         leaves, structure = pytree.tree_flatten(result)
-        found = [tuple(leaf.shape) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        found = [
+            tuple(leaf.shape) if isinstance(leaf, Tensor)
+            else Hidden(type(leaf).__name__) if holds_tensors(leaf) else leaf
+            for leaf in leaves
+        ]  # fmt: skip
         ranks = [len(spec.first) if type(spec) is TensorSpec else None for spec in node.specs]
         if (node.structure is not None and structure != node.structure) or ranks != [
             leaf.dim() if isinstance(leaf, Tensor) else None for leaf in leaves

@@ -278,9 +278,10 @@ _COMPARE = (
     "that decides on them into `fgraph.apply(fn, x)`"
 )
 _AS_INDEX = (
-    "is known only at run time: where it is the first of several sizes given to a real tensor or a "
-    "factory, put these into a tuple, `parameter.expand((n, -1, -1))`, `torch.zeros((n, 3))`; code "
-    "that counts up to it goes into `fgraph.apply(fn, x)`"
+    "it is known only at run time: write `fgraph.apply(lambda x, p: x + p[:, :x.size(1)], x, p)` "
+    "to take a part of a real tensor p; where it is the first of several sizes given to a real "
+    "tensor or a factory, put these into a tuple, `p.expand((n, -1, -1))`, `torch.zeros((n, 3))`; "
+    "code that counts up to it goes into `fgraph.apply(fn, x)`"
 )
 
 
@@ -320,7 +321,7 @@ class SymbolicSize(Symbol):
 
     def __index__(self) -> NoReturn:
         # torch's argument parser hides the error behind one of its own, which says nothing of this
-        warnings.warn(f"{self!r} {_AS_INDEX}", stacklevel=2)
+        warnings.warn(f"{self!r} cannot be a plain number: {_AS_INDEX}", stacklevel=2)
         no_value(self, "used as a plain number", _AS_INDEX)
 
     def __divmod__(self, other: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 from collections import OrderedDict
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 
 import fgraph
 from fgraph import Input, Model, layers
+from fgraph.errors import BuildError
 
 UNSAFE = {
     'a", None) or getattr(self, "b': "leave out quotes",
@@ -104,3 +106,31 @@ def test_a_declared_shape_stays_with_copies_and_replacements():
     for found in (model, copy.deepcopy(model)):
         assert found.output_shape == (None,)
         assert torch.equal(found(torch.ones(1, 4)), torch.full((4,), 2.0))
+
+
+class Cache:
+    """What language models return beside their result: tensors in layers, in no pytree."""
+
+    class Layer:
+        __slots__ = ("keys",)
+
+    def __init__(self, keys):
+        self.layers = [Cache.Layer()]
+        self.layers[0].keys = keys
+
+
+class Caching(nn.Module):
+    def forward(self, x, cache=None):
+        return {"y": x + (0 if cache is None else cache.layers[0].keys), "cache": Cache(2 * x)}
+
+
+def test_a_cache_in_a_result_leaves_no_tensors_in_the_graph():
+    x, net, value = Input((4,)), Caching(), torch.randn(3, 4)
+    out = net(x)
+    assert "Cache" in repr(out["cache"])
+    model = Model(x, out["y"])
+    assert torch.equal(model(value), value)
+    reached = gc.get_referents(*model._graph.nodes[-1].specs)
+    assert not any(isinstance(part, (torch.Tensor, Cache)) for part in reached)
+    with pytest.raises(BuildError, match=r"the \.layers of a Cache.*both calls in one nn\.Module"):
+        net(x, out["cache"])

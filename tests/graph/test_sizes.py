@@ -185,7 +185,7 @@ def test_counting_up_to_a_size_is_refused():
 
 def test_a_size_first_among_several_warns_of_the_tuple():
     parameter, n = nn.Parameter(torch.zeros(1, 4)), Input((None, 4)).size(1)
-    with pytest.warns(UserWarning, match=r"`parameter.expand\(\(n, -1, -1\)\)`"):
+    with pytest.warns(UserWarning, match=r"`p.expand\(\(n, -1, -1\)\)`"):
         with pytest.raises(TypeError):
             parameter.expand(n, -1)
     assert parameter.expand((n, -1)).shape == (None, 4)
