@@ -24,7 +24,7 @@ from ..model import Model
 from ..model.naming import check_name
 from .comparing import LAYER_KEYS, MODULE_KEYS, is_setting, parts_of, slots
 from .construction import EMPTY, Construction
-from .encoder import Encoder
+from .encoder import MADE, Encoder
 from .graphs import check_fields, decode_graph, number_below
 from .registered import find
 from .values import from_json
@@ -37,6 +37,7 @@ _FIELDS = {
     "module": _CALL | _MODULE,
     "layer": _CALL | _LAYER,
     "inner layer": {"kind", "of", "settings"} | _LAYER,
+    "part": {"kind", "of", "settings"} | _MODULE,
     "model": {"kind", "class", "settings", "name", "stack", "graph"} | _MODULE,
 }
 _BASES: dict[str, type] = {"module": nn.Module, "layer": Layer, "model": Model, "object": object}
@@ -216,6 +217,14 @@ class Decoder:
             outer, position = entry["of"]
             inner = self.made[number_below(outer, self.made)].inner_layers()
             return inner[number_below(position, inner)]
+        if entry["kind"] == "part":
+            number, name = entry["of"]
+            outer = self.made[number_below(number, self.made)]
+            part = outer._modules.get(name) if isinstance(outer, nn.Module) else None
+            if part is None:
+                raise LoadError(f"a {type(outer).__name__} has no part {name!r:.80}")
+            self._check_tensors(part, entry.get("tensors", []))
+            return part
         cls = self._class(entry["class"], _BASES[entry["kind"]])
         if cls in EMPTY:
             check_fields(f"a {cls.__name__}", entry, {"kind", "class", "settings"} | _MODULE)
@@ -249,6 +258,9 @@ class Decoder:
             if name not in made:
                 _check_free(module, name)
                 vars(module).pop(name, None)  # a constructor may have set it to None
+            if number == MADE and made.get(name) is not None:
+                module._modules[name] = made[name]
+                continue
             child = None if number is None else self.made[number_below(number, self.made)]
             if child is not None and not isinstance(child, nn.Module):
                 raise LoadError(f"the child {name!r} is a {type(child).__name__}, no module")

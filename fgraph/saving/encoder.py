@@ -30,6 +30,8 @@ from .graphs import encode_graph
 from .registered import is_allowed, name_of, registered_name
 from .values import to_json
 
+MADE = "made"  # stands for a child that the constructor of the module makes
+
 _FUNCTIONS = (
     types.FunctionType, types.BuiltinFunctionType, types.MethodDescriptorType,
     types.WrapperDescriptorType,
@@ -41,6 +43,8 @@ class Encoder:
 
     Args:
         root: the module whose tensors have the names of its `state_dict`.
+        keeps_parts: whether the parts of a module of a user's class are left to its constructor,
+            and only compared; else each is written as a construction of its own.
 
     Attributes:
         objects: the entries, in order.
@@ -49,7 +53,7 @@ class Encoder:
         named: the classes and functions that they name.
     """
 
-    def __init__(self, root: nn.Module) -> None:
+    def __init__(self, root: nn.Module, keeps_parts: bool = False) -> None:
         self.objects: list[dict[str, Any]] = []
         self.originals: list[Any] = []
         self.tensors: dict[str, Tensor] = {}
@@ -57,6 +61,8 @@ class Encoder:
         self._tensor_names = {id(tensor): name for name, tensor in reversed(list(slots(root)))}
         self._paths = {id(part): path for path, part in reversed(list(root.named_modules()))}
         self._numbers: dict[int, int] = {}
+        self._keeps_parts = keeps_parts
+        self._parts: set[int] = set()  # the ids of those that were left to a constructor
 
     # ------------------------------------------------------------------ values
 
@@ -151,6 +157,8 @@ class Encoder:
                 self._enter(value, self._entry(value))
                 if isinstance(value, Layer):
                     self._add_inner_layers(value)
+                if isinstance(value, nn.Module):
+                    self._add_parts(value)
         return self._numbers[id(value)]
 
     def _enter(self, value: Any, entry: dict[str, Any]) -> None:
@@ -165,6 +173,24 @@ class Encoder:
                 made_by = {"kind": "inner layer", "of": [self._numbers[id(outer)], position]}
                 self._enter(inner, made_by | self._layer_state(inner))
                 self._add_inner_layers(inner)
+
+    def _add_parts(self, outer: nn.Module) -> None:
+        """Write the state of the parts that the constructor of a module has made."""
+        for name, part in outer._modules.items():
+            if part is not None and self._leaves(outer, part):
+                self._parts.add(id(part))
+                made_by = {"kind": "part", "of": [self._numbers[id(outer)], name]}
+                with self.located(part):
+                    self._enter(part, made_by | self._module_state(part))
+                    self._add_parts(part)
+
+    def _leaves(self, outer: nn.Module, part: nn.Module) -> bool:
+        """Whether a part is left to the constructor of the module that holds it."""
+        if not self._keeps_parts or id(part) in self._numbers:
+            return False
+        own = not type(outer).__module__.startswith(("torch.nn.", "fgraph."))
+        drawn = isinstance(outer, Model) and not self._is_constructed(outer)
+        return (own and not drawn) or id(outer) in self._parts
 
     def _entry(self, value: Any) -> dict[str, Any]:
         if isinstance(value, (types.MethodType, Method)):
@@ -234,9 +260,10 @@ class Encoder:
             ]
         if module._modules:
             written["children"] = {
-                name: None if child is None else self.number(child)
+                name: None if child is None
+                else MADE if self._leaves(module, child) else self.number(child)
                 for name, child in module._modules.items()
-            }
+            }  # fmt: skip
         return written
 
     def _model(self, model: Model) -> dict[str, Any]:
@@ -278,6 +305,12 @@ class Encoder:
         entry, value = self.objects[number], self.originals[number]
         if "config" in entry or entry["kind"] == "model":
             return
+        if type(value) is not type(made[number]):
+            raise SaveError(f"the constructor makes a {type(made[number]).__name__} in its place")
+        for name, child in entry.get("children", {}).items():
+            part = made[number]._modules[name] if child == MADE else None
+            if part is not None and made[self._numbers[id(value._modules[name])]] is not part:
+                raise SaveError(f"its part {name!r} is not the one that the constructor shares")
         own = parts_of(value.module) if isinstance(value, Layer) else {}
 
         def paired(before: Any, now: Any) -> bool:

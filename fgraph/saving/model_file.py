@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,17 @@ def encode_model(
     Raises:
         SaveError: a part of the model cannot be kept as data.
     """
-    encoder = Encoder(model)
+    try:
+        return _encode(Encoder(model), model, include_optimizer)
+    except SaveError:
+        with suppress(SaveError):  # the modules of a library, made of a configuration
+            return _encode(Encoder(model, keeps_parts=True), model, include_optimizer)
+        raise
+
+
+def _encode(
+    encoder: Encoder, model: Model, include_optimizer: bool
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         document = {
             "version": VERSION,

@@ -1,0 +1,129 @@
+"""Modules whose parts take what nobody can read back are made by their own constructors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from fgraph import Input, Model, load_model, register
+from fgraph.errors import LoadError, SaveError
+from fgraph.saving import model_file
+from fgraph.saving.encoder import Encoder
+
+
+class Config:
+    def __init__(self, width=4, depth=2):
+        self.width, self.depth = width, depth
+
+
+class Block(nn.Module):
+    def __init__(self, config, number):  # of which it keeps nothing
+        super().__init__()
+        self.linear = nn.Linear(config.width, config.width)
+        self.norm = nn.BatchNorm1d(config.width)
+        self.scale = 1.0 + number
+
+    def forward(self, x):
+        return x + self.scale * self.norm(self.linear(x)).relu()
+
+
+@register("parts>Tower")
+class Tower(nn.Module):
+    def __init__(self, width=4, depth=2):
+        super().__init__()
+        self.width, self.depth = width, depth
+        config = Config(width, depth)
+        self.blocks = nn.ModuleList(Block(config, number) for number in range(depth))
+        self.same = self.blocks[0].linear
+        self.head = nn.Linear(width, 3)
+        self.head.weight.requires_grad_(False)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.same(x))
+
+
+def _model(tower):
+    x = Input((4,))
+    return Model(x, tower(x))
+
+
+def _changed(**changes):
+    def change(tower):
+        for path, value in changes.items():
+            owner, _, name = path.rpartition("__")
+            setattr(tower.get_submodule(owner.replace("__", ".")), name, value)
+
+    return change
+
+
+SAME = {
+    "as it was made": lambda tower: None,
+    "trained": lambda tower: torch.nn.init.normal_(tower.blocks[0].linear.weight),
+    "partly in evaluation mode": lambda tower: tower.blocks[1].eval(),
+    "frozen in part": lambda tower: tower.blocks[1].requires_grad_(False),
+    "another setting": _changed(blocks__1__scale=0.5),
+}
+
+
+@pytest.mark.parametrize("change", SAME.values(), ids=SAME)
+def test_a_module_of_such_parts_comes_back_as_it_was(change, tmp_path):
+    tower = Tower()
+    change(tower)
+    model, value = _model(tower), torch.randn(5, 4)
+    model.save(tmp_path / "m.fgraph")
+    loaded = load_model(tmp_path / "m.fgraph")
+    kinds = [(name, p.requires_grad) for name, p in model.named_parameters()]
+    assert [(name, p.requires_grad) for name, p in loaded.named_parameters()] == kinds
+    modes = [(name, part.training) for name, part in model.named_modules()]
+    assert [(name, part.training) for name, part in loaded.named_modules()] == modes
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+    assert torch.equal(loaded(value), model(value))
+
+
+REFUSED = {
+    "another class": _changed(blocks__0__norm=nn.LayerNorm(4)),
+    "another shape": _changed(head=nn.Linear(4, 5)),
+    "a part more": lambda tower: tower.blocks[0].add_module("extra", nn.Linear(4, 4)),
+    "shared anew": lambda tower: setattr(tower, "same", tower.blocks[1].linear),
+    "an attribute that is no setting": _changed(blocks__0__linear__note=Config()),
+}
+
+
+@pytest.mark.parametrize("change", REFUSED.values(), ids=REFUSED)
+def test_a_part_that_the_constructor_does_not_make_is_refused(change):
+    tower = Tower()
+    change(tower)
+    model = _model(nn.Sequential(tower))
+    with pytest.raises(SaveError, match="Block"):
+        model_file.encode_model(model)
+    with pytest.raises(SaveError, match=r"constructor|has the tensors|has shape"):
+        model_file._encode(Encoder(model, keeps_parts=True), model, False)
+
+
+@pytest.mark.parametrize(
+    "of", [[0, "head"], [99, "head"], [1, "__class__"], [1, "nothing"], ["", 0]]
+)
+def test_a_file_with_other_parts_is_refused(of):
+    document, tensors = model_file.encode_model(_model(Tower()))
+    part = next(entry for entry in document["objects"] if entry["kind"] == "part")
+    part["of"] = of
+    with pytest.raises(LoadError, match="part|object|number|tensors"):
+        model_file.decode_model(document, tensors, {})
+
+
+def test_causal_models_of_transformers_are_saved_with_their_defaults(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(
+        n_layer=1, n_head=2, n_embd=8, vocab_size=20, n_positions=16, bos_token_id=0, eos_token_id=0
+    )
+    net, ids = transformers.GPT2LMHeadModel(config).eval(), Input((None,), dtype=torch.int64)
+    model = Model(ids, net(ids).logits)
+    model.save(tmp_path / "m.fgraph")
+    known = {"GPT2LMHeadModel": type(net), "GPT2Config": type(config)}
+    loaded = load_model(tmp_path / "m.fgraph", custom_objects=known)
+    value = torch.randint(0, 20, (2, 7))
+    assert torch.equal(loaded(value), net(value).logits)
