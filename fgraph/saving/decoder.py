@@ -258,7 +258,9 @@ class Decoder:
             if name not in made:
                 _check_free(module, name)
                 vars(module).pop(name, None)  # a constructor may have set it to None
-            if number == MADE and made.get(name) is not None:
+            if number == MADE:
+                if made.get(name) is None:
+                    raise LoadError(f"the constructor makes no part {name!r:.80}")
                 module._modules[name] = made[name]
                 continue
             child = None if number is None else self.made[number_below(number, self.made)]
