@@ -1,6 +1,7 @@
 """fgraph: Keras-style functional graphs of plain PyTorch modules."""
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from . import absent as _absent
 from . import activations as activations
@@ -39,5 +40,17 @@ from .saving.registered import register as register
 
 __version__ = "0.1.0"
 
-if not _TYPE_CHECKING:
-    __getattr__ = _missing_names(__name__, _absent.INSTEAD)
+if _TYPE_CHECKING:
+    from . import ops as ops
+else:
+
+    def _load_ops() -> _Any:
+        """Load the operations, which nothing else needs."""
+        import fgraph.ops
+
+        return fgraph.ops
+
+    __getattr__ = _missing_names(__name__, {**_absent.INSTEAD, "ops": _load_ops})
+
+    def __dir__() -> list[str]:
+        return [*globals(), "ops"]

@@ -91,7 +91,8 @@ def missing_names(module: str, instead: Mapping[str, Any]) -> Callable[[str], Mo
     Args:
         module: the module's `__name__`.
         instead: for each name that Keras has and the module does not, what to write instead; for
-            the name of a module, a table of its names.
+            the name of a module, a table of its names; for a module that is loaded on first use,
+            a function that loads and returns it.
 
     Returns:
         A function that raises `AttributeError`, or `ImportError` for `from module import name`,
@@ -103,6 +104,9 @@ def missing_names(module: str, instead: Mapping[str, Any]) -> Callable[[str], Mo
     def __getattr__(name: str) -> ModuleType:
         if name in modules:
             return modules[name]
+        if callable(load := instead.get(name)):
+            loaded: ModuleType = load()
+            return loaded
         text = f"{module} has no {name!r}"
         if name in instead:
             text += f": {instead[name]}"

@@ -21,6 +21,7 @@ LAYERS = (
     ("losses", "optimizers", "callbacks"),
     ("metrics",),
     ("layers", "training"),
+    ("ops",),
     ("model",),
     ("saving", "viewing"),
     ("export",),
@@ -104,6 +105,7 @@ def test_rooms_above_are_named_in_one_file_only():
 
 
 HEAVY = [
+    "ops",
     "saving.decoder",
     "viewing.dot",
     "viewing.summary",

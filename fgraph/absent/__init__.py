@@ -7,18 +7,11 @@ an error that helps. None is among `dir(fgraph)`.
 from collections.abc import Mapping
 from typing import Any
 
-from . import applications, datasets, ops, tools
+from . import applications, datasets, tools
 
 INSTEAD: Mapping[str, Any] = {
     **tools.TOP,
     **tools.MODULES,
     "applications": applications.INSTEAD,
     "datasets": datasets.INSTEAD,
-    "ops": {
-        **ops.INSTEAD,
-        "image": ops.IMAGE,
-        "linalg": ops.INSTEAD,
-        "nn": ops.INSTEAD,
-        "numpy": ops.INSTEAD,
-    },
 }

@@ -21,6 +21,32 @@ _TRANSPOSED: dict[int, type[nn.Module]] = {
 }
 
 
+def crops(
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilation: tuple[int, ...],
+    output_padding: tuple[int | None, ...],
+    padding: str,
+) -> list[tuple[int, int]]:
+    """Return what to cut off before and after each axis; a negative number adds steps."""
+    axes = zip(kernel, strides, dilation, output_padding, strict=True)
+    return [_crop(*axis, padding) for axis in axes]
+
+
+def _crop(
+    kernel: int, stride: int, dilation: int, output_padding: int | None, padding: str
+) -> tuple[int, int]:
+    reach = dilation * (kernel - 1) + 1
+    if output_padding is not None:
+        total = (0 if padding == "valid" else 2 * (reach // 2)) - output_padding
+    elif padding == "valid":
+        total = -max(stride - reach, 0)
+    else:
+        total = reach - stride
+    before = max(total, 0) // 2  # so that it is the transpose of a padded convolution
+    return before, total - before
+
+
 class _ConvTranspose(BaseConv):
     """Base of `Conv1DTranspose`, `Conv2DTranspose` and `Conv3DTranspose`."""
 
@@ -58,26 +84,8 @@ class _ConvTranspose(BaseConv):
             if output_padding is None
             else integers(kind, "output_padding", output_padding, self.rank, least=0)
         )
-        axes = zip(
-            self.kernel_size, self.strides, self.dilation_rate,
-            self.output_padding or (None,) * self.rank,
-            strict=True,
-        )  # fmt: skip
-        self._crops = [self._crop(*axis) for axis in axes]
-
-    def _crop(
-        self, kernel: int, stride: int, dilation: int, output_padding: int | None
-    ) -> tuple[int, int]:
-        """Return what to cut off before and after; a negative number adds steps."""
-        reach = dilation * (kernel - 1) + 1
-        if output_padding is not None:
-            total = (0 if self.padding == "valid" else 2 * (reach // 2)) - output_padding
-        elif self.padding == "valid":
-            total = -max(stride - reach, 0)
-        else:
-            total = reach - stride
-        before = max(total, 0) // 2  # so that it is the transpose of a padded convolution
-        return before, total - before
+        extra = self.output_padding or (None,) * self.rank
+        self._crops = crops(self.kernel_size, self.strides, self.dilation_rate, extra, self.padding)
 
     def convolution(self, channels: int) -> nn.Module:
         """Make the `nn.ConvTranspose`, which cuts off equally much on both sides."""

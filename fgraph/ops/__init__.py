@@ -1,0 +1,24 @@
+"""Keras's operations, written in torch; they work on real and symbolic tensors alike.
+
+Each records the torch calls that it is made of, so that a graph has torch's functions only.
+"""
+
+from typing import TYPE_CHECKING
+
+from ..absent.ops import INSTEAD as _INSTEAD
+from ..errors import missing_names as _missing_names
+from . import image as image
+from . import linalg as linalg
+from . import nn as nn
+from . import numpy as numpy
+from .control import *  # noqa: F403
+from .conversion import *  # noqa: F403
+from .fourier import *  # noqa: F403
+from .indexing import *  # noqa: F403
+from .linalg import *  # noqa: F403
+from .nn import *  # noqa: F403
+from .numpy import *  # noqa: F403
+from .shaping import *  # noqa: F403
+
+if not TYPE_CHECKING:
+    __getattr__ = _missing_names(__name__, _INSTEAD)

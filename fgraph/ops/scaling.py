@@ -1,0 +1,331 @@
+"""Normalizations, attention and losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..graph import SymbolicTensor, apply
+from ..losses.base import EPSILON
+from ..losses.crossentropy import log_probabilities
+from .conversion import Axis, axis_list, cast, floating, known_shape, promoted, tensor
+from .reduction import moments, var
+
+__all__ = [
+    "batch_normalization", "binary_crossentropy", "categorical_crossentropy", "ctc_decode",
+    "ctc_loss", "dot_product_attention", "layer_normalization", "normalize", "polar", "psnr",
+    "rms_normalization", "sparse_categorical_crossentropy",
+]  # fmt: skip
+
+
+def normalize(x: Any, axis: Axis = -1, order: int = 2, epsilon: float | None = None) -> Tensor:
+    """Return `x` divided by its norm along axes.
+
+    Args:
+        x: Values, of any shape.
+        axis: Axis, or several.
+        order: The order of the norm, at least 1.
+        epsilon: The least that is divided by. Defaults to 1e-7.
+
+    Raises:
+        ValueError: The order is not a whole number of at least 1.
+    """
+    if not isinstance(order, int) or order < 1:
+        raise ValueError(f"normalize expects an order of at least 1, got {order!r}")
+    x = floating(x)
+    x = x.unsqueeze(0) if x.ndim == 0 else x
+    dims = axis_list(axis, x.ndim)
+    length = torch.linalg.vector_norm(x, order, dim=dims, keepdim=True)
+    return x / length.clamp(min=EPSILON if epsilon is None else epsilon)
+
+
+def batch_normalization(
+    x: Any,
+    mean: Any,
+    variance: Any,
+    axis: int,
+    offset: Any = None,
+    scale: Any = None,
+    epsilon: float = 1e-3,
+) -> Tensor:
+    """Return `(x - mean) / sqrt(variance + epsilon) * scale + offset`.
+
+    Args:
+        x: Values, of any shape.
+        mean, variance: Statistics, one for each place along the axis.
+        axis: The axis.
+        offset, scale: What is added and multiplied, likewise; none by default.
+        epsilon: Added to the variance.
+    """
+    x = tensor(x)
+    shape = [-1 if dim == axis % x.ndim else 1 for dim in range(x.ndim)]
+    factor = torch.rsqrt(tensor(variance) + epsilon)
+    if scale is not None:
+        factor = factor * tensor(scale)
+    made = (x - tensor(mean).reshape(shape)) * factor.reshape(shape)
+    return made if offset is None else made + tensor(offset).reshape(shape)
+
+
+def _continuous(axis: Axis, rank: int) -> list[int] | None:
+    """Return axes that are the last ones of a tensor, `None` for others."""
+    dims = axis_list(axis, rank)
+    return dims if dims == list(range(rank - len(dims), rank)) else None
+
+
+def _like_axes(value: Any, x: Tensor, axis: Axis) -> Any:
+    """Return a weight for these axes in a shape that broadcasts with `x`."""
+    if value is None or tensor(value).ndim == x.ndim:
+        return value
+    dims = axis_list(axis, x.ndim)
+    return tensor(value).reshape([x.shape[i] if i in dims else 1 for i in range(x.ndim)])
+
+
+def layer_normalization(
+    x: Any,
+    gamma: Any = None,
+    beta: Any = None,
+    axis: Axis = -1,
+    epsilon: float | None = None,
+    **kwargs: Any,
+) -> Tensor:
+    """Return `x` less its mean, divided by its standard deviation along axes.
+
+    Args:
+        x: Values, of any shape.
+        gamma, beta: What is multiplied and added, of the sizes of the axes; none by default.
+        axis: Axis, or several.
+        epsilon: Added to the variance. Defaults to 1e-7.
+        **kwargs: `rms_scaling=True`: divide by the standard deviation only, as in Keras 2; to
+            divide by the root of the mean square, use `rms_normalization`.
+
+    Raises:
+        TypeError: A keyword is not known.
+    """
+    rms_scaling = kwargs.pop("rms_scaling", False)
+    if kwargs:
+        raise TypeError(f"layer_normalization got an unknown argument {sorted(kwargs)[0]!r}")
+    x = floating(x)
+    epsilon = EPSILON if epsilon is None else epsilon
+    dims = _continuous(axis, x.ndim)
+    flat = all(value is None or tensor(value).ndim == len(dims or ()) for value in (gamma, beta))
+    if dims and flat and not rms_scaling:
+        sizes = tuple(x.shape[dim] for dim in dims)
+        given = [None if value is None else tensor(value, x.dtype) for value in (gamma, beta)]
+        return F.layer_norm(x, sizes, given[0], given[1], epsilon)
+    gamma, beta = (_like_axes(value, x, axis) for value in (gamma, beta))
+    if rms_scaling:
+        made = x * torch.rsqrt(var(x, axis, True) + epsilon)
+        return made if gamma is None else made * gamma
+    mean, variance = moments(x, axis, True)
+    made = (x - mean) * torch.rsqrt(variance + epsilon)
+    made = made if gamma is None else made * gamma
+    return made if beta is None else made + beta
+
+
+def rms_normalization(
+    x: Any, scale: Any = None, axis: Axis = -1, epsilon: float | None = None
+) -> Tensor:
+    """Return `x` divided by the root of its mean square along axes (Zhang and Sennrich, 2019).
+
+    Args:
+        x: Values, of any shape.
+        scale: What is multiplied, of the sizes of the axes; none by default.
+        axis: Axis, or several.
+        epsilon: Added to the mean square. Defaults to 1e-7.
+    """
+    x = floating(x)
+    epsilon = EPSILON if epsilon is None else epsilon
+    dims = _continuous(axis, x.ndim)
+    if dims and (scale is None or tensor(scale).ndim == len(dims)):
+        weight = None if scale is None else tensor(scale, x.dtype)
+        return F.rms_norm(x, tuple(x.shape[dim] for dim in dims), weight, epsilon)
+    mean_square = x.square().mean(axis_list(axis, x.ndim), keepdim=True)
+    made = x * torch.rsqrt(mean_square + epsilon)
+    return made if scale is None else made * _like_axes(scale, x, axis)
+
+
+def dot_product_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    bias: Any = None,
+    mask: Any = None,
+    scale: float | None = None,
+    is_causal: bool = False,
+    flash_attention: bool | None = None,
+    attn_logits_soft_cap: float | None = None,
+) -> Tensor:
+    """Return scaled dot-product attention (Vaswani et al., 2017).
+
+    Args:
+        query: Queries, `(batch, query steps, heads, size)`.
+        key: Keys, `(batch, key steps, key heads, size)`, whose number of heads divides `heads`.
+        value: Values, of the shape of `key`.
+        bias: Added to the scores, of a shape that broadcasts with `(batch, heads, query steps, key
+            steps)`.
+        mask: True where a query sees a key, likewise.
+        scale: Factor of the scores. Defaults to `1 / sqrt(size)`.
+        is_causal: Whether no query sees the keys after it.
+        flash_attention: Accepted for Keras's sake: torch chooses the kernel.
+        attn_logits_soft_cap: Bound of the scores, approached by a hyperbolic tangent.
+
+    Returns:
+        Weighted values, of the shape of `query`.
+
+    Raises:
+        ValueError: There are not four axes, or both of bias and mask are given.
+    """
+    q, k, v = promoted(query, key, value)
+    if not q.ndim == k.ndim == v.ndim == 4:
+        raise ValueError(
+            f"dot_product_attention expects (batch, steps, heads, size), got {q.shape}, {k.shape} "
+            f"and {v.shape}"
+        )
+    if bias is not None and mask is not None:
+        raise ValueError("dot_product_attention expects either bias= or mask=, not both")
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    if k.shape[1] != q.shape[1]:
+        k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
+    shown: Any = None if mask is None else tensor(mask, torch.bool)
+    if is_causal and (shown is not None or bias is not None or attn_logits_soft_cap is not None):
+        steps = torch.ones((q.shape[2], k.shape[2]), dtype=torch.bool, device=q.device).tril()
+        shown = steps if shown is None else shown & steps
+    if attn_logits_soft_cap is None and (bias is None or shown is None):
+        seen = shown if bias is None else tensor(bias, q.dtype)
+        causal = is_causal and seen is None
+        made = F.scaled_dot_product_attention(q, k, v, seen, is_causal=causal, scale=scale)
+        return made.transpose(1, 2)
+    scores = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if attn_logits_soft_cap is not None:
+        scores = attn_logits_soft_cap * torch.tanh(scores / attn_logits_soft_cap)
+    scores = scores if bias is None else scores + tensor(bias, q.dtype)
+    if shown is not None:
+        scores = scores.masked_fill(~shown, torch.finfo(q.dtype).min)
+    return (torch.softmax(scores, -1) @ v).transpose(1, 2)
+
+
+def categorical_crossentropy(
+    target: Any, output: Any, from_logits: bool = False, axis: int = -1
+) -> Tensor:
+    """Return the cross-entropy between target and predicted class probabilities, for each row.
+
+    Args:
+        target: Probabilities, of the shape of `output`.
+        output: Probabilities, or logits if `from_logits`.
+        from_logits: Whether `output` holds logits.
+        axis: The axis of the classes.
+    """
+    target, output = promoted(target, floating(output))
+    return -(target * log_probabilities(output, from_logits, axis)).sum(axis)
+
+
+def sparse_categorical_crossentropy(
+    target: Any, output: Any, from_logits: bool = False, axis: int = -1
+) -> Tensor:
+    """Return the cross-entropy of predicted class probabilities at labels, for each label.
+
+    Args:
+        target: Labels, of the shape of `output` without the axis, or with size 1 there.
+        output: Probabilities, or logits if `from_logits`.
+        from_logits: Whether `output` holds logits.
+        axis: The axis of the classes.
+    """
+    output, labels = floating(output), tensor(target).long()
+    if labels.ndim < output.ndim:
+        labels = labels.unsqueeze(axis)
+    return -torch.take_along_dim(
+        log_probabilities(output, from_logits, axis), labels, axis
+    ).squeeze(axis)
+
+
+def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> Tensor:
+    """Return the cross-entropy between target and predicted probabilities, for each element.
+
+    Args:
+        target: Probabilities, of the shape of `output`.
+        output: Probabilities, or logits if `from_logits`.
+        from_logits: Whether `output` holds logits.
+    """
+    target, output = promoted(target, floating(output))
+    if from_logits:
+        return F.binary_cross_entropy_with_logits(output, target, reduction="none")
+    return F.binary_cross_entropy(output.clamp(EPSILON, 1 - EPSILON), target, reduction="none")
+
+
+def ctc_loss(
+    target: Any, output: Any, target_length: Any, output_length: Any, mask_index: int = 0
+) -> Tensor:
+    """Return the loss of connectionist temporal classification (Graves et al., 2006).
+
+    Args:
+        target: Labels, `(batch, labels)`.
+        output: Logits, `(batch, steps, classes)`.
+        target_length, output_length: How many labels and steps each sample has, `(batch,)`.
+        mask_index: The class of the blank.
+
+    Returns:
+        One value for each sample.
+    """
+    log_probs = F.log_softmax(floating(output), -1).transpose(0, 1)
+    labels, steps, lengths = (tensor(x).long() for x in (target, output_length, target_length))
+    given = (log_probs, labels, steps, lengths, mask_index, "none")
+    if not any(isinstance(x, SymbolicTensor) for x in given):
+        return F.ctc_loss(*given)  # type: ignore[arg-type]
+    return apply(F.ctc_loss, *given, output_shape=(known_shape(log_probs)[1],))
+
+
+def ctc_decode(
+    inputs: Any,
+    sequence_lengths: Any,
+    strategy: str = "greedy",
+    beam_width: int = 100,
+    top_paths: int = 1,
+    merge_repeated: bool = True,
+    mask_index: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Return the labels of the best class of each step, without blanks.
+
+    Args:
+        inputs: Scores, `(batch, steps, classes)`.
+        sequence_lengths: How many steps each sample has, `(batch,)`.
+        strategy: `"greedy"`; a search with beams needs a decoder such as torchaudio's.
+        beam_width, top_paths: Accepted for Keras's sake: they belong to the search.
+        merge_repeated: Whether equal labels of neighboring steps are one.
+        mask_index: The class of the blank.
+
+    Returns:
+        Labels, `(1, batch, steps)`, filled up with -1, and scores, `(batch, 1)`.
+
+    Raises:
+        ValueError: The strategy is not `"greedy"`.
+    """
+    if strategy != "greedy":
+        raise ValueError(
+            f"ctc_decode: strategy={strategy!r} is not supported, only 'greedy'; for a search use "
+            "torchaudio.models.decoder.ctc_decoder on the outputs"
+        )
+    scores, labels = floating(inputs).max(-1)
+    steps = torch.arange(labels.shape[1], device=labels.device)
+    beyond = steps >= tensor(sequence_lengths).unsqueeze(-1)
+    labels, scores = labels.masked_fill(beyond, mask_index), scores.masked_fill(beyond, 0.0)
+    blank = labels == mask_index
+    if merge_repeated:
+        blank = blank | F.pad(labels[:, 1:] == labels[:, :-1], (1, 0))
+    order = torch.argsort(blank.to(torch.uint8), dim=-1, stable=True)
+    labels = labels.masked_fill(blank, -1).take_along_dim(order, -1).to(torch.int32)
+    return labels.unsqueeze(0), -scores.sum(1, keepdim=True)
+
+
+def psnr(x1: Any, x2: Any, max_val: float) -> Tensor:
+    """Return the peak signal-to-noise ratio in decibels, of values up to `max_val`."""
+    first, second = promoted(x1, x2)
+    error = torch.mean((first - second).square())
+    return 20 * torch.log10(cast(max_val, first.dtype)) - 10 * torch.log10(error)
+
+
+def polar(abs_: Any, angle: Any) -> Tensor:
+    """Return complex numbers of these absolute values and angles."""
+    return torch.polar(*promoted(floating(abs_), floating(angle)))
