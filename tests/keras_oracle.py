@@ -14,6 +14,14 @@ keras = pytest.importorskip("keras")
 if keras.backend.backend() != "torch":
     pytest.skip("Keras runs on another backend", allow_module_level=True)
 
+from keras.src.applications import convnext, inception_resnet_v2  # noqa: E402
+
+# classes of Keras's applications, which are not public there
+for _kind in (
+    convnext.LayerScale, convnext.StochasticDepth, inception_resnet_v2.CustomScaleLayer,
+):  # fmt: skip
+    setattr(keras.layers, _kind.__name__, _kind)
+
 from fgraph import Input, Model, layers  # noqa: E402
 from layers.rows import called, together  # noqa: E402
 
@@ -86,6 +94,8 @@ def random_values(shape: Any, rng: np.random.Generator) -> np.ndarray:
 
 
 def random_weight(weight: Any, rng: np.random.Generator) -> np.ndarray:
+    if "int" in weight.dtype:
+        return rng.integers(0, 9, tuple(weight.shape)).astype(weight.dtype)
     value = rng.normal(scale=0.5, size=tuple(weight.shape)).astype("float32")
     return np.abs(value) + 0.5 if "variance" in weight.path else value
 

@@ -11,6 +11,12 @@ from .activation import LeakyReLU as LeakyReLU
 from .activation import PReLU as PReLU
 from .activation import ReLU as ReLU
 from .activation import Softmax as Softmax
+from .adaptive_pooling import AdaptiveAveragePooling1D as AdaptiveAveragePooling1D
+from .adaptive_pooling import AdaptiveAveragePooling2D as AdaptiveAveragePooling2D
+from .adaptive_pooling import AdaptiveAveragePooling3D as AdaptiveAveragePooling3D
+from .adaptive_pooling import AdaptiveMaxPooling1D as AdaptiveMaxPooling1D
+from .adaptive_pooling import AdaptiveMaxPooling2D as AdaptiveMaxPooling2D
+from .adaptive_pooling import AdaptiveMaxPooling3D as AdaptiveMaxPooling3D
 from .attention import AdditiveAttention as AdditiveAttention
 from .attention import Attention as Attention
 from .base import Layer as Layer
@@ -125,6 +131,10 @@ from .reshaping import UpSampling3D as UpSampling3D
 from .reshaping import ZeroPadding1D as ZeroPadding1D
 from .reshaping import ZeroPadding2D as ZeroPadding2D
 from .reshaping import ZeroPadding3D as ZeroPadding3D
+from .residual import CustomScaleLayer as CustomScaleLayer
+from .residual import LayerScale as LayerScale
+from .residual import StochasticDepth as StochasticDepth
+from .reversible_embedding import ReversibleEmbedding as ReversibleEmbedding
 from .wrappers import Bidirectional as Bidirectional
 from .wrappers import TimeDistributed as TimeDistributed
 

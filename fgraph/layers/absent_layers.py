@@ -50,13 +50,6 @@ INSTEAD = {
     "MelSpectrogram": "use `torch.stft(x, ...)`, or `torchaudio.transforms.MelSpectrogram()(x)`",
     "STFTSpectrogram": "use `torch.stft(x, ...)` on the symbolic tensor",
     # other layers
-    "AdaptiveAveragePooling1D": "use `nn.AdaptiveAvgPool1d(size)` on channels-first tensors",
-    "AdaptiveAveragePooling2D": "use `nn.AdaptiveAvgPool2d(size)` on channels-first tensors",
-    "AdaptiveAveragePooling3D": "use `nn.AdaptiveAvgPool3d(size)` on channels-first tensors",
-    "AdaptiveMaxPooling1D": "use `nn.AdaptiveMaxPool1d(size)` on channels-first tensors",
-    "AdaptiveMaxPooling2D": "use `nn.AdaptiveMaxPool2d(size)` on channels-first tensors",
-    "AdaptiveMaxPooling3D": "use `nn.AdaptiveMaxPool3d(size)` on channels-first tensors",
-    "ReversibleEmbedding": "project by the table itself: `x @ embedding.module.weight.T`",
     # tools
     "FlaxLayer": _OTHER_FRAMEWORK,
     "InputSpec": "check the shapes in `build(self, input_shape)` and raise a ValueError there",

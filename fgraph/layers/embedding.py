@@ -50,7 +50,7 @@ class Embedding(Layer):
         (None, 10, 64)
     """
 
-    keras_weights = (Weight("embeddings", ("weight",), initializer="uniform"),)
+    keras_weights: tuple[Weight, ...] = (Weight("embeddings", ("weight",), initializer="uniform"),)
     expects = Expects(("batch", "..."), "integer")
     unsupported: ClassVar = UNSUPPORTED_IN_DENSE
 

@@ -17,6 +17,7 @@ from .base import Layer
 from .data_format import image, is_channels_last, to_first, to_last
 from .input_checks import Expects
 from .modules.preprocessing import Standardize, count_codes, crop_to_ratio, pad_to_ratio
+from .weight_layout import Layout, Weight
 
 _INTERPOLATIONS = {"nearest": "nearest-exact", "bilinear": "bilinear", "bicubic": "bicubic"}
 
@@ -199,6 +200,12 @@ class CenterCrop(Layer):
         return to_last(made, self.channels_last)
 
 
+_KEPT = Layout(
+    lambda tensors, module: tensors[0].reshape(getattr(module, "kept")),  # noqa: B009
+    lambda value, module: [value.reshape(getattr(module, "shape"))],  # noqa: B009
+)
+
+
 class Normalization(Layer):
     """Compute `(x - mean) / sqrt(variance)`.
 
@@ -228,6 +235,11 @@ class Normalization(Layer):
         (None, 3)
     """
 
+    keras_weights: tuple[Weight, ...] = (
+        Weight("mean", ("mean",), _KEPT, trainable=False),
+        Weight("variance", ("variance",), _KEPT, "ones", trainable=False),
+        Weight("count", ("count",), trainable=False),
+    )
     supports_masking = True
 
     def __init__(
@@ -238,6 +250,8 @@ class Normalization(Layer):
         invert: bool = False,
         **options: Unpack[LayerOptions],
     ) -> None:
+        if mean is not None:
+            self.keras_weights = ()  # as in Keras, where they are settings then
         super().__init__(**options)
         if (mean is None) != (variance is None):
             raise ValueError("Normalization expects both of mean= and variance=, or neither")
@@ -257,8 +271,15 @@ class Normalization(Layer):
         axes = tuple(axis for axis in range(values.dim()) if axis not in kept)
         self.mean = values.mean(axes) if axes else values
         self.variance = values.var(axes, correction=0) if axes else torch.zeros_like(values)
-        if isinstance(self.module, Standardize):
-            self.module.set_statistics(self.mean, self.variance)
+        self._take_statistics()
+
+    def _take_statistics(self) -> None:
+        if isinstance(self.module, Standardize) and self.mean is not None:
+            self.module.set_statistics(torch.as_tensor(self.mean), torch.as_tensor(self.variance))
+
+    def _initialize(self) -> None:
+        super()._initialize()
+        self._take_statistics()
 
     def build(self, input_shape: Any) -> nn.Module:
         """Make the module that holds the statistics."""
@@ -269,10 +290,8 @@ class Normalization(Layer):
             raise BuildError(
                 f"Normalization needs to know the sizes of axes {self.axis} of {input_shape}"
             )
-        made = Standardize(shape, self.invert)
-        if self.mean is not None:
-            made.set_statistics(torch.as_tensor(self.mean), torch.as_tensor(self.variance))
-        return made
+        sizes = [input_shape[axis] for axis in sorted(kept)]
+        return Standardize(shape, self.invert, sizes)
 
     def call(self, inputs: Any) -> Any:
         """Record the module."""

@@ -55,6 +55,11 @@ def states(layer: Any, x: Any, *given: Any) -> Any:
     return layer(x, given[0] if len(given) == 1 else list(given))
 
 
+def reverse(layer: Any, x: Any) -> Any:
+    """Call an embedding for scores."""
+    return layer(x, reverse=True)
+
+
 IMAGE = (9, 8, 4)
 VOLUME = (6, 5, 7, 3)
 STEPS = (7, 4)
@@ -70,6 +75,18 @@ ROWS: list[tuple[Any, ...]] = [
     ("einsum bias inside", lambda L: L.EinsumDense("abc,cd->abd", (5, 6), bias_axes="b"), (5, 4)),
     ("embedding", lambda L: L.Embedding(6, 3), integers(5)),
     ("embedding keywords", lambda L: L.Embedding(output_dim=3, input_dim=6), integers(5)),
+    ("reversible", lambda L: L.ReversibleEmbedding(6, 3), integers(5)),
+    ("reversible untied", lambda L: L.ReversibleEmbedding(6, 3, False), integers(5)),
+    ("reversible scores", lambda L: L.ReversibleEmbedding(6, 3), (5, 3), reverse),
+    (
+        "reversible scores bounded",
+        lambda L: L.ReversibleEmbedding(6, 3, tie_weights=False, logit_soft_cap=0.5),
+        (5, 3),
+        reverse,
+    ),
+    ("layer scale", lambda L: L.LayerScale(0.1, 4), IMAGE),
+    ("stochastic depth", lambda L: L.StochasticDepth(0.3), IMAGE),
+    ("custom scale", lambda L: L.CustomScaleLayer(0.3), [IMAGE, IMAGE]),
     ("identity", lambda L: L.Identity(), (3,)),
     ("masking", lambda L: L.Masking(0.0), (4, 3)),
     ("lambda", lambda L: L.Lambda(double), (3,)),
@@ -133,6 +150,16 @@ ROWS: list[tuple[Any, ...]] = [
     ("separable 2d", lambda L: L.SeparableConv2D(5, 3, depth_multiplier=2), IMAGE),
     ("separable 2d strides", lambda L: L.SeparableConv2D(5, 3, 2, "same"), IMAGE),
     # pooling
+    *[
+        (f"adaptive {kind.lower()} {rank}d", lambda L, a=kind, r=rank: getattr(
+            L, f"Adaptive{a}Pooling{r}D")(3), shape)
+        for kind in ("Max", "Average")
+        for rank, shape in ((1, STEPS), (2, IMAGE), (3, VOLUME))
+    ],
+    (
+        "adaptive first",
+        lambda L: L.AdaptiveAveragePooling2D((3, 2), data_format="channels_first"), IMAGE,
+    ),
     *[
         (f"{kind.lower()} {rank}d {padding}", lambda L, a=kind, r=rank, p=padding: getattr(
             L, f"{a}Pooling{r}D")(2, padding=p), shape)
@@ -288,6 +315,9 @@ ROWS: list[tuple[Any, ...]] = [
     ("normalization", lambda L: L.Normalization(-1, [1.0, 2, 3, 4], [1.0, 4, 9, 1]), IMAGE),
     ("normalization scalar", lambda L: L.Normalization(None, 1.0, 2.0), IMAGE),
     ("normalization invert", lambda L: L.Normalization(None, 1.0, 2.0, invert=True), IMAGE),
+    ("normalization adapted", lambda L: L.Normalization(), IMAGE),
+    ("normalization axes", lambda L: L.Normalization(axis=(1, -1)), IMAGE),
+    ("normalization all", lambda L: L.Normalization(axis=None), IMAGE),
     ("discretization", lambda L: L.Discretization([-0.5, 0.0, 0.7]), (8,)),
     ("discretization hot", lambda L: L.Discretization([0.0, 1.0], output_mode="one_hot"), (8,)),
     ("category multi", lambda L: L.CategoryEncoding(6), integers(4)),

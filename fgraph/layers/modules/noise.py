@@ -48,6 +48,26 @@ def _noise_shape(shape: Sequence[int | None] | None, x: Tensor) -> list[int]:
     return [x.shape[axis] if size is None else size for axis, size in enumerate(shape)]
 
 
+class DropPath(Noise):
+    """Sets whole samples to zero, and scales the others up.
+
+    Args:
+        rate: the fraction of dropped samples.
+        seed: gives the module random numbers of its own.
+    """
+
+    def __init__(self, rate: float, seed: int | None = None) -> None:
+        super().__init__(seed)
+        self.rate = rate
+
+    def noisy(self, x: Tensor) -> Tensor:
+        """Return `x`, `(batch, ...)`, some samples zero."""
+        kept = torch.rand(
+            x.shape[0], *(1,) * (x.dim() - 1), device=x.device, generator=self.generator(x)
+        )
+        return torch.where(kept >= self.rate, x / (1.0 - self.rate), 0.0)
+
+
 class SharedDropout(Noise):
     """Dropout with one choice along some axes.
 

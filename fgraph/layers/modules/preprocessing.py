@@ -15,14 +15,17 @@ class Standardize(nn.Module):
     Args:
         shape: the shape of the statistics, with ones where they are shared.
         invert: whether the inverse is meant.
+        kept: the sizes of the axes that have statistics of their own.
     """
 
-    def __init__(self, shape: Sequence[int], invert: bool) -> None:
+    def __init__(self, shape: Sequence[int], invert: bool, kept: Sequence[int] = ()) -> None:
         super().__init__()
         self.shape = shape
         self.invert = invert
+        self.kept = kept
         self.register_buffer("mean", torch.zeros(*shape))
         self.register_buffer("variance", torch.ones(*shape))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int32))  # in files of Keras
 
     def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
         """Take over statistics: numbers, or tensors of the sizes that are not one."""
