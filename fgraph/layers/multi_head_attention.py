@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Any, NamedTuple, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -135,6 +135,10 @@ class _Heads(Layer):
             None if self.sliding_window is None else _near(query, value, self.sliding_window),
             attention_mask,
         ]
+        if inputs_fold := self._fold(query, value, masks[:-1], use_causal_mask):
+            return inputs_fold.attend(
+                self._module, query, value, key, attention_mask, return_attention_scores, training
+            )
         given = [mask for mask in masks if mask is not None]
         options: dict[str, Any] = {}
         if given:
@@ -149,6 +153,10 @@ class _Heads(Layer):
         options |= fixed_mode(training)
         return self._module(query, value, value if key is None else key, **options)
 
+    def _fold(self, query: Any, value: Any, masks: list[Any], causal: bool) -> StepAxes | None:
+        """Return how to fold inputs of several axes of steps into one; `None` if there is one."""
+        return None
+
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
         """Return the mask of the query."""
         return mask
@@ -159,6 +167,55 @@ def _near(query: Any, value: Any, window: int) -> Any:
     rows = torch.ones_like(query[:1, :, :1]).cumsum(1)
     columns = torch.ones_like(value[:1, :, :1]).cumsum(1).mT
     return (rows - columns).abs() < window
+
+
+class StepAxes(NamedTuple):
+    """Several axes of steps, of which some attend and the others are treated like the batch."""
+
+    attending: tuple[int, ...]
+    others: tuple[int, ...]
+
+    def attend(
+        self,
+        module: Any,
+        query: Any,
+        value: Any,
+        key: Any,
+        mask: Any,
+        scores: bool,
+        training: bool | None,
+    ) -> Any:
+        """Record the module on inputs with one axis of steps, and its output with all of them."""
+        options: dict[str, Any] = fixed_mode(training)
+        if mask is not None:
+            options["mask"] = self._folded_mask(mask, query)
+        if scores:
+            options["scores"] = True
+        inputs = [self._folded(x) for x in (query, value, value if key is None else key)]
+        made = module(*inputs, **options)
+        if not scores:
+            return self._unfolded(made, query)
+        leading = [query.shape[axis] for axis in (0, *self.others)]
+        steps = [x.shape[axis] for x in (query, value) for axis in self.attending]
+        return self._unfolded(made[0], query), made[1].reshape(*leading, made[1].shape[1], *steps)
+
+    def _folded(self, x: Any) -> Any:
+        order = (0, *self.others, *self.attending, x.ndim - 1)
+        kept = 1 + len(self.others)
+        return x.permute(order).flatten(kept, x.ndim - 2).flatten(0, kept - 1)
+
+    def _folded_mask(self, mask: Any, query: Any) -> Any:
+        """Return `(batch and other axes, steps, others)` for `(batch, steps..., others...)`."""
+        count = len(self.attending)
+        flat = mask.flatten(1 + count, 2 * count).flatten(1, count)
+        for axis in self.others:
+            flat = flat.repeat_interleave(query.shape[axis], dim=0)
+        return flat
+
+    def _unfolded(self, made: Any, query: Any) -> Any:
+        order = (0, *self.others, *self.attending)
+        whole = made.reshape(*(query.shape[axis] for axis in order), made.shape[-1])
+        return whole.permute(*(order.index(axis) for axis in range(len(order))), len(order))
 
 
 class MultiHeadAttention(_Heads):
@@ -175,7 +232,8 @@ class MultiHeadAttention(_Heads):
         dropout: Fraction of the attention weights to drop during training.
         use_bias: Whether the projections have biases.
         output_shape: Size of the output. Defaults to that of the query.
-        attention_axes: Accepted for Keras's sake: only `None`, which is axis 1.
+        attention_axes: Axes of the steps that attend to each other. Defaults to all between batch
+            and features; the others are treated like the batch.
         sliding_window: How far away a step is attended to. Defaults to any distance.
         flash_attention: Accepted for Keras's sake; torch chooses the kernel.
         kernel_initializer, bias_initializer: Initial values by name, object or function; each
@@ -187,11 +245,12 @@ class MultiHeadAttention(_Heads):
         seed: Accepted for Keras's sake; torch's own random numbers are used.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
-    Input shape: query `(batch, steps, features)`, value and key `(batch, others, features)`.
+    Input shape: query `(batch, steps, features)`, value and key `(batch, others, features)`; there
+    may be several axes of steps.
 
     Output shape: `(batch, steps, output)`.
 
-    Differs from Keras: no `attention_axes`; no `flash_attention`: torch chooses the kernel.
+    Differs from Keras: no `flash_attention`: torch chooses the kernel; one number as output_shape.
 
     Raises:
         ValueError: A number is not positive.
@@ -203,6 +262,8 @@ class MultiHeadAttention(_Heads):
         (None, 10, 16)
     """
 
+    expects = Expects(("batch", "..."), "floating")
+
     def __init__(
         self,
         num_heads: int,
@@ -211,7 +272,7 @@ class MultiHeadAttention(_Heads):
         dropout: float = 0.0,
         use_bias: bool = True,
         output_shape: int | Sequence[int] | None = None,
-        attention_axes: None = None,
+        attention_axes: int | Sequence[int] | None = None,
         sliding_window: int | None = None,
         flash_attention: bool | None = None,
         kernel_initializer: InitializerLike = "glorot_uniform",
@@ -237,9 +298,38 @@ class MultiHeadAttention(_Heads):
         )
         if isinstance(output_shape, (list, tuple)) and len(output_shape) == 1:
             output_shape = output_shape[0]
+        self.attention_axes = attention_axes
         self.output_dim = (
             None if output_shape is None else integer(kind, "output_shape", output_shape)
         )
+
+    def _fold(self, query: Any, value: Any, masks: list[Any], causal: bool) -> StepAxes | None:
+        """Return how to fold inputs of several axes of steps into one; `None` if there is one.
+
+        Raises:
+            BuildError: An axis does not exist, or a mask is for one axis of steps.
+        """
+        axes = self.attention_axes
+        if query.ndim == 3 and axes in (None, 1, -2, (1,), [1], (-2,), [-2]):
+            return None
+        if query.ndim < 3 or query.ndim != value.ndim:
+            raise BuildError(
+                f"MultiHeadAttention expects (batch, steps, features) or more axes of steps, in "
+                f"query and value alike, got {query.shape} and {value.shape}"
+            )
+        if causal or any(mask is not None for mask in masks):
+            raise BuildError(
+                "MultiHeadAttention: masks of inputs, use_causal_mask= and sliding_window= are for "
+                "one axis of steps; give attention_mask= of shape (batch, steps..., others...)"
+            )
+        rank = query.ndim - 1
+        chosen = range(1, rank) if axes is None else [axes] if isinstance(axes, int) else axes
+        found = tuple(axis + rank if axis < 0 else axis for axis in chosen)
+        if not all(0 < axis < rank for axis in found):
+            raise BuildError(
+                f"MultiHeadAttention: attention_axes={axes} do not exist in {query.shape}"
+            )
+        return StepAxes(found, tuple(axis for axis in range(1, rank) if axis not in found))
 
     def sizes(self, query_features: int) -> tuple[tuple[int, int], tuple[int, int], int]:
         """Return the numbers of heads, the sizes of heads, and that of the output."""

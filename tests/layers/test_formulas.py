@@ -147,3 +147,15 @@ def test_conv_chain_makes_no_copies() -> None:
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
     assert first.module.weight.is_contiguous(memory_format=torch.channels_last)
     assert result.is_contiguous()
+
+
+def test_attention_over_several_axes_returns_a_weight_for_each_pair_of_steps():
+    query, value = Input((3, 2, 5, 4)), Input((4, 2, 6, 4))
+    layer = layers.MultiHeadAttention(2, 3, attention_axes=(1, 3), use_bias=False)
+    model = Model([query, value], layer(query, value, return_attention_scores=True)[1])
+    x, y = torch.randn(7, 3, 2, 5, 4), torch.randn(7, 4, 2, 6, 4)
+    q, k = (torch.as_tensor(weight) for weight in layer.get_weights()[:2])
+    q, k = (torch.einsum("btsuf,fhd->bshtud", x, w) for x, w in ((x, q), (y, k)))
+    expected = torch.einsum("bshtud,bshvwd->bshtuvw", q, k) / 3**0.5
+    expected = torch.softmax(expected.flatten(5), -1).view(expected.shape)
+    torch.testing.assert_close(model(x, y), expected)
