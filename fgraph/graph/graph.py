@@ -11,7 +11,19 @@ from torch.utils import _pytree as pytree
 from .memory import needed_copies
 from .modes import Modes
 from .nested import iter_leaves, map_leaves
-from .node import Call, Constant, Effects, Home, Node, Ref, Scope, Spec, ancestors, recording
+from .node import (
+    Call,
+    Constant,
+    Effects,
+    Home,
+    Node,
+    Ref,
+    Scope,
+    Spec,
+    add_reads,
+    ancestors,
+    recording,
+)
 from .record import make_node
 from .torch_functions import resolve, torch_name
 
@@ -339,5 +351,5 @@ def restore(flat: Flat, make: Callable[[Entry, Any, Any], Node] = _as_before) ->
     graph.nodes = nodes[flat.sources : flat.sources + flat.between]
     graph.copies = needed_copies(graph.inputs, graph.nodes, graph.outputs)
     if flat.reads:
-        graph.inputs[0].node.reads = tuple((ref(at), axis) for at, axis in flat.reads)
+        add_reads(graph.inputs[0], [(ref(at), axis) for at, axis in flat.reads])
     return graph

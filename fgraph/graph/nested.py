@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -15,16 +16,20 @@ from torch.utils import _pytree as pytree
 Path = tuple[Any, ...]
 
 _BUILTIN = frozenset({tuple, list, dict, slice})
+_PLAIN = frozenset({int, float, bool, str, type(None), torch.Tensor, torch.nn.Parameter})
 
 
 def is_container(value: object) -> bool:
     """Return whether `value` can hold leaves: a builtin container, a tuple, mapping or pytree."""
-    kind = type(value)
-    return (
-        kind in _BUILTIN
-        or kind in pytree.SUPPORTED_NODES
-        or isinstance(value, (tuple, list, Mapping))
-    ) and kind is not torch.Size
+    kind: Any = type(value)
+    if kind in _BUILTIN:
+        return True
+    return (kind in pytree.SUPPORTED_NODES or _has_items(kind)) and kind is not torch.Size
+
+
+@lru_cache(maxsize=1024)
+def _has_items(kind: type) -> bool:
+    return issubclass(kind, (tuple, list, Mapping))
 
 
 def map_leaves(fn: Callable[[Any], Any], value: Any) -> Any:
@@ -43,13 +48,13 @@ def map_leaves(fn: Callable[[Any], Any], value: Any) -> Any:
         return {key: map_leaves(fn, item) for key, item in value.items()}
     if kind is slice:
         return slice(*(map_leaves(fn, part) for part in (value.start, value.stop, value.step)))
+    if not is_container(value):
+        return fn(value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return same_tuple(kind, [map_leaves(fn, item) for item in value])
     if kind in pytree.SUPPORTED_NODES and kind is not torch.Size:
         leaves, spec = pytree.tree_flatten(value, is_leaf=lambda item: item is not value)
         return pytree.tree_unflatten([map_leaves(fn, leaf) for leaf in leaves], spec)
-    if not is_container(value):
-        return fn(value)
     if isinstance(value, tuple):
         return tuple([map_leaves(fn, item) for item in value])
     items = dict(value) if isinstance(value, Mapping) else list(value)
@@ -65,21 +70,27 @@ def same_tuple(kind: Any, items: Iterable[Any]) -> Any:
 
 
 def iter_leaves(value: Any) -> Iterator[Any]:
-    """Yield the leaves of `value`, in order."""
+    """Return an iterator over the leaves of `value`, in order."""
+    leaves: list[Any] = []
+    _collect(value, leaves)
+    return iter(leaves)
+
+
+def _collect(value: Any, leaves: list[Any]) -> None:
     kind = type(value)
     if kind is tuple or kind is list:
         for item in value:
-            yield from iter_leaves(item)
+            _collect(item, leaves)
     elif kind is dict:
         for item in value.values():
-            yield from iter_leaves(item)
+            _collect(item, leaves)
     elif kind is slice:
-        yield from (value.start, value.stop, value.step)
-    elif is_container(value):
+        leaves += (value.start, value.stop, value.step)
+    elif kind not in _PLAIN and is_container(value):
         for _, item in _children(value):
-            yield from iter_leaves(item)
+            _collect(item, leaves)
     else:
-        yield value
+        leaves.append(value)
 
 
 def leaves_with_paths(value: Any) -> list[tuple[Path, Any]]:

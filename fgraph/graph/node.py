@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from .modes import current_modes, under
+from .modes import Modes, under
 from .nested import iter_leaves, map_leaves
 
 _sequence = itertools.count()  # next() on it is atomic: graphs may be built in several threads
@@ -250,11 +250,13 @@ class Node:
         reads: of an input, the sizes that code read while the graph was built: values and axes.
         loops: whether the call does more the larger the sizes are, as a loop over them.
         scope: the call of an opened module during which this node was recorded, see `unfold`.
+        sources: the inputs that it is computed from; none for an input.
     """
 
     __slots__ = (
         "__weakref__", "_refs", "args", "call", "declared", "effects", "kwargs", "lanes", "loops",
-        "masks", "modes", "name", "op", "reads", "scope", "seq", "specs", "structure", "target",
+        "masks", "modes", "name", "op", "reads", "scope", "seq", "sources", "specs", "structure",
+        "target",
     )  # fmt: skip
 
     def __init__(
@@ -266,6 +268,7 @@ class Node:
         specs: list[Spec],
         structure: pytree.TreeSpec | None = None,
         name: str | None = None,
+        modes: Modes | None = None,
     ) -> None:
         self.op = op
         self.target = target
@@ -280,14 +283,20 @@ class Node:
         self.masks: dict[int, Ref] | None = None
         self.declared = False
         self.effects: Effects | None = None
-        self.modes = None if op == "input" else current_modes()
+        self.modes = modes
         self.lanes: dict[int, Any] | None = None
         self.loops = False
-        self.reads: tuple[tuple[Ref, int], ...] | None = None
+        self.reads: dict[tuple[Ref, int], None] | None = None
         leaves = [leaf for leaf in iter_leaves(args) if type(leaf) is Ref]
         if kwargs:
             leaves += [leaf for leaf in iter_leaves(kwargs) if type(leaf) is Ref]
         self._refs = tuple(leaves)
+        found: tuple[Node, ...] = ()
+        for ref in leaves:
+            of = ref.node.sources if ref.node.op != "input" else (ref.node,)
+            if of is not found and of != found:
+                found = tuple(dict.fromkeys((*found, *of))) if found else of
+        self.sources: tuple[Node, ...] = found
 
     def refs(self) -> tuple[Ref, ...]:
         """Return the node outputs that this call takes, in argument order, repeats included."""
@@ -295,7 +304,9 @@ class Node:
 
     def modules(self) -> list[nn.Module]:
         """Return the modules that the call uses: the target, or some among the arguments."""
-        leaves = [self.target, *iter_leaves((self.args, self.kwargs))]
+        leaves = [self.target]
+        if self.args != self._refs or self.kwargs:  # most calls take nothing but values
+            leaves += iter_leaves((self.args, self.kwargs))
         return [leaf for leaf in leaves if isinstance(leaf, nn.Module)]
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -556,6 +567,19 @@ def scoped(home: Home, name: str, inputs: Any) -> Iterator[Scope]:
         yield scope
     finally:
         _current.scope = outer
+
+
+def reads_of(refs: Iterable[Ref]) -> dict[tuple[Ref, int], None]:
+    """Return the sizes that code read of values that follow from the sources of `refs`."""
+    sources = dict.fromkeys(node for ref in refs for node in ref.node.sources or (ref.node,))
+    return {read: None for node in sources for read in node.reads or ()}
+
+
+def add_reads(ref: Ref, reads: Iterable[tuple[Ref, int]]) -> None:
+    """Remember sizes that code read, with the inputs that `ref` is computed from."""
+    for node in ref.node.sources or (ref.node,):
+        node.reads = node.reads or {}
+        node.reads.update(dict.fromkeys(reads))
 
 
 def ancestors(outputs: Iterable[Ref], boundary: Iterable[Ref] = ()) -> list[Node]:

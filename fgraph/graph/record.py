@@ -21,7 +21,7 @@ from .memory import Memory, changed, setitem
 from .meta import FACTORIES
 from .modes import current_modes, refuse_hooks
 from .nested import iter_leaves, map_leaves
-from .node import REAL, Effects, Node, NumberSpec, Ref, TensorSpec, ancestors
+from .node import REAL, Effects, Node, NumberSpec, Ref, TensorSpec, add_reads, ancestors
 from .refusal import function_name, refusal
 from .torch_functions import torch_name
 
@@ -184,9 +184,7 @@ def note_read(ref: Ref, axis: int) -> None:
 
     A model compares it with the real sizes: once for each new combination of input sizes.
     """
-    for node in ancestors([ref]):
-        if node.op == "input":
-            node.reads = (*(node.reads or ()), (ref, axis))
+    add_reads(ref, [(ref, axis)])
 
 
 def no_value(value: Symbol, use: str, instead: str) -> NoReturn:
@@ -294,15 +292,18 @@ def make_node(
         refused = refusal(op, target, refs, name, error)
         module_calls.failed(refused)
         raise refused from error
-    node = Node(op, target, args, kwargs, specs, structure, name)
+    node = Node(op, target, args, kwargs, specs, structure, name, modes)
     node.declared, node.effects = inferred is not None, effects
     if like is not None:
-        node.seq, node.modes, node.scope = like.seq, modes, like.scope
+        node.seq, node.scope = like.seq, like.scope
     elif node.scope is not None and name is None:
         at = node.scope
         node.name = at.home.free(f"{at.name}.{node.kind}" if at.name else node.kind)
     for module in node.modules():
-        _inbound.setdefault(module, weakref.WeakSet()).add(node)
+        nodes = _inbound.get(module)
+        if nodes is None:
+            nodes = _inbound[module] = weakref.WeakSet()
+        nodes.add(node)
     return node
 
 

@@ -102,14 +102,21 @@ def infer(
                 _cache.clear()
             _cache[key] = found
     specs, structure, loops, effects = found
+    is_certain = True
+    for spec in given:
+        if type(spec) is not TensorSpec or spec.folded or not spec.proven:
+            is_certain = False
+            break
+    if is_certain and (_is_plain(op, target) or not any(spec.is_open for spec in given)):
+        return specs, structure, effects
     is_open = any(spec.is_open for spec in given)
     if not is_open or (all(spec.is_certain for spec in given) and _is_plain(op, target)):
         if all(spec.proven for spec in given):
             return specs, structure, effects
         return [_unproven(spec) for spec in specs], structure, effects
     if any(type(spec) is TensorSpec and spec.has_equal_sizes for spec in specs):
-        node = Node(op, target, args, kwargs, specs, structure)
-        node.loops, node.modes = loops, modes
+        node = Node(op, target, args, kwargs, specs, structure, modes=modes)
+        node.loops = loops
         lanes = [lane for n in range(len(_PROBES)) if (lane := _lane_of(node, n)) is not None]
         specs = [_folded(spec, [lane[i] for lane in lanes]) for i, spec in enumerate(specs)]
     return [_unproven(spec) for spec in specs], structure, effects

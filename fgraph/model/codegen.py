@@ -125,14 +125,16 @@ class _Writer:
         used = keep.union(last_use)
         body: list[tuple[Modes | None, list[str]]] = []
         at: list[int] = []  # where the statement of each node stands in the body
+        saves = bool(self._graph.copies.before)
         for position, node in enumerate(self._graph.nodes):
             text = self._statement(node, used)
-            if saved := self._saved(node):
+            if saves and (saved := self._saved(node)):
                 body.append((None, saved))  # gradients flow through copies, whatever the mode
             at.append(len(body))
             gone = [r for r in dict.fromkeys(node.refs()) if last_use[r] == position]
             done = [self._variables[ref] for ref in gone if ref not in keep]
-            done += [self._overwritten[ref] for ref in gone if ref in self._overwritten]
+            if saves:
+                done += [self._overwritten[ref] for ref in gone if ref in self._overwritten]
             if done:
                 text += f"; del {', '.join(done)}"
             body.append((node.modes, [text]))

@@ -321,7 +321,7 @@ def _layers_around(node: Node) -> list[Any]:
 def _modules_used(node: Node) -> list[nn.Module]:
     """Return the modules that a node uses, and those of layers around it whose tensors it takes."""
     used = node.modules()
-    if node.op == "module" or node.call is None:
+    if node.call is None or node.op == "module":
         return used
     taken = {id(v) for v in iter_leaves((node.args, node.kwargs)) if isinstance(v, Tensor)}
     return used + [

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..graph import Ref, Symbol, SymbolicTensor
 from ..graph.graph import describe
 from ..graph.nested import Path, label
-from ..graph.node import ancestors
+from ..graph.node import Node, ancestors, reads_of
 from ..graph.shapes import sizes_at
 from .naming import identifier
 
@@ -277,9 +277,9 @@ def _parameters(names: list[str]) -> list[str]:
 def _reads(refs: list[Ref]) -> tuple[tuple[Ref, int], ...]:
     """Return the sizes that were read of values that follow from these inputs alone."""
     given = set(refs)
-    found = dict.fromkeys(read for ref in refs for read in ref.node.reads or ())
-    return tuple(
-        read
-        for read in found
-        if not any(node.op == "input" for node in ancestors([read[0]], given))
-    )
+    found = reads_of(refs)
+    follows: set[Node] = set()
+    for node in ancestors([ref for ref, _ in found], given):
+        if node.op != "input" and all(ref in given or ref.node in follows for ref in node.refs()):
+            follows.add(node)
+    return tuple(read for read in found if read[0] in given or read[0].node in follows)

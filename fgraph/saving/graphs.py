@@ -17,7 +17,7 @@ from ..graph.held import Held
 from ..graph.memory import changed
 from ..graph.modes import Modes
 from ..graph.nested import iter_leaves, label, leaves_with_paths
-from ..graph.node import REAL, DataSpec, Effects, NumberSpec, Spec, TensorSpec, ancestors
+from ..graph.node import REAL, DataSpec, Effects, NumberSpec, Spec, TensorSpec, ancestors, reads_of
 from ..graph.record import make_node
 from ..graph.torch_functions import resolve
 from ..layers.base import Layer
@@ -143,7 +143,7 @@ def decode_graph(model: Model, record: dict[str, Any], decoder: Any) -> None:
         for index in node.masks or ():
             number_below(index, node.specs)
     graph = Graph(made.inputs, made.outputs)
-    reads = made.inputs[0].node.reads or ()
+    reads = reads_of(made.inputs)
     needed = {*graph.nodes, *ancestors([ref for ref, _ in reads], graph.inputs)}
     if made.nodes[: len(graph.nodes)] != graph.nodes or {*made.nodes} != needed:
         raise LoadError("the graph has nodes that its outputs do not need")
@@ -211,7 +211,7 @@ class _Reader:
         self.graph = restore(
             Flat(inputs, outputs, count, entries, calls, [], [], reads, len(nodes)), self._make
         )
-        for ref, axis in self.graph.inputs[0].node.reads or ():
+        for ref, axis in reads_of(self.graph.inputs):
             number_below(axis, ref.spec.shape)
 
     def _value(self, held: Any) -> Any:

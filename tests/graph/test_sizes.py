@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -194,13 +195,30 @@ def test_a_size_first_among_several_warns_of_the_tuple():
 # ------------------------------------------------------------------ believed, then compared
 
 
-def test_a_size_that_only_trying_tells_is_compared_when_the_model_runs():
+class Saturating(nn.Module):
     """Below 5,000 steps a cut of 5,000 leaves all, which no code may take for granted."""
 
-    class Saturating(nn.Module):
-        def forward(self, x):
-            return x.new_zeros(x.size(0), 1 + x.size(1) // 5000)
+    def forward(self, x):
+        return x.new_zeros(x.size(0), 1 + x.size(1) // 5000)
 
+
+@pytest.mark.parametrize("begin", ["at the input", "in between", "nested", "a copy"])
+def test_a_size_read_is_compared_wherever_a_model_begins(begin):
+    x = Input((None,))
+    h = x * 2
+    y = Saturating()(h)
+    model = Model(x if begin == "at the input" else h, y.sum(1) / y.size(1))
+    if begin == "nested":
+        z = Input((None,))
+        model = Model(z, model(z) + 1)
+    if begin == "a copy":
+        model = copy.deepcopy(Model(x, Model(h, y.sum(1) / y.size(1))(x)))
+    assert model(torch.ones(2, 40)).shape == (2,)
+    with pytest.raises(ValueError, match=r"axis 1 of Saturating\(\) was read.*as 1.*it is 2"):
+        model(torch.ones(2, 5000))
+
+
+def test_a_size_that_only_trying_tells_is_compared_when_the_model_runs():
     x = Input((None,))
     y = Saturating()(x)
     width = y.size(1)
