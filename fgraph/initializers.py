@@ -359,6 +359,72 @@ class Identity(Initializer):
         return self.gain * torch.eye(*shape, dtype=dtype)
 
 
+def window_values(
+    window: Any, length: int, dtype: torch.dtype | None = None, periodic: bool = True
+) -> Tensor:
+    """Return the values of a window by name, as given, or ones for `None`.
+
+    Raises:
+        ValueError: The name is not known, or it has not `length` values.
+    """
+    if window is None:
+        return torch.ones(length, dtype=dtype)
+    if isinstance(window, str):
+        known = {"hann": torch.hann_window, "hamming": torch.hamming_window}
+        if window not in known:
+            raise ValueError(f"unknown window {window!r}; known: hann, hamming, or its values")
+        return known[window](length, periodic=periodic, dtype=dtype)
+    values = torch.as_tensor(window, dtype=dtype)
+    if values.shape != (length,):
+        raise ValueError(
+            f"a window of {length} values is expected, got values of shape {tuple(values.shape)}"
+        )
+    return values
+
+
+class STFT(Initializer):
+    """Make the kernel of a convolution that computes a short-time Fourier transform.
+
+    Args:
+        side: `"real"` or `"imag"`, the part that it computes.
+        window: `"hann"`, `"hamming"`, the values of a window, or `None` for none.
+        scaling: `"density"` to divide by the root of the window's sum of squares, `"spectrum"` by
+            its sum, or `None`.
+        periodic: Whether the window is one for a periodic signal.
+
+    Raises:
+        ValueError: The side or scaling is not known.
+    """
+
+    def __init__(
+        self,
+        side: str = "real",
+        window: Any = "hann",
+        scaling: str | None = "density",
+        periodic: bool = False,
+    ) -> None:
+        if side not in ("real", "imag"):
+            raise ValueError(f"STFT: unknown side {side!r}; known: real, imag")
+        if scaling not in ("density", "spectrum", None):
+            raise ValueError(f"STFT: unknown scaling {scaling!r}; known: density, spectrum, None")
+        self.side = side
+        self.window = window
+        self.scaling = scaling
+        self.periodic = periodic
+
+    def __call__(self, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
+        """Return the kernel in the shape `(frame, 1, frequencies)`."""
+        frame, _, bins = shape
+        angles = -2 * math.pi * torch.arange(frame, dtype=dtype or torch.get_default_dtype())
+        angles = angles[:, None] * torch.arange(bins) / (2 * (bins - 1))
+        kernel = torch.cos(angles) if self.side == "real" else torch.sin(angles)
+        if self.window is not None:
+            window = window_values(self.window, frame, kernel.dtype, self.periodic)
+            total = {"density": window.square().sum().sqrt(), "spectrum": window.abs().sum()}
+            kernel = kernel * window[:, None] / total.get(self.scaling or "", 1.0)
+        return kernel[:, None]
+
+
 # the names that Keras has for some classes besides their own
 zeros = Zeros
 ones = Ones
@@ -375,6 +441,7 @@ lecun_uniform = LecunUniform
 lecun_normal = LecunNormal
 orthogonal = OrthogonalInitializer = Orthogonal
 identity = IdentityInitializer = Identity
+stft = STFTInitializer = STFT
 
 _KNOWN: dict[str, type[Initializer]] = {
     name: value
@@ -400,11 +467,8 @@ def get(identifier: InitializerLike) -> Callable[..., Any]:
 
 _CONFIG = "an initializer is data already: `initializer.get_config()`, `HeNormal(**config)`"
 _INSTEAD = {
-    "STFT": "use `torch.stft(x, ...)` on the symbolic tensor",
-    "STFTInitializer": "use `torch.stft(x, ...)` on the symbolic tensor",
     "deserialize": _CONFIG,
     "serialize": _CONFIG,
-    "stft": "use `torch.stft(x, ...)` on the symbolic tensor",
 }
 if not TYPE_CHECKING:
     __getattr__ = missing_names(__name__, _INSTEAD)

@@ -53,6 +53,7 @@ from .dense import Dense as Dense
 from .dense import EinsumDense as EinsumDense
 from .embedding import Embedding as Embedding
 from .input_layer import InputLayer as InputLayer
+from .lookup import IntegerLookup as IntegerLookup
 from .merge import Add as Add
 from .merge import Average as Average
 from .merge import Concatenate as Concatenate
@@ -135,6 +136,8 @@ from .residual import CustomScaleLayer as CustomScaleLayer
 from .residual import LayerScale as LayerScale
 from .residual import StochasticDepth as StochasticDepth
 from .reversible_embedding import ReversibleEmbedding as ReversibleEmbedding
+from .spectrograms import MelSpectrogram as MelSpectrogram
+from .spectrograms import STFTSpectrogram as STFTSpectrogram
 from .wrappers import Bidirectional as Bidirectional
 from .wrappers import TimeDistributed as TimeDistributed
 

@@ -43,12 +43,9 @@ INSTEAD = {
     # text and categories
     "HashedCrossing": "combine the columns where the data is loaded, before the model",
     "Hashing": _STRINGS,
-    "IntegerLookup": "map the numbers by a dictionary where the data is loaded",
     "StringLookup": _STRINGS,
     "TextVectorization": _STRINGS,
     # audio
-    "MelSpectrogram": "use `torch.stft(x, ...)`, or `torchaudio.transforms.MelSpectrogram()(x)`",
-    "STFTSpectrogram": "use `torch.stft(x, ...)` on the symbolic tensor",
     # other layers
     # tools
     "FlaxLayer": _OTHER_FRAMEWORK,

@@ -311,7 +311,7 @@ class _Encoding(Layer):
             return F.one_hot(x.long(), depth).to(torch.get_default_dtype())
         if x.ndim == 1:
             x = x.unsqueeze(1)
-        return apply(count_codes, x.long(), depth, self.output_mode == "count", weights)
+        return apply(count_codes, x.long(), depth, self.output_mode in ("count", "tf_idf"), weights)
 
 
 class CategoryEncoding(_Encoding):

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..graph import SymbolicTensor
+from ..initializers import window_values
 from .conversion import floating, tensor
 
 __all__ = [
@@ -80,22 +82,11 @@ def extract_sequences(x: Any, sequence_length: int, sequence_stride: int) -> Ten
 
 
 def _window(window: Any, length: int, like: Tensor) -> Tensor:
-    """Return the values of a window, by name or as they are.
-
-    Raises:
-        ValueError: The name is not known, or it has not `length` values.
-    """
-    if window is None:
-        return torch.ones(length, dtype=like.dtype)
-    if isinstance(window, str):
-        if window not in ("hann", "hamming"):
-            raise ValueError(f"unknown window {window!r}; known: hann, hamming, or its values")
-        made = torch.hann_window if window == "hann" else torch.hamming_window
-        return made(length, periodic=True, dtype=like.dtype, device=like.device)
-    values = tensor(window, like.dtype)
-    if tuple(values.shape) != (length,):
-        raise ValueError(f"a window of {length} values is expected, got shape {values.shape}")
-    return values
+    """Return the values of a window, by name or as they are."""
+    if isinstance(window, SymbolicTensor):
+        return window.to(like.dtype)
+    made = window_values(window, length, like.dtype)
+    return made.to(like.device) if isinstance(like, Tensor) else made
 
 
 def stft(

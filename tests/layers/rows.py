@@ -328,13 +328,50 @@ ROWS: list[tuple[Any, ...]] = [
     ("normalization adapted", lambda L: L.Normalization(), IMAGE),
     ("normalization axes", lambda L: L.Normalization(axis=(1, -1)), IMAGE),
     ("normalization all", lambda L: L.Normalization(axis=None), IMAGE),
+    ("mel", lambda L: L.MelSpectrogram(64, 16, num_mel_bins=8), (200,)),
+    (
+        "mel settings",
+        lambda L: L.MelSpectrogram(
+            64, 16, 48, "hamming", 8000, 5, 100.0, 3000.0, power_to_db=False, mag_exp=1.5
+        ),
+        (200,),
+    ),
+    (
+        "mel decibels",
+        lambda L: L.MelSpectrogram(64, 16, top_db=9.0, ref_power=0.5, min_power=2.0), (200,),
+    ),
+    *[
+        (f"stft {mode}", lambda L, m=mode: L.STFTSpectrogram(m, 16), (50, 2))
+        for mode in ("log", "magnitude", "psd", "real", "imag", "angle", "stft")
+    ],
+    (
+        "stft settings",
+        lambda L: L.STFTSpectrogram(
+            "magnitude", 12, 5, 16, "hamming", True, "spectrum", "same", expand_dims=True
+        ),
+        (50, 2),
+    ),
+    (
+        "stft first",
+        lambda L: L.STFTSpectrogram("psd", 16, 4, scaling=None, data_format="channels_first"),
+        (2, 50),
+    ),
+    (
+        "stft first image",
+        lambda L: L.STFTSpectrogram("real", 16, expand_dims=True, data_format="channels_first"),
+        (2, 50),
+    ),
     ("discretization", lambda L: L.Discretization([-0.5, 0.0, 0.7]), (8,)),
     ("discretization hot", lambda L: L.Discretization([0.0, 1.0], output_mode="one_hot"), (8,)),
+    ("integer lookup", lambda L: L.IntegerLookup(vocabulary=[5, 2, 9]), integers(4)),
     ("category multi", lambda L: L.CategoryEncoding(6), integers(4)),
     ("category one", lambda L: L.CategoryEncoding(6, "one_hot"), integers(4)),
     ("category count", lambda L: L.CategoryEncoding(6, "count"), integers(4)),
 ]  # fmt: skip
 
+
+# Keras computes these in TensorFlow
+NEED_TENSORFLOW = {"integer lookup"}
 
 EXAMPLES: dict[str, tuple[Any, ...]] = {}
 for _row in ROWS:
