@@ -32,6 +32,11 @@ SIG = torch.tensor(RNG.normal(size=(2, 32)).astype("float32"))
 V = torch.tensor(RNG.normal(size=(6,)).astype("float32"))
 L = torch.tensor([[1, 3, 0], [2, 0, 2]], dtype=torch.int32)
 K2 = torch.tensor(RNG.normal(size=(3, 2, 4, 5)).astype("float32"))
+RGB = torch.tensor(RNG.uniform(size=(2, 7, 6, 3)).astype("float32"))
+BYTES = (255 * RGB).to(torch.uint8)
+AFFINE = torch.tensor([[0.9, 0.2, -1.3, -0.1, 1.1, 0.7, 0, 0], [1.2, 0, 0.5, 0.3, 0.8, -2, 0, 0]])
+CORNERS = torch.tensor([[[0.0, 0.0], [5.0, 0.0], [0.0, 6.0], [5.0, 6.0]]] * 2)
+SHIFTS = torch.tensor(RNG.normal(scale=0.4, size=(2, 4, 2)).astype("float32"))
 BIAS = np.tri(5, dtype="float32")[None, None]
 SEGMENTS = np.array([0, 2, 0, 5, -1, 1])
 QKV = [torch.tensor(RNG.normal(size=(2, 5, n, 8)).astype("float32")) for n in (4, 2, 2)]
@@ -399,6 +404,78 @@ ROWS: list[Row] = [
     ("saturate_cast", lambda o, x: o.saturate_cast(300 * x, "uint8"), X),
     ("full_like", lambda o, x: o.full_like(x, 3), X),
     ("view", lambda o, x: o.view(x, dtype="int32"), X),
+    # images
+    ("resize", lambda o, x: o.image.resize(x, (5, 9)), IMG),
+    ("resize smooth", lambda o, x: o.image.resize(x, (5, 4), "bicubic", antialias=True), IMG),
+    ("resize nearest", lambda o, x: o.image.resize(x, (9, 4), interpolation="nearest"), IMG),
+    ("resize crop", lambda o, x: o.image.resize(x, (5, 5), crop_to_aspect_ratio=True), IMG),
+    (
+        "resize pad",
+        lambda o, x: o.image.resize(x, (8, 4), pad_to_aspect_ratio=True, fill_value=2.0), IMG,
+    ),
+    ("resize bytes", lambda o, x: o.image.resize(x, (5, 9)), BYTES),
+    ("resize one", lambda o, x: o.image.resize(x, (5, 9), data_format="channels_first"), IMG[0]),
+    *[
+        (
+            f"affine {fill} {how}",
+            lambda o, x, f=fill, h=how: o.image.affine_transform(x, AFFINE, h, f, 0.5),
+            IMG,
+        )
+        for fill in ("constant", "nearest", "wrap", "mirror", "reflect")
+        for how in ("bilinear", "nearest")
+    ],
+    ("affine one", lambda o, x: o.image.affine_transform(x, AFFINE[0] + 0), IMG[0]),
+    (
+        "affine first",
+        lambda o, x: o.image.affine_transform(x, AFFINE, data_format="channels_first"), IMG,
+    ),
+    (
+        "perspective",
+        lambda o, x: o.image.perspective_transform(x, CORNERS, CORNERS + SHIFTS, fill_value=0.3),
+        IMG,
+    ),
+    (
+        "map_coordinates",
+        lambda o, x, c: o.image.map_coordinates(x, o.unstack(c), 1, "reflect"), X[0], 4 * Y[:, 0],
+    ),
+    (
+        "map_coordinates nearest",
+        lambda o, x, c: o.image.map_coordinates(x, o.unstack(c), 0, "constant", 2.0),
+        X[0],
+        2 * Y[:, 0],
+    ),
+    (
+        "gaussian_blur",
+        lambda o, x: o.image.gaussian_blur(x, (5, 5), (1.0, 2.0), data_format="channels_last"), IMG,
+    ),
+    ("rgb_to_grayscale", lambda o, x: o.image.rgb_to_grayscale(x), RGB),
+    ("rgb_to_hsv", lambda o, x: o.image.rgb_to_hsv(x), RGB),
+    ("hsv_to_rgb", lambda o, x: o.image.hsv_to_rgb(x), RGB),
+    (
+        "hsv_to_rgb first",
+        lambda o, x: o.image.hsv_to_rgb(x, data_format="channels_first"), RGB.permute(0, 3, 1, 2),
+    ),
+    ("extract_patches", lambda o, x: o.image.extract_patches(x, (3, 2), 2, padding="same"), IMG),
+    ("extract_patches one", lambda o, x: o.image.extract_patches(x, 2), IMG[0]),
+    ("extract_patches_3d", lambda o, x: o.image.extract_patches_3d(x, 2), IMG[None]),
+    ("pad_images", lambda o, x: o.image.pad_images(x, 1, 2, target_height=9, target_width=9), IMG),
+    (
+        "crop_images",
+        lambda o, x: o.image.crop_images(x, 1, bottom_cropping=2, left_cropping=0, target_width=3),
+        IMG,
+    ),
+    *[
+        (
+            f"scale_and_translate {method}",
+            lambda o, x, m=method: o.image.scale_and_translate(
+                x, (2, 5, 9, 4), np.array([0.6, 1.5], "f"), np.array([0.5, -1.0], "f"), (1, 2), m
+            ),
+            IMG,
+        )
+        for method in ("linear", "cubic", "lanczos3", "lanczos5")
+    ],
+    ("sobel_edges", lambda o, x: o.image.sobel_edges(x), IMG),
+    ("ssim", lambda o, x: o.image.ssim(x, o.sqrt(x), filter_size=5), RGB),
     # control flow with known lengths
     ("scan", lambda o, x: o.scan(lambda c, s: (c + s, c * s), x[0], x), V.reshape(3, 2)),
     ("scan reversed", lambda o, x: o.scan(lambda c, s: (c + s, c), x[0], x, reverse=True), X),
@@ -412,7 +489,9 @@ ROWS: list[Row] = [
 KNOWN_SIZES = {
     "matmul whole", "broadcast_to", "conv of a kernel", "segment_sum", "segment_max", "segment_min",
     "correlate", "correlate same", "scan", "scan reversed", "map", "scatter_update max",
-    "scatter_update min", "scatter_update mul", "dot matrix", "ctc_decode",
+    "scatter_update min", "scatter_update mul", "dot matrix", "ctc_decode", "perspective",
+    "map_coordinates", "map_coordinates nearest", "affine first",
+    *(row[0] for row in ROWS if row[0].startswith("affine ") and row[0] != "affine one"),
 }  # fmt: skip
 
 

@@ -314,6 +314,7 @@ ROWS: list[tuple[Any, ...]] = [
     ("resizing nearest", lambda L: L.Resizing(5, 12, "nearest"), IMAGE),
     ("resizing crop", lambda L: L.Resizing(5, 5, crop_to_aspect_ratio=True), IMAGE),
     ("resizing pad", lambda L: L.Resizing(5, 6, pad_to_aspect_ratio=True), IMAGE),
+    ("resizing pad odd", lambda L: L.Resizing(8, 4, pad_to_aspect_ratio=True), IMAGE),
     ("resizing antialias", lambda L: L.Resizing(5, 4, antialias=True), IMAGE),
     ("resizing bicubic", lambda L: L.Resizing(5, 4, "bicubic", antialias=True), IMAGE),
     ("center crop", lambda L: L.CenterCrop(4, 5), IMAGE),

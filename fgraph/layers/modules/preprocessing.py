@@ -58,16 +58,15 @@ def count_codes(codes: Tensor, depth: int, count: bool, weights: Tensor | None) 
 def crop_to_ratio(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Crop channels-first images around the middle to the aspect ratio of `size`."""
     height, width = x.shape[2:]
-    new_height = min(height, int(width * size[0] / size[1])) or height
-    new_width = min(width, int(height * size[1] / size[0])) or width
+    new_height = max(min(height, int(width * size[0] / size[1])), 1)
+    new_width = max(min(width, int(height * size[1] / size[0])), 1)
     top, left = (height - new_height) // 2, (width - new_width) // 2
     return x[:, :, top : top + new_height, left : left + new_width]
 
 
 def pad_to_ratio(x: Tensor, size: tuple[int, int], value: float) -> Tensor:
-    """Pad channels-first images evenly to the aspect ratio of `size`."""
+    """Pad channels-first images equally on both sides, up to the aspect ratio of `size`."""
     height, width = x.shape[2:]
-    rows = max(height, int(width * size[0] / size[1])) - height
-    columns = max(width, int(height * size[1] / size[0])) - width
-    widths = (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)
-    return F.pad(x, widths, value=value)
+    rows = (max(height, int(width * size[0] / size[1])) - height) // 2
+    columns = (max(width, int(height * size[1] / size[0])) - width) // 2
+    return F.pad(x, (columns, columns, rows, rows), value=value)
