@@ -57,7 +57,8 @@ def _last_argument(code: CodeType, offset: int) -> Expression | None:
     before: list[dis.Instruction] = []
     for instruction in dis.get_instructions(code):
         if instruction.offset == offset:
-            is_call = instruction.opname == "CALL" and instruction.arg == 2
+            # Python 3.11 calls from either of two instructions
+            is_call = instruction.opname in ("CALL", "PRECALL") and instruction.arg == 2
             return _pop(before) if is_call else None
         if instruction.opname not in ("PRECALL", "CACHE", "EXTENDED_ARG", "NOP"):
             before.append(instruction)

@@ -253,7 +253,7 @@ class Shape(tuple[Any, ...]):
         return not self == other
 
     def __hash__(self) -> int:
-        return hash(self._known)
+        return hash(tuple(self))  # refused for a size that is not known
 
     def __repr__(self) -> str:
         return repr(self._known)

@@ -10,6 +10,7 @@ from torch import Tensor as T
 from fgraph import Input, Model, unfold
 from fgraph.graph.symbolic import SymbolicTensor
 
+pytestmark = pytest.mark.usefixtures("torch_untouched")
 KINDS = (list, torch.Tensor)
 
 
@@ -53,7 +54,8 @@ ASKED = {
 @pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
 def test_a_symbolic_tensor_passes_for_a_tensor(asked):
     x = Input((4,))
-    assert asked(x)
+    for _ in range(100):  # Python replaces instructions of code that runs often
+        assert asked(x)
     assert asked(torch.relu(x))
 
 

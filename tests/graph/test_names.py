@@ -124,6 +124,7 @@ class Caching(nn.Module):
         return {"y": x + (0 if cache is None else cache.layers[0].keys), "cache": Cache(2 * x)}
 
 
+@pytest.mark.usefixtures("torch_untouched")
 def test_a_cache_in_a_result_leaves_no_tensors_in_the_graph():
     x, net, value = Input((4,)), Caching(), torch.randn(3, 4)
     out = net(x)
