@@ -409,7 +409,8 @@ _NEEDS_VALUE = {
 def _install_operators() -> None:
     """Give symbols the arithmetic operators."""
     shared = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
-    tensor_only = ("matmul", "and_", "or_", "xor", "lshift", "rshift")
+    shared += ("and_", "or_", "xor", "lshift", "rshift")
+    tensor_only = ("matmul",)
     for kind, names in ((Symbol, shared), (SymbolicTensor, tensor_only)):
         for name in names:
             function, dunder = getattr(operator, name), name.rstrip("_")
@@ -420,8 +421,6 @@ def _install_operators() -> None:
     for name in ("lt", "le", "gt", "ge"):
         setattr(Symbol, f"__{name}__", _forward(getattr(operator, name)))
     for name in ("neg", "pos", "abs", "invert"):
-        setattr(SymbolicTensor, f"__{name}__", _unary(getattr(operator, name)))
-    for name in ("neg", "pos", "abs"):
         setattr(Symbol, f"__{name}__", _unary(getattr(operator, name)))
 
 

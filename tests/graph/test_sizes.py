@@ -230,6 +230,18 @@ def test_a_size_that_only_trying_tells_is_compared_when_the_model_runs():
         model(torch.ones(2, 5000))
 
 
+def test_whole_sizes_have_the_operators_of_ints():
+    def program(x):
+        n = x.size(1)
+        return x * (n & 1) + (n << 1) - ~n + (7 ^ n) + (1 | n) + (-n >> 1)
+
+    x = Input((None, 4))
+    model = Model(x, program(x))
+    for length in (1, 2, 3, 10):
+        value = torch.randn(2, length, 4)
+        assert torch.equal(model(value), program(value))
+
+
 def test_sizes_that_rules_tell_are_not_compared():
     x = Input((None, 8))
     y = nn.Linear(8, 4)(x).relu()
