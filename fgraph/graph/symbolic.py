@@ -406,10 +406,12 @@ _NEEDS_VALUE = {
 }
 
 
+_BITWISE = ("and_", "or_", "xor", "lshift", "rshift")
+
+
 def _install_operators() -> None:
     """Give symbols the arithmetic operators."""
-    shared = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
-    shared += ("and_", "or_", "xor", "lshift", "rshift")
+    shared = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", *_BITWISE)
     tensor_only = ("matmul",)
     for kind, names in ((Symbol, shared), (SymbolicTensor, tensor_only)):
         for name in names:
