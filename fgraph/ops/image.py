@@ -14,6 +14,7 @@ from ..graph import SymbolicTensor, apply
 from ..layers.arguments import Sizes, integers, one_of
 from ..layers.data_format import is_channels_last
 from ..layers.modules import image_sampling as sampling
+from ..layers.modules.image_colors import grayscale, hsv_planes, rgb_planes
 from ..layers.modules.preprocessing import crop_to_ratio, pad_to_ratio
 from .conversion import floating, promoted, tensor
 from .sliding import conv
@@ -283,8 +284,7 @@ def rgb_to_grayscale(images: Any, data_format: str | None = None) -> Tensor:
     axis = -1 if is_channels_last("rgb_to_grayscale", data_format) else -3
     if x.shape[axis] == 1:
         return x.clone()
-    r, g, b = _planes("rgb_to_grayscale", x, axis)
-    return (0.2989 * r + 0.587 * g + 0.114 * b).to(x.dtype).unsqueeze(axis)
+    return grayscale(_planes("rgb_to_grayscale", x, axis)).to(x.dtype).unsqueeze(axis)
 
 
 def _planes(name: str, x: Any, axis: int) -> tuple[Any, Any, Any]:
@@ -304,31 +304,14 @@ def rgb_to_hsv(images: Any, data_format: str | None = None) -> Tensor:
     """Return hue, saturation and value, between 0 and 1, of images between 0 and 1."""
     x = _floating_images("rgb_to_hsv", images)
     axis = -1 if is_channels_last("rgb_to_hsv", data_format) else -3
-    x = torch.where(x.abs() < torch.finfo(x.dtype).eps, 0.0, x)
-    r, g, b = _planes("rgb_to_hsv", x, axis)
-    value = torch.maximum(torch.maximum(r, g), b)
-    spread = value - torch.minimum(torch.minimum(r, g), b)
-    saturation = torch.where(value > 0, spread / torch.where(value > 0, value, 1.0), 0.0)
-    step = 1 / (6 * torch.where(spread > 0, spread, 1.0))
-    hue = torch.where(value == g, step * (b - r) + 2 / 6, step * (r - g) + 4 / 6)
-    hue = torch.where(value == r, step * (g - b), hue)
-    hue = torch.where(spread > 0, hue, 0.0)
-    return torch.stack([hue + (hue < 0).to(hue.dtype), saturation, value], dim=axis)
+    return torch.stack(hsv_planes(_planes("rgb_to_hsv", x, axis)), dim=axis)
 
 
 def hsv_to_rgb(images: Any, data_format: str | None = None) -> Tensor:
     """Return red, green and blue for hue, saturation and value, all between 0 and 1."""
     x = _floating_images("hsv_to_rgb", images)
     axis = -1 if is_channels_last("hsv_to_rgb", data_format) else -3
-    hue, saturation, value = _planes("hsv_to_rgb", x, axis)
-    turn = hue % 1.0 * 6.0
-    shares = (
-        ((turn - 3.0).abs() - 1.0).clamp(0.0, 1.0),
-        (2.0 - (turn - 2.0).abs()).clamp(0.0, 1.0),
-        (2.0 - (turn - 4.0).abs()).clamp(0.0, 1.0),
-    )
-    planes = [value * (1.0 - saturation + saturation * share) for share in shares]
-    return torch.stack(planes, dim=axis)
+    return torch.stack(rgb_planes(_planes("hsv_to_rgb", x, axis)), dim=axis)
 
 
 def extract_patches(

@@ -364,6 +364,29 @@ ROWS: list[tuple[Any, ...]] = [
     ),
     ("discretization", lambda L: L.Discretization([-0.5, 0.0, 0.7]), (8,)),
     ("discretization hot", lambda L: L.Discretization([0.0, 1.0], output_mode="one_hot"), (8,)),
+    ("random flip", lambda L: L.RandomFlip("horizontal"), IMAGE),
+    ("random crop", lambda L: L.RandomCrop(4, 5), IMAGE),
+    ("random rotation", lambda L: L.RandomRotation(0.1), IMAGE),
+    ("random translation", lambda L: L.RandomTranslation(0.1, 0.2), IMAGE),
+    ("random zoom", lambda L: L.RandomZoom(0.2), IMAGE),
+    ("random shear", lambda L: L.RandomShear(0.2, 0.1), IMAGE),
+    ("random perspective", lambda L: L.RandomPerspective(1.0, 0.3), IMAGE),
+    ("random elastic", lambda L: L.RandomElasticTransform(), IMAGE),
+    ("random erasing", lambda L: L.RandomErasing(), IMAGE),
+    ("random brightness", lambda L: L.RandomBrightness(0.2), IMAGE),
+    ("random contrast", lambda L: L.RandomContrast(0.2), IMAGE),
+    ("random hue", lambda L: L.RandomHue(0.2), (9, 8, 3)),
+    ("random saturation", lambda L: L.RandomSaturation((0.4, 0.6)), (9, 8, 3)),
+    ("random sharpness", lambda L: L.RandomSharpness(0.7), IMAGE),
+    ("random grayscale", lambda L: L.RandomGrayscale(), (9, 8, 3)),
+    ("random invert", lambda L: L.RandomInvert(), IMAGE),
+    ("random posterization", lambda L: L.RandomPosterization(3), IMAGE),
+    ("random degeneration", lambda L: L.RandomColorDegeneration(0.5), (9, 8, 3)),
+    ("random jitter", lambda L: L.RandomColorJitter(brightness_factor=0.2), (9, 8, 3)),
+    ("random blur", lambda L: L.RandomGaussianBlur(), IMAGE),
+    ("solarization", lambda L: L.Solarization(threshold_factor=0.5), IMAGE),
+    ("equalization", lambda L: L.Equalization(), IMAGE),
+    ("auto contrast", lambda L: L.AutoContrast((-1.0, 1.0)), IMAGE),
     ("integer lookup", lambda L: L.IntegerLookup(vocabulary=[5, 2, 9]), integers(4)),
     ("category multi", lambda L: L.CategoryEncoding(6), integers(4)),
     ("category one", lambda L: L.CategoryEncoding(6, "one_hot"), integers(4)),
@@ -371,8 +394,9 @@ ROWS: list[tuple[Any, ...]] = [
 ]  # fmt: skip
 
 
-# Keras computes these in TensorFlow
-NEED_TENSORFLOW = {"integer lookup"}
+# compared elsewhere: Keras computes one in TensorFlow, in evaluation it does not crop, and its
+# equalization is refused in functional models
+ELSEWHERE = {"integer lookup", "random crop", "equalization"}
 
 EXAMPLES: dict[str, tuple[Any, ...]] = {}
 for _row in ROWS:

@@ -1,0 +1,731 @@
+"""Random changes of the colors of images: `RandomBrightness`, `RandomHue` and others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+import torch
+from torch import nn
+
+from .arguments import LayerOptions, fraction, integer, integers
+from .augmentation import Augmentation as _Augmentation
+from .augmentation import bounds, values
+from .base import Layer
+from .data_format import image
+from .input_checks import Expects
+from .modules.color_augmentation import (
+    Blur,
+    Brightness,
+    Contrast,
+    Degeneration,
+    Equalize,
+    Grayscale,
+    Hue,
+    Invert,
+    Jitter,
+    Posterization,
+    Saturation,
+    Sharpness,
+    Solarize,
+)
+from .preprocessing import _floating
+
+
+class RandomBrightness(_Augmentation):
+    """Make images brighter or darker during training.
+
+    Equivalent to Keras's `RandomBrightness`.
+
+    Args:
+        factor: Largest change in either direction, as a fraction of the range of values, or
+            the least and the largest.
+        value_range: Least and largest value of pixels.
+        seed: Gives the layer random numbers of its own, which begin there.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`; integers become floating-point.
+    `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: The random numbers are torch's.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.RandomBrightness(0.2)(x).shape
+        (None, 28, 28, 3)
+    """
+
+    def __init__(
+        self,
+        factor: float | Sequence[float],
+        value_range: Sequence[float] = (0, 255),
+        seed: int | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(None, **options)
+        self.factor = bounds("RandomBrightness", "factor", factor, -1.0)
+        self.value_range = values("RandomBrightness", value_range)
+        self.seed = seed
+
+    def build(self, input_shape: Any) -> nn.Module:
+        """Make the module, which has no weights."""
+        return Brightness(self.factor, self.value_range, self.channels_last, self.seed)
+
+
+class RandomContrast(_Augmentation):
+    """Change the contrast of images during training.
+
+    Equivalent to Keras's `RandomContrast`.
+
+    Args:
+        factor: Two numbers, `lower` and `upper`: the contrast is multiplied by a number
+            between `1 - lower` and `1 + upper`; one number is the upper one.
+        value_range: Least and largest value of pixels.
+        seed: Gives the layer random numbers of its own, which begin there.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`; integers become floating-point.
+    `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: The random numbers are torch's.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.RandomContrast((0.2, 0.2))(x).shape
+        (None, 28, 28, 3)
+    """
+
+    def __init__(
+        self,
+        factor: float | Sequence[float],
+        value_range: Sequence[float] = (0, 255),
+        seed: int | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(None, **options)
+        self.factor = bounds("RandomContrast", "factor", factor, 0.0)
+        self.value_range = values("RandomContrast", value_range)
+        self.seed = seed
+
+    def build(self, input_shape: Any) -> nn.Module:
+        """Make the module, which has no weights."""
+        return Contrast(self.factor, self.value_range, self.channels_last, self.seed)
+
+
+class RandomHue(_Augmentation):
+    """Turn the circle of colors during training.
+
+    Equivalent to Keras's `RandomHue`.
+
+    Args:
+        factor: Half turns are drawn up to this number, or between two, in either direction.
+        value_range: Least and largest value of pixels.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        seed: Gives the layer random numbers of its own, which begin there.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`; integers become floating-point.
+    `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: The random numbers are torch's.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.RandomHue(0.2)(x).shape
+        (None, 28, 28, 3)
+    """
+
+    def __init__(
+        self,
+        factor: float | Sequence[float],
+        value_range: Sequence[float] = (0, 255),
+        data_format: str | None = None,
+        seed: int | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(data_format, **options)
+        self.factor = bounds("RandomHue", "factor", factor, 0.0)
+        self.value_range = values("RandomHue", value_range)
+        self.seed = seed
+
+    def build(self, input_shape: Any) -> nn.Module:
+        """Make the module, which has no weights."""
+        return Hue(self.factor, self.value_range, self.channels_last, self.seed)
+
+
+class RandomSaturation(_Augmentation):
+    """Change how strong colors are during training.
+
+    Equivalent to Keras's `RandomSaturation`.
+
+    Args:
+        factor: A number `f` is drawn up to this one, in either direction, or between two,
+            and the saturation multiplied by `f / (1 - f)`: 0.5 changes nothing.
+        value_range: Least and largest value of pixels.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        seed: Gives the layer random numbers of its own, which begin there.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`; integers become floating-point.
+    `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: The random numbers are torch's.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.RandomSaturation((0.4, 0.6))(x).shape
+        (None, 28, 28, 3)
+    """
+
+    def __init__(
+        self,
+        factor: float | Sequence[float],
+        value_range: Sequence[float] = (0, 255),
+        data_format: str | None = None,
+        seed: int | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(data_format, **options)
+        self.factor = bounds("RandomSaturation", "factor", factor, -1.0)
+        self.value_range = values("RandomSaturation", value_range)
+        self.seed = seed
+
+    def build(self, input_shape: Any) -> nn.Module:
+        """Make the module, which has no weights."""
+        return Saturation(self.factor, self.value_range, self.channels_last, self.seed)
+
+
+class RandomSharpness(_Augmentation):
+    """Sharpen or soften images during training.
+
+    Equivalent to Keras's `RandomSharpness`.
+
+    Args:
+        factor: Sharpness is drawn up to this number, or between two; 0.5 changes nothing.
+        value_range: Least and largest value of pixels.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        seed: Gives the layer random numbers of its own, which begin there.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`; integers become floating-point.
+    `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: The random numbers are torch's.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.RandomSharpness((0.3, 0.7))(x).shape
+        (None, 28, 28, 3)
+    """
+
+    def __init__(
+        self,
+        factor: float | Sequence[float],
+        value_range: Sequence[float] = (0, 255),
+        data_format: str | None = None,
+        seed: int | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(data_format, **options)
+        self.factor = bounds("RandomSharpness", "factor", factor, 0.0)
+        self.value_range = values("RandomSharpness", value_range)
+        self.seed = seed
+
+    def build(self, input_shape: Any) -> nn.Module:
+        """Make the module, which has no weights."""
+        return Sharpness(self.factor, self.value_range, self.channels_last, self.seed)
+
+
+class RandomGrayscale(_Augmentation):
+    """Make some images gray during training; they keep their channels.
+
+    Equivalent to Keras's `RandomGrayscale`.
+
+    Args:
+        factor: Probability that an image becomes gray.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        seed: Gives the layer random numbers of its own, which begin there.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`; integers become floating-point.
+    `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: The random numbers are torch's.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.RandomGrayscale(0.3)(x).shape
+        (None, 28, 28, 3)
+    """
+
+    def __init__(
+        self,
+        factor: float = 0.5,
+        data_format: str | None = None,
+        seed: int | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(data_format, **options)
+        chance = fraction("RandomGrayscale", "factor", factor)
+        self.factor = (chance, chance)
+        self.seed = seed
+
+    def build(self, input_shape: Any) -> nn.Module:
+        """Make the module, which has no weights."""
+        return Grayscale(self.factor, (0, 255), self.channels_last, self.seed)
+
+
+class RandomInvert(_Augmentation):
+    """Make negatives of some images during training.
+
+    Equivalent to Keras's `RandomInvert`.
+
+    Args:
+        factor: Probability that an image is inverted is drawn up to this number, or between
+            two.
+        value_range: Least and largest value of pixels.
+        seed: Gives the layer random numbers of its own, which begin there.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`; integers become floating-point.
+    `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: The random numbers are torch's.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.RandomInvert(0.3)(x).shape
+        (None, 28, 28, 3)
+    """
+
+    def __init__(
+        self,
+        factor: float | Sequence[float] = 1.0,
+        value_range: Sequence[float] = (0, 255),
+        seed: int | None = None,
+        data_format: str | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(data_format, **options)
+        self.factor = bounds("RandomInvert", "factor", factor, 0.0)
+        self.value_range = values("RandomInvert", value_range)
+        self.seed = seed
+
+    def build(self, input_shape: Any) -> nn.Module:
+        """Make the module, which has no weights."""
+        return Invert(self.factor, self.value_range, self.channels_last, self.seed)
+
+
+class RandomPosterization(_Augmentation):
+    """Keep only some bits of each value during training.
+
+    Equivalent to Keras's `RandomPosterization`.
+
+    Args:
+        factor: Number of bits to keep, from 1 to 8, or the least and the one above the
+            largest.
+        value_range: Least and largest value of pixels.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        seed: Gives the layer random numbers of its own, which begin there.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`; integers become floating-point.
+    `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: The random numbers are torch's.
+
+    Raises:
+        ValueError: A setting is out of range, or a name is not known.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.RandomPosterization(3)(x).shape
+        (None, 28, 28, 3)
+    """
+
+    def __init__(
+        self,
+        factor: int | Sequence[int],
+        value_range: Sequence[float] = (0, 255),
+        data_format: str | None = None,
+        seed: int | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(data_format, **options)
+        given = factor if isinstance(factor, (list, tuple)) else (factor, factor)
+        self.factor = tuple(integer("RandomPosterization", "factor", bits) for bits in given)
+        if len(self.factor) != 2 or max(self.factor) > 8:
+            raise ValueError(
+                f"RandomPosterization: factor= expects 1 to 8, once or twice, got {factor!r}"
+            )
+        self.value_range = values("RandomPosterization", value_range)
+        self.seed = seed
+
+    def build(self, input_shape: Any) -> nn.Module:
+        """Make the module, which has no weights."""
+        return Posterization(self.factor, self.value_range, self.channels_last, self.seed)
+
+
+class RandomColorDegeneration(_Augmentation):
+    """Mix images with their gray ones during training.
+
+    Equivalent to Keras's `RandomColorDegeneration`.
+
+    Args:
+        factor: Share of the gray image is drawn up to this number, in either direction, or
+            between two.
+        value_range: Least and largest value of pixels.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        seed: Gives the layer random numbers of its own, which begin there.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`; integers become floating-point.
+    `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: The random numbers are torch's.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.RandomColorDegeneration((0.0, 0.5))(x).shape
+        (None, 28, 28, 3)
+    """
+
+    def __init__(
+        self,
+        factor: float | Sequence[float],
+        value_range: Sequence[float] = (0, 255),
+        data_format: str | None = None,
+        seed: int | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(data_format, **options)
+        self.factor = bounds("RandomColorDegeneration", "factor", factor, -1.0)
+        self.value_range = values("RandomColorDegeneration", value_range)
+        self.seed = seed
+
+    def build(self, input_shape: Any) -> nn.Module:
+        """Make the module, which has no weights."""
+        return Degeneration(self.factor, self.value_range, self.channels_last, self.seed)
+
+
+class RandomColorJitter(_Augmentation):
+    """Change brightness, contrast, saturation and hue during training.
+
+    Equivalent to Keras's `RandomColorJitter`.
+
+    Args:
+        value_range: Least and largest value of pixels.
+        brightness_factor: As for `RandomBrightness`. Defaults to no change.
+        contrast_factor: As for `RandomContrast`. Defaults to no change.
+        saturation_factor: As for `RandomSaturation`. Defaults to no change.
+        hue_factor: As for `RandomHue`. Defaults to no change.
+        seed: Gives the layer random numbers of its own, which begin there.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`; integers become floating-point.
+    `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: The random numbers are torch's.
+
+    Raises:
+        ValueError: A setting is out of range, or a name is not known.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.RandomColorJitter(brightness_factor=0.2, hue_factor=0.1)(x).shape
+        (None, 28, 28, 3)
+    """
+
+    def __init__(
+        self,
+        value_range: Sequence[float] = (0, 255),
+        brightness_factor: float | Sequence[float] | None = None,
+        contrast_factor: float | Sequence[float] | None = None,
+        saturation_factor: float | Sequence[float] | None = None,
+        hue_factor: float | Sequence[float] | None = None,
+        seed: int | None = None,
+        data_format: str | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(data_format, **options)
+        kind = "RandomColorJitter"
+        self.value_range = values(kind, value_range)
+        given = (
+            (Brightness, "brightness_factor", brightness_factor, -1.0),
+            (Contrast, "contrast_factor", contrast_factor, 0.0),
+            (Saturation, "saturation_factor", saturation_factor, -1.0),
+            (Hue, "hue_factor", hue_factor, 0.0),
+        )
+        self._changes = [
+            (change, bounds(kind, name, factor, low))
+            for change, name, factor, low in given
+            if factor is not None
+        ]
+        self.seed = seed
+
+    def build(self, input_shape: Any) -> nn.Module:
+        """Make the module, which has no weights."""
+        return Jitter(
+            [
+                change(factor, self.value_range, self.channels_last, self.seed)
+                for change, factor in self._changes
+            ]
+        )
+
+
+class RandomGaussianBlur(_Augmentation):
+    """Blur some images during training.
+
+    Equivalent to Keras's `RandomGaussianBlur`.
+
+    Args:
+        factor: Probability that an image is changed is drawn up to this number, or between
+            two.
+        kernel_size: Height and width of the window, odd.
+        sigma: Standard deviation is drawn up to this number, or between two, in pixels.
+        value_range: Least and largest value of pixels.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        seed: Gives the layer random numbers of its own, which begin there.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`; integers become floating-point.
+    `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: The random numbers are torch's.
+
+    Raises:
+        ValueError: A setting is out of range, or a name is not known.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.RandomGaussianBlur(kernel_size=5)(x).shape
+        (None, 28, 28, 3)
+    """
+
+    def __init__(
+        self,
+        factor: float | Sequence[float] = 1.0,
+        kernel_size: int | Sequence[int] = 3,
+        sigma: float | Sequence[float] = 1.0,
+        value_range: Sequence[float] = (0, 255),
+        data_format: str | None = None,
+        seed: int | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(data_format, **options)
+        kind = "RandomGaussianBlur"
+        self.factor = bounds(kind, "factor", factor, 0.0)
+        self.kernel_size = integers(kind, "kernel_size", kernel_size, 2)
+        if any(size % 2 == 0 for size in self.kernel_size):
+            raise ValueError(f"{kind}: kernel_size= expects odd numbers, got {kernel_size!r}")
+        self.sigma = bounds(kind, "sigma", sigma, 0.0)
+        self.value_range = values(kind, value_range)
+        self.seed = seed
+
+    def build(self, input_shape: Any) -> nn.Module:
+        """Make the module, which has no weights."""
+        return Blur(
+            self.factor,
+            self.value_range,
+            self.channels_last,
+            self.seed,
+            self.kernel_size,
+            self.sigma,
+        )
+
+
+class Solarization(_Augmentation):
+    """Add to values, and invert those above a threshold, during training.
+
+    Equivalent to Keras's `Solarization`.
+
+    Args:
+        addition_factor: What is added is drawn up to this fraction of 255, or between two.
+        threshold_factor: Threshold is drawn up to this fraction of 255, or between two.
+        value_range: Least and largest value of pixels.
+        seed: Gives the layer random numbers of its own, which begin there.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`; integers become floating-point.
+    `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: The random numbers are torch's.
+
+    Raises:
+        ValueError: A setting is out of range, or a name is not known.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.Solarization(threshold_factor=0.5)(x).shape
+        (None, 28, 28, 3)
+    """
+
+    def __init__(
+        self,
+        addition_factor: float | Sequence[float] = 0.0,
+        threshold_factor: float | Sequence[float] = 0.0,
+        value_range: Sequence[float] = (0, 255),
+        seed: int | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(None, **options)
+        kind = "Solarization"
+        added = bounds(kind, "addition_factor", addition_factor, 0.0)
+        threshold = bounds(kind, "threshold_factor", threshold_factor, 0.0)
+        # as in Keras the lower bound is not a fraction of 255
+        self.additions = (added[0], added[1] * 255)
+        self.thresholds = (threshold[0], threshold[1] * 255)
+        self.value_range = values(kind, value_range)
+        self.seed = seed
+
+    def build(self, input_shape: Any) -> nn.Module:
+        """Make the module, which has no weights."""
+        return Solarize(
+            self.additions, self.thresholds, self.value_range, self.channels_last, self.seed
+        )
+
+
+class Equalization(_Augmentation):
+    """Spread the values of each channel evenly during training.
+
+    Equivalent to Keras's `Equalization`.
+
+    Args:
+        value_range: Least and largest value of pixels.
+        bins: Number of values that are told apart.
+        data_format: `"channels_last"`, the default, or `"channels_first"`.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`; integers become floating-point.
+    `training=True` or `False` at a call fixes the mode there.
+
+    Output shape: that of the input.
+
+    Differs from Keras: none of importance.
+
+    Raises:
+        ValueError: A setting is out of range, or a name is not known.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.Equalization()(x).shape
+        (None, 28, 28, 3)
+    """
+
+    def __init__(
+        self,
+        value_range: Sequence[float] = (0, 255),
+        bins: int = 256,
+        data_format: str | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(data_format, **options)
+        self.value_range = values("Equalization", value_range)
+        self.bins = integer("Equalization", "bins", bins, least=2)
+
+    def build(self, input_shape: Any) -> nn.Module:
+        """Make the module, which has no weights."""
+        return Equalize(self.value_range, self.bins, self.channels_last)
+
+
+class AutoContrast(Layer):
+    """Stretch the values of each channel of each image over the whole range.
+
+    Equivalent to Keras's `AutoContrast`.
+
+    Args:
+        value_range: Least and largest value of pixels.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, height, width, channels)`; integers become floating-point.
+
+    Output shape: that of the input.
+
+    Raises:
+        ValueError: The range is not two numbers.
+
+    Example:
+        >>> x = Input((28, 28, 3))
+        >>> layers.AutoContrast()(x).shape
+        (None, 28, 28, 3)
+    """
+
+    expects = Expects(image(2, True).axes)
+
+    def __init__(
+        self, value_range: Sequence[float] = (0, 255), **options: Unpack[LayerOptions]
+    ) -> None:
+        super().__init__(**options)
+        self.value_range = values("AutoContrast", value_range)
+
+    def call(self, inputs: Any) -> Any:
+        """Record the scaling; a channel of one value stays as it is."""
+        x = _floating(inputs)
+        low, high = self.value_range
+        least, most = x.amin((1, 2), keepdim=True), x.amax((1, 2), keepdim=True)
+        made = (x - least) / (most - least) * (high - low) + low
+        return torch.where(most > least, made.clamp(low, high), x)
