@@ -53,6 +53,7 @@ from .dense import Dense as Dense
 from .dense import EinsumDense as EinsumDense
 from .embedding import Embedding as Embedding
 from .input_layer import InputLayer as InputLayer
+from .lookup import Hashing as Hashing
 from .lookup import IntegerLookup as IntegerLookup
 from .merge import Add as Add
 from .merge import Average as Average

@@ -19,7 +19,6 @@ INSTEAD = {
     "RandAugment": _IMAGES.format("RandAugment"),
     # text and categories
     "HashedCrossing": "combine the columns where the data is loaded, before the model",
-    "Hashing": _STRINGS,
     "StringLookup": _STRINGS,
     "TextVectorization": _STRINGS,
     # audio

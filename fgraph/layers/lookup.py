@@ -1,4 +1,4 @@
-"""`IntegerLookup`: whole numbers of any size as consecutive indices."""
+"""Whole numbers of any size as indices: `IntegerLookup` by a vocabulary, `Hashing` by bins."""
 
 from __future__ import annotations
 
@@ -11,8 +11,75 @@ from torch import nn
 
 from ..errors import BuildError
 from .arguments import LayerOptions, integer, one_of
+from .modules.hashing import HashBins
 from .modules.lookup import IndexTable
 from .preprocessing import _Encoding, _refuse_sparse
+
+
+def _refuse_salt(owner: str, salt: Any) -> None:
+    if salt is not None:
+        raise ValueError(
+            f"{owner}: salt={salt!r} is not supported: numbers are hashed without a key, salt=None"
+        )
+
+
+class Hashing(_Encoding):
+    """Turn whole numbers of any size into bins by their fingerprints.
+
+    Equivalent to Keras's `Hashing`, for numbers: the fingerprints are those of FarmHash, of the
+    numbers written as decimals.
+
+    Args:
+        num_bins: Number of bins.
+        mask_value: Number that gets bin 0 for itself, for padding. Defaults to none.
+        salt: Accepted for Keras's sake: only `None`.
+        output_mode: `"int"`, the bin; `"one_hot"`, `"multi_hot"` or `"count"`, as for
+            `CategoryEncoding`.
+        sparse: Accepted for Keras's sake: only false, the output is dense.
+        **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
+            `activity_regularizer`.
+
+    Input shape: `(batch, ...)`; numbers with decimals lose them.
+
+    Output shape: that of the input for `"int"`, else as for `CategoryEncoding`.
+
+    Differs from Keras: no strings, no `sparse`, no `salt`.
+
+    Raises:
+        ValueError: The number of bins is not positive, or a setting is not supported.
+
+    Example:
+        >>> x = Input((3,), dtype="int64")
+        >>> layers.Hashing(num_bins=8)(x).shape
+        (None, 3)
+    """
+
+    def __init__(
+        self,
+        num_bins: int,
+        mask_value: int | None = None,
+        salt: Any = None,
+        output_mode: str = "int",
+        sparse: bool = False,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        _refuse_sparse("Hashing", sparse)
+        _refuse_salt("Hashing", salt)
+        self.num_bins = integer("Hashing", "num_bins", num_bins)
+        self.mask_value = mask_value
+        known = ("int", "one_hot", "multi_hot", "count")
+        self.output_mode = one_of("Hashing", "output_mode", output_mode, known)
+        self.input_dtype = torch.int64
+
+    def build(self, input_shape: Any) -> nn.Module:
+        """Make the module, which has no weights."""
+        return HashBins(self.num_bins, self.mask_value)
+
+    def call(self, inputs: Any) -> Any:
+        """Record the fingerprints, and the encoding."""
+        found = self._module(inputs)
+        return found if self.output_mode == "int" else self.encode(found, self.num_bins)
 
 
 class IntegerLookup(_Encoding):
@@ -23,8 +90,7 @@ class IntegerLookup(_Encoding):
 
     Args:
         max_tokens: Largest size of the vocabulary, special tokens included. Defaults to any.
-        num_oov_indices: Number of indices for numbers that are not in the vocabulary; a number
-            takes its remainder.
+        num_oov_indices: Number of indices for numbers that are not in the vocabulary.
         mask_token: Number that gets index 0, for padding. Defaults to none.
         oov_token: What stands for an unknown number when `invert`.
         vocabulary: The numbers, in the order of their indices. Defaults to what `adapt` finds.
@@ -35,7 +101,8 @@ class IntegerLookup(_Encoding):
             `CategoryEncoding`; `"tf_idf"`, counts times weights.
         sparse: Accepted for Keras's sake: only false, the output is dense.
         pad_to_max_tokens: Whether the output has `max_tokens` columns, whatever the vocabulary.
-        oov_method: Accepted for Keras's sake: only `"floormod"`.
+        oov_method: Which of these a number takes: `"floormod"`, its remainder, or `"farmhash"`, its
+            fingerprint's.
         salt: Accepted for Keras's sake: only `None`.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
@@ -44,7 +111,7 @@ class IntegerLookup(_Encoding):
 
     Output shape: that of the input for `"int"`, else as for `CategoryEncoding`.
 
-    Differs from Keras: no `sparse`, no `oov_method="farmhash"`; `adapt` takes arrays and tensors.
+    Differs from Keras: no `sparse`, no `salt`; `adapt` takes arrays and tensors.
 
     Raises:
         ValueError: An argument does not fit the others, or a number is repeated.
@@ -78,11 +145,8 @@ class IntegerLookup(_Encoding):
         super().__init__(**options)
         kind = "IntegerLookup"
         _refuse_sparse(kind, sparse)
-        if oov_method != "floormod" or salt is not None:
-            raise ValueError(
-                f"{kind}: oov_method={oov_method!r} and salt={salt!r} are not supported: unknown "
-                "numbers take their remainder, oov_method='floormod'"
-            )
+        self.oov_method = one_of(kind, "oov_method", oov_method, ("floormod", "farmhash"))
+        _refuse_salt(kind, salt)
         if vocabulary_dtype != "int64":
             raise ValueError(f"{kind}: vocabulary_dtype= expects 'int64', got {vocabulary_dtype!r}")
         self.max_tokens = None if max_tokens is None else integer(kind, "max_tokens", max_tokens, 2)
@@ -196,7 +260,7 @@ class IntegerLookup(_Encoding):
             )
         return IndexTable(
             self.tokens, self._special, self.num_oov_indices, self.mask_token, self.oov_token,
-            self.invert, self.output_mode == "int",
+            self.invert, self.output_mode == "int", self.oov_method == "farmhash",
         )  # fmt: skip
 
     def call(self, inputs: Any) -> Any:

@@ -387,6 +387,7 @@ ROWS: list[tuple[Any, ...]] = [
     ("solarization", lambda L: L.Solarization(threshold_factor=0.5), IMAGE),
     ("equalization", lambda L: L.Equalization(), IMAGE),
     ("auto contrast", lambda L: L.AutoContrast((-1.0, 1.0)), IMAGE),
+    ("hashing", lambda L: L.Hashing(4), integers(4)),
     ("integer lookup", lambda L: L.IntegerLookup(vocabulary=[5, 2, 9]), integers(4)),
     ("category multi", lambda L: L.CategoryEncoding(6), integers(4)),
     ("category one", lambda L: L.CategoryEncoding(6, "one_hot"), integers(4)),
@@ -394,9 +395,9 @@ ROWS: list[tuple[Any, ...]] = [
 ]  # fmt: skip
 
 
-# compared elsewhere: Keras computes one in TensorFlow, in evaluation it does not crop, and its
+# compared elsewhere: Keras computes two in TensorFlow, in evaluation it does not crop, and its
 # equalization is refused in functional models
-ELSEWHERE = {"integer lookup", "random crop", "equalization"}
+ELSEWHERE = {"integer lookup", "hashing", "random crop", "equalization"}
 
 EXAMPLES: dict[str, tuple[Any, ...]] = {}
 for _row in ROWS:

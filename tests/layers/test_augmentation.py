@@ -279,3 +279,18 @@ def test_whole_numbers_become_floating_point_as_in_keras():
 def test_settings_that_make_no_sense_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_model_that_changes_images_becomes_plain_torch():
+    x = Input((9, 8, 3))
+    y = layers.RandomHue(0.3)(layers.RandomRotation(0.2)(layers.RandomFlip()(x)))
+    model = Model(x, y)
+    source = model.to_source("Net")
+    assert "fgraph" not in source
+    names: dict[str, Any] = {}
+    exec(source, names)
+    results = []
+    for made in (model.train(), names["Net"]().train()):
+        torch.manual_seed(0)
+        results.append(made(RGB))
+    torch.testing.assert_close(*results)

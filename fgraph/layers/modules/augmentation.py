@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import image_sampling as sampling
+from .image_sampling import (
+    affine,
+    blur,
+    grid,
+    homography,
+    perspective,
+    radians,
+    rotation,
+    sample_images,
+)
 from .noise import Noise
 from .preprocessing import crop_to_ratio
 
@@ -132,7 +141,7 @@ class Affine(Augmentation):
 
     Args:
         interpolation: `"bilinear"` or `"nearest"`.
-        fill_mode: what is outside: a key of `image_sampling.INSIDE`.
+        fill_mode: what is outside: a key of `INSIDE`.
         fill_value: that value, for `"constant"`.
         channels_last: where the channels of the images are.
         seed: gives the module random numbers of its own.
@@ -151,13 +160,13 @@ class Affine(Augmentation):
 
     def change(self, x: Tensor, **numbers: Any) -> Tensor:
         """Return images that the transforms for these numbers make."""
-        made: Tensor = sampling.affine(
+        made: Tensor = affine(
             x, self.transform(x, **numbers), self.interpolation, self.fill_mode, self.fill_value
         )
         return made
 
     def transform(self, x: Tensor, **numbers: Any) -> Tensor:
-        """Return the numbers that `image_sampling.affine` takes."""
+        """Return the numbers that `affine` takes."""
         raise NotImplementedError
 
 
@@ -193,7 +202,7 @@ class Rotation(Affine):
 
     def transform(self, x: Tensor, *, turn: Tensor) -> Tensor:  # type: ignore[override]
         """Return the rotations."""
-        made: Tensor = sampling.rotation(x.shape[1], x.shape[2], sampling.radians(turn))
+        made: Tensor = rotation(x.shape[1], x.shape[2], radians(turn))
         return made
 
 
@@ -339,8 +348,8 @@ class Perspective(Augmentation):
         """Return the images, some of them projected."""
         bottom, right = x.shape[1] - 1, x.shape[2] - 1
         start = x.new_tensor([[0, 0], [right, 0], [0, bottom], [right, bottom]]).expand_as(moves)
-        numbers = sampling.homography(start, start + start * moves)
-        made = sampling.perspective(x, numbers, self.interpolation, self.fill_value)
+        numbers = homography(start, start + start * moves)
+        made = perspective(x, numbers, self.interpolation, self.fill_value)
         return torch.where(each(chosen), made, x)
 
 
@@ -351,7 +360,7 @@ class Elastic(Augmentation):
         bounds: bounds of the probability that an image is changed.
         scale: bounds of the strength.
         interpolation: `"bilinear"` or `"nearest"`.
-        fill_mode: what is outside: a key of `image_sampling.INSIDE`.
+        fill_mode: what is outside: a key of `INSIDE`.
         fill_value: that value, for `"constant"`.
         value_range: the least and the largest value of pixels.
         channels_last: where the channels of the images are.
@@ -389,9 +398,9 @@ class Elastic(Augmentation):
         alpha = max(x.shape[1:3]) * 0.1 * strength
         sigma = min(x.shape[1:3]) * 0.05 * strength
         size = int(6 * sigma) | 1
-        moves = alpha * sampling.blur(noise * sigma, (size, size), (sigma, sigma))
-        rows, columns = sampling.grid(x, x.dtype)
-        made = sampling.sample_images(
+        moves = alpha * blur(noise * sigma, (size, size), (sigma, sigma))
+        rows, columns = grid(x, x.dtype)
+        made = sample_images(
             x, rows + moves[:, 0], columns + moves[:, 1], self.interpolation, self.fill_mode,
             self.fill_value,
         )  # fmt: skip
@@ -436,7 +445,7 @@ class Erasing(Augmentation):
         self, x: Tensor, *, chosen: Tensor, rows: Tensor, columns: Tensor
     ) -> Tensor:
         """Return the images, some of them with a rectangle."""
-        y, z = sampling.grid(x, x.dtype)
+        y, z = grid(x, x.dtype)
         top, bottom, left, right = (part.reshape(-1, 1, 1) for part in (*rows, *columns))
         inside = (y >= top) & (y < bottom) & (z >= left) & (z < right)
         value: Any = self.fill_value

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import image_sampling as sampling
 from .augmentation import Augmentation, Range, each
 from .image_colors import grayscale, hsv_planes, rgb_planes
+from .image_sampling import blur
 
 
 class ColorChange(Augmentation):
@@ -197,7 +197,7 @@ class Blur(ColorChange):
 
     def change(self, x: Tensor, *, chosen: Tensor, sigma: Tensor) -> Tensor:  # type: ignore[override]
         """Return the images, some of them blurred."""
-        made = sampling.blur(x.permute(0, 3, 1, 2), self.kernel_size, tuple(sigma))
+        made = blur(x.permute(0, 3, 1, 2), self.kernel_size, tuple(sigma))
         return self.clipped(torch.where(each(chosen), made.permute(0, 2, 3, 1), x))
 
 

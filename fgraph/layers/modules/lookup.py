@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .hashing import fingerprint_bins
+
 
 class IndexTable(nn.Module):
     """Turns numbers into their indices in a vocabulary, or indices into numbers.
@@ -19,6 +21,7 @@ class IndexTable(nn.Module):
         unknown_token: what stands for an unknown number when indices are turned into numbers.
         invert: whether that is done.
         mask_index: whether padding has index 0; else it gets the one behind the last.
+        hashed: whether unknown numbers take the remainder of their fingerprint, not their own.
     """
 
     def __init__(
@@ -30,11 +33,12 @@ class IndexTable(nn.Module):
         unknown_token: int = -1,
         invert: bool = False,
         mask_index: bool = True,
+        hashed: bool = False,
     ) -> None:
         super().__init__()
         self.tokens, self.first, self.unknown = tokens, first, unknown
         self.mask, self.unknown_token, self.invert = mask, unknown_token, invert
-        self.mask_index = mask_index
+        self.mask_index, self.hashed = mask_index, hashed
         values = torch.tensor(tokens, dtype=torch.int64)
         ordered, order = values.sort()
         front = [unknown_token] * first
@@ -65,8 +69,8 @@ class IndexTable(nn.Module):
                 strange = x[~(known | masked)][:5].tolist()
                 raise ValueError(f"{strange} are not in the vocabulary, and num_oov_indices=0")
         else:
-            other = torch.remainder(x, self.unknown) + self.first - self.unknown
-            found = torch.where(known, found, other)
+            bins = fingerprint_bins(x, self.unknown) if self.hashed else x % self.unknown
+            found = torch.where(known, found, bins + self.first - self.unknown)
         if self.mask is None:
             return found
         last = self.first + len(self.tokens)
