@@ -38,7 +38,13 @@ def state_lines(
         if before != text and not (owner and owner == within):
             lines.append(f"{text} = {before}")
     texts = {text: tensor for text, within, tensor in slots if first[id(tensor)][0] == text}
-    for text, (owner, offset, shape, stride) in views_among(texts).items():
+    views = views_among(texts)
+    for owner in dict.fromkeys(view[0] for view in views.values()):
+        whole = texts[owner]
+        if not whole.is_contiguous():  # the views are told by its strides
+            made = f"torch.empty_strided({list(whole.shape)}, {list(whole.stride())}"
+            lines.append(f"{owner}.data = {made}, dtype={whole.dtype}).copy_({owner}.data)")
+    for text, (owner, offset, shape, stride) in views.items():
         lines.append(f"{text}.data = {owner}.data.as_strided({shape}, {stride}, {offset})")
     for text, within, tensor in slots:
         if tensor.requires_grad != isinstance(tensor, nn.Parameter) and not within:

@@ -91,7 +91,13 @@ def scatter(indices: Any, values: Any, shape: Any) -> Tensor:
         shape: The shape of the result.
     """
     values, index = tensor(values), tensor(indices).long()
-    return values.new_zeros(tuple(shape)).index_put(index.unbind(-1), values, accumulate=True)
+    return values.new_zeros(tuple(shape)).index_put(_columns(index), values, accumulate=True)
+
+
+def _columns(index: Tensor) -> tuple[Tensor, ...]:
+    """Return the index along each axis, in memory of their own where a graph keeps them."""
+    parts = index.unbind(-1)
+    return parts if isinstance(index, SymbolicTensor) else tuple(part.clone() for part in parts)
 
 
 def scatter_update(inputs: Any, indices: Any, updates: Any, reduction: str | None = None) -> Tensor:
@@ -109,7 +115,7 @@ def scatter_update(inputs: Any, indices: Any, updates: Any, reduction: str | Non
     x, index = tensor(inputs), tensor(indices).long()
     updates = tensor(updates, x.dtype)
     if reduction in (None, "add"):
-        return x.index_put(index.unbind(-1), updates, accumulate=reduction == "add")
+        return x.index_put(_columns(index), updates, accumulate=reduction == "add")
     known = {"mul": "prod", "max": "amax", "min": "amin"}
     if reduction not in known:
         raise ValueError(f"scatter_update: unknown reduction {reduction!r}; known: add, {known}")

@@ -268,3 +268,16 @@ def test_a_function_without_source_of_its_own_is_named(function):
 def test_a_class_name_must_be_a_name():
     with pytest.raises(ValueError, match=r"class_name='my net'"):
         nested().to_source("my net")
+
+
+def test_a_transposed_constant_and_a_view_of_it_stay_apart():
+    kernel = torch.arange(9.0).view(3, 3).mT[None]
+    x = Input((3, 3))
+    model = Model(x, [x @ kernel, x @ kernel.mT])
+    names = {}
+    exec(model.to_source("Net"), names)
+    net = names["Net"]()
+    net.load_state_dict(model.state_dict())
+    values = torch.randn(2, 3, 3)
+    for found, expected in zip(net(values), model(values), strict=True):
+        torch.testing.assert_close(found, expected)
