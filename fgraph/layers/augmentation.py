@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any, ClassVar, Unpack
 
+from ..errors import BuildError
 from .arguments import LayerOptions, one_of
 from .base import Layer
 from .data_format import image, is_channels_last
@@ -23,13 +24,25 @@ class Augmentation(Layer):
         "`torchvision.transforms.v2`"
     }
 
+    colors: tuple[int, ...] = ()  # the numbers of channels that are colors
+
     def __init__(self, data_format: str | None, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
         self.channels_last = is_channels_last(type(self).__name__, data_format)
         self.expects = Expects(image(2, self.channels_last).axes)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Record the module."""
+        """Record the module.
+
+        Raises:
+            BuildError: The images have other channels than colors.
+        """
+        channels = inputs.spec.shape[-1 if self.channels_last else 1]
+        if self.colors and channels not in (None, *self.colors):
+            raise BuildError(
+                f"{type(self).__name__} expects red, green and blue, got {channels} channels in "
+                f"{inputs.shape}"
+            )
         return self._module(_floating(inputs), **fixed_mode(training))
 
 

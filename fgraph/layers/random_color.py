@@ -153,6 +153,8 @@ class RandomHue(_Augmentation):
         (None, 28, 28, 3)
     """
 
+    colors = (3,)
+
     def __init__(
         self,
         factor: float | Sequence[float],
@@ -200,6 +202,8 @@ class RandomSaturation(_Augmentation):
         >>> layers.RandomSaturation((0.4, 0.6))(x).shape
         (None, 28, 28, 3)
     """
+
+    colors = (3,)
 
     def __init__(
         self,
@@ -293,6 +297,8 @@ class RandomGrayscale(_Augmentation):
         >>> layers.RandomGrayscale(0.3)(x).shape
         (None, 28, 28, 3)
     """
+
+    colors = (1, 3)
 
     def __init__(
         self,
@@ -442,6 +448,8 @@ class RandomColorDegeneration(_Augmentation):
         (None, 28, 28, 3)
     """
 
+    colors = (1, 3)
+
     def __init__(
         self,
         factor: float | Sequence[float],
@@ -517,6 +525,8 @@ class RandomColorJitter(_Augmentation):
             for change, name, factor, low in given
             if factor is not None
         ]
+        if saturation_factor is not None or hue_factor is not None:
+            self.colors = (3,)
         self.seed = seed
 
     def build(self, input_shape: Any) -> nn.Module:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fgraph import Input, Model, layers
+from fgraph.errors import BuildError
 from keras_oracle import keras
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Keras's own code warns of torch functions
@@ -294,3 +295,16 @@ def test_a_model_that_changes_images_becomes_plain_torch():
         torch.manual_seed(0)
         results.append(made(RGB))
     torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: layers.RandomHue(0.1),
+        lambda: layers.RandomGrayscale(data_format="channels_last"),
+        lambda: layers.RandomColorJitter(saturation_factor=0.1),
+    ],
+)
+def test_colors_of_other_than_three_channels_are_refused(make):
+    with pytest.raises(BuildError, match="expects red, green and blue, got 4 channels"):
+        make()(Input((9, 8, 4)))

@@ -42,6 +42,8 @@ class Augmentation(Noise):
 
     def noisy(self, x: Tensor) -> Tensor:
         """Return changed images, `(batch, height, width, channels)` or channels first."""
+        if x.is_meta:  # no change of values changes the shape
+            return x.clone()
         if self.channels_last:
             return self.change(x, **self.draw(x))
         last = x.permute(0, 2, 3, 1)
@@ -385,8 +387,8 @@ class Elastic(Augmentation):
     def draw(self, x: Tensor) -> dict[str, Any]:
         """Return which images are changed, the strength, and noise for rows and columns."""
         noise = torch.empty(x.shape[0], 2, *x.shape[1:3], dtype=x.dtype, device=x.device)
-        strength = 0.0 if x.is_meta else float(self.uniform(x, self.scale, 1))
-        noise = noise if x.is_meta else noise.normal_(generator=self.generator(x))
+        noise.normal_(generator=self.generator(x))
+        strength = float(self.uniform(x, self.scale, 1))
         return {"chosen": self.chosen(x, self.bounds), "strength": strength, "noise": noise}
 
     def change(  # type: ignore[override]

@@ -122,7 +122,8 @@ class Degeneration(ColorChange):
 
     def change(self, x: Tensor, *, factor: Tensor) -> Tensor:  # type: ignore[override]
         """Return images of less color."""
-        return self.clipped(x + each(factor) * (grayscale(x.unbind(-1)).unsqueeze(-1) - x))
+        gray = x if x.shape[-1] == 1 else grayscale(x.unbind(-1)).unsqueeze(-1)
+        return self.clipped(x + each(factor) * (gray - x))
 
 
 class Grayscale(ColorChange):
