@@ -631,3 +631,27 @@ def test_numbers_are_arrays_of_keras_types():
 def test_operations_are_loaded_on_first_use_and_listed():
     assert "ops" in dir(fgraph)
     assert {"relu", "add", "image", "linalg", "nn", "numpy"} <= set(dir(ops))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: ops.multiply(x, np.ones(4, "float32")),
+        lambda x: ops.add([1.0, 2.0, 3.0, 4.0], x),
+        lambda x: ops.maximum(x, [1.0, 2.0, 3.0, 4.0]),
+        lambda x: ops.average(x, -1, [1.0, 2.0, 3.0, 4.0]),
+        lambda x: ops.median(x, 1),
+        lambda x: ops.percentile(x, [10, 20], 1),
+        lambda x: ops.take(x, [1, 0], axis=1),
+        lambda x: ops.one_hot(ops.cast(x, "int32"), 3),
+        lambda x: ops.slice_update(x, (0, 1, 0), x[:, :1]),
+        lambda x: ops.batch_normalization(x, [0.0] * 4, [1.0] * 4, -1, scale=[2.0] * 4),
+        lambda x: ops.image.affine_transform(x, [1.0, 0, 0, 0, 1, 0, 0, 0]),
+        lambda x: ops.image.map_coordinates(x, np.zeros((3, 5), "float32"), 1),
+        lambda x: ops.image.extract_patches(x, 2),
+        lambda x: ops.linspace(x, 1.0, 3),
+    ],
+)
+def test_values_beside_a_tensor_go_to_its_device(call):
+    """The meta device stands for another one: a mixture of devices is an error there, too."""
+    assert call(X.to("meta")).device.type == "meta"

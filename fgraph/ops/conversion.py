@@ -60,10 +60,16 @@ def tensor(x: Any, dtype: DType = None) -> Tensor:
 def tensors(*values: Any) -> list[Tensor]:
     """Return all values as tensors, on the device of the first real tensor among them."""
     device = next((x.device for x in values if isinstance(x, Tensor)), None)
+    made = [tensor(x) for x in values]
     return [
-        x if isinstance(x, (Tensor, SymbolicTensor)) or device is None else x.to(device)
-        for x in map(tensor, values)
+        x if device is None or isinstance(given, (Tensor, SymbolicTensor)) else x.to(device)
+        for x, given in zip(made, values, strict=True)
     ]
+
+
+def beside(x: Any, value: Any, dtype: DType = None) -> Tensor:
+    """Return `value` as a tensor, on the device of a real tensor `x` unless it has one."""
+    return tensor(tensors(x, value)[1], dtype)
 
 
 def operands(x1: Any, x2: Any) -> tuple[Any, Any]:

@@ -16,7 +16,7 @@ from ..layers.data_format import is_channels_last
 from ..layers.modules import image_sampling as sampling
 from ..layers.modules.image_colors import grayscale, hsv_planes, rgb_planes
 from ..layers.modules.preprocessing import crop_to_ratio, pad_to_ratio
-from .conversion import floating, promoted, tensor
+from .conversion import beside, floating, promoted, tensor
 from .sliding import conv
 
 __all__ = [
@@ -132,7 +132,7 @@ def affine_transform(
         data_format: `"channels_last"`, the default, or `"channels_first"`.
     """
     _check_sampling("affine_transform", interpolation, fill_mode)
-    numbers = floating(transform)
+    numbers = floating(beside(images, transform))
     numbers = numbers.unsqueeze(0) if numbers.ndim == 1 else numbers
     settings = (numbers, interpolation, fill_mode, fill_value)
     return _on_batch(
@@ -168,7 +168,8 @@ def perspective_transform(
         data_format: `"channels_last"`, the default, or `"channels_first"`.
     """
     _check_sampling("perspective_transform", interpolation, "constant")
-    start, end = promoted(floating(start_points), floating(end_points))
+    start, end = (floating(beside(images, points)) for points in (start_points, end_points))
+    start, end = promoted(start, end)
     if start.ndim == 2:
         start, end = start.unsqueeze(0), end.unsqueeze(0)
     numbers = sampling.homography(start, end)
@@ -197,7 +198,7 @@ def map_coordinates(
         ValueError: The order or mode is not known, or there are too few coordinates.
     """
     x = tensor(inputs)
-    given = [tensor(c) for c in coordinates]
+    given = [beside(x, c) for c in coordinates]
     one_of("map_coordinates", "fill_mode", fill_mode, [*sampling.INSIDE])
     if order not in (0, 1) or len(given) != x.ndim:
         raise ValueError(
@@ -497,7 +498,7 @@ def scale_and_translate(
     kernel = _KERNELS[one_of("scale_and_translate", "method", method, [*_KERNELS])]
     x = tensor(images)
     made = floating(x)
-    factors, shifts = promoted(floating(scale), floating(translation))
+    factors, shifts = promoted(*(floating(beside(x, v)) for v in (scale, translation)))
     for i, dim in enumerate(spatial_dims):
         axis = dim % x.ndim
         weights = _resampling(
@@ -513,8 +514,10 @@ def _resampling(size: Any, wanted: int, scale: Any, shift: Any, kernel: str, smo
     """Return what each of `size` values adds to each of `wanted` new ones."""
     inverse = 1.0 / scale
     width = inverse.clamp(min=1.0) if smooth else 1.0
-    centers = (torch.arange(wanted, dtype=scale.dtype) + 0.5 - shift) * inverse - 0.5
-    places = torch.arange(size, dtype=scale.dtype).unsqueeze(1)
+    device = scale.device
+    centers = torch.arange(wanted, dtype=scale.dtype, device=device) + 0.5 - shift
+    centers = centers * inverse - 0.5
+    places = torch.arange(size, dtype=scale.dtype, device=device).unsqueeze(1)
     weights = _kernel((centers - places).abs() / width, kernel)
     total = weights.sum(0, keepdim=True)
     enough = total.abs() > 1000 * torch.finfo(torch.float32).eps

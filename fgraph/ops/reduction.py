@@ -13,10 +13,12 @@ from .conversion import (
     DType,
     axes,
     axis_list,
+    beside,
     floating,
     known_shape,
     promoted,
     tensor,
+    tensors,
     unbool,
 )
 
@@ -186,7 +188,7 @@ def average(x: Any, axis: Axis = None, weights: Any = None) -> Tensor:
     """
     if weights is None:
         return mean(x, axis)
-    x, weights = promoted(floating(x), floating(weights))
+    x, weights = promoted(*map(floating, tensors(x, weights)))
     if weights.ndim == 1 and x.ndim > 1:
         if not isinstance(axis, int):
             raise ValueError("average expects one axis beside weights of one axis")
@@ -232,7 +234,7 @@ def nanquantile(
 
 def _quantile(function: Any, x: Any, q: Any, axis: Axis, method: str, keepdims: bool) -> Tensor:
     x = floating(x)
-    q = tensor(q, x.dtype)
+    q = beside(x, q, x.dtype)
     dims = axis_list(axis, x.ndim)
     kept = [dim for dim in range(x.ndim) if dim not in dims]
     flat = x.permute(*kept, *dims).flatten(len(kept)) if x.ndim else x
@@ -247,14 +249,14 @@ def percentile(
     x: Any, q: Any, axis: Axis = None, method: str = "linear", keepdims: bool = False
 ) -> Tensor:
     """Return percentiles along axes: quantiles, with `q` between 0 and 100."""
-    return quantile(x, tensor(q, torch.get_default_dtype()) / 100, axis, method, keepdims)
+    return quantile(x, beside(x, q, torch.get_default_dtype()) / 100, axis, method, keepdims)
 
 
 def nanpercentile(
     x: Any, q: Any, axis: Axis = None, method: str = "linear", keepdims: bool = False
 ) -> Tensor:
     """Return percentiles along axes, leaving out what is not a number."""
-    return nanquantile(x, tensor(q, torch.get_default_dtype()) / 100, axis, method, keepdims)
+    return nanquantile(x, beside(x, q, torch.get_default_dtype()) / 100, axis, method, keepdims)
 
 
 def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:

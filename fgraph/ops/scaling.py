@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ..graph import SymbolicTensor, apply
 from ..losses.base import EPSILON
 from ..losses.crossentropy import log_probabilities
-from .conversion import Axis, axis_list, cast, floating, known_shape, promoted, tensor
+from .conversion import Axis, axis_list, beside, cast, floating, known_shape, promoted, tensor
 from .reduction import moments, var
 
 __all__ = [
@@ -62,11 +62,11 @@ def batch_normalization(
     """
     x = tensor(x)
     shape = [-1 if dim == axis % x.ndim else 1 for dim in range(x.ndim)]
-    factor = torch.rsqrt(tensor(variance) + epsilon)
+    factor = torch.rsqrt(beside(x, variance) + epsilon)
     if scale is not None:
-        factor = factor * tensor(scale)
-    made = (x - tensor(mean).reshape(shape)) * factor.reshape(shape)
-    return made if offset is None else made + tensor(offset).reshape(shape)
+        factor = factor * beside(x, scale)
+    made = (x - beside(x, mean).reshape(shape)) * factor.reshape(shape)
+    return made if offset is None else made + beside(x, offset).reshape(shape)
 
 
 def _continuous(axis: Axis, rank: int) -> list[int] | None:
@@ -189,19 +189,19 @@ def dot_product_attention(
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     if k.shape[1] != q.shape[1]:
         k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
-    shown: Any = None if mask is None else tensor(mask, torch.bool)
+    shown: Any = None if mask is None else beside(q, mask, torch.bool)
     if is_causal and (shown is not None or bias is not None or attn_logits_soft_cap is not None):
         steps = torch.ones((q.shape[2], k.shape[2]), dtype=torch.bool, device=q.device).tril()
         shown = steps if shown is None else shown & steps
     if attn_logits_soft_cap is None and (bias is None or shown is None):
-        seen = shown if bias is None else tensor(bias, q.dtype)
+        seen = shown if bias is None else beside(q, bias, q.dtype)
         causal = is_causal and seen is None
         made = F.scaled_dot_product_attention(q, k, v, seen, is_causal=causal, scale=scale)
         return made.transpose(1, 2)
     scores = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
     if attn_logits_soft_cap is not None:
         scores = attn_logits_soft_cap * torch.tanh(scores / attn_logits_soft_cap)
-    scores = scores if bias is None else scores + tensor(bias, q.dtype)
+    scores = scores if bias is None else scores + beside(q, bias, q.dtype)
     if shown is not None:
         scores = scores.masked_fill(~shown, torch.finfo(q.dtype).min)
     return (torch.softmax(scores, -1) @ v).transpose(1, 2)
@@ -270,7 +270,9 @@ def ctc_loss(
         One value for each sample.
     """
     log_probs = F.log_softmax(floating(output), -1).transpose(0, 1)
-    labels, steps, lengths = (tensor(x).long() for x in (target, output_length, target_length))
+    labels, steps, lengths = (
+        beside(log_probs, x).long() for x in (target, output_length, target_length)
+    )
     given = (log_probs, labels, steps, lengths, mask_index, "none")
     if not any(isinstance(x, SymbolicTensor) for x in given):
         return F.ctc_loss(*given)  # type: ignore[arg-type]
@@ -309,7 +311,7 @@ def ctc_decode(
         )
     scores, labels = floating(inputs).max(-1)
     steps = torch.arange(labels.shape[1], device=labels.device)
-    beyond = steps >= tensor(sequence_lengths).unsqueeze(-1)
+    beyond = steps >= beside(labels, sequence_lengths).unsqueeze(-1)
     labels, scores = labels.masked_fill(beyond, mask_index), scores.masked_fill(beyond, 0.0)
     blank = labels == mask_index
     if merge_repeated:
