@@ -79,6 +79,7 @@ from .normalization import LayerNormalization as LayerNormalization
 from .normalization import RMSNormalization as RMSNormalization
 from .normalization import SpectralNormalization as SpectralNormalization
 from .normalization import UnitNormalization as UnitNormalization
+from .pipeline import Pipeline as Pipeline
 from .pooling import AveragePooling1D as AveragePooling1D
 from .pooling import AveragePooling2D as AveragePooling2D
 from .pooling import AveragePooling3D as AveragePooling3D

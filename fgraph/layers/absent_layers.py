@@ -27,7 +27,6 @@ INSTEAD = {
     "FlaxLayer": _OTHER_FRAMEWORK,
     "InputSpec": "check the shapes in `build(self, input_shape)` and raise a ValueError there",
     "JaxLayer": _OTHER_FRAMEWORK,
-    "Pipeline": _SEQUENTIAL,
     "TFSMLayer": _OTHER_FRAMEWORK,
     "TorchModuleWrapper": "call the module itself on a symbolic tensor: `module(x)`",
     "Wrapper": "derive from `Layer`, keep the inner layer as an attribute and call it in `call`",

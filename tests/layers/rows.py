@@ -87,6 +87,8 @@ ROWS: list[tuple[Any, ...]] = [
     ("layer scale", lambda L: L.LayerScale(0.1, 4), IMAGE),
     ("stochastic depth", lambda L: L.StochasticDepth(0.3), IMAGE),
     ("custom scale", lambda L: L.CustomScaleLayer(0.3), [IMAGE, IMAGE]),
+    ("pipeline", lambda L: L.Pipeline([L.Rescaling(2.0), L.RandomFlip()]), IMAGE),
+    ("pipeline weights", lambda L: L.Pipeline([L.Dense(4, activation="tanh"), L.Dense(2)]), (3,)),
     ("identity", lambda L: L.Identity(), (3,)),
     ("masking", lambda L: L.Masking(0.0), (4, 3)),
     ("lambda", lambda L: L.Lambda(double), (3,)),

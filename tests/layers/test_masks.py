@@ -201,3 +201,14 @@ def test_states_of_a_masked_lstm_are_those_of_packed_sequences(use_bias):
     found = torch.autograd.grad((hidden * cell).sum(), [values, module.weight_hh_l0])
     expected = torch.autograd.grad((h * c).sum(), [values, plain.weight_hh_l0])
     torch.testing.assert_close(found, expected)
+
+
+def test_a_pipeline_passes_masks_through():
+    x = Input((5,), dtype="int64")
+    embedded = layers.Embedding(6, 3, mask_zero=True)
+    y = layers.Pipeline([embedded, layers.Dropout(0.1), layers.LSTM(2, return_sequences=True)])(x)
+    reference = layers.Embedding(6, 3, mask_zero=True)(x).mask
+    model = Model(x, [y.mask, reference])
+    tokens = torch.tensor([[1, 2, 0, 0, 0], [1, 1, 1, 0, 2]])
+    found, expected = model(tokens)
+    assert torch.equal(found, expected)
