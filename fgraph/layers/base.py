@@ -25,6 +25,7 @@ from ..regularizers import RegularizerLike
 from .additions import Additions
 from .arguments import NoOptions
 from .configuration import LayerConfig
+from .filling import filler
 from .inbound_nodes import InboundNodes
 from .input_checks import Expects
 from .masks import attach_masks, mask_of
@@ -306,11 +307,17 @@ class Layer(LayerConfig, Additions, InboundNodes):
         if self.built:
             return self.module
         self._built_for = (input_shapes, named_shapes)
-        module = self._with_added_weights(self.build(*input_shapes, **named_shapes))
-        if module is not None and self.dtype is not None and not self.inner_layers():
-            module = module.to(self.dtype)
-        self.module = module
-        self._initialize()
+        filled = filler()
+
+        def build() -> nn.Module | None:
+            module = self._with_added_weights(self.build(*input_shapes, **named_shapes))
+            if module is not None and self.dtype is not None and not self.inner_layers():
+                module = module.to(self.dtype)
+            return module
+
+        self.module = module = build() if filled is None else filled(self, build)
+        if filled is None:
+            self._initialize()
         if self.expects.features is not None:
             self._features = input_shapes[0][self.expects.features]
         self.built = True

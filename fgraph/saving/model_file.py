@@ -21,6 +21,8 @@ from .compile_settings import decode_compiled, encode_compiled
 from .decoder import Decoder
 from .encoder import Encoder
 from .graphs import check_fields
+from .keras.archive import kind_of
+from .keras.reading import load_keras
 
 VERSION = 2
 _TEXT = "fgraph"
@@ -149,7 +151,11 @@ def load_model(
     """
     device = _device(map_location)
     with torch.device("cpu"):  # whatever device is the default for new tensors
-        file = tensorfile.read(Path(path), verify=False)
+        source = Path(path)
+        kind = kind_of(source) if source.is_file() else None
+        if kind is not None:
+            return load_keras(source, kind, dict(custom_objects or {}), compile, device)
+        file = tensorfile.read(source, verify=False)
         if _TEXT not in file.texts or not file.checked:
             raise LoadError(
                 f"cannot load {str(path)!r}: it holds weights but no model; make the model and "

@@ -54,6 +54,11 @@ def register(name: str) -> Callable[[T], T]:
     return decorate
 
 
+def registered(name: str) -> Any:
+    """Return what was registered under a name, `None` if nothing was."""
+    return _by_name.get(name)
+
+
 def _place(target: Any) -> tuple[str, str]:
     return getattr(target, "__module__", ""), getattr(target, "__qualname__", "")
 

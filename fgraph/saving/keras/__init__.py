@@ -1,0 +1,1 @@
+"""Files of Keras: `.keras` and `.h5`, read and written without Keras."""

@@ -1,0 +1,154 @@
+"""Layers from Keras's configurations: a closed table of this package's classes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ... import layers
+from ...errors import LoadError
+from ...layers.augmentation import Augmentation
+from ...layers.base import Layer
+from ...layers.configuration import _names
+from .keras_values import Values, custom_object, dtype_of, is_of_keras, refusal
+
+_REFUSED = {
+    "Lambda": "it is Python code, which is never run: write the function in torch, or as a layer",
+    "TFSMLayer": "it runs a TensorFlow program",
+    "TorchModuleWrapper": "it holds a pickled torch module, which could run code",
+    "JaxLayer": "it runs a JAX program",
+    "FlaxLayer": "it runs a Flax program",
+    "StringLookup": "torch has no texts: look texts up before the model",
+    "TextVectorization": "torch has no texts: look texts up before the model",
+    "FeatureSpace": "torch has no texts: make the features before the model",
+    "HashedCrossing": "torch has no texts: cross the features before the model",
+}
+_CLASSES: dict[str, type[Layer]] = {
+    name: kind
+    for name, kind in vars(layers).items()
+    if isinstance(kind, type) and issubclass(kind, Layer) and not name.startswith("_")
+    and name not in ("Layer", "InputLayer", *_REFUSED)
+}  # fmt: skip
+# arguments that change nothing here, or that say how Keras computes
+_IGNORED = {"batch_input_shape", "ragged", "sparse", "implementation", "time_major", "optional",
+            "quantization_config", "synchronized", "lora_rank", "lora_alpha", "fused", "batch_size",
+            "gptq_unpacked_column_size", "input_length", "autocast"}  # fmt: skip
+
+
+def class_of(written: Mapping[str, Any], values: Values, where: str) -> type[Layer]:
+    """Return the class of a layer.
+
+    Raises:
+        LoadError: there is none; the text gives the reason.
+    """
+    kind = written.get("class_name")
+    if not isinstance(kind, str):
+        raise LoadError(f"{where}: a layer without class")
+    found = custom_object(written, values.custom)
+    if found is not None:
+        if not isinstance(found, type) or not issubclass(found, Layer):
+            raise LoadError(f"{where}: custom_objects gives {found!r:.80} for {kind!r:.60}, "
+                            "expected a subclass of fgraph.layers.Layer")  # fmt: skip
+        return found
+    if kind in _REFUSED:
+        raise LoadError(f"{where}: layers of class {kind} cannot be read: {_REFUSED[kind]}")
+    if kind in _CLASSES and is_of_keras(written):
+        return _CLASSES[kind]
+    raise refusal(written, where)
+
+
+def make_layer(
+    written: Mapping[str, Any],
+    values: Values,
+    inner: Callable[[Mapping[str, Any], str], Any],
+    where: str,
+) -> Layer:
+    """Make a layer of its configuration.
+
+    Args:
+        written: class and configuration.
+        values: the values of its arguments.
+        inner: makes the layers in it.
+        where: the layer, for errors.
+
+    Raises:
+        LoadError: the class or an argument is not known, or a value does not fit.
+    """
+    cls = class_of(written, values, where)
+    config = written.get("config")
+    if not isinstance(config, dict):
+        raise LoadError(f"{where}: a layer without configuration")
+    arguments = {}
+    for key, value in config.items():
+        place = f"{where}, argument {key!r:.40}"
+        found = _argument(cls, key, value, values, inner, place)
+        if found is not _NOTHING:
+            arguments[key] = found
+    name = arguments.get("name")
+    if name is not None and not isinstance(name, str):
+        raise LoadError(f"{where}: its name is no text")
+    try:
+        made = cls.from_config(arguments)
+    except LoadError:
+        raise
+    except Exception as error:
+        raise LoadError(f"{where}: {error}") from error
+    if isinstance(made, Augmentation):
+        warnings.warn(
+            f"{where}: it changes its input at random during training, by other random numbers "
+            "than Keras's", UserWarning, stacklevel=2,
+        )  # fmt: skip
+    return made
+
+
+_NOTHING = object()
+
+
+def _argument(
+    cls: type[Layer],
+    key: str,
+    value: Any,
+    values: Values,
+    inner: Callable[[Mapping[str, Any], str], Any],
+    place: str,
+) -> Any:
+    """Return the value of a constructor's argument, `_NOTHING` for those that are left out."""
+    if key == "dtype":
+        dtype, mixed = dtype_of(value, place)
+        if mixed is not None:
+            values.mixed.add(mixed)
+        return _NOTHING if dtype is None or str(dtype) == "torch.float32" else dtype
+    own = cls.__module__.startswith("fgraph.")
+    known = _names(cls)
+    if own and key not in known:
+        options = any(key == name for _, name, _ in _declared(cls))
+        if key in _IGNORED and key not in cls.unsupported:
+            return _NOTHING
+        if value is None or value is False or key in _IGNORED:
+            return _NOTHING
+        if not options and key not in cls.unsupported:
+            raise LoadError(f"{place}: {value!r:.60} is not known here")
+    for role in ("initializer", "regularizer", "constraint"):
+        if key.endswith(f"_{role}"):
+            return values.role(role, value, place)
+    if key.endswith("activation") and not (
+        isinstance(value, dict) and value.get("class_name") in _CLASSES
+    ):
+        return values.role("activation", value, place)
+
+    def leaf(written: Mapping[str, Any], where: str) -> Any:
+        if written.get("class_name") == "SeedGenerator":
+            return None
+        return inner(written, where)
+
+    found = values.plain(value, place, leaf)
+    if key == "axis" and isinstance(found, list) and len(found) == 1 and cls.__name__ in (
+        "BatchNormalization", "Softmax"):  # fmt: skip
+        return found[0]
+    return found
+
+
+def _declared(cls: type[Layer]) -> list[tuple[str, str, Any]]:
+    return [(role, weight.argument(role), weight) for weight in cls.keras_weights
+            for role in ("initializer", "regularizer", "constraint")]  # fmt: skip
