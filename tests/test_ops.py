@@ -655,3 +655,38 @@ def test_operations_are_loaded_on_first_use_and_listed():
 def test_values_beside_a_tensor_go_to_its_device(call):
     """The meta device stands for another one: a mixture of devices is an error there, too."""
     assert call(X.to("meta")).device.type == "meta"
+
+
+def lower(x):
+    return ops.tril(ops.ones((ops.shape(x)[1], ops.shape(x)[1]), dtype="bool"))
+
+
+SIZES = {
+    "arange": lambda x: x * ops.cast(ops.arange(ops.shape(x)[1]), "float32")[:, None],
+    "zeros": lambda x: ops.concatenate([ops.zeros((ops.shape(x)[0], 1, 4)), x], 1),
+    "causal": lambda x: ops.where(lower(x), ops.einsum("bnd,bmd->bnm", x, x), -1e9),
+    "broadcast": lambda x: ops.broadcast_to(ops.sum(x, 1, keepdims=True), ops.shape(x)),
+    "tile": lambda x: ops.tile(x[:, :1], (1, ops.shape(x)[1], 1)),
+    "reshape": lambda x: ops.reshape(x, (ops.shape(x)[0] * ops.shape(x)[1], 4)),
+    "divide": lambda x: ops.divide(ops.sum(x, 1), ops.shape(x)[1]),
+    "size": lambda x: x / ops.cast(ops.size(x), "float32"),
+    "slice": lambda x: ops.slice(x, (0, 0, 1), (*ops.shape(x)[:2], 2)),
+    "slice_update": lambda x: ops.slice_update(x, (0, 0, 1), 0 * x[:, :1, :2]),
+    "split": lambda x: ops.split(x, np.int64(2), axis=-1)[1],
+    "take": lambda x: ops.take(x, -1, axis=1),
+    "pad": lambda x: ops.pad(x, [[0, 0], [1, 1], [0, 0]], mode="reflect"),
+    "rearrange": lambda x: ops.rearrange(x, "b n (h d) -> b h n d", h=2),
+    "meshgrid": lambda x: ops.meshgrid(x[0, :, 0], x[0, 0])[0],
+    "conv": lambda x: ops.conv(x, np.ones((3, 4, 2), "float32"), 2, "same"),
+    "average_pool": lambda x: ops.average_pool(x, 2, 2, "same"),
+    "softmax": lambda x: ops.softmax(x, axis=(1, 2)),
+}
+
+
+@pytest.mark.parametrize("call", SIZES.values(), ids=SIZES)
+def test_sizes_may_be_known_at_run_time_only(call):
+    x = Input((None, 4))
+    model = Model(x, call(x))
+    for steps in (3, 5):
+        values = torch.randn(2, steps, 4)
+        compare(model(values), call(values))

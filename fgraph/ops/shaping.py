@@ -135,14 +135,14 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
         ValueError: The size of the axis is not divisible by the number of parts.
     """
     x = tensor(x)
-    if isinstance(indices_or_sections, int):
-        size = known_shape(x)[axis]
-        if size is not None and size % indices_or_sections:
-            raise ValueError(
-                f"split: the size {size} of axis {axis} is not divisible by "
-                f"{indices_or_sections}; array_split makes parts of different sizes"
-            )
-    return array_split(x, indices_or_sections, axis)
+    sections = _sections(indices_or_sections)
+    size = known_shape(x)[axis]
+    if isinstance(sections, int) and size is not None and size % sections:
+        raise ValueError(
+            f"split: the size {size} of axis {axis} is not divisible by {sections}; array_split "
+            "makes parts of different sizes"
+        )
+    return array_split(x, sections, axis)
 
 
 def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
@@ -166,7 +166,8 @@ def dsplit(x: Any, indices_or_sections: Any) -> list[Tensor]:
 
 
 def _sections(given: Any) -> Any:
-    return given if isinstance(given, int) else tuple(tensor(given).tolist())
+    found = given if isinstance(given, int) else tensor(given).tolist()
+    return found if isinstance(found, int) else tuple(found)
 
 
 def tile(x: Any, repeats: Any) -> Tensor:
