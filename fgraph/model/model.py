@@ -216,6 +216,8 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         return next(kind for kind in cls.__mro__ if "_generated" not in kind.__dict__)
 
     def _output_structure(self, values: Sequence[Any]) -> Any:
+        if type(self._output_template) is int:  # a single output
+            return values[self._output_template]
         return filled(self._output_template, values)
 
     def _name_outputs(self, wanted: list[tuple[Any, Any]]) -> list[str]:
@@ -687,8 +689,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
     def _training_view(self) -> TrainingView | None:
         """Return what a training step runs in place of forward; `None` where forward is enough."""
         graph = self._graph
-        by_hand = self._public_class().forward is not Model.forward or "forward" in self.__dict__
-        if graph is None or by_hand:
+        if graph is None or "forward" in self.__dict__:
             return None
         made = self.__dict__.get("_view")
         if made is None or any(self.get_submodule(at) is not part for at, part in made[0].items()):
@@ -699,6 +700,8 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
     def _make_training_view(self) -> tuple[dict[str, nn.Module], TrainingView | None]:
         """Make the view, with the children whose outputs are the model's: they decide on logits."""
         graph = self._live_graph("training")
+        if self._public_class().forward is not Model.forward:  # written by hand
+            return {}, None
         names = Naming(
             self.input_names,
             self._node_names,

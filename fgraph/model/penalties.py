@@ -39,9 +39,10 @@ class Penalties:
         graph = self._graph
         if graph is None:
             return _find(self)
-        if graph not in _found:
-            _found[graph] = _find(self)
-        return _found[graph]
+        found = _found.get(graph)
+        if found is None:
+            found = _found[graph] = _find(self)
+        return found
 
 
 _Found = tuple[list[Layer], list[KeptLoss]]

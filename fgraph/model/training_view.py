@@ -61,6 +61,7 @@ class TrainingView:
     graph: Graph
     names: list[str]
     _compiled: tuple[Any, Any] = (None, None)
+    _class: tuple[type | None, type | None] = (None, None)
 
     def run(self, model: Any, inputs: Any) -> Any:
         """Call the model once; return its outputs, which keep their logits and masks.
@@ -68,8 +69,14 @@ class TrainingView:
         It is a stand-in that is called, with the attributes and hooks of the model but this
         forward. The model itself stays as it is: other threads may call it meanwhile.
         """
+        attributes = model.__dict__
+        if model._compiled_call_impl is None and not any(map(attributes.get, _HOOKS)):
+            stand_in: Any = object.__new__(self._class_for(type(model)))
+            object.__setattr__(stand_in, "__dict__", attributes)  # not a copy: they are one
+            values = stand_in(*inputs) if type(inputs) in (list, tuple) else stand_in(inputs)
+            return self._outputs(model, values)
         stand_in = object.__new__(type(model))
-        stand_in.__dict__.update(model.__dict__)
+        stand_in.__dict__.update(attributes)
         for name in _HOOKS:
             wrap = self._wrapped_forward_hook if name == "_forward_hooks" else _wrapped_hook
             hooks = model.__dict__[name].items()
@@ -78,6 +85,13 @@ class TrainingView:
         stand_in.__dict__["forward"] = functools.partial(self._forward_of(model), model)
         values = stand_in(*inputs) if type(inputs) in (list, tuple) else stand_in(inputs)
         return self._outputs(model, values)
+
+    def _class_for(self, kind: type) -> type:
+        """Return a subclass of a model's class that has this forward."""
+        if self._class[0] is not kind:
+            body = {"forward": self.forward, "_generated": self.forward}
+            self._class = (kind, type(kind.__name__, (kind,), body))
+        return self._class[1]  # type: ignore[return-value]
 
     def _forward_of(self, model: Any) -> Callable[..., Any]:
         """Return the forward, compiled if the model was compiled in place."""

@@ -77,7 +77,6 @@ class AroundStep:
         for group in optimizer.param_groups:
             group["lr"] = rate
 
-    @torch.no_grad()
     def _before(self, optimizer: Any, *_: Any) -> None:
         if self.schedule is not None:
             self._set_rate(optimizer)
@@ -94,7 +93,8 @@ class AroundStep:
             if self.decay and group.get("decays", True):
                 params = [p for p in group["params"] if p.grad is not None]
                 if params:
-                    torch._foreach_mul_(params, 1 - group["lr"] * self.decay)
+                    with torch.no_grad():
+                        torch._foreach_mul_(params, 1 - group["lr"] * self.decay)
 
     @torch.no_grad()
     def _after(self, optimizer: Any, *_: Any) -> None:

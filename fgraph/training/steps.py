@@ -120,7 +120,18 @@ class Steps(AddedLosses):
         state = self._require_compiled("compute_loss")
         outputs = [y_pred] if isinstance(y_pred, Tensor) else list(iter_leaves(y_pred))
         losses = state.losses or self._bind(y_pred, len(outputs))
-        total, parts = losses(losses.targets(y), outputs, losses.weights(sample_weight))
+        return self._total_loss(losses.targets(y), outputs, losses.weights(sample_weight), state)
+
+    def _total_loss(
+        self,
+        targets: list[Any],
+        outputs: list[Tensor],
+        sample_weights: list[Any],
+        state: TrainingState,
+    ) -> Tensor:
+        """Return the loss to minimise, from targets and weights in the order of the outputs."""
+        assert state.losses is not None
+        total, parts = state.losses(targets, outputs, sample_weights)
         if state.step is not None:
             state.step.parts = parts
         for penalty in self.losses:
@@ -201,14 +212,20 @@ class Steps(AddedLosses):
         x, y, sample_weight, _ = batch
         losses = state.losses
         assert losses is not None
-        arguments = {"x": x, "y": y, "y_pred": y_pred, "sample_weight": sample_weight}
-        if _takes_training(type(self).compute_loss):
-            arguments["training"] = torch.is_grad_enabled()
-        loss = self.compute_loss(**arguments)
-        if not isinstance(loss, Tensor):
-            raise TypeError(f"compute_loss must return a scalar tensor, got {loss!r}")
-        targets = [None] * len(outputs) if y is None else losses.targets(y)
-        result = ForwardResult(loss, y_pred, outputs, targets, losses.weights(sample_weight))
+        own = type(self).compute_loss
+        if own is Steps.compute_loss:
+            targets, weights = losses.targets(y), losses.weights(sample_weight)
+            loss = self._total_loss(targets, outputs, weights, state)
+        else:
+            arguments = {"x": x, "y": y, "y_pred": y_pred, "sample_weight": sample_weight}
+            if _takes_training(own):
+                arguments["training"] = torch.is_grad_enabled()
+            loss = self.compute_loss(**arguments)
+            if not isinstance(loss, Tensor):
+                raise TypeError(f"compute_loss must return a scalar tensor, got {loss!r}")
+            targets = [None] * len(outputs) if y is None else losses.targets(y)
+            weights = losses.weights(sample_weight)
+        result = ForwardResult(loss, y_pred, outputs, targets, weights)
         if state.step is not None:
             state.step.result = result
         return result
