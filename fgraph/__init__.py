@@ -42,6 +42,7 @@ __version__ = "0.1.0"
 
 if _TYPE_CHECKING:
     from . import ops as ops
+    from . import parallel as parallel
 else:
 
     def _load_ops() -> _Any:
@@ -50,7 +51,15 @@ else:
 
         return fgraph.ops
 
-    __getattr__ = _missing_names(__name__, {**_absent.INSTEAD, "ops": _load_ops})
+    def _load_parallel() -> _Any:
+        """Load the verbs of several devices, which one device does not need."""
+        import fgraph.parallel
+
+        return fgraph.parallel
+
+    _LOADED_ON_USE = {"ops": _load_ops, "parallel": _load_parallel}
+
+    __getattr__ = _missing_names(__name__, {**_absent.INSTEAD, **_LOADED_ON_USE})
 
     def __dir__() -> list[str]:
-        return [*globals(), "ops"]
+        return [*globals(), *_LOADED_ON_USE]

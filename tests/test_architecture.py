@@ -23,7 +23,7 @@ LAYERS = (
     ("layers", "training"),
     ("ops",),
     ("model",),
-    ("saving", "viewing"),
+    ("saving", "viewing", "parallel"),
     ("export",),
     ("models", "utils"),
 )  # fmt: skip
@@ -106,6 +106,7 @@ def test_rooms_above_are_named_in_one_file_only():
 
 HEAVY = [
     "ops",
+    "parallel",
     "saving.decoder",
     "viewing.dot",
     "viewing.summary",

@@ -1,0 +1,6 @@
+"""More than one device: a few verbs over `torch.distributed` that use what only the graph knows.
+
+Loaded on first use.
+"""
+
+from ..training.distributed import start as start
