@@ -19,6 +19,7 @@ from .batch import Source
 from .data import is_loader, make_source
 from .feed import Feed
 from .loops import Loops
+from .own_card import OnOwnCard, move_to_own_card
 from .run import Run
 from .settings import CompileSettings, leaves
 from .state import TrainingState
@@ -28,7 +29,7 @@ from .tensors import Placement
 compile_options: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
 
-class Trainer(Loops):
+class Trainer(Loops, OnOwnCard):
     """Training for an `nn.Module`: mix it in before `nn.Module` and give the class a `forward`.
 
     Example:
@@ -199,6 +200,7 @@ class Trainer(Loops):
         steps = arguments.optional_count(steps_per_epoch, "steps_per_epoch")
         validates = arguments.validation_epochs(validation_freq)
         shuffle = arguments.check_shuffle(shuffle)
+        move_to_own_card(self)
         distributed.start(self._device())
         if validation_split:
             parts = arguments.split_validation(x, y, sample_weight, validation_split)
@@ -260,6 +262,7 @@ class Trainer(Loops):
             ValueError: something does not fit; the text says what.
         """
         self._require_compiled("evaluate")
+        move_to_own_card(self)
         distributed.start(self._device())
         count = arguments.optional_count(steps, "steps")
         feed = Feed(self._source(x, y, sample_weight, batch_size), count, fresh=True)
