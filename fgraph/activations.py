@@ -99,6 +99,11 @@ def sparse_sigmoid(x: Tensor) -> Tensor:
     return torch.clamp((x + 1.0) / 2.0, 0.0, 1.0)
 
 
+def legacy_hard_sigmoid(x: Tensor) -> Tensor:
+    """Return `0.2 * x + 0.5`, cut off at 0 and 1: what Keras 2 called `hard_sigmoid`."""
+    return torch.clamp(0.2 * x + 0.5, 0.0, 1.0)
+
+
 def squareplus(x: Tensor, b: float = 4.0) -> Tensor:
     """Return `(x + sqrt(x² + b)) / 2`."""
     return (x + torch.sqrt(x.square() + b)) / 2.0
@@ -132,7 +137,8 @@ _ELEMENTWISE: dict[str, Activation] = {
     "squareplus": squareplus, "sigmoid": sigmoid, "tanh": tanh, "exponential": exponential,
     "softplus": softplus, "softsign": softsign, "silu": silu, "swish": swish, "selu": selu,
     "mish": mish, "relu6": relu6, "log_sigmoid": log_sigmoid, "hard_sigmoid": hard_sigmoid,
-    "hard_silu": hard_silu, "hard_swish": hard_swish, "hard_tanh": hard_tanh,
+    "legacy_hard_sigmoid": legacy_hard_sigmoid, "hard_silu": hard_silu,
+    "hard_swish": hard_swish, "hard_tanh": hard_tanh,
     "hard_shrink": hard_shrink, "soft_shrink": soft_shrink, "tanh_shrink": tanh_shrink,
 }  # fmt: skip
 _ALONG_AN_AXIS: dict[str, Activation] = {

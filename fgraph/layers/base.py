@@ -311,8 +311,9 @@ class Layer(LayerConfig, Additions, InboundNodes):
 
         def build() -> nn.Module | None:
             module = self._with_added_weights(self.build(*input_shapes, **named_shapes))
-            if module is not None and self.dtype is not None and not self.inner_layers():
-                module = module.to(self.dtype)
+            dtype = self.dtype
+            if module is not None and dtype is not None and not self.inner_layers():
+                module = module.to(dtype) if dtype.is_floating_point else module
             return module
 
         self.module = module = build() if filled is None else filled(self, build)

@@ -12,6 +12,7 @@ from ...errors import LoadError
 from ..tensorfile import parse_json
 
 CONFIG = "config.json"
+METADATA = "metadata.json"
 WEIGHTS = "model.weights.h5"
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MOST_TEXT = 256 * 1024**2  # bytes of a configuration
@@ -36,8 +37,8 @@ def kind_of(path: Path) -> str | None:
         return None
 
 
-def read_archive(path: Path) -> tuple[dict[str, Any], bytes]:
-    """Return the configuration in a `.keras` file, and its HDF5 file.
+def read_archive(path: Path) -> tuple[dict[str, Any], str, bytes]:
+    """Return the configuration in a `.keras` file, the version of Keras, and its HDF5 file.
 
     Raises:
         LoadError: the archive is damaged, or is none that Keras writes.
@@ -48,7 +49,12 @@ def read_archive(path: Path) -> tuple[dict[str, Any], bytes]:
             if WEIGHTS not in members:
                 raise LoadError(f"it holds no {WEIGHTS}; only files with HDF5 weights are read")
             config = parse_config(_read(archive, members[CONFIG], MOST_TEXT))
-            return config, _read(archive, members[WEIGHTS], path.stat().st_size * MOST_RATIO)
+            about: dict[str, Any] = {}
+            if METADATA in members:
+                about = parse_config(_read(archive, members[METADATA], FREE_SIZE))
+            version = str(about.get("keras_version", "3"))
+            weights = _read(archive, members[WEIGHTS], path.stat().st_size * MOST_RATIO)
+            return config, version, weights
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise LoadError(f"the archive is damaged: {error}") from error
 

@@ -14,10 +14,11 @@ from ...graph import Input, SymbolicTensor
 from ...graph.nested import iter_leaves, map_leaves
 from ...layers.base import Layer
 from ...model import Model, Sequential
+from .filler import Filler
 from .keras_layers import make_layer
-from .keras_values import Values, dtype_of, text
+from .keras_values import Values, dtype_of, refusal, text
 from .operations import is_operation, operation
-from .stored_weights import Filler, counted
+from .stored_weights import Place, counted
 
 MOST_NODES = 100_000
 _MODELS = ("Functional", "Model", "Sequential")
@@ -39,6 +40,19 @@ def is_model(written: Mapping[str, Any]) -> bool:
     )
 
 
+def has_models(written: Mapping[str, Any]) -> bool:
+    """Whether there are models in a model, or in a layer of it."""
+    config = written.get("config")
+    waiting: list[Any] = [config]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict) and part is not config and is_model(part):
+            return True
+        if isinstance(part, (dict, list)):
+            waiting += part.values() if isinstance(part, dict) else part
+    return False
+
+
 class Builder:
     """Makes models of configurations, each layer filled when it is made.
 
@@ -51,12 +65,12 @@ class Builder:
         self.values = values
         self.filler = filler
 
-    def model(self, written: Mapping[str, Any], group: str, where: str = "the model") -> Model:
+    def model(self, written: Mapping[str, Any], place: Place, where: str = "the model") -> Model:
         """Make a model.
 
         Args:
             written: its class and configuration.
-            group: the group of its weights in the file.
+            place: where its weights are.
             where: what it is, for errors.
 
         Raises:
@@ -76,46 +90,53 @@ class Builder:
         if not all(isinstance(entry, dict) for entry in entries):
             raise LoadError(f"{where}: a layer is no object")
         make = self._sequential if kind == "Sequential" else self._functional
-        made = make(config, entries, group, where)
+        made = make(config, entries, place, where)
         if config.get("trainable") is False:
             made.trainable = False
         return made
 
-    def _part(self, entry: Mapping[str, Any], group: str, where: str) -> Any:
+    def _part(self, entry: Mapping[str, Any], place: Place, where: str) -> Any:
         """Make one layer, model or operation."""
         if is_model(entry):
-            return self.model(entry, group, where)
+            return self.model(entry, place, where)
         if is_operation(entry):
             return operation(entry, self.values, where)
 
-        def inner(written: Mapping[str, Any], place: str) -> Any:
-            return self._part(written, f"{group}/layer", place)
+        def inner(written: Mapping[str, Any], where: str) -> Any:
+            return self._part(written, place.inner("layer"), where)
 
         layer = make_layer(entry, self.values, inner, where)
-        self.filler.put(layer, group)
-        for part in _inner_layers(layer):  # the outer one fills them
-            self.filler.groups.pop(id(part), None)
+        self.filler.put(layer, place)
         return layer
 
-    def _groups(self, entries: list[Any], group: str, skip: Callable[[Any], bool]) -> list[str]:
+    def _places(
+        self, config: Mapping[str, Any], entries: list[Any], place: Place,
+        skip: Callable[[Any], bool],
+    ) -> list[Place]:  # fmt: skip
+        """Return where the parts of a model are."""
         held = [e for e in entries if not is_operation(e) and not skip(e)]
         names = counted([text(e.get("class_name"), "a layer's class") for e in held])
-        found = {id(e): f"{group}/layers/{name}" for e, name in zip(held, names, strict=True)}
-        return [found.get(id(entry), "") for entry in entries]
+        found = {id(e): f"layers/{name}" for e, name in zip(held, names, strict=True)}
+        trained = config.get("trainable") is not False
+        places = [place.inner(found.get(id(entry), ""), trained) for entry in entries]
+        if place.top or place.group:
+            return places
+        return [p._replace(top=_name(entry, k)) for k, (p, entry) in
+                enumerate(zip(places, entries, strict=True))]  # fmt: skip
 
     # ------------------------------------------------------------------ Sequential
 
     def _sequential(
-        self, config: Mapping[str, Any], entries: list[Any], group: str, where: str
+        self, config: Mapping[str, Any], entries: list[Any], place: Place, where: str
     ) -> Model:
-        groups = self._groups(entries, group, lambda e: e.get("class_name") == "InputLayer")
+        places = self._places(config, entries, place, lambda e: e.get("class_name") == "InputLayer")
         stack: list[Any] = []
-        for k, (entry, place) in enumerate(zip(entries, groups, strict=True)):
+        for k, (entry, own) in enumerate(zip(entries, places, strict=True)):
             label = _label(entry, k)
             if entry.get("class_name") == "InputLayer":
                 stack.append(_input(entry, label))
                 continue
-            part = self._part(entry, place, label)
+            part = self._part(entry, own, label)
             if is_operation(entry):
                 raise LoadError(f"{label}: an operation in a Sequential")
             given = (entry.get("config") or {}).get("batch_input_shape") if isinstance(
@@ -139,28 +160,28 @@ class Builder:
     # ------------------------------------------------------------------ Functional
 
     def _functional(
-        self, config: Mapping[str, Any], entries: list[Any], group: str, where: str
+        self, config: Mapping[str, Any], entries: list[Any], place: Place, where: str
     ) -> Model:
         graph = _Calls(self.values, entries, where)
-        for k, (entry, place) in enumerate(
-            zip(entries, self._groups(entries, group, lambda e: False), strict=True)
-        ):
-            label = _label(entry, k)
-            own = graph.names[k]
+        places = self._places(config, entries, place, lambda e: False)
+        for k, (entry, own) in enumerate(zip(entries, places, strict=True)):
+            label, name = _label(entry, k), graph.names[k]
             if entry.get("class_name") == "InputLayer":
-                graph.outputs[own] = [_input(entry, label)]
+                graph.outputs[name] = [_input(entry, label)]
             else:
-                graph.parts[own] = self._part(entry, place, label)
+                graph.parts[name] = self._part(entry, own, label)
         graph.run()
         inputs = graph.tensors(config.get("input_layers"), f"{where}, input_layers")
         outputs = graph.tensors(config.get("output_layers"), f"{where}, output_layers")
-        name = config.get("name")
+        own_name = config.get("name")
         try:
-            return Model(inputs, outputs, name=None if name is None else text(name, "a name"))
+            return Model(
+                inputs, outputs, name=None if own_name is None else text(own_name, "a model's name")
+            )
         except LoadError:
             raise
         except Exception as error:
-            raise LoadError(f"{where} {name!r:.60}: {error}") from error
+            raise LoadError(f"{where} {own_name!r:.60}: {error}") from error
 
 
 class _Calls:
@@ -170,7 +191,7 @@ class _Calls:
         self.values = values
         self.entries = entries
         self.where = where
-        self.names = [self._name(entry, k) for k, entry in enumerate(entries)]
+        self.names = [_name(entry, k) for k, entry in enumerate(entries)]
         if len(set(self.names)) != len(self.names):
             raise LoadError(f"{where}: two layers have one name")
         self.kinds = {
@@ -179,11 +200,6 @@ class _Calls:
         self.parts: dict[str, Any] = {}
         self.outputs: dict[str, list[Any]] = {}
         self.has_old = any(isinstance(node, list) for e in entries for node in _nodes(e))
-
-    def _name(self, entry: Mapping[str, Any], k: int) -> str:
-        config = entry.get("config")
-        name = entry.get("name") or (config.get("name") if isinstance(config, dict) else None)
-        return text(name, f"the name of layer {k}")
 
     def run(self) -> None:
         """Make all calls, in the order of the file where it can be."""
@@ -299,15 +315,22 @@ class _Calls:
 
     def _old_arguments(self, written: list[Any], where: str) -> tuple[list[Any], dict[str, Any]]:
         """Read a call as Keras 2 writes it."""
-        if written and isinstance(written[0], str):
-            written = [written]
-        args: list[Any] = []
         kwargs: dict[str, Any] = {}
-        for item in written:
-            args.append(self._reference(item, True, where))
+
+        def tensors(item: Any) -> Any:
+            if isinstance(item, dict):
+                return {key: tensors(part) for key, part in item.items()}
+            if not (isinstance(item, list) and item and isinstance(item[0], str)):
+                return [tensors(part) for part in item] if isinstance(item, list) else item
             if len(item) > 3 and isinstance(item[3], dict):
-                kwargs |= {key: self._old_value(v, where) for key, v in item[3].items()}
-        return [args if len(args) > 1 else args[0]] if args else [], kwargs
+                kwargs.update({key: self._old_value(v, where) for key, v in item[3].items()})
+            if item[0] == "_CONSTANT_VALUE" and len(item) > 2:
+                return self.values.plain(item[2], where)
+            return self._reference(item, True, where)
+
+        first = tensors(written)
+        is_one = isinstance(first, list) and len(first) == 1
+        return [first[0] if is_one else first] if first != [] else [], kwargs
 
     def _old_value(self, value: Any, where: str) -> Any:
         if isinstance(value, list):
@@ -316,6 +339,8 @@ class _Calls:
             if len(value) == 3 and value[0] == "_CONSTANT_VALUE":
                 return self.values.plain(value[2], where)
             return [self._old_value(item, where) for item in value]
+        if isinstance(value, dict) and "class_name" not in value:
+            return {key: self._old_value(item, where) for key, item in value.items()}
         return self.values.plain(value, where)
 
     def tensors(self, written: Any, where: str) -> Any:
@@ -349,14 +374,18 @@ def _without_masks(args: Any) -> Iterator[None]:
 def _constant(written: Mapping[str, Any], where: str) -> Any:
     if written.get("class_name") in ("DTypePolicy", "Policy"):
         return dtype_of(written, where)[0]
-    from .keras_values import refusal
-
     raise refusal(written, where)
 
 
 def _nodes(entry: Mapping[str, Any]) -> list[Any]:
     nodes = entry.get("inbound_nodes")
     return nodes if isinstance(nodes, list) else []
+
+
+def _name(entry: Mapping[str, Any], k: int) -> str:
+    config = entry.get("config")
+    name = entry.get("name") or (config.get("name") if isinstance(config, dict) else None)
+    return text(name, f"the name of layer {k}")
 
 
 def _label(entry: Mapping[str, Any], k: int) -> str:
@@ -435,9 +464,3 @@ def _with_casts(stack: list[Any]) -> list[Any]:
         to = torch.int64 if kind == "integer" else torch.get_default_dtype()
         return [stack[0], Lambda(lambda x: x.to(to), name="cast"), *stack[1:]]
     return stack
-
-
-def _inner_layers(layer: Any) -> Iterator[Any]:
-    for part in layer.inner_layers():
-        yield part
-        yield from _inner_layers(part)

@@ -145,6 +145,8 @@ class Hdf5:
         if group is None or not re.fullmatch(r"\w+", name) or name not in group.attrs:
             return None
         kept = group.attrs.get_id(name)
+        if kept.shape is not None and 0 in kept.shape:  # HDF5 has no size for it
+            return []
         if kept.get_storage_size() > 256 * 1024**2:
             raise LoadError(f"the attribute {name!r} of {path!r:.120} is too large")
         return group.attrs[name]

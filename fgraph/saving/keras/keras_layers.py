@@ -11,6 +11,7 @@ from ...errors import LoadError
 from ...layers.augmentation import Augmentation
 from ...layers.base import Layer
 from ...layers.configuration import _names
+from .keras2 import in_new_words
 from .keras_values import Values, custom_object, dtype_of, is_of_keras, refusal
 
 _REFUSED = {
@@ -75,6 +76,8 @@ def make_layer(
     Raises:
         LoadError: the class or an argument is not known, or a value does not fit.
     """
+    if values.is_old and is_of_keras(written):
+        written = in_new_words(written, where)
     cls = class_of(written, values, where)
     config = written.get("config")
     if not isinstance(config, dict):

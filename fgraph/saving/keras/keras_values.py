@@ -38,7 +38,7 @@ def is_of_keras(written: Mapping[str, Any]) -> bool:
     """Whether an object says that it is one of Keras's own; those of old files say nothing."""
     module = written.get("module")
     return module is None or str(module).partition(".")[0] in _OF_KERAS or str(module).startswith(
-        ("tensorflow.keras", "tensorflow.python.keras"))  # fmt: skip
+        ("tensorflow.keras", "tensorflow.python.keras", "tensorflow.python.ops.init_ops"))  # fmt: skip
 
 
 def custom_object(written: Mapping[str, Any], custom: Mapping[str, Any]) -> Any:
@@ -76,10 +76,12 @@ class Values:
 
     Args:
         custom: the user's classes and functions by name.
+        version: the version of Keras that wrote the file.
     """
 
-    def __init__(self, custom: Mapping[str, Any]) -> None:
+    def __init__(self, custom: Mapping[str, Any], version: str = "3") -> None:
         self.custom = custom
+        self.is_old = version.partition(".")[0] in ("1", "2")
         self.mixed: set[str] = set()  # the mixed policies of layers that were made
 
     def plain(self, written: Any, where: str, leaf: Any = None) -> Any:

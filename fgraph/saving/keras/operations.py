@@ -10,6 +10,7 @@ from typing import Any
 from ... import ops
 from ...errors import LoadError
 from .keras_values import Values, refusal
+from .tensorflow_calls import function_of, is_call
 
 # where the name of Keras's class is not that of its function
 _NAMES = {
@@ -30,6 +31,8 @@ _CODE = ("Cond", "WhileLoop", "ForiLoop", "VectorizedMap", "Map", "Scan", "Assoc
 
 def is_operation(written: Mapping[str, Any]) -> bool:
     """Whether an object in a graph is an operation, not a layer."""
+    if is_call(written):
+        return True
     module = str(written.get("module"))
     return module.startswith("keras.src.ops.") and module.count(".") == 3
 
@@ -40,6 +43,8 @@ def operation(written: Mapping[str, Any], values: Values, where: str) -> Callabl
     Raises:
         LoadError: there is no such operation, or it takes other settings.
     """
+    if is_call(written):
+        return function_of(written, where)
     kind, room = written.get("class_name"), str(written["module"]).rpartition(".")[2]
     if not isinstance(kind, str) or not kind.isidentifier() or kind in _CODE or room not in _ROOMS:
         raise refusal(written, where)

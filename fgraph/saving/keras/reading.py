@@ -12,11 +12,13 @@ import torch
 from ...errors import LoadError
 from ...layers.filling import filled_by
 from ...model import Model
-from .archive import read_archive
-from .functional import Builder
+from .archive import MOST_TEXT, parse_config, read_archive
+from .filler import Filler
+from .functional import Builder, has_models
 from .hdf5 import Hdf5
 from .keras_values import Values
-from .stored_weights import Filler
+from .listed_weights import ListedWeights
+from .stored_weights import GroupedWeights, Place
 
 
 def load_keras(
@@ -39,21 +41,63 @@ def load_keras(
         LoadError: the file is damaged, or needs something that is not known here.
     """
     try:
-        config, weights = read_archive(path)
-        values = Values(custom)
-        with Hdf5(weights) as file:
-            filler = Filler(file)
-            with filled_by(filler):
-                model = Builder(values, filler).model(config, "")
+        model, mixed = (_from_archive if kind == "keras" else _from_hdf5)(path, custom)
     except LoadError as error:
         raise LoadError(f"cannot load {str(path)!r}: {error}") from error
     except (RecursionError, MemoryError, OSError) as error:
         raise LoadError(f"cannot load {str(path)!r}: {type(error).__name__}: {error}") from error
-    if values.mixed:
-        names = " and ".join(sorted(values.mixed))
+    if mixed:
+        names = " and ".join(sorted(mixed))
         warnings.warn(
             f"the model was made for mixed precision: its weights are float32 here; write "
             f"model.compile(..., precision={names!r})", UserWarning, stacklevel=3,
         )  # fmt: skip
     model.eval()
     return model if device is None else model.to(device)
+
+
+def _from_archive(path: Path, custom: Mapping[str, Any]) -> tuple[Model, set[str]]:
+    config, version, weights = read_archive(path)
+    values = Values(custom, version)
+    with Hdf5(weights) as file:
+        filler = Filler(GroupedWeights(file))
+        with filled_by(filler):
+            return Builder(values, filler).model(config, Place("")), values.mixed
+
+
+def _from_hdf5(path: Path, custom: Mapping[str, Any]) -> tuple[Model, set[str]]:
+    with Hdf5(path) as file:
+        written = file.text("", "model_config")
+        if written is None:
+            raise LoadError(
+                "it holds weights but no model; make the model, save it as a whole, or copy the "
+                "weights by set_weights"
+            )
+        if len(written) > MOST_TEXT:
+            raise LoadError(f"its configuration has {len(written)} characters")
+        config, version = parse_config(written), _version(file)
+        values, weights = Values(custom, version), ListedWeights(file, has_models(config))
+        while True:
+            filler = Filler(weights)
+            with filled_by(filler):
+                model = Builder(values, filler).model(config, Place(""))
+            if weights.measured:
+                return model, values.mixed
+            weights.measured = True
+
+
+def _version(file: Hdf5) -> str:
+    """Return the version of Keras that wrote a file.
+
+    Raises:
+        LoadError: it is one whose weights lie in another order.
+    """
+    version = file.text("", "keras_version") or file.text("model_weights", "keras_version") or "1"
+    if version.startswith("1"):
+        raise LoadError("Keras 1 wrote it, whose layers have other weights: open it with Keras 2, "
+                        "and save it again")  # fmt: skip
+    backend = file.text("", "backend") or file.text("model_weights", "backend") or "tensorflow"
+    if backend in ("theano", "cntk"):
+        raise LoadError(f"Keras on {backend} wrote it, whose kernels lie in another order: open it "
+                        "with Keras 2, and save it again")  # fmt: skip
+    return version

@@ -1,0 +1,135 @@
+"""Modules of layers built without values, and filled from a file of Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...errors import LoadError
+from ...layers import wrappers
+from ...layers.base import Layer
+from ...layers.filling import filled_by
+from ...layers.weight_layout import _attribute
+from ..construction import _NoValues
+from .stored_weights import Held, Place
+
+_MOST_CALLS = 1_000_000
+_MOST_REST = 2**28  # values of a layer's own that no file holds, such as windows
+
+
+class Weights(Protocol):
+    """The weights in a file."""
+
+    def put(self, place: Place) -> None:
+        """Learn of the place of the next layer, in the order of the configuration."""
+
+    def arrays(
+        self, layer: Any, place: Place, held: Held, where: str
+    ) -> list[np.ndarray[Any, Any]] | None:
+        """Return the weights of a layer in Keras's order, `None` if they are not known yet."""
+
+
+class Filler:
+    """Builds the modules of layers on `meta` and gives them the weights in a file.
+
+    Args:
+        weights: what finds them.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self._places: dict[int, tuple[Any, Place]] = {}  # with the layers: identities stay theirs
+
+    def put(self, layer: Any, place: Place) -> None:
+        """Say where the weights of a layer are; it fills those of the layers in it, too."""
+        self._places[id(layer)] = (layer, place)
+        for part in _parts(layer):
+            self._places.pop(id(part), None)
+        self.weights.put(place)
+
+    def __call__(self, layer: Any, build: Callable[[], nn.Module | None]) -> nn.Module | None:
+        """Build the module of a layer; it has no values if the layer is a part of another."""
+        if type(layer).__module__.startswith("fgraph."):
+            with _NoValues(type(layer), _MOST_CALLS):
+                module = build()
+        else:
+            with torch.random.fork_rng(devices=()):
+                module = build()
+        _, place = self._places.get(id(layer), (None, None))
+        if module is None or place is None:
+            return module
+        if isinstance(layer, wrappers.TimeDistributed) and not isinstance(layer.layer, Layer):
+            return module  # the layers of its model were filled
+        layer.module = module
+        marked, layer.built = layer.built, True
+        try:
+            held = layer._held_weights()
+            arrays = self.weights.arrays(layer, place, held, _where(layer))
+            if arrays is not None:
+                for (_, part, weight), array in zip(held, arrays, strict=True):
+                    value = torch.as_tensor(array)
+                    tensors = weight.layout.to_torch(value, part)
+                    for path, tensor in zip(_present(part, weight.paths), tensors, strict=True):
+                        _assign(part, path, tensor)
+                _complete(layer, module, build)
+                if not held:  # values that are settings
+                    layer._initialize()
+        finally:
+            layer.built = marked
+        return module
+
+
+def _where(layer: Any) -> str:
+    return f"layer {layer.name!r} ({type(layer).__name__})"
+
+
+def _present(module: nn.Module, paths: Sequence[str]) -> list[str]:
+    return [path for path in paths if _attribute(module, path) is not None]
+
+
+def _assign(module: nn.Module, path: str, value: Tensor) -> None:
+    """Put a tensor in the place of one without values."""
+    owner, name = module.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2]
+    old: Tensor = getattr(owner, name)
+    if old.shape != value.shape:
+        raise LoadError(f"a weight of shape {tuple(value.shape)} where {tuple(old.shape)} belongs")
+    made = value.to(old.dtype).clone(memory_format=torch.contiguous_format)
+    if isinstance(old, nn.Parameter):
+        made = nn.Parameter(made, requires_grad=old.requires_grad)
+    for part in module.modules():  # whoever shares it
+        for table in (part._parameters, part._buffers):
+            for key, kept in list(table.items()):
+                if kept is old:
+                    setattr(part, key, made)  # recurrent modules keep a list beside it
+
+
+def _complete(layer: Any, module: nn.Module, build: Callable[[], nn.Module | None]) -> None:
+    """Give tensors that no file holds, such as windows, the values that they are made with."""
+    tensors = dict([*module.named_parameters(), *module.named_buffers()])
+    missing = [name for name, tensor in tensors.items() if tensor.is_meta]
+    if not missing:
+        return
+    if sum(tensors[name].numel() for name in missing) > _MOST_REST:
+        raise LoadError(f"layer {layer.name!r}: its own values are more than {_MOST_REST}")
+    parts = [(part, part.module, part.built) for part in _parts(layer)]
+    try:
+        for part, _, _ in parts:
+            part.built = False
+        with torch.random.fork_rng(devices=()):
+            with filled_by(lambda _, make: make()):
+                real = build()
+    finally:
+        for part, kept, built in parts:
+            part.module, part.built = kept, built
+    values = dict([*real.named_parameters(), *real.named_buffers()]) if real is not None else {}
+    for name in missing:
+        _assign(module, name, values[name].detach())
+
+
+def _parts(layer: Any) -> list[Any]:
+    inner = list(layer.inner_layers())
+    return [part for direct in inner for part in (direct, *_parts(direct))]
