@@ -50,8 +50,10 @@ class ConstructorWriter:
         self._dtypes: dict[int, torch.dtype] = {}  # of each tensor, as its module is made
         self._frozen: set[int] = set()
         self._later: list[str] = []
-        self._opened = _opened_modules(model)
+        self._opened = model._live_graph("to_source").opened
         self._unfilled: list[tuple[nn.Module, tuple[str, ...]]] = []
+        homes = model._live_graph("to_source").homes
+        self._marked = {id(part) for home in homes for part in home.module.modules()}
 
     def lines(self) -> list[str]:
         """Return the statements."""
@@ -242,7 +244,8 @@ class ConstructorWriter:
             self._later.append(f"del {self._place((*path, name))}")
 
     def _add_settings(self, module: nn.Module, made: nn.Module, path: tuple[str, ...]) -> None:
-        for name, value in changed_settings(module, made).items():
+        marked = id(module) in self._marked and type(module).__module__.startswith("torch.nn.")
+        for name, value in changed_settings(module, made, marked=marked).items():
             if identifier(name) != name:
                 raise SaveError(f"its attribute {name!r} has a name that Python does not take")
             self._later.append(f"{self._place(path)}.{name} = {self._file.literal(value)}")
@@ -307,18 +310,6 @@ def _shares(module: nn.Module) -> bool:
 def _dtype(module: nn.Module) -> torch.dtype | None:
     found = {p.dtype for p in module.parameters() if p.is_floating_point()}
     return next(iter(found)) if len(found) == 1 and found != {torch.float32} else None
-
-
-def _opened_modules(model: Model) -> set[int]:
-    """Return the ids of modules of which only the parts are called, see `unfold`."""
-    graph = model._live_graph("to_source")
-    called = {id(node.target) for node in graph.nodes}
-    return {
-        id(module)
-        for home in graph.homes
-        for module in home.module.modules()
-        if id(module) not in called and not type(module).__module__.startswith("torch.nn.")
-    }
 
 
 def _filled(name: str, tensor: Tensor) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from torch import nn
 from torch.utils import _pytree as pytree
 
 from .memory import needed_copies
@@ -24,6 +25,7 @@ from .node import (
     ancestors,
     recording,
 )
+from .opened import training
 from .record import make_node
 from .torch_functions import resolve, torch_name
 
@@ -87,6 +89,18 @@ class Graph:
         return list(found.values())
 
     @property
+    def opened(self) -> dict[int, nn.Module]:
+        """The modules, not torch's, whose parts are called in place of themselves, by `id`."""
+        users = [node for node in self.nodes if node.target is not training]
+        called = {id(p) for node in users for module in node.modules() for p in module.modules()}
+        return {
+            id(part): part
+            for home in self.homes
+            for part in home.module.modules()
+            if id(part) not in called and not type(part).__module__.startswith("torch.nn.")
+        }
+
+    @property
     def calls(self) -> list[Call]:
         """The calls of layers that the nodes are part of, the innermost and the enclosing ones."""
         found: dict[int, Call] = {}
@@ -100,7 +114,8 @@ class Graph:
     def replaced(self, new: Mapping[int, Any]) -> Graph:
         """Return the graph with some modules and tensors replaced; nodes untouched by it stay.
 
-        The new graph has as many nodes, in the same order.
+        The new graph has as many nodes, in the same order. The calls of opened modules are made
+        anew with all nodes in them.
 
         Args:
             new: what takes the place of each module or tensor, by the `id` of the old one.
@@ -111,6 +126,9 @@ class Graph:
         nodes: dict[int, Node] = {}
         calls: dict[int, Call] = {}
         owners: dict[int, Any] = {}
+        scopes: dict[int, Scope] = {}
+        homes = {id(home): home.replaced(new) for home in self.homes}
+        new = {**new, **{id(home.module): homes[id(home)].module for home in self.homes}}
 
         def now(leaf: Any) -> Any:
             if type(leaf) is Ref and id(leaf.node) in nodes:
@@ -131,19 +149,37 @@ class Graph:
                     calls[id(call)] = Call(owner_now(call.owner), map_leaves(now, call.inputs))
             return calls[id(call)]
 
+        def scope_now(scope: Scope | None) -> Scope | None:
+            if scope is None:
+                return None
+            if id(scope) not in scopes:
+                outer = scope_now(scope.outer)
+                scopes[id(scope)] = Scope(homes[id(scope.home)], scope.name, outer)
+            return scopes[id(scope)]
+
         for node in self.nodes:
             leaves = [node.target, *iter_leaves((node.args, node.kwargs))]
-            if not any(now(leaf) is not leaf for leaf in leaves):
+            same = not any(now(leaf) is not leaf for leaf in leaves)
+            if same and node.scope is None:
                 continue
+            known = (node.specs, node.structure, node.effects) if same or node.declared else None
             with recording(renewed(node.call)):
-                nodes[id(node)] = make_node(
+                nodes[id(node)] = made = make_node(
                     node.op,
                     new.get(id(node.target), node.target),
                     map_leaves(now, node.args),
                     map_leaves(now, node.kwargs),
-                    inferred=(node.specs, node.structure, node.effects) if node.declared else None,
+                    inferred=known,
                     like=node,
                 )
+            made.scope = scope_now(node.scope)
+            if same:
+                made.declared, made.lanes, made.loops = node.declared, node.lanes, node.loops
+        for scope in self.scopes:
+            made_scope = scopes[id(scope)]
+            made_scope.inputs = map_leaves(now, scope.inputs)
+            if scope.alive:
+                made_scope.set_outputs(map_leaves(now, scope.outputs))
         for node in self.nodes:
             if node.masks and id(node) in nodes:
                 nodes[id(node)].masks = {i: now(ref) for i, ref in node.masks.items()}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -449,6 +450,23 @@ class Home:
         count = self._counts[name]
         self._counts[name] += 1
         return self.free(f"{name}_{count}") if count else name
+
+    def replaced(self, new: Mapping[int, Any]) -> Home:
+        """Return the home of a module like this one, with some of its direct parts replaced.
+
+        The parts of one without a name hang in the model, which replaces them there.
+
+        Args:
+            new: what takes the place of each module or tensor, by the `id` of the old one.
+        """
+        groups = ("_modules", "_parameters", "_buffers")
+        parts = {group: getattr(self.module, group) for group in groups}
+        if self.name or not any(id(p) in new for group in parts.values() for p in group.values()):
+            return self
+        module = copy.copy(self.module)
+        for group, held in parts.items():
+            module.__dict__[group] = {name: new.get(id(part), part) for name, part in held.items()}
+        return Home(module, self.name)
 
     def parts_for(self, nodes: Iterable[Node]) -> dict[str, nn.Module]:
         """Return the modules that a model of these nodes registers, by name.

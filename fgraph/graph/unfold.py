@@ -21,7 +21,8 @@ from ..errors import BuildError, SymbolicError
 from .capture import has_own_call
 from .meta import is_inferring
 from .nested import iter_leaves, map_leaves
-from .node import REAL, Effects, Home, Node, NumberSpec, Ref, Scope, TensorSpec, scoped
+from .node import Home, Node, Ref, Scope, scoped
+from .opened import buffer, known_of, parameter, training
 from .record import Symbol, module_calls, record, record_function, result_of
 from .shapes import remembering
 from .symbolic import SymbolicSize
@@ -210,7 +211,7 @@ class _Part:
         shadow.__dict__["_fgraph_part"] = self
         self._tensors: dict[int, Any] = {}
         if mode is None:
-            node = self._node("training", training, real, NumberSpec(True, False))
+            node = self._node("training", training, real)
             mode = _Mode(Ref(node), self._is_root)  # type: ignore[assignment]
         shadow.__dict__["training"] = mode
 
@@ -219,10 +220,11 @@ class _Part:
         self.shadow.__dict__.clear()
         self._tensors.clear()
 
-    def _node(self, name: str, target: Any, of: Any, spec: Any) -> Node:
+    def _node(self, name: str, read: Any, of: Any) -> Node:
         home = self._unfolded._home
-        made = Node("function", target, (of,), {}, [spec], name=home.free(_joined(self.name, name)))
-        made.declared, made.modes = True, None
+        specs, _, effects = known_of(read, of)
+        made = Node("function", read, (of,), {}, specs, name=home.free(_joined(self.name, name)))
+        made.declared, made.modes, made.effects = True, None, effects
         made.scope = made.scope or Scope(home, self.name, None)  # not yet in a call: a mode
         return made
 
@@ -232,10 +234,8 @@ class _Part:
             return tensor
         found = self._tensors.get(id(tensor))
         if found is None:
-            target = parameter if isinstance(tensor, nn.Parameter) else buffer
-            shape = tuple(tensor.shape)
-            node = self._node(name, target, tensor, TensorSpec(shape, shape, tensor.dtype))
-            node.effects = Effects((), ((0, REAL),))
+            read = parameter if isinstance(tensor, nn.Parameter) else buffer
+            node = self._node(name, read, tensor)
             found = self._tensors[id(tensor)] = result_of(node, ())
         return found
 
@@ -345,24 +345,6 @@ class _RecordDraws(TorchFunctionMode):
         if is_inferring() or getattr(func, "__name__", "") not in DRAWS:
             return func(*args, **(kwargs or {}))
         return record_function(func, args, kwargs or {})
-
-
-# ------------------------------------------------------------------ what nodes call
-
-
-def parameter(tensor: Tensor) -> Tensor:
-    """Return a parameter of an opened module, as it is when the model runs."""
-    return tensor
-
-
-def buffer(tensor: Tensor) -> Tensor:
-    """Return a buffer of an opened module, as it is when the model runs."""
-    return tensor
-
-
-def training(module: nn.Module) -> bool:
-    """Return the mode of an opened module, as it is when the model runs."""
-    return module.training
 
 
 # ------------------------------------------------------------------ helpers

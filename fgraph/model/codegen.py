@@ -23,8 +23,8 @@ from ..graph.graph import Graph
 from ..graph.memory import changed
 from ..graph.modes import Modes
 from ..graph.nested import map_leaves
+from ..graph.opened import buffer, parameter, training
 from ..graph.torch_functions import torch_name
-from ..graph.unfold import buffer, parameter, training
 from .child_calls import child_calls
 from .naming import Naming, identifier
 

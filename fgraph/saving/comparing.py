@@ -79,13 +79,17 @@ def attributes_of(value: Any) -> dict[str, Any]:
 Paired = Callable[[Any, Any], bool]
 
 
-def changed_settings(value: Any, made: Any, paired: Paired = operator.is_) -> dict[str, Any]:
+def changed_settings(
+    value: Any, made: Any, paired: Paired = operator.is_, marked: bool = False
+) -> dict[str, Any]:
     """Return the plain settings in which an object differs from what its constructor made.
 
     Args:
         value: the object.
         made: what its constructor made.
         paired: whether one object was made for another one.
+        marked: whether to leave out plain attributes that the class does not know: notes that a
+            library made on a module of torch, for itself.
 
     Raises:
         SaveError: it differs in something else; the text says in what.
@@ -99,6 +103,8 @@ def changed_settings(value: Any, made: Any, paired: Paired = operator.is_) -> di
             continue
         if not is_setting(made, name, item):
             kind = type(value).__name__
+            if marked and _is_plain(item) and name not in before and not hasattr(type(value), name):
+                continue
             raise SaveError(
                 f"its attribute {name!r} is {item!r:.100}, which the constructor of {kind} does "
                 f"not make: give {kind} a method get_config() with what is to be kept, or make "

@@ -12,14 +12,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
 from ..errors import LoadError
+from ..graph.opened import Opened
 from ..layers.modules.added_weights import AddedWeights
 
 # modules that have whatever tensors they were given
-FREE = (nn.ParameterList, nn.ParameterDict, AddedWeights)
+FREE = (nn.ParameterList, nn.ParameterDict, AddedWeights, Opened)
 # modules whose children and tensors are all listed by themselves; the constructors of some would
 # copy a child any number of times, or draw new values for it
 EMPTY: dict[type, Callable[[], nn.Module]] = {
-    **{kind: kind for kind in (nn.Sequential, nn.ModuleList, nn.ModuleDict, *FREE)},
+    **{kind: kind for kind in (nn.Sequential, nn.ModuleList, nn.ModuleDict, *FREE[:3])},
     nn.Transformer: lambda: nn.Transformer(
         custom_encoder=nn.Identity(), custom_decoder=nn.Identity()
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
@@ -23,9 +23,9 @@ from ..layers.input_layer import InputLayer
 from ..model import Model
 from ..model.naming import check_name
 from .comparing import LAYER_KEYS, MODULE_KEYS, is_setting, parts_of, slots
-from .construction import EMPTY, Construction
+from .construction import EMPTY, FREE, Construction
 from .encoder import MADE, Encoder
-from .graphs import check_fields, decode_graph, number_below
+from .graphs import check_fields, decode_graph, number_below, parts_of_homes
 from .registered import find
 from .values import from_json
 
@@ -103,20 +103,20 @@ class Decoder:
 
     # ------------------------------------------------------------------ values
 
-    def value(self, value: Any, at: Callable[[Any], Any] | None = None) -> Any:
+    def value(self, value: Any, at: Mapping[str, Callable[[Any], Any]] | None = None) -> Any:
         """Return the value that `Encoder.value` wrote.
 
         Args:
             value: what was written.
-            at: reads references within a graph.
+            at: what reads references within a graph, by their kinds.
         """
 
         def read(item: Any) -> Any:
             return from_json(item, other)
 
         def other(tag: str, held: Any) -> Any:
-            if tag == "$at" and at is not None:
-                return at(held)
+            if at is not None and tag in at:
+                return at[tag](held)
             if tag not in self._KINDS:
                 raise LoadError(f"it has a value of the kind {tag!r:.80}, which is not known")
             return self._KINDS[tag](self, held, read)
@@ -191,7 +191,8 @@ class Decoder:
         check_fields(f"a {kind}", entry, _FIELDS[kind])
         made = self._blank_model(entry) if kind == "model" else self._construct(entry)
         if isinstance(made, nn.Module):
-            self._set_children(made, entry.get("children", {}))
+            opened = parts_of_homes(entry["graph"]) if "graph" in entry else set()
+            self._set_children(made, entry.get("children", {}), opened)
         if isinstance(made, Layer):
             self._set_layer(made, entry)
         return made
@@ -237,7 +238,7 @@ class Decoder:
         ).make(self._fresh, most_calls=1000 + 100 * len(entry.get("tensors", ())))
         if not isinstance(made, cls):
             raise LoadError(f"{entry['class']!r} makes a {type(made).__name__}")
-        if isinstance(made, nn.Module):
+        if isinstance(made, nn.Module) and cls not in FREE:
             self._check_tensors(made, entry.get("tensors", []))
         return made
 
@@ -250,13 +251,20 @@ class Decoder:
         model._signature = None
         return model
 
-    def _set_children(self, module: nn.Module, children: dict[str, Any]) -> None:
-        """Replace the children that a constructor made by those in the file, in its order."""
+    def _set_children(
+        self, module: nn.Module, children: dict[str, Any], opened: Container[str]
+    ) -> None:
+        """Replace the children that a constructor made by those in the file, in its order.
+
+        Those of an opened module keep their names, whatever attributes have them, as in memory.
+        """
         made = dict(module._modules)
         module._modules.clear()
         for name, number in children.items():
             if name not in made:
-                _check_free(module, name)
+                if name not in opened or name[:1] == "_":
+                    _check_free(module, name)
+                check_name(name, "a part of a module")
                 vars(module).pop(name, None)  # a constructor may have set it to None
             if number == MADE:
                 if made.get(name) is None:

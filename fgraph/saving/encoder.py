@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import Remembered, SaveError
 from ..graph.held import Held, Method
+from ..graph.opened import Opened
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from ..model import Model
@@ -63,6 +64,8 @@ class Encoder:
         self._numbers: dict[int, int] = {}
         self._keeps_parts = keeps_parts
         self._parts: set[int] = set()  # the ids of those that were left to a constructor
+        self._opened: set[int] = set()  # and of those whose parts the graph calls
+        self._marked: set[int] = set()  # and of all in modules that were opened
 
     # ------------------------------------------------------------------ values
 
@@ -189,6 +192,7 @@ class Encoder:
         if not self._keeps_parts or id(part) in self._numbers:
             return False
         own = not type(outer).__module__.startswith(("torch.nn.", "fgraph."))
+        own = own and id(outer) not in self._opened
         drawn = isinstance(outer, Model) and not self._is_constructed(outer)
         return (own and not drawn) or id(outer) in self._parts
 
@@ -225,6 +229,9 @@ class Encoder:
     def _call(self, value: Any) -> dict[str, Any]:
         """Write the constructor call that makes an object like this one."""
         cls = value._public_class() if isinstance(value, Model) else type(value)
+        if self._is_opened(value):
+            kind = cls.__name__ if cls.__name__.isidentifier() else "Module"
+            return {"class": self.name(Opened), "kwargs": {"kind": kind}}
         entry: dict[str, Any] = {"class": self.name(cls)}
         if cls in EMPTY:
             return entry
@@ -233,6 +240,10 @@ class Encoder:
         return entry | {
             key: self.value(item) for key, item in arguments.items() if item not in (None, [])
         }
+
+    def _is_opened(self, value: Any) -> bool:
+        """Whether the file has a plain module with the parts of this one, see `unfold`."""
+        return id(value) in self._opened and not is_allowed(type(value))
 
     def _layer_state(self, layer: Layer) -> dict[str, Any]:
         return {
@@ -269,6 +280,9 @@ class Encoder:
     def _model(self, model: Model) -> dict[str, Any]:
         """Write a model that has a graph, or a `Sequential` that will have one."""
         graph = None if model._graph is None else model._live_graph("save")
+        if graph is not None:
+            self._opened |= graph.opened.keys()
+            self._marked |= {id(part) for home in graph.homes for part in home.module.modules()}
         own = {k: v for k, v in vars(model).items() if k not in MODEL_KEYS | {"explicit_name"}}
         entry = {
             "kind": "model",
@@ -303,7 +317,7 @@ class Encoder:
             SaveError: it differs in what is no setting.
         """
         entry, value = self.objects[number], self.originals[number]
-        if "config" in entry or entry["kind"] == "model":
+        if "config" in entry or entry["kind"] == "model" or self._is_opened(value):
             return
         if type(value) is not type(made[number]):
             raise SaveError(f"the constructor makes a {type(made[number]).__name__} in its place")
@@ -319,7 +333,8 @@ class Encoder:
                 part is not None and part == parts.get(id(now))
             )
 
-        if settings := changed_settings(value, made[number], paired):
+        marked = id(value) in self._marked and is_allowed(type(value))
+        if settings := changed_settings(value, made[number], paired, marked):
             entry["settings"] = {key: self.value(item) for key, item in settings.items()}
 
     @contextmanager

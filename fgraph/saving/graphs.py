@@ -17,7 +17,18 @@ from ..graph.held import Held
 from ..graph.memory import changed
 from ..graph.modes import Modes
 from ..graph.nested import iter_leaves, label, leaves_with_paths
-from ..graph.node import REAL, DataSpec, Effects, NumberSpec, Spec, TensorSpec, ancestors, reads_of
+from ..graph.node import (
+    REAL,
+    DataSpec,
+    Effects,
+    Home,
+    NumberSpec,
+    Spec,
+    TensorSpec,
+    ancestors,
+    reads_of,
+)
+from ..graph.opened import READS, Opened, known_of
 from ..graph.record import make_node
 from ..graph.torch_functions import resolve
 from ..layers.base import Layer
@@ -32,7 +43,7 @@ _NODE_FIELDS = {"op", "target", "path", "args", "kwargs", "name", "call", "masks
                 "modes", "function", "specs", "template", "effects", "scope"}  # fmt: skip
 _READ = frozenset({"T", "mT", "H", "mH", "real", "imag", "data", "device"})  # attributes of tensors
 _GRAPH_FIELDS = {"inputs", "outputs", "nodes", "reads", "calls", "input_structure",
-                 "output_structure", "input_names", "node_names"}  # fmt: skip
+                 "output_structure", "input_names", "node_names", "homes", "scopes"}  # fmt: skip
 
 
 # ---------------------------------------------------------------------- writing
@@ -46,15 +57,14 @@ def encode_graph(model: Model, graph: Graph, encoder: Any) -> dict[str, Any]:
     """
     if unknown := set(Entry._fields) - _NODE_FIELDS:
         raise SaveError(f"a file cannot hold what nodes have in {sorted(unknown)}")
-    if graph.homes:
-        raise SaveError(
-            "a graph that `unfold` made cannot be saved: keep `model.state_dict()`, and make the "
-            "graph of the module again"
-        )
     flat = flatten(graph, cast(Signature, model._signature).reads)
     given = {at: position for position, at in enumerate(flat.inputs)}
 
+    homes = {id(home.module): number for number, home in enumerate(graph.homes) if not home.name}
+
     def at(item: Any) -> Any:
+        if id(item) in homes:
+            return {"$home": homes[id(item)]}
         if type(item) is not At:
             return None
         place = given.get(item)
@@ -81,6 +91,7 @@ def encode_graph(model: Model, graph: Graph, encoder: Any) -> dict[str, Any]:
                 "masks": masks,
                 "declared": _declaration(entry, write),
                 "modes": None if entry.modes is None else entry.modes.to_data(),
+                "scope": entry.scope,
             }
         except SaveError as error:
             called = entry.function or getattr(target, "__name__", type(target).__name__)
@@ -88,7 +99,7 @@ def encode_graph(model: Model, graph: Graph, encoder: Any) -> dict[str, Any]:
         return {key: item for key, item in record.items() if item not in (None, [], {})}
 
     parts = zip_longest(flat.entries[flat.sources :], model._node_paths)
-    return {
+    record = {
         "inputs": [[_name_of(ref), *_source(ref.spec, write)] for ref in graph.inputs],
         "outputs": [write(item) for item in flat.outputs],
         "nodes": [node(*part) for part in parts],
@@ -99,6 +110,35 @@ def encode_graph(model: Model, graph: Graph, encoder: Any) -> dict[str, Any]:
         "input_names": model.input_names,
         "node_names": model._node_names,
     }
+    if graph.homes:
+        record["homes"] = [_home(home, model, graph) for home in graph.homes]
+        record["scopes"] = [
+            [*scope, write((tuple(_values(inputs)), {})), write(_shown(outputs))]
+            for *scope, inputs, outputs in flat.scopes
+        ]
+    return record
+
+
+def _home(home: Home, model: Model, graph: Graph) -> list[Any]:
+    """Return the name of an opened module, its class's, and those of what the model has of it."""
+    module, parts = home.module, [*home.parts_for(graph.nodes)]
+    tensors = [*module._parameters, *module._buffers] if home.is_whole(graph.nodes) else []
+    kind = type(module)._get_name(module)
+    return [home.name, kind, parts, [] if home.name else tensors]
+
+
+def _values(structure: Any) -> list[At]:
+    return [leaf for leaf in iter_leaves(structure) if type(leaf) is At]
+
+
+def _shown(structure: Any) -> Any:
+    """Return a structure with what files hold anywhere: the class of another one may be unknown."""
+    kind = type(structure)
+    if kind in (tuple, list):
+        return kind(map(_shown, structure))
+    if kind is dict:
+        return {str(key): _shown(item) for key, item in structure.items()}
+    return structure if kind is At else tuple(_values(structure)) or None
 
 
 def _name_of(ref: Ref) -> str | None:
@@ -116,7 +156,7 @@ def _source(spec: Spec, write: Callable[[Any], Any]) -> list[Any]:
 
 def _declaration(entry: Entry, write: Callable[[Any], Any]) -> Any:
     """Return the shapes and dtypes that `apply(output_shape=...)` was told, for a node of these."""
-    if not entry.declared or isinstance(entry.target, Model):
+    if not entry.declared or isinstance(entry.target, Model) or entry.target in READS:
         return None
     specs = [[list(spec.shape), write(spec.dtype)] for spec in cast(list[TensorSpec], entry.specs)]
     return specs[0] if type(entry.template) is At else {"$tuple": specs}
@@ -192,6 +232,12 @@ class _Reader:
         self._real: set[Ref] = set()  # values in the memory of the model's own tensors
         nodes, count = record["nodes"], len(record["inputs"])
         self._held = [*record["inputs"], *nodes]
+        self._homes = [self._home(*held) for held in record.get("homes", ())]
+        scopes: Any = []
+        for held in record.get("scopes", ()):
+            scopes.append(self._scope(len(scopes), *held))
+        self._calls = len(record["calls"])
+        self._scopes = len(scopes)
         self.paths = [tuple(held["path"]) if "path" in held else None for held in nodes]
         entries = [
             Entry("input", held, None, (), {}, [], None, None, None) for held in record["inputs"]
@@ -209,14 +255,50 @@ class _Reader:
             raise LoadError("the graph gives something that is no value of it")
         inputs = [At(number, 0) for number in range(count)]
         self.graph = restore(
-            Flat(inputs, outputs, count, entries, calls, [], [], reads, len(nodes)), self._make
+            Flat(inputs, outputs, count, entries, calls, self._homes, scopes, reads, len(nodes)),
+            self._make,
         )
         for ref, axis in reads_of(self.graph.inputs):
             number_below(axis, ref.spec.shape)
 
     def _value(self, held: Any) -> Any:
         """Return a value with an `At` for each reference to a node."""
-        return self._decoder.value(held, self._at)
+        return self._decoder.value(held, {"$at": self._at, "$home": self._home_at})
+
+    def _home_at(self, held: Any) -> nn.Module:
+        return self._homes[number_below(held, self._homes)][0]
+
+    def _home(self, name: Any, kind: Any, parts: Any, tensors: Any) -> tuple[nn.Module, str]:
+        """Return the module that was opened, or one that has the same parts and tensors."""
+        if name:
+            return _part(self._model, [check_name(name, "an opened module")]), name
+        model, module = self._model, Opened(kind)
+        module.training = model.training
+        for key in parts:
+            module._modules[key] = _part(model, [key])
+        for key in tensors:
+            if key not in model._parameters and key not in model._buffers:
+                raise LoadError(f"the model has no tensor {key!r:.80} of the opened module")
+            group = "_parameters" if key in model._parameters else "_buffers"
+            getattr(module, group)[key] = getattr(model, group)[key]
+        module._non_persistent_buffers_set |= model._non_persistent_buffers_set & {*tensors}
+        return module, ""
+
+    def _scope(self, number: int, home: Any, name: Any, outer: Any, *held: Any) -> tuple[Any, ...]:
+        """Return the call of an opened module, as a flattened graph has it."""
+        number_below(home, self._homes)
+        if outer is not None:
+            number_below(outer, range(number))
+        if name:
+            _part(self._model, check_name(name, "a part of an opened module").split("."))
+        elif name != "" or outer is not None:
+            raise LoadError(f"a call of an opened module is named {name!r:.80}")
+        inputs, outputs = map(self._value, held)
+        leaves = [*iter_leaves(inputs), *iter_leaves(outputs)]
+        kinds = [type(part) for part in inputs] if type(inputs) is tuple else []
+        if kinds != [tuple, dict] or any(type(leaf) not in (At, type(None)) for leaf in leaves):
+            raise LoadError(f"a call of {name!r} has no inputs or outputs")
+        return home, name, outer, inputs, outputs
 
     def _at(self, held: Any) -> At:
         place, index = held
@@ -224,7 +306,10 @@ class _Reader:
 
     def _entry(self, held: dict[str, Any]) -> Entry:
         check_fields("a node", held, _NODE_FIELDS)
-        modes = held.get("modes")
+        modes, call, scope = held.get("modes"), held.get("call"), held.get("scope")
+        for place, count in ((call, self._calls), (scope, self._scopes)):
+            if place is not None:
+                number_below(place, range(count))
         return Entry(
             op=held["op"],
             target=held,
@@ -234,9 +319,10 @@ class _Reader:
             specs=[],
             template=None,
             name=_name(held.get("name")),
-            call=held.get("call"),
+            call=call,
             masks={number: self._value(item) for number, item in held.get("masks", ())},
             modes=None if modes is None else Modes.from_data(modes),
+            scope=scope,
         )
 
     def _make(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
@@ -301,6 +387,8 @@ class _Reader:
             return infer_call(target, args, kwargs.get("masks"))
         if target is changed and type(args[0]) is Ref:
             return [args[0].spec], None, Effects((), ((0, 0),))
+        if target in READS:
+            return known_of(target, *args, **kwargs)
         if declared is None:
             return None
         held = self._decoder.value(declared)
@@ -356,6 +444,11 @@ def _check_inputs(model: Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     ]
     if not all(fits) or not kwargs.keys() <= {"training", "masks"}:
         raise LoadError(f"a node calls {model.name!r} on {given}, which takes {expected}")
+
+
+def parts_of_homes(record: dict[str, Any]) -> set[str]:
+    """Return the names of the children that a model has of opened modules."""
+    return {part for _, _, parts, _ in record.get("homes", ()) for part in parts}
 
 
 def _part(model: nn.Module, path: list[str]) -> nn.Module:

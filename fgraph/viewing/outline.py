@@ -12,7 +12,7 @@ from torch import nn
 from ..graph import Node, Ref
 from ..graph.nested import iter_leaves
 from ..graph.node import Scope
-from ..graph.unfold import training
+from ..graph.opened import training
 from ..layers.base import Layer
 from ..model import Model
 from ..model.naming import maker_of
@@ -138,6 +138,8 @@ class Outline:
     ) -> None:
         maker = maker_of(nodes[0]) if block is None else self._model._part_at(name.split("."))
         kind = nodes[0].kind if isinstance(maker, Node) else type(maker).__name__
+        if block is not None:
+            kind = maker._get_name()  # of a block from a file, the class that it had
         inside = {id(node) for node in nodes}
         taken = [ref for node in nodes for ref in node.refs() if id(ref.node) not in inside]
         label = f"{name}[{call}]" if call else name

@@ -306,9 +306,3 @@ def test_methods_of_modules_are_refused(tmp_path):
     model = Model(x, fgraph.apply(nn.Linear(4, 4).forward, x))
     with pytest.raises(fgraph.SaveError, match=r"forward is a method: write a function.*register"):
         model.save(tmp_path / "model.fgraph")
-
-
-def test_opened_modules_are_refused(tmp_path):
-    model = Model(x := Input((4,)), fgraph.unfold(nn.Sequential(nn.Linear(4, 2)))(x))
-    with pytest.raises(fgraph.SaveError, match=r"unfold.*cannot be saved: keep .model.state_dict"):
-        model.save(tmp_path / "model.fgraph")
