@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ..errors import missing_names as _missing_names
+from .averages import SwapEMAWeights as SwapEMAWeights
 from .base import Callback as Callback
 from .base import CallbackList as CallbackList
 from .checkpoint import BackupAndRestore as BackupAndRestore
@@ -24,7 +25,5 @@ if not TYPE_CHECKING:
             "OrbaxCheckpoint": "Orbax saves JAX's arrays: use ModelCheckpoint or BackupAndRestore",
             "ProgbarLogger": "fit shows progress by itself; ProgressBar is its callback",
             "RemoteMonitor": "LambdaCallback(on_epoch_end=lambda epoch, logs: requests.post(...))",
-            "SwapEMAWeights": "optimizers with use_ema=True put the averages into the model when "
-            "fit ends; with ema_overwrite_frequency=steps per epoch, before each validation",
         },
     )

@@ -234,7 +234,7 @@ class ReduceLROnPlateau(MonitorCallback):
         self.cooling = 0
         self.best = None
 
-    def check_model(self, model: Any) -> None:
+    def check_run(self, model: Any, callbacks: list[Callback]) -> None:
         """Refuse an optimizer whose learning rate follows a schedule."""
         refuse_schedule(model.optimizer)
 

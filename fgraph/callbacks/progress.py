@@ -71,6 +71,20 @@ class ProgressBar(Callback):
         self._bar: Any = None
         self._begun = 0.0
         self._last = 0.0
+        self._in_fit = False
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Tell validation from `evaluate`."""
+        self._in_fit = True
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Tell `evaluate` from validation."""
+        self._in_fit = False
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Take the parameters of a run that is about to begin."""
+        super().set_params(params)
+        self._in_fit = False
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Open the bar of an epoch."""
@@ -126,17 +140,17 @@ class ProgressBar(Callback):
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Open the bar of `evaluate`; validation inside `fit` has none."""
-        if "epochs" not in self.params:
+        if not self._in_fit:
             self._open(self.params.get("steps"), "Evaluate")
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Move the bar of `evaluate`."""
-        if "epochs" not in self.params:
+        if not self._in_fit:
             self._move(batch, logs)
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         """Complete the bar of `evaluate`."""
-        if "epochs" not in self.params:
+        if not self._in_fit:
             self._close("Evaluate", logs)
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:

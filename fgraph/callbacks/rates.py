@@ -60,6 +60,6 @@ class LearningRateScheduler(Callback):
         if isinstance(logs, dict):
             logs["learning_rate"] = float(self.model.optimizer.param_groups[0]["lr"])
 
-    def check_model(self, model: Any) -> None:
+    def check_run(self, model: Any, callbacks: list[Callback]) -> None:
         """Refuse an optimizer whose learning rate follows a schedule."""
         refuse_schedule(model.optimizer)

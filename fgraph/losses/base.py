@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import Remembered
 
 EPSILON = 1e-7  # Keras: `keras.config.epsilon()`
+HALF = (torch.bfloat16, torch.float16)
 
 _REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none", None)
 
@@ -20,6 +21,11 @@ _REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", 
 def shape_text(tensor: Tensor) -> str:
     """Return a tensor's shape with the batch dimension left open, as in `(None, 10)`."""
     return "(" + ", ".join(["None", *map(str, tensor.shape[1:])]) + ("," * (tensor.ndim == 1)) + ")"
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """Return half precision as float32, whose digits losses and sums need; others as they are."""
+    return tensor.float() if tensor.dtype in HALF else tensor
 
 
 def align_target(y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -175,6 +181,7 @@ class Loss(Remembered):
         Returns:
             A scalar, or the values themselves with `reduction="none"`.
         """
+        y_pred = widened(y_pred)
         own = self.own_mask(y_true, y_pred)
         if own is not None:
             mask = own if mask is None else own & mask

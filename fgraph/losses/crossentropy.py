@@ -6,13 +6,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .base import EPSILON, Loss, as_target, check_class_indices, shape_text, value_range
+from .base import (
+    EPSILON,
+    Loss,
+    as_target,
+    check_class_indices,
+    shape_text,
+    value_range,
+    widened,
+)
 
 
 def log_probabilities(y_pred: Tensor, from_logits: bool, axis: int) -> Tensor:
     """Return log-probabilities along `axis`; probabilities are normalised and clipped first."""
     if from_logits:
         return F.log_softmax(y_pred, axis)
+    y_pred = widened(y_pred)  # 1 - EPSILON is 1 in half precision
     return (y_pred / y_pred.sum(axis, keepdim=True)).clamp(EPSILON, 1 - EPSILON).log()
 
 
@@ -82,7 +91,7 @@ def binary_values(y_true: Tensor, y_pred: Tensor, from_logits: bool) -> Tensor:
     """Return the binary cross-entropy of each element."""
     if from_logits:
         return F.binary_cross_entropy_with_logits(y_pred, y_true, reduction="none")
-    y_pred = y_pred.clamp(EPSILON, 1 - EPSILON)
+    y_pred = widened(y_pred).clamp(EPSILON, 1 - EPSILON)
     return -(y_true * y_pred.log() + (1 - y_true) * (1 - y_pred).log())
 
 

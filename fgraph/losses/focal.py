@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from .base import as_target
@@ -14,10 +17,18 @@ from .crossentropy import (
 )
 
 
+def _by_class(alpha: float | Sequence[float], log_p: Tensor, axis: int) -> float | Tensor:
+    """Return the weights of the classes in a shape that `log_p` can be multiplied by."""
+    if isinstance(alpha, int | float):
+        return alpha
+    weights = torch.as_tensor(alpha, dtype=log_p.dtype, device=log_p.device)
+    return weights.view([-1 if i == axis % log_p.ndim else 1 for i in range(log_p.ndim)])
+
+
 def categorical_focal_crossentropy(
     y_true: Tensor,
     y_pred: Tensor,
-    alpha: float = 0.25,
+    alpha: float | Sequence[float] = 0.25,
     gamma: float = 2.0,
     from_logits: bool = False,
     label_smoothing: float = 0.0,
@@ -28,7 +39,7 @@ def categorical_focal_crossentropy(
     Args:
         y_true: probabilities (one-hot rows) in the shape of `y_pred`.
         y_pred: probabilities, or logits with `from_logits=True`, classes along `axis`.
-        alpha: weight of every class.
+        alpha: weight of every class, or one for each class.
         gamma: how much easy samples count less.
         from_logits: whether `y_pred` holds logits.
         label_smoothing: share of each target spread over all classes.
@@ -39,7 +50,7 @@ def categorical_focal_crossentropy(
     """
     y_true = smooth(as_target(y_true, y_pred), label_smoothing, y_pred.shape[axis])
     log_p = log_probabilities(y_pred, from_logits, axis)
-    return (alpha * (1 - log_p.exp()) ** gamma * -y_true * log_p).sum(axis)
+    return (_by_class(alpha, log_p, axis) * (1 - log_p.exp()) ** gamma * -y_true * log_p).sum(axis)
 
 
 def binary_focal_crossentropy(
@@ -81,7 +92,7 @@ class CategoricalFocalCrossentropy(CrossEntropy):
     """Focal cross-entropy on one-hot targets (Keras: `CategoricalFocalCrossentropy`).
 
     Args:
-        alpha: weight of every class.
+        alpha: weight of every class, or one for each class.
         gamma: how much easy samples count less.
         from_logits: whether predictions are logits.
         label_smoothing: share of each target spread over all classes.
@@ -94,7 +105,7 @@ class CategoricalFocalCrossentropy(CrossEntropy):
 
     def __init__(
         self,
-        alpha: float = 0.25,
+        alpha: float | Sequence[float] = 0.25,
         gamma: float = 2.0,
         from_logits: bool = False,
         label_smoothing: float = 0.0,

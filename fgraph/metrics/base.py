@@ -65,6 +65,11 @@ class RunningMean:
         added = terms.sum(dtype=_wide(terms.device)) * self._scale
         return added if self._total is None else self._total + added
 
+    @property
+    def seen(self) -> bool:
+        """Whether there was any term."""
+        return bool(self._terms) or self._total is not None
+
     def summary(self) -> Tensor:
         """Return the pair (total, total weight), of shape `(2,)`; pairs can be added."""
         total = self._sum()

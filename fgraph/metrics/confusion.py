@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..losses.base import align_target, weighted
+from ..losses.base import align_target, weighted, widened
 from .base import Metric
 
 
@@ -117,6 +117,7 @@ class _Decision(ThresholdMetric):
     ) -> None:
         """Add one batch; see `Metric.update_state`."""
         if self.top_k is not None:
+            y_pred = widened(y_pred)
             best = y_pred.topk(self.top_k, -1).indices
             kept = torch.zeros_like(y_pred, dtype=torch.bool).scatter_(-1, best, True)
             y_pred = torch.where(kept, y_pred, torch.full_like(y_pred, -2e30))

@@ -50,6 +50,11 @@ class Mean(MeanMetric):
             values, weights = values.mean()[None], weights if weights is None else weights[None]
         self._add(values, weights)
 
+    @property
+    def seen(self) -> bool:
+        """Whether any value was added since `reset_state`."""
+        return self._mean.seen
+
 
 class Sum(Metric):
     """Weighted sum of values (Keras: `Sum`); used as `Mean` is.

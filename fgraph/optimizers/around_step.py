@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_ITERATIONS = "iterations"
+ITERATIONS = "iterations"
 _AVERAGES = "averages"
 
 
@@ -51,9 +51,7 @@ class AroundStep:
 
     def attach(self, optimizer: Any) -> None:
         """Do it around every step of an optimizer from now on."""
-        before = (self.schedule, self.clip, self.decay or None, self.epsilon, self.ema_momentum)
-        if any(part is not None for part in before):
-            optimizer.register_step_pre_hook(self._before)
+        optimizer.register_step_pre_hook(self._before)
         if self.ema_momentum is not None:
             optimizer.register_step_post_hook(self._after)
         if self.schedule is not None:
@@ -68,7 +66,7 @@ class AroundStep:
     def rate(self, optimizer: Any) -> float:
         """Return the learning rate of the next step, if there is a schedule."""
         assert self.schedule is not None
-        step = optimizer.param_groups[0].get(_ITERATIONS, 0)
+        step = optimizer.param_groups[0].get(ITERATIONS, 0)
         takes_step = bool(inspect.signature(self.schedule).parameters)
         return float(self.schedule(step) if takes_step else self.schedule())
 
@@ -83,12 +81,12 @@ class AroundStep:
         if self.clip is not None:
             _clip_gradients(optimizer, *self.clip)
         for group in optimizer.param_groups:
-            group[_ITERATIONS] = group.get(_ITERATIONS, 0) + 1
+            group[ITERATIONS] = group.get(ITERATIONS, 0) + 1
             if self.epsilon is not None:
                 # torch divides by sqrt(v / (1 - beta_2 ** t)) + eps, Keras by sqrt(v) + eps with
                 # the correction outside (Kingma and Ba's "epsilon hat"): both are one rule if
                 # torch's epsilon is Keras's over sqrt(1 - beta_2 ** t)
-                correction = math.sqrt(1 - group["betas"][1] ** group[_ITERATIONS])
+                correction = math.sqrt(1 - group["betas"][1] ** group[ITERATIONS])
                 group["eps"] = self.epsilon / correction
             if self.decay and group.get("decays", True):
                 params = [p for p in group["params"] if p.grad is not None]
@@ -108,14 +106,20 @@ class AroundStep:
                 averages[:] = [a.to(p.device) for a, p in zip(averages, params, strict=True)]
             torch._foreach_lerp_(averages, params, 1 - self.ema_momentum)
         every = self.ema_overwrite_frequency
-        if every is not None and optimizer.param_groups[0][_ITERATIONS] % every == 0:
+        if every is not None and optimizer.param_groups[0][ITERATIONS] % every == 0:
             self.finish(optimizer)
+
+    def averages(self, optimizer: Any) -> list[Tensor] | None:
+        """Return the moving averages of the weights, `None` before the first step."""
+        found: list[Tensor] | None = optimizer.state.get(_AVERAGES)
+        return found
 
     @torch.no_grad()
     def finish(self, optimizer: Any) -> None:
         """Replace the weights by their moving averages, if there are any."""
-        if _AVERAGES in optimizer.state:
-            torch._foreach_copy_(_params(optimizer), optimizer.state[_AVERAGES])
+        averages = self.averages(optimizer)
+        if averages is not None:
+            torch._foreach_copy_(_params(optimizer), averages)
 
 
 def _params(optimizer: Any) -> list[Tensor]:

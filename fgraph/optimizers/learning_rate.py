@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import real_number
-from .around_step import AroundStep
+from .around_step import ITERATIONS, AroundStep
 
 T = TypeVar("T")
 
@@ -56,6 +56,22 @@ class LearningRate:
                 group["lr"].fill_(number)
             else:
                 group["lr"] = number
+
+    @property
+    def iterations(self) -> int:
+        """The number of steps made.
+
+        Raises:
+            AttributeError: the optimizer, one of torch's own, does not count them.
+        """
+        counted = self.param_groups[0].get(ITERATIONS)
+        if counted is None:
+            state = self.state  # type: ignore[attr-defined]
+            steps = [entry["step"] for entry in state.values() if "step" in entry]
+            if state and not steps:
+                raise AttributeError(f"{type(self).__name__} does not count its iterations")
+            counted = max(map(int, steps), default=0)
+        return int(counted)
 
     def refuse_if_scheduled(self) -> None:
         """Raise `TypeError` if the learning rate follows a schedule, so that it cannot be set."""

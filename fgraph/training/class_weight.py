@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +17,8 @@ class ClassWeight:
     """Sample weights by class.
 
     Args:
-        weights: the weight of each class, by its index.
+        weights: the weight of each class, by its index; classes that are left out weigh 1, as in
+            Keras.
         takes_labels: whether the loss takes such targets as class indices, in any shape. Otherwise
             rows of several values are one-hot rows.
 
@@ -33,7 +33,7 @@ class ClassWeight:
                 f"class_weight must be a dict of class index to number, got {weights!r}"
             )
         if not weights:
-            raise ValueError("class_weight is empty; give the weight of every class")
+            raise ValueError("class_weight is empty; give the weight of at least one class")
         self.weights = {
             whole_number(k, "each class in class_weight", least=0): real_number(
                 v, f"class_weight[{k!r}]", "[0, inf)"
@@ -41,7 +41,7 @@ class ClassWeight:
             for k, v in weights.items()
         }
         self._takes_labels = takes_labels
-        self._table = torch.full((max(self.weights) + 1,), math.nan)
+        self._table = torch.ones(max(self.weights) + 1)
         for index, weight in self.weights.items():
             self._table[index] = weight
 
@@ -57,8 +57,7 @@ class ClassWeight:
             Weights, one for each label.
 
         Raises:
-            ValueError: there are several outputs, targets are neither labels nor one-hot rows, or
-                a class has no weight.
+            ValueError: there are several outputs, or targets are neither labels nor one-hot rows.
         """
         leaves = list(iter_leaves(y))
         if len(leaves) != 1 or leaves[0] is None:
@@ -66,7 +65,10 @@ class ClassWeight:
                 f"class_weight needs a model with one output and its targets, got {len(leaves)} "
                 "targets: pass sample_weight by output"
             )
-        by_class = self._table[self._labels(as_tensor(leaves[0], "y").cpu())]
+        labels = self._labels(as_tensor(leaves[0], "y").cpu())
+        last = len(self._table) - 1
+        listed = (labels >= 0) & (labels <= last)
+        by_class = torch.where(listed, self._table[labels.clamp(0, last)], 1.0)
         if sample_weight is None:
             return by_class
         given = as_tensor(next(iter_leaves(sample_weight)), "sample_weight").cpu()
@@ -77,7 +79,7 @@ class ClassWeight:
         return given.to(torch.promote_types(given.dtype, torch.float32)) * by_class
 
     def _labels(self, y: Tensor) -> Tensor:
-        """Return class indices, each of a class that has a weight."""
+        """Return class indices."""
         if y.ndim > 1 and y.shape[-1] == 1:
             y = y.squeeze(-1)
         elif y.ndim > 1 and not self._takes_labels(y):
@@ -93,11 +95,4 @@ class ClassWeight:
                 "class_weight needs whole numbers as labels, but y holds fractions: pass "
                 "sample_weight"
             )
-        labels = y.long()
-        missing = sorted(set(torch.unique(labels).tolist()) - set(self.weights))
-        if missing:
-            raise ValueError(
-                f"class_weight lacks class {missing[0]} of y (it has {sorted(self.weights)}); "
-                "give the weight of every class"
-            )
-        return labels
+        return y.long()

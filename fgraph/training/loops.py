@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..callbacks import CallbackList, History
 from ..callbacks.base import LazyLogs
-from ..graph.nested import iter_leaves
-from ..metrics.base import Metric
 from . import distributed
 from .batch import Batch
 from .feed import Feed
-from .output_structure import OutputStructure
-from .prediction import Prediction, keeping_modes, require_steps
+from .prediction import keeping_modes, require_steps
+from .reporting import Reporting
 from .run import Run
-from .running_metrics import RunningMetrics
 from .state import Session, Step, TrainingState
 
 
-class Loops(Prediction):
+class Loops(Reporting):
     """The loops around `train_step` and `test_step`."""
 
     stop_training: bool = False
@@ -81,7 +77,7 @@ class Loops(Prediction):
         callbacks = run.callbacks
         if run.step == 0:  # not resumed within the epoch
             callbacks.call("on_epoch_begin", run.epoch)
-            self._reset_metrics(state)
+            self.reset_metrics()
         set_modes()
         self._train_batches(run, state)
         steps, run.step = run.step, 0
@@ -134,55 +130,7 @@ class Loops(Prediction):
         if training and session.replicas is not None:
             session.replicas.check(step.did_backward)
         if size:
-            self._record(returned, size, state, step)
-
-    def _record(self, returned: Any, size: int, state: TrainingState, step: Step) -> None:
-        """Add what a step returned, and what it computed, to the metrics."""
-        if state.metrics is None:  # an overridden step that called no `forward_batch`
-            state.metrics = RunningMetrics(None, None, OutputStructure(["output"]))
-        metrics, losses = state.metrics, state.losses
-        if isinstance(returned, Tensor):
-            metrics.add_mean("loss", returned, size)
-        elif isinstance(returned, Mapping):
-            own = {metric.name: metric for metric in self._all_metrics()}
-            own |= {entry.name: entry.metric for entry in metrics.entries}
-            for name, value in returned.items():
-                if name in own:
-                    metrics.own[name] = own[name]
-                else:
-                    metrics.add_mean(name, torch.as_tensor(value), size)
-        else:
-            raise TypeError(
-                f"train_step and test_step of {type(self).__name__} must return the loss, or a "
-                f"dict of scalars, got {type(returned).__name__}"
-            )
-        if len(step.parts) > 1 and losses is not None:
-            for name, part in zip(losses.part_names, step.parts, strict=True):
-                metrics.add_mean(name, part, size)
-        result = step.result
-        if result is not None and metrics.entries:
-            metrics.update(result.targets, result.outputs, result.sample_weights)
-
-    @property
-    def metrics(self) -> list[Metric]:
-        """The metrics given to `compile`, and those that are attributes of the model.
-
-        All are reset at the beginning of an epoch and of an evaluation. A `train_step` of your own
-        updates those it returns the results of.
-        """
-        running = None if self._trainer is None else self._trainer.metrics
-        given = [] if running is None else [entry.metric for entry in running.entries]
-        return given + [value for value in vars(self).values() if isinstance(value, Metric)]
-
-    def _all_metrics(self) -> list[Metric]:
-        """Return `metrics`, whatever a subclass made of it."""
-        return [metric for metric in iter_leaves(self.metrics) if isinstance(metric, Metric)]
-
-    def _reset_metrics(self, state: TrainingState) -> None:
-        if state.metrics is not None:
-            state.metrics.reset()
-        for metric in self._all_metrics():
-            metric.reset_state()
+            self._record(returned, batch, size, state, step)
 
     def _step_scheduler(self, state: TrainingState, logs: dict[str, Any]) -> None:
         scheduler, setting = state.scheduler, state.settings.scheduler
@@ -219,7 +167,7 @@ class Loops(Prediction):
         state = self._require_compiled("evaluate")
         with self._running(state) as session, keeping_modes(self), torch.no_grad():
             self.eval()
-            self._reset_metrics(state)
+            self.reset_metrics()
             callbacks.call("on_test_begin")
             begins = callbacks.hooks("on_test_batch_begin")
             ends = callbacks.hooks("on_test_batch_end")
@@ -245,7 +193,7 @@ class Loops(Prediction):
         state = self._require_compiled("train_on_batch")
         with self._running(state) as session, self._training_modes() as set_modes:
             set_modes()
-            self._reset_metrics(state)
+            self.reset_metrics()
             if not state.accumulated:
                 state.clear_gradients()
             for batch in feed.epoch():

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from ..losses import CallableLoss, Loss
+from ..losses.base import widened
 from .output_structure import OutputStructure
-
-HALF = (torch.bfloat16, torch.float16)
 
 Logits = tuple[str, Tensor, int]
 """What an activation made an output of: its name, its input, and the axis of a softmax."""
@@ -187,8 +186,7 @@ def _computed(
     """Compute one loss, in float32."""
     if isinstance(loss, CallableLoss):
         return loss(y_true, y_pred, weight, mask)
-    if y_pred.dtype in HALF:
-        y_pred = y_pred.float()
+    y_pred = widened(y_pred)
     if not torch.is_autocast_enabled(y_pred.device.type):
         return loss(y_true, y_pred, weight, mask)
     with torch.autocast(y_pred.device.type, enabled=False):

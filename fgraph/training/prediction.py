@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..callbacks import CallbackList
 from ..graph.nested import filled, iter_leaves
+from ..losses.base import HALF
 from .feed import Feed
-from .output_losses import HALF
 from .steps import Steps
 
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from .. import metrics as metric_functions
-from ..losses.base import apply_mask
+from ..losses.base import apply_mask, widened
 from ..metrics.base import Metric, RunningMean
 from . import distributed
-from .output_losses import HALF, mask_of
+from .output_losses import mask_of
 from .output_structure import OutputStructure
 
 
@@ -174,5 +174,4 @@ def _plain(value: Any) -> Any:
 
 def without_graph(tensor: Tensor) -> Tensor:
     """Return a tensor without its graph, in a dtype that keeps the digits of sums."""
-    tensor = tensor.detach()
-    return tensor.float() if tensor.dtype in HALF else tensor
+    return widened(tensor.detach())

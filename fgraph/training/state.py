@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..metrics.reductions import Mean
 from ..optimizers import OptimizerFactory
 from ..optimizers.learning_rate import with_learning_rate
 from .output_losses import OutputLosses
@@ -69,6 +70,7 @@ class TrainingState:
         accumulated: the number of batches whose gradients wait for the optimizer's next step.
         losses: the losses of the outputs, once these are known.
         metrics: the running metrics of the outputs, once these are known.
+        loss_tracker: Keras's mean of the loss, for steps of the user's own that update it.
         session: the `fit` or `evaluate` that is going on, if any; it does not belong to copies.
         step: the batch that is being processed, if any; it does not belong to copies.
         takes_closure: whether the optimizer evaluates the loss by itself, as LBFGS does.
@@ -85,6 +87,7 @@ class TrainingState:
         self.accumulated = 0
         self.losses: OutputLosses | None = None
         self.metrics: RunningMetrics | None = None
+        self.loss_tracker = Mean(name="loss")
         self.session: Session | None = None
         self.step: Step | None = None
         self.takes_closure = False

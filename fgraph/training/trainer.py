@@ -177,7 +177,8 @@ class Trainer(Loops, OnOwnCard):
             validation_data: `(x, y)`, `(x, y, sample_weight)` or a loader.
             shuffle: whether arrays and data sets are shuffled before each epoch, by torch's
                 global generator.
-            class_weight: the weight of each class, for a model with one output.
+            class_weight: the weight of each class, for a model with one output; classes that are
+                left out weigh 1.
             sample_weight: the weight of each sample, `(N,)`, or by output.
             initial_epoch: the number of the first epoch.
             steps_per_epoch: the steps in an epoch; `None` for all batches. If it is less, the next
@@ -266,7 +267,7 @@ class Trainer(Loops, OnOwnCard):
         distributed.start(self._device())
         count = arguments.optional_count(steps, "steps")
         feed = Feed(self._source(x, y, sample_weight, batch_size), count, fresh=True)
-        params = {"verbose": verbose, "steps": feed.epoch_steps}
+        params = {"verbose": verbose, "epochs": 1, "steps": feed.epoch_steps}
         callback_list = self._callback_list(callbacks, params)
         preflight.build(self, feed)
         preflight.check_evaluate(self, feed)
@@ -298,7 +299,7 @@ class Trainer(Loops, OnOwnCard):
         """
         count = arguments.optional_count(steps, "steps")
         feed = Feed(self._source(x, None, None, batch_size), count, fresh=True)
-        params = {"verbose": verbose, "steps": feed.epoch_steps}
+        params = {"verbose": verbose, "epochs": 1, "steps": feed.epoch_steps}
         return self._predict(feed, self._callback_list(callbacks, params))
 
     def train_on_batch(

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from fgraph import Input, Model, callbacks, layers
+from fgraph import Input, Model, callbacks, layers, optimizers
 from fgraph.callbacks.atomic import replacing, save_atomically
 from fgraph.errors import SaveError
 from fgraph.training import Trainer
@@ -294,6 +294,27 @@ def test_a_callback_class_is_refused_alone_and_in_a_list():
     for given in (callbacks.EarlyStopping, [callbacks.EarlyStopping]):
         with pytest.raises(TypeError, match=r"the class EarlyStopping: write EarlyStopping\(\)"):
             _net().fit(X, X, verbose=0, callbacks=given)
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [callbacks.LearningRateScheduler(lambda epoch: 0.1), callbacks.ReduceLROnPlateau("loss")],
+    ids=lambda callback: type(callback).__name__,
+)
+def test_a_rate_that_follows_a_schedule_is_no_callbacks(callback):
+    """It would be overwritten before each step."""
+    net = _net()
+    net.compile(optimizers.SGD(optimizers.schedules.CosineDecay(0.1, 10)), "mse")
+    with pytest.raises(TypeError, match="follows the schedule CosineDecay"):
+        net.fit(X, X, callbacks=[callback], verbose=0)
+
+
+def test_moving_averages_are_asked_for_by_name():
+    """Before the first step."""
+    net = _net()
+    net.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"SGD keeps none: compile with .* use_ema=True"):
+        net.fit(X, X, callbacks=[callbacks.SwapEMAWeights()], verbose=0)
 
 
 @pytest.mark.parametrize("method", ["evaluate", "predict"])

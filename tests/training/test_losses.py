@@ -59,6 +59,7 @@ SETTINGS = [
     ("BinaryFocalCrossentropy", {"apply_class_balancing": True, "gamma": 1.5}),
     ("BinaryFocalCrossentropy", {"from_logits": True, "label_smoothing": 0.1}),
     ("CategoricalFocalCrossentropy", {"from_logits": True, "alpha": 0.5}),
+    ("CategoricalFocalCrossentropy", {"alpha": [0.1, 0.2, 0.3, 0.4]}),
     ("CategoricalGeneralizedCrossEntropy", {"q": 0.9}),
     ("Huber", {"delta": 0.4}),
     ("CosineSimilarity", {"axis": 0}),
@@ -130,6 +131,21 @@ def test_categorical_crossentropy_by_hand():
     y_pred = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
     value = losses.get("categorical_crossentropy")(torch.eye(3)[[0, 2]], y_pred)
     assert value.item() == pytest.approx(-(math.log(0.7) + math.log(0.8)) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(
+    "name", ["BinaryCrossentropy", "BinaryFocalCrossentropy", "CategoricalCrossentropy"]
+)
+def test_half_precision_is_computed_in_float32(name, dtype):
+    """There, 1 - 1e-7 is 1, whose complement has no logarithm."""
+    y_true = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    y_pred = torch.tensor([[1.0, 0.0], [1.0, 0.0]], dtype=dtype, requires_grad=True)
+    value = getattr(losses, name)()(y_true, y_pred)
+    value.backward()
+    torch.testing.assert_close(value, getattr(losses, name)()(y_true, y_pred.float()))
+    assert value.isfinite()
+    assert y_pred.grad.isfinite().all()
 
 
 def test_spatial_sparse_crossentropy_matches_torch():

@@ -159,6 +159,19 @@ def test_streaming_value_equals_keras(keras, name, settings, make, is_weighted):
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", ["Precision", "Recall"])
+def test_the_highest_of_half_precision_are_those_of_float32(name, dtype):
+    """float16 has no number low enough for those that do not count."""
+    y_true, y_pred = _classes(20)
+    results = []
+    for predictions in (y_pred.to(dtype), y_pred.to(dtype).float()):
+        metric = getattr(metrics, name)(top_k=2)
+        metric.update_state(y_true, predictions)
+        results.append(float(metric.result()))
+    assert results[0] == results[1] > 0
+
+
 @pytest.mark.parametrize(
     ("target", "output", "chosen"),
     [

@@ -392,3 +392,22 @@ def test_the_learning_rate_is_read_and_set_as_in_keras():
     assert optimizer.learning_rate == 0.25
     with pytest.raises(TypeError, match="learning_rate must be a number, got str"):
         optimizer.learning_rate = "0.1"
+
+
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "Lion"])
+def test_iterations_count_steps(name):
+    """As Keras's `optimizer.iterations`, also in copies."""
+    params = [nn.Parameter(torch.ones(3, 2)) for _ in range(3)]
+    optimizer = getattr(optimizers, name)()(params)
+    assert optimizer.iterations == 0
+    _trained(optimizer, params, range(4))
+    assert optimizer.iterations == copy.deepcopy(optimizer).iterations == 4
+
+
+def test_optimizers_that_count_nothing_say_so():
+    """torch's own with momentum, for example."""
+    params = [nn.Parameter(torch.ones(3, 2)) for _ in range(3)]
+    optimizer = with_learning_rate(torch.optim.SGD(params, lr=0.1, momentum=0.9))
+    _trained(optimizer, params, range(1))
+    with pytest.raises(AttributeError, match="SGD does not count its iterations"):
+        _ = optimizer.iterations

@@ -164,16 +164,6 @@ FIT = {
         ValueError,
         r"must be \(x, y\), .* tuple of 1",
     ),
-    "class_weight lacking a class": (
-        lambda: _fit(_net(), class_weight={0: 1.0, 1: 2.0}),
-        ValueError,
-        "lacks class 2 of y",
-    ),
-    "class_weight lacking a class of a loader": (
-        lambda: _net().fit(DataLoader(TensorDataset(X, LABELS)), class_weight={0: 1.0}, verbose=0),
-        ValueError,
-        "lacks class 1 of y",
-    ),
     "class_weight of two outputs": (
         lambda: _heads(["mse", "mse"]).fit(X, [X[:, :3], X[:, :1]], class_weight={0: 1.0}),
         ValueError,

@@ -1,0 +1,99 @@
+"""Moving averages of the weights, in the model while it is evaluated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import Callback, Logs
+
+
+class SwapEMAWeights(Callback):
+    """Evaluate with the moving averages of the weights (Keras: `SwapEMAWeights`).
+
+    The optimizer keeps them if it was made with `use_ema=True`. Before the first step there are
+    none, and the weights stay.
+
+    Args:
+        swap_on_epoch: whether the averages are in the model from the end of an epoch to the
+            beginning of the next, too, where a `ModelCheckpoint` that comes later saves them.
+
+    Raises:
+        ValueError: before the first step, if the optimizer keeps no averages.
+
+    Example:
+        >>> from fgraph import optimizers
+        >>> adam = optimizers.Adam(use_ema=True)
+        >>> swap = SwapEMAWeights()  # model.compile(adam, ...); model.fit(..., callbacks=[swap])
+    """
+
+    def __init__(self, swap_on_epoch: bool = False) -> None:
+        super().__init__()
+        self.swap_on_epoch = swap_on_epoch
+        self._trained: list[Tensor] | None = None
+
+    def check_run(self, model: Any, callbacks: list[Callback]) -> None:
+        """Refuse an optimizer that keeps no averages."""
+        _keeper(model.optimizer)
+
+    @torch.no_grad()
+    def _swap_in(self) -> None:
+        optimizer = self.model.optimizer
+        keeper = _keeper(optimizer)
+        if keeper.averages(optimizer) is not None and self._trained is None:
+            self._trained = [p.detach().clone() for p in self.model._trainer.trained]
+            keeper.finish(optimizer)
+
+    @torch.no_grad()
+    def _swap_out(self) -> None:
+        if self._trained is not None:
+            torch._foreach_copy_(self.model._trainer.trained, self._trained)
+            self._trained = None
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Put the trained weights back."""
+        self._swap_out()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Put the averages into the model, with `swap_on_epoch`."""
+        if self.swap_on_epoch:
+            self._swap_in()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Leave the averages in the model, as `fit` does without this callback."""
+        self._trained = None
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Put the averages into the model."""
+        self._swap_in()
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Put the trained weights back."""
+        self._swap_out()
+
+    on_predict_begin = on_test_begin
+    on_predict_end = on_test_end
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the trained weights that are not in the model."""
+        return {"_trained": self._trained}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the state returned by `state_dict`."""
+        kept, params = state["_trained"], self.model._trainer.trained
+        if kept is not None:
+            kept = [value.to(p.device) for value, p in zip(kept, params, strict=True)]
+        self._trained = kept
+
+
+def _keeper(optimizer: Any) -> Any:
+    """Return what keeps an optimizer's moving averages."""
+    around = getattr(optimizer, "around_step", None)
+    if getattr(around, "ema_momentum", None) is None:
+        raise ValueError(
+            f"SwapEMAWeights needs moving averages, but {type(optimizer).__name__} keeps none: "
+            "compile with an optimizer of fgraph.optimizers and use_ema=True"
+        )
+    return around
