@@ -15,6 +15,12 @@ with suppress(ImportError):  # before another package does, which would fail
     import_torchvision()
 
 
+def pytest_collection_finish() -> None:
+    """Take what is imported by now out of garbage collections, which then take no time."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _same_random_numbers() -> None:
     """Start every test from the same random state."""
@@ -26,4 +32,5 @@ def torch_untouched():
     """Fail where a test leaves `nn.Module.__call__` replaced after its graphs are gone."""
     yield
     gc.collect()
+    gc.freeze()  # what a test imported is not looked through again
     assert nn.Module.__call__ is nn.Module._wrapped_call_impl

@@ -167,7 +167,7 @@ _TRUTH_VALUES = frozenset(
     | {torch.is_nonzero, torch.equal, torch.allclose}
     | {torch._nested_tensor_from_mask_left_aligned}  # asked by nn.TransformerEncoder
 )
-_MOST_QUESTIONS = 1000  # in one run: a loop that waits for a condition would never end
+_MOST_QUESTIONS = 250  # in one run: a loop that waits for a condition would never end
 _MOVES = frozenset({Tensor.to, Tensor.cuda, Tensor.cpu, Tensor.pin_memory})
 
 

@@ -77,11 +77,9 @@ def _signed(number: int) -> int:
 
 def _decimals(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return numbers as characters, at the end of a new last axis, and how many they are."""
-    rest, digits = x, []
-    for _ in range(_WIDTH):
-        digits.append(torch.fmod(rest, 10).abs())
-        rest = torch.div(rest, 10, rounding_mode="trunc")
-    numbers = torch.stack(digits[::-1], dim=-1)
+    powers = 10 ** torch.arange(_WIDTH - 2, -1, -1, device=x.device)
+    digits = torch.fmod(torch.div(x.unsqueeze(-1), powers, rounding_mode="trunc"), 10).abs()
+    numbers = nn.functional.pad(digits, (1, 0))  # room for a sign
     places = torch.arange(_WIDTH, device=x.device)
     begin = torch.where(numbers > 0, places, _WIDTH - 1).amin(-1)
     negative = x < 0
@@ -92,11 +90,9 @@ def _decimals(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _bytes(characters: Tensor, start: Tensor, count: int) -> Tensor:
     """Return the number that so many characters make, the first one the lowest byte."""
-    made = torch.zeros_like(start)
-    for i in range(count):
-        place = (start + i).clamp(0, _WIDTH - 1).unsqueeze(-1)
-        made = made | (characters.gather(-1, place).squeeze(-1) << (8 * i))
-    return made
+    offsets = torch.arange(count, device=start.device)
+    places = (start.unsqueeze(-1) + offsets).clamp(0, _WIDTH - 1)
+    return (characters.gather(-1, places) << (8 * offsets)).sum(-1)
 
 
 def _shifted(x: Tensor, count: int) -> Tensor:
