@@ -23,8 +23,8 @@ LAYERS = (
     ("layers", "training"),
     ("ops",),
     ("model",),
-    ("saving", "viewing", "parallel"),
-    ("export",),
+    ("saving", "viewing"),
+    ("export", "parallel"),
     ("models", "utils"),
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

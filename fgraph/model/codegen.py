@@ -22,11 +22,12 @@ from ..graph import Node, Ref
 from ..graph.graph import Graph
 from ..graph.memory import changed
 from ..graph.modes import Modes
-from ..graph.nested import map_leaves
+from ..graph.nested import iter_leaves, map_leaves
 from ..graph.opened import buffer, parameter, training
 from ..graph.torch_functions import torch_name
 from .child_calls import child_calls
 from .naming import Naming, identifier
+from .recomputing import Part, recomputed
 
 _BINARY = {
     operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/",
@@ -39,7 +40,10 @@ _UNARY = {operator.neg: "-", operator.pos: "+", operator.invert: "~"}
 _REPR = (bool, bytes, type(None), type(Ellipsis), torch.dtype, torch.memory_format)
 _FEWEST_CALLS = 3  # of children in a forward, from which on child_calls() saves more than it costs
 # what every generated forward can name
-_FREE_NAMES = {"torch": torch, "math": math, "operator": operator, "child_calls": child_calls}
+_FREE_NAMES = {
+    "torch": torch, "math": math, "operator": operator, "child_calls": child_calls,
+    "recomputed": recomputed,
+}  # fmt: skip
 
 
 @dataclass
@@ -52,6 +56,8 @@ class Source:
         tensors: real tensors of the graph that the model has to register, by name.
         borrowed: those that belong to a child, and modules among arguments, by dotted path.
         lines: for each node, in order, the number, from 1, of the line that runs it.
+        segments: for each function inside it that is run again for gradients, by its name, where
+            the modules and tensors that it uses hang in the model.
     """
 
     text: str
@@ -59,6 +65,7 @@ class Source:
     tensors: dict[str, Tensor]
     borrowed: dict[str, Any]
     lines: list[int]
+    segments: dict[str, list[Part]]
 
 
 def generate(
@@ -67,6 +74,7 @@ def generate(
     outputs: Any,
     parameters: list[str],
     own: Mapping[str, Tensor | None] | None = None,
+    segments: Iterable[tuple[int, int]] = (),
 ) -> Source:
     """Write the forward of a model.
 
@@ -76,10 +84,12 @@ def generate(
         outputs: the structure to return, with a `Ref` for each tensor.
         parameters: the name of each input in the signature, in order.
         own: the parameters and buffers that the model itself has already, by name.
+        segments: the first and the last node of each run of nodes to compute again for gradients,
+            as positions in the graph.
     """
     writer = _Writer(graph, naming, parameters)
     writer._known_tensors |= {id(tensor): (name,) for name, tensor in (own or {}).items()}
-    return writer.write(outputs)
+    return writer.write(outputs, dict(segments))
 
 
 class _Writer:
@@ -107,6 +117,8 @@ class _Writer:
             for name, tensor in (*module._parameters.items(), *module._buffers.items())
             if tensor is not None
         }
+        self._segment_names: list[str] = []
+        self._inner_names: set[str] = set()  # variables of segments that these do not return
         self._group_sizes: dict[int, int] = {}
         for node in graph.nodes:
             if node.call is not None:
@@ -118,26 +130,23 @@ class _Writer:
             for path, part in child.named_modules():
                 yield (name, *path.split(".")) if path else (name,), part
 
-    def write(self, outputs: Any) -> Source:
-        """Return the whole source."""
-        last_use = self._last_uses()
-        keep = set(self._graph.outputs) | set(self._graph.inputs)
-        used = keep.union(last_use)
+    def write(self, outputs: Any, segments: Mapping[int, int]) -> Source:
+        """Return the whole source; `segments` maps the first node of each to its last."""
+        self._last_use = self._last_uses()
+        self._keep = set(self._graph.outputs) | set(self._graph.inputs)
+        self._used = self._keep.union(self._last_use)
         body: list[tuple[Modes | None, list[str]]] = []
-        at: list[int] = []  # where the statement of each node stands in the body
-        saves = bool(self._graph.copies.before)
-        for position, node in enumerate(self._graph.nodes):
-            text = self._statement(node, used)
-            if saves and (saved := self._saved(node)):
-                body.append((None, saved))  # gradients flow through copies, whatever the mode
-            at.append(len(body))
-            gone = [r for r in dict.fromkeys(node.refs()) if last_use[r] == position]
-            done = [self._variables[ref] for ref in gone if ref not in keep]
-            if saves:
-                done += [self._overwritten[ref] for ref in gone if ref in self._overwritten]
-            if done:
-                text += f"; del {', '.join(done)}"
-            body.append((node.modes, [text]))
+        at: dict[int, int] = {}  # where the statement of each node stands in the body
+        functions: list[_Segment] = []
+        position = 0
+        while position < len(self._graph.nodes):
+            if position in segments:
+                functions.append(self._segment(position, segments[position]))
+                body.append((functions[-1].modes, [functions[-1].call]))
+                position = segments[position] + 1
+            else:
+                self._add_node(position, body, at)
+                position += 1
         result = self._value(outputs)
         signature = ", ".join(["self", *self._parameters])
         head = [f"def forward({signature}):", *(f"    {line}" for line in self._opening())]
@@ -146,10 +155,117 @@ class _Writer:
         if calls or modes:
             short = calls >= _FEWEST_CALLS or modes
             head.append(f"    m = {f'child_calls({signature})' if short else 'self._modules'}")
+        numbers: dict[int, int] = {}
+        for function in functions:
+            lines, begins = in_blocks(function.body, len(head) + 2)
+            numbers |= {node: begins[place] for node, place in function.at.items()}
+            head += [
+                f"    def {function.name}({', '.join(function.taken)}):",
+                *(f"        {line}" for line in lines),
+                f"        return {', '.join(function.returned)}",
+            ]
         lines, begins = in_blocks(body, len(head) + 1)
-        numbers = [begins[position] for position in at]
+        numbers |= {node: begins[place] for node, place in at.items()}
         text = "\n".join([*head, *(f"    {line}" for line in lines), f"    return {result}", ""])
-        return Source(text, self._namespace, self._tensors, self._borrowed, numbers)
+        return Source(
+            text,
+            self._namespace,
+            self._tensors,
+            self._borrowed,
+            [numbers[position] for position in range(len(self._graph.nodes))],
+            {function.name: function.parts for function in functions},
+        )
+
+    def _add_node(
+        self,
+        position: int,
+        body: list[tuple[Modes | None, list[str]]],
+        at: dict[int, int],
+        inside: set[str] | None = None,
+    ) -> None:
+        """Write a node.
+
+        Args:
+            position: which one.
+            body: what to add its statement to.
+            at: where to note which entry of `body` that is.
+            inside: in a segment, the names of the variables of that function so far.
+        """
+        node = self._graph.nodes[position]
+        taken = set(self._taken)
+        text = self._statement(node, self._used)
+        if self._graph.copies.before and (saved := self._saved(node)):
+            body.append((None, saved))  # gradients flow through copies, whatever the mode
+        if inside is not None:
+            inside |= self._taken - taken
+        at[position] = len(body)
+        if done := self._done(node, position, position, inside):
+            text += f"; del {', '.join(done)}"
+        body.append((node.modes, [text]))
+
+    def _done(self, node: Node, first: int, last: int, inside: set[str] | None) -> list[str]:
+        """Return the variables of what `node` is the last to use, if nodes `first` to `last` are.
+
+        Args:
+            node: the node.
+            first, last: the last use lies between these.
+            inside: the variables of the segment that is being written; `None` outside.
+        """
+        refs = dict.fromkeys(node.refs())
+        gone = [ref for ref in refs if first <= self._last_use[ref] <= last]
+        done = [self._variables[ref] for ref in gone if ref not in self._keep]
+        done += [self._overwritten[ref] for ref in gone if ref in self._overwritten]
+        if inside is None:
+            return [name for name in done if name not in self._inner_names]
+        return [name for name in done if name in inside]
+
+    def _segment(self, first: int, last: int) -> _Segment:
+        """Write the nodes from `first` to `last` as a function, and its call."""
+        nodes = self._graph.nodes[first : last + 1]
+        made = {id(node) for node in nodes}
+        outside = dict.fromkeys(ref for n in nodes for ref in n.refs() if id(ref.node) not in made)
+        taken = [self._variables[ref] for ref in outside]
+        name = self._fresh(f"segment_{len(self._segment_names) + 1}")
+        self._segment_names.append(name)
+        inside: set[str] = set()
+        body: list[tuple[Modes | None, list[str]]] = []
+        at: dict[int, int] = {}
+        for position in range(first, last + 1):
+            self._add_node(position, body, at, inside)
+        leaving = [
+            self._variables[ref]
+            for node in nodes
+            for index in range(len(node.specs))
+            if (ref := Ref(node, index)) in self._keep or self._last_use.get(ref, -1) > last
+        ]
+        returned = list(dict.fromkeys(leaving))
+        call = f"recomputed({', '.join(['self', name, *taken])})"
+        if returned:
+            call = f"{', '.join(returned)} = {call}"
+        modes = {node.modes for node in nodes}
+        shared = nodes[0].modes if len(modes) == 1 else None
+        if shared is not None:  # one block around the calls of neighbours too
+            body = [(None, lines) for _, lines in body]
+        self._inner_names |= inside - set(returned)
+        done = [v for node in nodes for v in self._done(node, first, last, None)]
+        if done := [v for v in dict.fromkeys(done) if v in taken]:
+            call += f"; del {', '.join(done)}"
+        return _Segment(name, taken, returned, body, at, call, shared, self._parts_of(nodes))
+
+    def _parts_of(self, nodes: Iterable[Node]) -> list[Part]:
+        """Return where the modules and tensors that nodes use hang in the model."""
+        found: dict[Part, None] = {}
+        for node in nodes:
+            if node.target is training:
+                continue
+            if node.op == "module":
+                found[Part(self._paths[id(node)] or (), whole=True)] = None
+            for leaf in iter_leaves((node.args, node.kwargs)):
+                if isinstance(leaf, nn.Module):
+                    found[Part(self._known_modules[id(leaf)], whole=True)] = None
+                elif isinstance(leaf, Tensor):
+                    found[Part(self._known_tensors[id(leaf)][:-1], whole=False)] = None
+        return list(found)
 
     def _last_uses(self) -> dict[Ref, int]:
         return {
@@ -358,6 +474,30 @@ class _Writer:
         elif len(known) > 1:
             self._borrowed[".".join(known)] = tensor
         return _attribute(self._module(known[:-1]), known[-1])
+
+
+@dataclass
+class _Segment:
+    """Nodes that are written as a function, to be run again for gradients.
+
+    Attributes:
+        name: of the function.
+        taken, returned: the variables that are its parameters, and those that it returns.
+        body: its statements, each with the modes that it runs under.
+        at: by the position of a node in the graph, where its statement stands in `body`.
+        call: the statement that runs it.
+        modes: what the call runs under.
+        parts: where the modules and tensors that it uses hang in the model.
+    """
+
+    name: str
+    taken: list[str]
+    returned: list[str]
+    body: list[tuple[Modes | None, list[str]]]
+    at: dict[int, int]
+    call: str
+    modes: Modes | None
+    parts: list[Part]
 
 
 def in_blocks(

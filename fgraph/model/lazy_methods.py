@@ -125,6 +125,54 @@ class LazyMethods:
         module: torch.fx.GraphModule = _above("export.fx").to_fx(self)
         return module
 
+    # ------------------------------------------------------------------ memory
+
+    def recompute(self, budget: Any, example: Any = None) -> Any:
+        """Keep less for gradients, and compute it again in the backward pass.
+
+        Parts of the forward become functions that run through `torch.utils.checkpoint`; read them
+        in `model.code`. Layers, their names and all results stay as they are, bit for bit: outputs,
+        gradients, running statistics, random numbers. Without gradients nothing is different.
+
+        With a budget, one run of the model on the example, in training mode, shows what each call
+        makes, saves and computes. The plan keeps to the budget with the least computed again. It
+        counts what lies between the layers, what they save and the gradients on their way, but no
+        parameters, their gradients, optimizer states or inputs, and nothing of the loss.
+
+        A plan is for batches like the example, and for the autocast that is on in this call. It
+        stays in copies and pickles; files, `to_source` and exports leave it out. A nested model is
+        one call; it can have a plan of its own.
+
+        Args:
+            budget: the most bytes: a number, or `"2 GB"` (10^9 bytes), `"500 MiB"` (2^20 bytes).
+                Or a list of names: each layer or block of an opened module that fits one is
+                computed again, `["block_*"]`. `None` takes the plan off.
+            example: the inputs of a batch, as in a call: a tensor, or a list or dict of them; for
+                a budget.
+
+        Returns:
+            A `fgraph.parallel.recompute.Recomputation`: the parts, and the expected peak in bytes.
+
+        Raises:
+            ValueError: the budget cannot be met, and the text says which can; or there is no layer
+                of such a name, or it cannot be computed again.
+            TypeError: an argument is of another type, or the example is missing.
+            AttributeError: the model has no graph.
+
+        Example:
+            >>> import torch
+            >>> from fgraph import Input, Model, layers
+            >>> x = h = Input((64,))
+            >>> for _ in range(6):
+            ...     h = torch.sin(layers.Dense(64, activation="tanh")(h))
+            >>> model = Model(x, h)
+            >>> plan = model.recompute("70 kB", example=torch.zeros(32, 64))
+            >>> plan.peak_without, plan.peak <= 70_000
+            (114688, True)
+            >>> model(torch.zeros(2, 64)).sum().backward()
+        """
+        return _above("parallel.recompute").recompute(self, budget, example)
+
     # ------------------------------------------------------------------ viewing
 
     def summary(

@@ -173,9 +173,33 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             else:  # the keys of an opened module are its own
                 self.register_buffer(name, tensor, persistent=id(tensor) not in opened)
         self._graph_tensors = source.tensors | source.borrowed
-        self.__dict__.pop("_view", None)  # of the graph before, in a Sequential that grows
+        self._take(source, [])
+
+    def _take(self, source: codegen.Source, segments: list[tuple[int, int]]) -> None:
+        """Take this source for the forward.
+
+        Args:
+            source: what was generated of the graph.
+            segments: the first and last nodes of what it computes again for gradients.
+        """
+        self._segments, self._recomputed = segments, source.segments
+        self.__dict__.pop("_view", None)  # of the source before
         self._forward_source = source
         self._attach_forward()
+
+    def _recompute_segments(self, segments: list[tuple[int, int]]) -> None:
+        """Generate the forward anew, with these runs of nodes computed again for gradients."""
+        graph = self._live_graph("recompute")
+        parameters = cast(Signature, self._signature).parameters
+        outputs = self._output_structure(graph.outputs)
+        own = {**self._parameters, **self._buffers}
+        source = codegen.generate(graph, self._naming(), outputs, parameters, own, segments)
+        self._take(source, segments)
+
+    def _naming(self) -> Naming:
+        """Return the names of all that is in the graph, with the children there are now."""
+        children = {name: child for name, child in self._modules.items() if child is not None}
+        return Naming(self.input_names, self._node_names, self._node_paths, children)
 
     def _adopt_tensors(self, home: Home, graph: Graph) -> None:
         """Take the tensors and the mode of an opened module, if its children are ours."""
@@ -702,14 +726,9 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         graph = self._live_graph("training")
         if self._public_class().forward is not Model.forward:  # written by hand
             return {}, None
-        names = Naming(
-            self.input_names,
-            self._node_names,
-            self._node_paths,
-            {name: child for name, child in self._modules.items() if child is not None},
-        )
         own = {**self._parameters, **self._buffers}
-        view = training_view(graph, names, cast(Signature, self._signature).parameters, own)
+        parameters = cast(Signature, self._signature).parameters
+        view = training_view(graph, self._naming(), parameters, own, self._segments)
         last = {id(ref.node) for ref in graph.outputs}
         children = {
             ".".join(path): node.target

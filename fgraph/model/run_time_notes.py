@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import CodeType, FrameType
 from typing import Any
 
 from torch import Tensor
@@ -20,11 +21,13 @@ def add_run_time_note(error: BaseException, model: Any) -> None:
     _, view = model.__dict__.get("_view", (None, None))
     if view is not None:
         forwards.append((view.forward, view.source, view.graph, view.names))
-    by_code: dict[Any, Any] = {forward.__code__: found for forward, *found in forwards}
+    by_code: dict[Any, Any] = {
+        code: found for forward, *found in forwards for code in _with_segments(forward.__code__)
+    }
     traceback = error.__traceback__
     while traceback is not None:
         frame = traceback.tb_frame
-        if frame.f_code in by_code and frame.f_locals["self"]._graph is model._graph:
+        if frame.f_code in by_code and _runs(frame, model):
             source, graph, names = by_code[frame.f_code]
             if traceback.tb_lineno in source.lines:
                 position = source.lines.index(traceback.tb_lineno)
@@ -32,8 +35,19 @@ def add_run_time_note(error: BaseException, model: Any) -> None:
                 node = graph.nodes[position]
                 note = _note(names[position], node, _given_shapes(line, node, frame.f_locals))
                 error.add_note(f"in model {model.name!r}, {note}")
-            return
+                return
         traceback = traceback.tb_next
+
+
+def _with_segments(code: CodeType) -> list[CodeType]:
+    """Return the code of a generated forward, and of the functions inside it."""
+    return [code, *(part for part in code.co_consts if isinstance(part, CodeType))]
+
+
+def _runs(frame: FrameType, model: Any) -> bool:
+    """Return whether a generated forward, or a function inside it, runs for this model."""
+    owner = frame.f_locals.get("self", model)  # not every segment uses it
+    return owner._graph is model._graph
 
 
 def _note(name: str, node: Node, given: list[str]) -> str:

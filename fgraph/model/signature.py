@@ -263,7 +263,7 @@ def _kind(value: Any) -> str:
 
 def _parameters(names: list[str]) -> list[str]:
     """Return distinct identifiers that the generated forward does not use itself."""
-    taken = {"self", "m", "torch", "operator", "child_calls"}
+    taken = {"self", "m", "torch", "operator", "child_calls", "recomputed"}
     found = []
     for name in names:
         made = identifier(name)

@@ -140,7 +140,11 @@ def _wrapped_hook(hook: Callable[..., Any], model: Any) -> Callable[..., Any]:
 
 
 def training_view(
-    graph: Graph, naming: Naming, parameters: list[str], own: Mapping[str, Any]
+    graph: Graph,
+    naming: Naming,
+    parameters: list[str],
+    own: Mapping[str, Any],
+    segments: Sequence[tuple[int, int]] = (),
 ) -> TrainingView | None:
     """Make the view of a graph; `None` where no output has logits or a mask.
 
@@ -149,6 +153,7 @@ def training_view(
         naming: its names.
         parameters: the names of the inputs in the signature.
         own: the parameters and buffers that the model itself has, by name.
+        segments: the first and last nodes of what is computed again for gradients.
     """
     activations = output_activations(graph)
     masks = _output_masks(graph)
@@ -163,7 +168,9 @@ def training_view(
     # what only computes masks has no name in the model
     rows = [known.get(id(node), ("mask", None)) for node in wide.nodes]
     names = Naming(naming.inputs, [r[0] for r in rows], [r[1] for r in rows], naming.children)
-    source = codegen.generate(wide, names, refs, parameters, own)
+    place = {id(node): position for position, node in enumerate(wide.nodes)}
+    placed = [tuple(place[id(graph.nodes[end])] for end in ends) for ends in segments]
+    source = codegen.generate(wide, names, refs, parameters, own, placed)  # type: ignore[arg-type]
     forward = codegen.compile_forward(source, "with logits")
     return TrainingView(forward, activations, list(masks), source, wide, names.nodes)
 

@@ -29,9 +29,8 @@ _PARAMETER_KEYS = MODULE_KEYS | {"_size", "_keys"}
 MODEL_KEYS = MODULE_KEYS | {
     "_graph", "_signature", "_input_template", "_output_template", "_node_names",
     "_node_paths", "_output_names", "_graph_tensors", "_forward_source", "_view",
-    "_stack", "_trainer", "_added_outside", "history", "stop_training", "forward",
-    "stop_evaluating",
-    "stop_predicting",
+    "_segments", "_recomputed", "_stack", "_trainer", "_added_outside", "history", "stop_training",
+    "forward", "stop_evaluating", "stop_predicting",
 }  # fmt: skip
 LAYER_KEYS = frozenset({
     "_calls", "_arguments", "module", "built", "explicit_name", "_features", "_model_name",

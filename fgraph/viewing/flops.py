@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry, shape_wrapper
 
 Shape = tuple[int, ...]
 
@@ -96,3 +96,16 @@ _MORE = _known(
         "_scaled_dot_product_flash_attention_for_cpu_backward": _attention_backward,
     }
 )
+_RULES = {**flop_registry, **{op: shape_wrapper(rule) for op, rule in _MORE.items()}}
+
+
+def flops_of(op: Any, args: Any, kwargs: Any, result: Any) -> int:
+    """Return the operations of one call of an operator of torch, by the rules of `counting_flops`.
+
+    Args:
+        op: the operator, as a `TorchDispatchMode` gets it.
+        args, kwargs: what it was called with.
+        result: what it returned.
+    """
+    rule = _RULES.get(getattr(op, "_overloadpacket", None))
+    return 0 if rule is None else int(rule(*args, **kwargs, out_val=result))
