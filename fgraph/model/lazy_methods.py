@@ -163,12 +163,12 @@ class LazyMethods:
             >>> import torch
             >>> from fgraph import Input, Model, layers
             >>> x = h = Input((64,))
-            >>> for _ in range(6):
+            >>> for _ in range(12):
             ...     h = torch.sin(layers.Dense(64, activation="tanh")(h))
             >>> model = Model(x, h)
-            >>> plan = model.recompute("70 kB", example=torch.zeros(32, 64))
-            >>> plan.peak_without, plan.peak <= 70_000
-            (114688, True)
+            >>> plan = model.recompute("120 kB", example=torch.zeros(32, 64))
+            >>> plan.peak <= 120_000 < plan.peak_without
+            True
             >>> model(torch.zeros(2, 64)).sum().backward()
         """
         return _above("parallel.recompute").recompute(self, budget, example)
