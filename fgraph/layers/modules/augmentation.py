@@ -124,18 +124,21 @@ class Crop(Augmentation):
         (height, width), (rows, columns) = self.size, first.shape[2:]
         active = self.training if training is None else training
         if active and rows > height and columns > width:
-            top, left = (self._start(x, n - k + 1) for n, k in ((rows, height), (columns, width)))
-            made = first[:, :, top : top + height, left : left + width]
+            made = first.index_select(2, self._places(x, rows, height))
+            made = made.index_select(3, self._places(x, columns, width))
         else:
             cut = crop_to_ratio(first, (height, width))
             same = tuple(cut.shape[2:]) == (height, width)
             made = cut if same else F.interpolate(cut, size=(height, width), mode="bilinear")
         return made.permute(0, 2, 3, 1) if self.channels_last else made
 
-    def _start(self, x: Tensor, places: int) -> int:
+    def _places(self, x: Tensor, given: int, kept: int) -> Tensor:
+        """Return which rows or columns to keep, without waiting for the device."""
+        places = torch.arange(kept, device=x.device)
         if x.is_meta:
-            return 0
-        return int(torch.randint(places, (), device=x.device, generator=self.generator(x)))
+            return places
+        starts = given - kept + 1
+        return places + torch.randint(starts, (), device=x.device, generator=self.generator(x))
 
 
 class Affine(Augmentation):
@@ -349,7 +352,9 @@ class Perspective(Augmentation):
     def change(self, x: Tensor, *, chosen: Tensor, moves: Tensor) -> Tensor:  # type: ignore[override]
         """Return the images, some of them projected."""
         bottom, right = x.shape[1] - 1, x.shape[2] - 1
-        start = x.new_tensor([[0, 0], [right, 0], [0, bottom], [right, bottom]]).expand_as(moves)
+        corner = torch.arange(4, device=x.device)  # (x, y): 0 0, 1 0, 0 1, 1 1
+        start = torch.stack((corner % 2 * right, corner // 2 * bottom), -1).to(x.dtype)
+        start = start.expand_as(moves)
         numbers = homography(start, start + start * moves)
         made = perspective(x, numbers, self.interpolation, self.fill_value)
         return torch.where(each(chosen), made, x)
@@ -388,7 +393,8 @@ class Elastic(Augmentation):
         """Return which images are changed, the strength, and noise for rows and columns."""
         noise = torch.empty(x.shape[0], 2, *x.shape[1:3], dtype=x.dtype, device=x.device)
         noise.normal_(generator=self.generator(x))
-        strength = float(self.uniform(x, self.scale, 1))
+        host = torch.empty(0, dtype=x.dtype, device="cpu")  # the size of a kernel depends on it
+        strength = float(self.uniform(host, self.scale, 1))
         return {"chosen": self.chosen(x, self.bounds), "strength": strength, "noise": noise}
 
     def change(  # type: ignore[override]
@@ -450,8 +456,10 @@ class Erasing(Augmentation):
         y, z = grid(x, x.dtype)
         top, bottom, left, right = (part.reshape(-1, 1, 1) for part in (*rows, *columns))
         inside = (y >= top) & (y < bottom) & (z >= left) & (z < right)
-        value: Any = self.fill_value
-        if value is None:
+        if self.fill_value is None:
             value = torch.empty_like(x).normal_(generator=self.generator(x)) * self.value_range[1]
-        value = torch.as_tensor(value, dtype=x.dtype, device=x.device).clamp(*self.value_range)
+        else:
+            value = torch.tensor(self.fill_value, dtype=x.dtype, device="cpu")
+            value = value.to(x.device, non_blocking=True)
+        value = value.clamp(*self.value_range)
         return torch.where(inside.unsqueeze(-1) & each(chosen), value, x)
