@@ -206,6 +206,16 @@ def test_layers_may_be_made_in_a_build_of_its_own():
     torch.testing.assert_close(model(x), x @ model.dense.module.weight.T)
 
 
-def test_an_optional_input_is_refused_with_a_way_out():
-    with pytest.raises(ValueError, match=r"optional=True is not supported.*second Model"):
-        Input((3,), optional=True)
+@pytest.mark.parametrize(
+    ("given", "way_out"),
+    [
+        ({"optional": True}, r"optional=True is not supported.*second Model"),
+        ({"sparse": True}, r"sparse=True is not supported.*to_dense"),
+        ({"ragged": True}, r"ragged=True is not supported.*pad_sequences"),
+        ({"tensor": torch.ones(1, 3)}, r"tensor=.* is not supported.*Model\(tensor"),
+    ],
+)
+def test_an_input_of_another_kind_is_refused_with_a_way_out(given, way_out):
+    with pytest.raises(ValueError, match=f"(?s){way_out}"):
+        Input((3,), **given)
+    assert Input((3,), sparse=False, ragged=None, tensor=None).shape == (None, 3)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fgraph import Input, Model, Sequential, clone_model
+from fgraph import layers as keras_layers
 from fgraph.utils import to_categorical
 
 
@@ -21,6 +22,23 @@ def test_stack_equals_torch_sequential():
     layers = stack()
     value = torch.randn(5, 3)
     assert torch.equal(Sequential([Input((3,)), *layers])(value), nn.Sequential(*layers)(value))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"shape": (3,)},
+        {"input_shape": (3,), "name": "first"},
+        {"batch_shape": (5, 3)},
+        {"input_tensor": Input((3,), name="made")},
+    ],
+    ids=list,
+)
+def test_an_input_layer_is_an_input(given):
+    layers = stack()
+    model = Sequential([keras_layers.InputLayer(**given), *layers])
+    value = torch.randn(5, 3)
+    assert torch.equal(model(value), nn.Sequential(*layers)(value))
 
 
 def test_first_call_builds_where_no_shape_was_given():

@@ -25,6 +25,9 @@ def Input(
     batch_shape: Sequence[int | None] | None = None,
     example: None = None,
     optional: bool = False,
+    sparse: bool | None = None,
+    ragged: bool | None = None,
+    tensor: None = None,
 ) -> SymbolicTensor: ...
 
 
@@ -41,6 +44,9 @@ def Input(
     batch_shape: Sequence[int | None] | None = None,
     example: Any = None,
     optional: bool = False,
+    sparse: bool | None = None,
+    ragged: bool | None = None,
+    tensor: Any = None,
 ) -> Any:
     """Make a symbolic tensor that stands for an input of a model, as `keras.Input`.
 
@@ -56,6 +62,7 @@ def Input(
             what is given at run time as it is; shapes are inferred with the example. Where other
             values lead to other sizes than those that the code has read, the call is refused.
         optional: only `False`: a graph has the same calls whatever it is given.
+        sparse, ragged, tensor: accepted for Keras's sake: only false and `None`.
 
     Returns:
         A symbolic tensor of shape `(batch_size, *shape)`; for `example`, a symbolic number, or
@@ -64,7 +71,7 @@ def Input(
     Raises:
         TypeError: `shape` is not a sequence of whole numbers and `None`.
         ValueError: a size is negative, both or neither of the shapes are given, or the dtype
-            is not known, or `optional` is true.
+            is not known, or `optional`, `sparse`, `ragged` or `tensor` is given.
 
     Example:
         >>> Input((784,)).shape
@@ -72,12 +79,7 @@ def Input(
     """
     if name is not None and (not isinstance(name, str) or not name):
         raise TypeError(f"Input: name= expects a non-empty string, got {name!r}")
-    if optional:
-        raise ValueError(
-            "Input: optional=True is not supported, as the calls of a graph do not depend on what "
-            "is given: make a second Model without this input, of the same layers, or give zeros "
-            "and a mask"
-        )
+    _refuse_unsupported(optional=optional, sparse=sparse, ragged=ragged, tensor=tensor)
     if example is not None:
         return _data_input(example, name, (shape, batch_size, dtype, batch_shape))
     if (shape is None) == (batch_shape is None):
@@ -91,6 +93,22 @@ def Input(
         sizes = _checked("shape", (batch_size, *_checked("shape", shape)))
     node = Node("input", None, (), {}, [spec_of(sizes, as_dtype(dtype))], name=name)
     return SymbolicTensor(Ref(node))
+
+
+_INSTEAD = {
+    "optional": "as the calls of a graph do not depend on what is given: make a second Model "
+    "without this input, of the same layers, or give zeros and a mask",
+    "sparse": "graphs are made of dense tensors: call `.to_dense()` on what is given",
+    "ragged": "pad the rows with `fgraph.utils.pad_sequences` and begin with `layers.Masking` or "
+    "`layers.Embedding(..., mask_zero=True)`",
+    "tensor": "use the symbolic tensor itself as the input: Model(tensor, ...)",
+}
+
+
+def _refuse_unsupported(**given: Any) -> None:
+    for argument, value in given.items():
+        if value is not None and value is not False:
+            raise ValueError(f"Input: {argument}={value!r} is not supported: {_INSTEAD[argument]}")
 
 
 def input_like(spec: Any, name: str | None = None) -> Any:

@@ -4,19 +4,70 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..graph import Ref, symbol
+from ..graph import Input, Ref, symbol
 from .base import Layer
 
 
 class InputLayer(Layer):
-    """What `model.layers` and `model.get_layer` show for an input; made by `Input`.
+    """An input, as the first layer of a `Sequential`.
+
+    Equivalent to Keras's `InputLayer`; `Input` makes the symbolic tensor itself. It is also what
+    `model.layers` and `model.get_layer` show for an input.
 
     Args:
-        ref: the input in the graph.
-        name: its name in the model.
+        shape: The sizes without the batch dimension, `None` where unknown.
+        batch_size: The batch size. Defaults to unknown.
+        dtype: A torch dtype or its name. Defaults to torch's default dtype.
+        sparse, ragged: Accepted for Keras's sake: only false.
+        batch_shape: All sizes, the batch dimension included, in place of `shape`.
+        input_tensor: A symbolic tensor made by `Input`, in place of a shape.
+        optional: Accepted for Keras's sake: only false.
+        name: The name of the input.
+        input_shape: Keras 2's name of `shape`.
+
+    Raises:
+        TypeError: As `Input`.
+        ValueError: As `Input`.
+
+    Example:
+        >>> Sequential([layers.InputLayer(shape=(3,)), layers.Dense(2)]).output_shape
+        (None, 2)
     """
 
-    def __init__(self, ref: Ref, name: str | None) -> None:
+    def __init__(
+        self,
+        shape: Any = None,
+        batch_size: int | None = None,
+        dtype: Any = None,
+        sparse: bool | None = None,
+        ragged: bool | None = None,
+        batch_shape: Any = None,
+        input_tensor: Any = None,
+        optional: bool = False,
+        name: str | None = None,
+        input_shape: Any = None,
+    ) -> None:
+        if input_tensor is None:
+            input_tensor = Input(
+                input_shape if shape is None else shape,
+                batch_size,
+                dtype,
+                name,
+                batch_shape=batch_shape,
+                optional=optional,
+                sparse=sparse,
+                ragged=ragged,
+            )
+        self._show(input_tensor.source, name)
+
+    @classmethod
+    def of(cls, ref: Ref, name: str | None) -> InputLayer:
+        """Return what stands for an input of a graph in its model's `layers`."""
+        layer = cls.__new__(cls)
+        layer._show(ref, name)
+        return layer
+
+    def _show(self, ref: Ref, name: str | None) -> None:
         super().__init__(name=name)
         self.built = True
         self._ref = ref

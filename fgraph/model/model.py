@@ -569,7 +569,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
     def _layers_by_name(self) -> dict[str, Any]:
         graph = self._live_graph("layers")
         found: dict[str, Any] = {
-            name: InputLayer(ref, name)
+            name: InputLayer.of(ref, name)
             for name, ref in zip(self.input_names, graph.inputs, strict=True)
         }
         for node, name in zip(graph.nodes, self._node_names, strict=True):

@@ -114,7 +114,7 @@ class Sequential(Model):
         if isinstance(layer, SymbolicTensor):
             if layer.source.node.op != "input":
                 raise TypeError(f"Sequential takes Input(shape) as a first item, got {layer!r}")
-            layer = InputLayer(layer.source, layer.source.node.name)
+            layer = InputLayer.of(layer.source, layer.source.node.name)
         refuse_keras("Sequential", layer)
         if not isinstance(layer, (Layer, nn.Module)):
             kind = (

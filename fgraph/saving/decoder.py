@@ -364,8 +364,8 @@ class Decoder:
 
     def _input(self, model: Model, name: Any, shape: Any, dtype: Any) -> InputLayer:
         if model._graph is not None:
-            return InputLayer(model._graph.inputs[0], name)
-        return InputLayer(Input(batch_shape=shape, dtype=self.value(dtype), name=name).ref, name)
+            return InputLayer.of(model._graph.inputs[0], name)
+        return InputLayer.of(Input(batch_shape=shape, dtype=self.value(dtype), name=name).ref, name)
 
 
 def _move_attributes(layer: Layer, parts: dict[int, str]) -> None:
