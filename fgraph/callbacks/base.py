@@ -20,6 +20,9 @@ class Callback:
     restores: bool = False
     """Whether `on_train_begin` restores a run: such a callback is called after all others."""
 
+    stops: bool = True
+    """Whether it may set `stop_training` after a batch, which several processes must agree on."""
+
     def __init__(self) -> None:
         self.model: Any = None
         self.params: dict[str, Any] = {}
@@ -81,6 +84,10 @@ class Callback:
 
     def on_predict_end(self, logs: Logs | None = None) -> None:
         """Called after `predict`."""
+
+    def needs_all_processes(self, model: Any) -> bool:
+        """Return whether several processes must call this callback together."""
+        return False
 
     def added_names(self) -> list[str]:
         """Return the keys that the callback adds to an epoch's logs."""

@@ -16,6 +16,7 @@ from . import processes
 from .atomic import replacing, save_atomically
 from .base import Callback, Logs
 from .monitor import MonitorCallback
+from .whole_model import whole_state_dict
 
 
 class ModelCheckpoint(MonitorCallback):
@@ -38,6 +39,8 @@ class ModelCheckpoint(MonitorCallback):
     Raises:
         ValueError: `save_freq` is neither.
     """
+
+    stops = False
 
     def __init__(
         self,
@@ -82,6 +85,10 @@ class ModelCheckpoint(MonitorCallback):
         check = None if self.save_weights_only else getattr(model, "check_savable", None)
         if check is not None:
             check()
+
+    def needs_all_processes(self, model: Any) -> bool:
+        """Return true for a sharded model, of which each process has a part."""
+        return processes.is_sharded(model)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save after so many batches."""
@@ -156,14 +163,19 @@ def write_model(model: Any, path: str, weights_only: bool) -> None:
     """Write a model atomically: by its own `save`, or its `state_dict`."""
     save = getattr(model, "save_weights" if weights_only else "save", None)
     sharded = processes.is_sharded(model)
-    weights = processes.full_state_dict(model) if sharded or save is None else None
-    if processes.rank():
+    if processes.rank() and not sharded:
         return
-    if weights is not None:
-        save_atomically(weights, path)
-    elif save is not None:
+    if save is None:
+        weights = whole_state_dict(model)
+        if not processes.rank():
+            save_atomically(weights, path)
+    elif processes.rank():  # it gives its shards, the first process writes
+        save(path)
+    else:
         with replacing(path, make_folder=True) as temporary:
             save(str(temporary))
+    if sharded:
+        processes.wait_for_all()
 
 
 class BackupAndRestore(Callback):
@@ -185,6 +197,7 @@ class BackupAndRestore(Callback):
     """
 
     restores = True
+    stops = False
 
     def __init__(
         self,

@@ -38,7 +38,9 @@ class CSVLogger(Callback):
         self._position = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Write the epoch's row."""
+        """Write the epoch's row, in the first process."""
+        if processes.rank():
+            return
         logs = logs or {}
         if self._file is None:
             self._open(logs)
@@ -46,10 +48,9 @@ class CSVLogger(Callback):
         self._write([epoch, *values])
 
     def _open(self, logs: Logs) -> None:
-        path = os.devnull if processes.rank() else self.filename
         resumes = self._position is not None and self.filename.exists()
         mode = "r+" if resumes else "a" if self.append else "w"
-        self._file = open(path, mode, newline="", encoding="utf-8")
+        self._file = open(self.filename, mode, newline="", encoding="utf-8")
         if resumes:
             # rows of epochs that a killed run made after its last backup are made again
             self._file.truncate(self._position)
@@ -96,6 +97,8 @@ class TensorBoard(Callback):
             training are written too.
         writer: anything with `add_scalar(tag, value, step)`; None makes torch's `SummaryWriter`.
     """
+
+    stops = False
 
     def __init__(
         self,

@@ -1,11 +1,17 @@
-"""What callbacks and the trainer ask about a run of several processes."""
+"""The processes of a run: which of them share a batch, and how they agree.
+
+All of it is a few calls of `torch.distributed`. In one process nothing is sent anywhere.
+"""
 
 from __future__ import annotations
 
+import weakref
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 
 def world_size() -> int:
@@ -18,23 +24,211 @@ def rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
-def is_sharded(model: nn.Module) -> bool:
-    """Return whether FSDP2 (`fully_shard`) divided a model's parameters."""
-    if not dist.is_available():
+@dataclass(frozen=True)
+class Processes:
+    """The processes among which each batch is divided, and this one's place among them.
+
+    Args:
+        size: how many there are.
+        rank: this one's number, from 0.
+        group: torch's process group, `None` for that of all processes.
+    """
+
+    size: int = 1
+    rank: int = 0
+    group: Any = None
+
+    def share(self, size: int) -> tuple[int, int]:
+        """Return where this process's part of a batch of `size` samples begins and ends.
+
+        A batch with fewer samples than processes leaves some processes the last sample, which
+        then counts 0 (see `own_size`).
+        """
+        if self.size == 1:
+            return 0, size
+        first, stop = self._begin(size, self.rank), self._begin(size, self.rank + 1)
+        return (first, stop) if stop > first else (size - 1, size)
+
+    def _begin(self, size: int, rank: int) -> int:
+        """Return where the part of a process begins; the first one has a sample if there is any."""
+        return -(-size * rank // self.size)
+
+    def own_size(self, size: int, rank: int | None = None) -> int:
+        """Return how many of a batch's samples count in this process, or in that of `rank`."""
+        at = self.rank if rank is None else rank
+        return self._begin(size, at + 1) - self._begin(size, at)
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """Return the sum of a tensor over these processes, on the tensor's device."""
+        if self.size == 1:
+            return tensor
+        summed = tensor.to(exchange_device(tensor.device), copy=True)
+        dist.all_reduce(summed, group=self.group)
+        return summed.to(tensor.device)
+
+    def gathered(self, value: Any) -> list[Any]:
+        """Return a plain value of each of these processes, in their order."""
+        if self.size == 1:
+            return [value]
+        found = exchanged((self.rank, value))
+        return [next(v for at, v in found if at == number) for number in range(self.size)]
+
+
+_of_models: weakref.WeakKeyDictionary[nn.Module, Processes] = weakref.WeakKeyDictionary()
+
+
+def remember(model: nn.Module, processes: Processes) -> None:
+    """Divide a model's batches among these processes from now on."""
+    _of_models[model] = processes
+
+
+def processes_of(model: Any) -> Processes:
+    """Return the processes among which a model's batches are divided: all, or its mesh's data axis.
+
+    Raises:
+        RuntimeError: parameters are sharded over a mesh whose axes are not known.
+    """
+    world = world_size()
+    if world == 1:
+        return Processes()
+    known = _of_models.get(model)
+    if known is not None:
+        return known
+    if is_sharded(model) and not _is_sharded_over_data(model):
+        raise RuntimeError(
+            f"parameters of this {type(model).__name__} are DTensors on a mesh of which it is not "
+            "known which axis divides batches, and which processes need equal rows: call "
+            "fgraph.parallel.distribute(model, mesh, plan) in place of parallelize_module, or "
+            "fgraph.parallel.distribute(model, mesh) after it"
+        )
+    return Processes(world, rank())
+
+
+def _is_sharded_over_data(model: nn.Module) -> bool:
+    """Return whether FSDP2, over all processes, sharded all DTensors of a model, and it alone."""
+    managed = fsdp_parameters(model)
+    for parameter in model.parameters():
+        if is_dtensor(parameter):
+            mesh: Any = parameter.device_mesh  # type: ignore[attr-defined]
+            outer = parameter.placements[:-1]  # type: ignore[attr-defined]
+            alone = mesh.ndim == 1 or all(placement.is_replicate() for placement in outer)
+            if id(parameter) not in managed or not alone or mesh.size() != world_size():
+                return False
+    return True
+
+
+# ---- agreement of all processes
+
+
+_host_groups: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+
+def _host_group() -> Any:
+    """Return a group of all processes that exchanges what is in the host's memory."""
+    whole = dist.group.WORLD
+    if "gloo" in str(dist.get_backend_config(whole)):
+        return whole
+    if whole not in _host_groups:
+        _host_groups[whole] = dist.new_group(backend="gloo")
+    return _host_groups[whole]
+
+
+def exchange_device(device: torch.device) -> torch.device:
+    """Return the device on which tensors of `device` are exchanged."""
+    on_host = "gloo" in str(dist.get_backend_config(dist.group.WORLD))
+    if device.type != "cpu" or on_host:
+        return device
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def exchanged(value: Any) -> list[Any]:
+    """Return a plain value of each process, by rank; all processes must call it."""
+    world = world_size()
+    if world == 1:
+        return [value]
+    found: list[Any] = [None] * world
+    dist.all_gather_object(found, value, group=_host_group())
+    return found
+
+
+def agreed(value: Any) -> Any:
+    """Return the first process's value, in every process; all processes must call it."""
+    if world_size() == 1:
+        return value
+    found = [value]
+    dist.broadcast_object_list(found, 0, group=_host_group())
+    return found[0]
+
+
+def agreed_any(flag: bool) -> bool:
+    """Return whether a flag is true in any process; all processes must call it."""
+    if world_size() == 1:
+        return flag
+    found = torch.tensor(int(flag))
+    dist.all_reduce(found, group=_host_group())
+    return bool(found)
+
+
+def wait_for_all() -> None:
+    """Return once every process has called this."""
+    if world_size() > 1:
+        dist.barrier(group=_host_group())
+
+
+# ---- sharded parameters
+
+
+def is_dtensor(tensor: Any) -> bool:
+    """Return whether a tensor is a DTensor, of which each process may hold a part."""
+    if not dist.is_available() or not dist.is_initialized():
         return False
     from torch.distributed.tensor import DTensor
 
-    return any(isinstance(p, DTensor) for p in model.parameters())
+    return isinstance(tensor, DTensor)
 
 
-def full_state_dict(model: nn.Module) -> dict[str, Any]:
-    """Return a model's whole `state_dict`, gathered on the host where it is sharded.
+def is_sharded(model: nn.Module) -> bool:
+    """Return whether parameters are DTensors: of FSDP2 (`fully_shard`) or of a parallel plan."""
+    if not dist.is_available() or not dist.is_initialized():
+        return False
+    return bool(_fsdp_modules(model)) or any(is_dtensor(p) for p in model.parameters())
 
-    Every process of a sharded model must call this.
-    """
-    if not is_sharded(model):
-        return model.state_dict()
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    return dict(get_model_state_dict(model, options=options))
+def _fsdp_modules(model: nn.Module) -> list[Any]:
+    from torch.distributed.fsdp import FSDPModule
+
+    return [module for module in model.modules() if isinstance(module, FSDPModule)]
+
+
+def reshard(model: nn.Module) -> None:
+    """Let modules of FSDP2 hold their shards, which they may not do after a forward."""
+    if dist.is_available() and dist.is_initialized():
+        for module in _fsdp_modules(model):
+            module.reshard()
+
+
+def fsdp_parameters(model: nn.Module) -> set[int]:
+    """Return the ids of the parameters that FSDP2 shards, and whose gradients it averages."""
+    if not dist.is_available() or not dist.is_initialized():
+        return set()
+    reshard(model)
+    parameters = {id(p) for m in _fsdp_modules(model) for p in m.parameters() if is_dtensor(p)}
+    return parameters
+
+
+def whole_tensor(tensor: Any) -> Any:
+    """Return a DTensor's whole value, which all processes must ask for; any other as it is."""
+    return tensor.full_tensor() if is_dtensor(tensor) else tensor
+
+
+def like_parameter(parameter: Any, value: Any) -> Any:
+    """Return a whole value in the form of a parameter: sharded as that is, on its device."""
+    if not is_dtensor(parameter) or value.shape != parameter.shape:
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    mesh = parameter.device_mesh
+    # every process has the whole value, so nothing needs to be sent
+    return distribute_tensor(
+        value.to(mesh.device_type), mesh, parameter.placements, src_data_rank=None
+    )

@@ -64,6 +64,8 @@ class ProgressBar(Callback):
         interval: seconds between two drawings of the bar.
     """
 
+    stops = False
+
     def __init__(self, verbose: int = 1, interval: float = 0.25) -> None:
         super().__init__()
         self.verbose = verbose

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import Remembered
+from .across import divided_by, undivided
 
 EPSILON = 1e-7  # Keras: `keras.config.epsilon()`
 HALF = (torch.bfloat16, torch.float16)
@@ -198,15 +199,15 @@ class Loss(Remembered):
         if self.reduction in ("none", None):
             return values
         if self.reduction == "sum":
-            return values.sum()
+            return undivided(values.sum())
         if self.reduction == "mean_with_sample_weight":
             if sample_weight is None:
                 return values.mean()
-            return values.sum() / sample_weight.sum().clamp_min(EPSILON)
+            return divided_by(values.sum(), sample_weight.sum(), EPSILON)
         if mask is None:
             return values.mean()
         # as Keras: the mean over what is not masked
-        return values.mean() * (mask.numel() / mask.sum().clamp_min(1))
+        return divided_by(values.mean() * mask.numel(), mask.sum(), 1)
 
     def on_logits(self) -> Loss:
         """Return this loss for logits in the place of activated predictions."""

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import real_number
+from .across import whole_sum
 from .base import EPSILON, NamedLoss, as_target, check_class_indices, shape_text
 
 
@@ -28,6 +29,13 @@ def ctc(y_true: Tensor, y_pred: Tensor) -> Tensor:
     )
 
 
+def _summed(values: Tensor, axes: int | tuple[int, ...]) -> Tensor:
+    """Return the sum over axes; over the samples of all processes if the first is among them."""
+    found = values.sum(axes)
+    listed = (axes,) if isinstance(axes, int) else axes
+    return whole_sum(found) if any(axis % values.ndim == 0 for axis in listed) else found
+
+
 def dice(y_true: Tensor, y_pred: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor:
     """Return one minus the Dice coefficient, as Keras's `Dice`.
 
@@ -41,8 +49,8 @@ def dice(y_true: Tensor, y_pred: Tensor, axis: int | tuple[int, ...] | None = No
     """
     y_true = as_target(y_true, y_pred)
     axes = tuple(range(y_pred.ndim)) if axis is None else axis
-    overlap = 2 * (y_true * y_pred).sum(axes)
-    return 1 - overlap / (y_true.sum(axes) + y_pred.sum(axes) + EPSILON)
+    overlap = _summed(2 * y_true * y_pred, axes)
+    return 1 - overlap / (_summed(y_true, axes) + _summed(y_pred, axes) + EPSILON)
 
 
 def tversky(
@@ -66,9 +74,9 @@ def tversky(
     """
     y_true = as_target(y_true, y_pred)
     axes = tuple(range(y_pred.ndim)) if axis is None else axis
-    overlap = (y_true * y_pred).sum(axes)
-    missing = ((1 - y_pred) * y_true).sum(axes)
-    wrong = (y_pred * (1 - y_true)).sum(axes)
+    overlap = _summed(y_true * y_pred, axes)
+    missing = _summed((1 - y_pred) * y_true, axes)
+    wrong = _summed(y_pred * (1 - y_true), axes)
     return 1 - overlap / (overlap + alpha * missing + beta * wrong + EPSILON)
 
 

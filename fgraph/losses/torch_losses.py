@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .across import current_share, divided_by, undivided
 from .base import Loss, align_target, apply_mask, check_class_indices, shape_text
 
 # torch losses that compare element by element: shapes must be equal, dtypes are the prediction's
@@ -106,6 +107,8 @@ class CallableLoss(Loss):
     ) -> Tensor:
         """Return the loss; see `Loss.__call__`."""
         if sample_weight is None and mask is None:
+            if current_share() is not None:
+                return self._of_share(y_true, y_pred)
             value = self.call(y_true, y_pred)
             return value.mean() if value.ndim else value
         if "sample_weight" in _parameters(self.fn):  # a loss object of Keras
@@ -119,14 +122,39 @@ class CallableLoss(Loss):
             )
         return self._reduce(values, sample_weight, mask)
 
+    def _of_share(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Return the loss of one process's share; torch's divide by what counts in the batch."""
+        if self._setting("reduction", "mean") == "sum":
+            return undivided(self.call(y_true, y_pred))
+        if self.name not in _ON_CLASSES or y_true.is_floating_point():
+            return self.call(y_true, y_pred).mean()
+        if self._setting("reduction", "mean") != "mean":
+            return self.call(y_true, y_pred).mean()
+        counts = align_target(y_true, y_pred).long() != self._setting("ignore_index", -100)
+        weight = self._setting("weight", None)
+        total = self._invoke(self._reduced("sum"), y_true, y_pred)
+        if weight is not None:
+            labels = torch.where(counts, align_target(y_true, y_pred).long(), 0)
+            counts = weight.to(y_pred.device)[labels] * counts
+        return divided_by(total, counts.sum(), 0)
+
+    def _setting(self, name: str, default: Any) -> Any:
+        """Return a setting of one of torch's losses: an attribute, or bound by `partial`."""
+        bound = self.fn.keywords if isinstance(self.fn, functools.partial) else _attributes(self.fn)
+        return bound.get(name, default)
+
     def _unreduced(self) -> Callable[..., Tensor]:
         """Return the callable in its form without reduction, if it has one."""
+        return self._reduced("none")
+
+    def _reduced(self, reduction: str) -> Callable[..., Tensor]:
+        """Return the callable with another reduction, if it has one."""
         if isinstance(self.fn, nn.Module) and hasattr(self.fn, "reduction"):
-            unreduced: Any = copy.copy(self.fn)
-            unreduced.reduction = "none"
-            return unreduced  # type: ignore[no-any-return]
+            other: Any = copy.copy(self.fn)
+            other.reduction = reduction
+            return other  # type: ignore[no-any-return]
         has_reduction = "reduction" in _parameters(self.fn)
-        return functools.partial(self.fn, reduction="none") if has_reduction else self.fn
+        return functools.partial(self.fn, reduction=reduction) if has_reduction else self.fn
 
     def takes_labels(self, y_true: Tensor) -> bool:
         """Return whether it is a cross-entropy of torch's, on class indices."""
@@ -159,6 +187,12 @@ class CallableLoss(Loss):
         if self.takes_labels(y_true) and y_pred.ndim > 1:
             ignored = getattr(self.fn, "ignore_index", -100)
             check_class_indices(y_true, y_pred.shape[1], ignored, output)
+
+
+def _attributes(fn: Any) -> dict[str, Any]:
+    """Return the attributes and buffers of a loss."""
+    buffers = dict(fn.named_buffers()) if isinstance(fn, nn.Module) else {}
+    return {**getattr(fn, "__dict__", {}), **buffers}
 
 
 def _broadcast(a: Tensor, b: Tensor) -> bool:

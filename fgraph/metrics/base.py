@@ -103,7 +103,8 @@ class Metric(Remembered):
     """A streaming metric with Keras's interface: `update_state`, `result`, `reset_state`.
 
     A metric whose state can be added over processes (all of this package's) gives `summary` and
-    `compute`; a metric of one's own may simply define `update_state`, `result` and `reset_state`.
+    `compute`; a metric of one's own may simply define `update_state`, `result` and `reset_state`,
+    and `merge` if it is to be used by several processes.
 
     Args:
         name: the key in logs; the class's name in snake case by default.
@@ -152,6 +153,14 @@ class Metric(Remembered):
     def result(self) -> Any:
         """Return the value over all batches since `reset_state`."""
         return self.compute(self.summary())
+
+    def merge(self, states: list[dict[str, Any]]) -> None:
+        """Add what other processes saw; for a metric with a `result` of its own.
+
+        Args:
+            states: the `state_dict()` of each of them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define merge, or summary")
 
     def reset_state(self) -> None:
         """Forget all batches."""

@@ -100,8 +100,38 @@ class TorchMetric(Metric):
         self.metric.update(y_pred, align_target(y_true, y_pred))
 
     def result(self) -> Any:
-        """Return the computed value, or the dict of a collection."""
-        return self.metric.compute()
+        """Return the computed value, or the dict of a collection, over what this process saw.
+
+        torchmetrics would ask the other processes, which may not be computing it now.
+        """
+        members = [m for _, m in self._members() if hasattr(m, "_to_sync")]
+        asks = [member._to_sync for member in members]
+        try:
+            for member in members:
+                member._to_sync = False
+            return self.metric.compute()
+        finally:
+            for member, given in zip(members, asks, strict=True):
+                member._to_sync = given
+
+    def merge(self, states: list[dict[str, Any]]) -> None:
+        """Add what other processes saw, as torchmetrics does when it synchronizes."""
+        for name, member in self._members():
+            for key, reduce in member._reductions.items():
+                own = getattr(member, key)
+                others = [state[name]["states"][key] for state in states]
+                if isinstance(own, Tensor):
+                    stacked = torch.stack([own, *(other.to(own.device) for other in others)])
+                    joined = stacked if reduce is None else reduce(stacked)
+                else:
+                    joined = [item for values in (own, *others) for item in values]
+                setattr(member, key, joined)
+            member._update_count += sum(state[name]["count"] for state in states)
+            member._computed = None
+
+    def _members(self) -> list[tuple[str, Any]]:
+        """Return the metrics of a collection by name, or the metric under an empty one."""
+        return list(self.metric.items() if hasattr(self.metric, "items") else [("", self.metric)])
 
     def keys(self, key: str) -> list[str]:
         """Return a collection's names, or the given key."""
@@ -113,16 +143,14 @@ class TorchMetric(Metric):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of the metric, or of each of a collection's."""
-        members = self.metric.items() if hasattr(self.metric, "items") else [("", self.metric)]
         return {
             name: {"states": {k: getattr(m, k) for k in m._defaults}, "count": m._update_count}
-            for name, m in members
+            for name, m in self._members()
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over the states that `state_dict` returned."""
-        members = self.metric.items() if hasattr(self.metric, "items") else [("", self.metric)]
-        for name, member in members:
+        for name, member in self._members():
             for key, value in state[name]["states"].items():
                 setattr(member, key, value)
             member._update_count = state[name]["count"]
@@ -157,6 +185,24 @@ class KerasMetric(Metric):
     def result(self) -> Any:
         """Return the value over all batches since `reset_state`."""
         return self.metric.result()
+
+    def merge(self, states: list[dict[str, Any]]) -> None:
+        """Add what other processes saw to variables that Keras declares as sums.
+
+        Raises:
+            TypeError: a variable is no sum.
+        """
+        for number, variable in enumerate(self.metric.variables):
+            if getattr(variable, "aggregation", None) != "sum":
+                raise TypeError(
+                    f"metric {self.name!r}: variable {variable.name!r} of Keras's "
+                    f"{type(self.metric).__name__} is not declared as a sum, so its values in "
+                    "several processes cannot be merged: use fgraph's metric, or write one with "
+                    "merge(self, states)"
+                )
+            value = torch.as_tensor(variable.value)
+            added = [state["variables"][number].to(value.device) for state in states]
+            variable.assign(value + sum(added))
 
     def reset_state(self) -> None:
         """Forget all batches."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..callbacks.whole_model import whole
 from ..layers.base import Layer
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -78,6 +79,10 @@ class Weights:
         Those of Keras-named layers come in Keras's order and layout; those of raw torch modules,
         parameters before buffers, and of tensors used in the graph, as torch has them.
         """
+        with whole(self, everywhere=True):
+            return self._get_weights()
+
+    def _get_weights(self) -> list[Array]:
         found: list[Array] = []
         for part in self._weight_holders():
             if isinstance(part, Tensor):
@@ -92,11 +97,15 @@ class Weights:
         Raises:
             ValueError: their number or a shape is wrong; nothing is changed then.
         """
+        with whole(self, everywhere=True, changes=True):
+            self._set_weights(weights)
+
+    def _set_weights(self, weights: Sequence[Any]) -> None:
         holders = list(self._weight_holders())
         counts = [1 if isinstance(part, Tensor) else len(part.get_weights()) for part in holders]
         if len(weights) != sum(counts):
             raise ValueError(f"the model has {sum(counts)} weights, got {len(weights)}")
-        shapes = [weight.shape for weight in self.get_weights()]
+        shapes = [weight.shape for weight in self._get_weights()]
         for position, (shape, weight) in enumerate(zip(shapes, weights, strict=True)):
             if tuple(np.shape(weight)) != shape:
                 raise ValueError(

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from ..callbacks.whole_model import whole
+
 Self = TypeVar("Self", bound="LazyMethods")
 
 
@@ -32,7 +34,8 @@ class LazyMethods:
         The file holds the graph, the weights and, once compiled, the training settings and the
         optimizer's state. It is in the safetensors format: any reader of that format finds the
         weights under the names of `model.state_dict()`. An older file is replaced only once the
-        new one is complete. Hooks and the values of metrics are not saved.
+        new one is complete. Hooks and the values of metrics are not saved. All processes of a
+        sharded model must call it; the first one writes.
 
         Args:
             path: the file; the customary suffix is `.fgraph`.
@@ -42,7 +45,9 @@ class LazyMethods:
             SaveError: a part of the model cannot be written as data; the text says which.
             OSError: the file cannot be written.
         """
-        _above("saving.model_file").save_model(self, path, include_optimizer)
+        with whole(self) as has_all:
+            if has_all:
+                _above("saving.model_file").save_model(self, path, include_optimizer)
 
     def check_savable(self) -> None:
         """Raise `SaveError`, as `save` would, if a part of the model cannot be written; write none.
@@ -50,21 +55,26 @@ class LazyMethods:
         Raises:
             SaveError: a part of the model cannot be written as data; the text says which.
         """
-        _above("saving.model_file").encode_model(self, include_optimizer=True)
+        with whole(self) as has_all:
+            if has_all:
+                _above("saving.model_file").encode_model(self, include_optimizer=True)
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Write the weights alone: `.safetensors`, or `.pt` as `torch.save` does.
 
         See `fgraph.saving.weight_files.save_weights` for arguments and errors.
         """
-        _above("saving.weight_files").save_weights(self, path)
+        with whole(self) as has_all:
+            if has_all:
+                _above("saving.weight_files").save_weights(self, path)
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """Copy the weights in a file into the model; change nothing if they do not fit.
 
         See `fgraph.saving.weight_files.load_weights` for arguments and errors.
         """
-        _above("saving.weight_files").load_weights(self, path)
+        with whole(self, everywhere=True, changes=True):
+            _above("saving.weight_files").load_weights(self, path)
 
     def get_config(self) -> dict[str, Any]:
         """Return the graph and the layers' configurations as plain data, without weights.

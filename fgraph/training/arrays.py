@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..graph.nested import iter_leaves, leaves_with_paths, map_leaves
-from . import distributed
 from .batch import Batch, Source
+from .divided import keeping_step
 from .prefetch import prefetched
 from .tensors import Placement, as_tensor, check_fits, named_leaves, path_text
 
@@ -49,7 +49,13 @@ class ArraySource(Source):
     ) -> None:
         named = {"x": x, "y": y, "sample_weight": sample_weight}
         self.num_samples = self._length = common_length(named)
+        self._processes, self.divided = placement.processes, placement.sharded
+        if self.divided:  # each process takes its part of a batch from rows of its own
+            batch_size = max(self._processes.own_size(batch_size), 1)
+            self.num_samples = None
         self.num_batches = math.ceil(self._length / batch_size)
+        if not self.divided:
+            self.batch_sizes = (min(batch_size, self._length), self._length % batch_size)
         self._parts = {name: part for name, part in named.items() if part is not None}
         self._columns = self._make_columns(placement)
         self._batch_size = batch_size
@@ -78,22 +84,43 @@ class ArraySource(Source):
 
     def batches(self, skip: int = 0) -> Iterator[Batch]:
         """Begin a pass; see `Source.batches`."""
-        if not self._shuffle:
-            return prefetched(self._in_order(skip), self._placement.device)
-        # drawn here and not in the generator, so that it is drawn when the pass begins
-        order = distributed.broadcast(torch.randperm(self._length))
-        return prefetched(self._shuffled(order, skip), self._placement.device)
+        if self._shuffle:
+            # drawn here and not in the generator, so that it is drawn when the pass begins
+            with self._placement.random:
+                order = torch.randperm(self._length)
+            batches = self._shuffled(order, skip)
+        else:
+            batches = self._in_order(skip)
+        if self.divided:
+            batches = keeping_step(batches, self._processes)
+        return prefetched(batches, self._placement.device)
 
     def first(self) -> Batch:
         """Return the first batch in order."""
         return next(self._in_order(0))
 
+    def first_whole(self) -> Batch | None:
+        """Return the first rows of all arrays; see `Source.first_whole`."""
+        if self.divided:
+            return None
+        size = self.batch_sizes[0]
+        batch = self._builder()([tensor[:size] for tensor, _ in self._columns], self._length)
+        return batch
+
+    def random_state(self) -> Any:
+        """Return the state from which orders are drawn, where it is not the global one."""
+        return self._placement.random.state
+
+    def set_random_state(self, state: Any) -> None:
+        """Restore the state returned by `random_state`."""
+        self._placement.random.state = state
+
     def _spans(self, skip: int) -> Iterator[tuple[int, int, int]]:
         """Yield each batch's size, and where this process's share begins and ends."""
-        alone = distributed.world_size() == 1
+        alone = self.divided or self._processes.size == 1
         for start in range(skip * self._batch_size, self._length, self._batch_size):
             size = min(self._batch_size, self._length - start)
-            first, stop = (0, size) if alone else distributed.share(size)
+            first, stop = (0, size) if alone else self._processes.share(size)
             yield size, start + first, start + stop
 
     def _shuffled(self, order: Tensor, skip: int) -> Iterator[Batch]:

@@ -44,6 +44,21 @@ class Batch(NamedTuple):
         return (self.x,) if isinstance(self.x, (tuple, list)) else self.x
 
 
+class PartOfBatch(Batch):
+    """A batch of which it is known how many of its samples count in this process.
+
+    Attributes:
+        own_size: that number; 0 for a batch that only keeps the process in step with the others.
+    """
+
+    own_size: int
+
+    def counting(self, own_size: int) -> PartOfBatch:
+        """Set `own_size`, and return the batch."""
+        self.own_size = own_size
+        return self
+
+
 class Source:
     """A source of batches. Can be iterated once, or repeatedly if `repeats` is true.
 
@@ -51,6 +66,10 @@ class Source:
         num_batches: the number of batches in one pass, `None` if unknown.
         num_samples: the number of samples in one pass, `None` if unknown.
         repeats: whether a second pass is possible.
+        divided: whether each process has rows of its own.
+        divided_by_sampler: whether that is by a sampler of the user's.
+        original_rows: the number of samples that it divides one by one, in order, if it does.
+        batch_sizes: the sizes that batches may have, if known.
         whole: all targets and sample weights, if they are in memory, to check them once.
         check: called with the targets and sample weights of each batch while they are on the host,
             if `whole` is `None`.
@@ -59,6 +78,10 @@ class Source:
     num_batches: int | None = None
     num_samples: int | None = None
     repeats: bool = True
+    divided: bool = False
+    divided_by_sampler: bool = False
+    original_rows: int | None = None
+    batch_sizes: tuple[int, ...] = ()
     whole: tuple[Any, Any] | None = None
     check: Callable[[Any, Any], None] | None = None
 
@@ -72,6 +95,10 @@ class Source:
         `None` if there is no batch. A shuffled pass may begin with another one.
         """
         raise NotImplementedError
+
+    def first_whole(self) -> Batch | None:
+        """Return the first batch before it is divided among processes, `None` if it was before."""
+        return None
 
     def random_state(self) -> Any:
         """Return the states of random generators of the source's own; plain values only."""

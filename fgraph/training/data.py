@@ -62,7 +62,8 @@ def make_source(
                     "in (x, y, sample_weight)"
                 )
         if isinstance(x, Dataset):
-            x = _loader_of(x, size, shuffle, placement)
+            own = max(placement.processes.own_size(size), 1) if placement.sharded else size
+            x = _loader_of(x, own, shuffle, placement)
         elif batch_size is not None:
             raise ValueError(
                 f"batch_size was given beside a {type(x).__name__}, which makes its own batches"

@@ -1,4 +1,4 @@
-"""The same script under `torchrun`: one process a device, gradients averaged by torch's DDP.
+"""The same script under `torchrun`: one process a device, gradients averaged over processes.
 
 Every process goes through the same batches and takes its share of each, so that `batch_size`
 means the same however many processes there are, and so does the result.
@@ -7,80 +7,110 @@ means the same however many processes there are, and so does the result.
 from __future__ import annotations
 
 import os
+import zlib
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ..callbacks.processes import is_sharded as is_sharded
-from ..callbacks.processes import rank as rank
-from ..callbacks.processes import world_size as world_size
+from ..callbacks.processes import Processes, agreed, exchange_device, exchanged, rank, world_size
+from ..losses.across import Share
+from .own_card import use_own_card
+from .random_state import get_random_state, set_random_state
 
 
-def start(device: torch.device) -> None:
+def start(device: str | torch.device | None = None) -> torch.device:
     """Join the processes that `torchrun` started, unless the script did so itself.
 
+    `fit` and `evaluate` call it by themselves; a script calls it before it makes a model that is
+    to be distributed, or for a loop of its own. The processes are seeded alike, so that they make
+    equal models; when training begins their seeds part, so that they drop different units. Outside
+    `torchrun` it does nothing.
+
     Args:
-        device: the model's device; CUDA communicates by nccl, everything else by gloo.
+        device: where to compute; by default CUDA if there is one, else the CPU. CUDA
+            communicates by nccl, everything else by gloo.
+
+    Returns:
+        This process's device: on CUDA that of `LOCAL_RANK`, which becomes the current one.
+
+    Raises:
+        RuntimeError: there are fewer CUDA devices than processes on this machine.
+
+    Example:
+        >>> import fgraph
+        >>> fgraph.parallel.start("cpu")
+        device(type='cpu')
     """
+    found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if found.type == "cuda":
+        use_own_card()
+        if found.index is None:
+            found = torch.device("cuda", torch.cuda.current_device())
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
     if launched and dist.is_available() and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # gloo beside nccl: for what is on the host, such as the figures of an epoch
+        dist.init_process_group("cpu:gloo,cuda:nccl" if found.type == "cuda" else "gloo")
+        _seed_alike()
+    return found
 
 
-def share(size: int) -> tuple[int, int]:
-    """Return where this process's part of a batch of `size` samples begins and ends.
+def _seed_alike() -> None:
+    """Give every process the first one's random states of torch, numpy and Python."""
+    state = agreed(get_random_state(cuda=False))
+    if rank():
+        set_random_state(state)
+        if torch.cuda.is_available():
+            torch.cuda.manual_seed_all(torch.initial_seed())
 
-    A batch with fewer samples than processes leaves some processes the last sample, which then
-    counts 0 (see `scale`).
+
+def part_seeds(processes: Processes) -> None:
+    """Seed the processes that share batches apart, so that their random numbers differ.
+
+    The first one's state stays as it is. Processes with equal rows keep drawing alike.
     """
-    world = world_size()
-    if world == 1:
-        return 0, size
-    first, stop = (size * rank()) // world, (size * (rank() + 1)) // world
-    return (first, stop) if stop > first else (size - 1, size)
-
-
-def own_size(size: int) -> int:
-    """Return how many of a batch's samples count in this process."""
-    world = world_size()
-    return size if world == 1 else (size * (rank() + 1)) // world - (size * rank()) // world
-
-
-def scale(size: int) -> float:
-    """Return the factor of this process's mean loss whose average is the batch's mean loss."""
-    return own_size(size) * world_size() / size
+    if world_size() == 1:
+        return
+    state = agreed(torch.get_rng_state())
+    if processes.rank:
+        torch.manual_seed(zlib.crc32(state.numpy().tobytes()) + processes.rank)
+    elif rank():
+        torch.set_rng_state(state)
 
 
 def broadcast(tensor: Tensor) -> Tensor:
     """Return the first process's tensor, in every process."""
-    if world_size() > 1:
-        device = _device()
-        moved = tensor.to(device)
-        dist.broadcast(moved, 0)
-        return moved.to(tensor.device)
-    return tensor
+    if world_size() == 1:
+        return tensor
+    sent = tensor.to(exchange_device(tensor.device), copy=True)
+    dist.broadcast(sent, 0)
+    return sent.to(tensor.device)
 
 
-def align_random_state() -> None:
-    """Seed all processes alike, so that they draw the same order from a shuffling loader."""
-    if world_size() > 1:
-        torch.manual_seed(int(broadcast(torch.randint(2**31, (1,)))))
+def share_of(processes: Processes, fraction: float) -> Share | None:
+    """Return what the losses of a process's share of a batch need, `None` for a whole batch.
+
+    Args:
+        processes: those that share the batch.
+        fraction: this one's part of its samples.
+    """
+    if processes.size == 1:
+        return None
+    return Share(fraction, processes.total, lambda part: _Summed.apply(part, processes))
 
 
-def total(tensor: Tensor) -> Tensor:
-    """Return the sum of a tensor over all processes."""
-    if world_size() > 1:
-        moved = tensor.to(_device(), copy=True)
-        dist.all_reduce(moved)
-        return moved
-    return tensor
+class _Summed(torch.autograd.Function):
+    """The sum over processes; so is its gradient."""
 
+    @staticmethod
+    def forward(ctx: Any, part: Tensor, processes: Processes) -> Tensor:
+        ctx.processes = processes
+        return processes.total(part.detach())
 
-def _device() -> torch.device:
-    nccl = dist.get_backend() == "nccl"
-    return torch.device("cuda", torch.cuda.current_device()) if nccl else torch.device("cpu")
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.processes.total(gradients[0]), None
 
 
 class _CallForLoss(nn.Module):
@@ -94,73 +124,40 @@ class _CallForLoss(nn.Module):
         return self.model._call_for_loss(inputs)
 
 
-def wrap(model: Any, own_step: bool) -> Any:
-    """Return what a training step calls: the model's call, through DDP where it is needed.
-
-    Args:
-        model: the model; one that `fully_shard` divided averages its gradients itself.
-        own_step: whether `train_step` is overridden; `Replicas` averages its gradients then.
-    """
-    if world_size() == 1 or own_step or is_sharded(model):
-        return model._call_for_loss
+def through_ddp(model: Any, processes: Processes) -> Any:
+    """Return the model's call through torch's DDP, which averages gradients in the backward."""
     device = next(model.parameters()).device
     ids = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(_CallForLoss(model), device_ids=ids)
+    return nn.parallel.DistributedDataParallel(
+        _CallForLoss(model), device_ids=ids, process_group=processes.group
+    )
 
 
-class Replicas:
-    """Keeps the processes' replicas equal where `train_step` is overridden.
-
-    An overridden step may call the model in any way, which DDP does not allow: gradients are
-    averaged in `optimizer_step` instead. A step that goes around `backward` or `optimizer_step`
-    is an error, since the replicas would drift apart.
+def settle(model: Any, at: tuple[int, int]) -> None:
+    """Agree on where the run is, whether it stops, and the learning rates.
 
     Args:
-        model: the model.
-        optimizer: its optimizer.
+        model: the model; all processes must call this.
+        at: the epoch and the step.
+
+    Raises:
+        RuntimeError: the processes are at different steps.
     """
-
-    def __init__(self, model: Any, optimizer: Any) -> None:
-        self._model = model
-        self._averages = not is_sharded(model)
-        self._may_step = False
-        self._hook = optimizer.register_step_pre_hook(self._before_step)
-        self._share_buffers()
-
-    def average_gradients(self) -> None:
-        """Average the gradients over all processes, and let the optimizer take one step."""
-        self._may_step = True
-        if not self._averages:
-            return
-        for parameter in self._model.parameters():
-            if parameter.requires_grad:
-                if parameter.grad is None:  # another process may have one
-                    parameter.grad = torch.zeros_like(parameter)
-                dist.all_reduce(parameter.grad)
-                parameter.grad /= world_size()
-        self._share_buffers()
-
-    def _share_buffers(self) -> None:
-        """Give all processes the first one's buffers, such as running statistics, as DDP does."""
-        for buffer in self._model.buffers() if self._averages else ():
-            dist.broadcast(buffer, 0)
-
-    def check(self, did_backward: bool) -> None:
-        """Raise unless a step called `backward`."""
-        if not did_backward:
-            self._refuse("self.backward(loss) in place of loss.backward()")
-
-    def _before_step(self, *_: Any) -> None:
-        if not self._may_step:
-            self._refuse("self.optimizer_step() in place of optimizer.step()")
-        self._may_step = False
-
-    def _refuse(self, instead: str) -> None:
+    if world_size() == 1:
+        return
+    groups = model._trainer.optimizer.param_groups
+    found = exchanged((at, model.stop_training, [_plain(group["lr"]) for group in groups]))
+    if any(other[0] != at for other in found):
+        listed = ", ".join(f"process {n} at {place}" for n, (place, _, _) in enumerate(found))
         raise RuntimeError(
-            f"train_step of {type(self._model).__name__} goes around the trainer, so the "
-            f"{world_size()} processes would train different models: call {instead}"
+            f"the processes are at different epochs and steps: {listed}. Give all of them the same "
+            "data, epochs and steps_per_epoch"
         )
+    model.stop_training = any(stop for _, stop, _ in found)
+    for group, rate in zip(groups, found[0][2], strict=True):
+        if _plain(group["lr"]) != rate:
+            group["lr"] = rate
 
-    def close(self) -> None:
-        """Let the optimizer step without these checks again."""
-        self._hook.remove()
+
+def _plain(rate: Any) -> float:
+    return float(rate)

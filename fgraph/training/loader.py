@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from itertools import chain, islice
 from typing import Any, cast
 
-import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
+from ..callbacks.processes import world_size
 from ..graph.nested import iter_leaves, map_leaves
-from . import distributed
 from .batch import Batch, Source
 from .class_weight import ClassWeight
+from .divided import is_divided, keeping_step, original_rows, samplers_of
 from .prefetch import prefetched
-from .random_state import get_random_state, set_random_state
+from .random_state import SharedRandom, get_random_state, set_random_state
 from .tensors import Placement, as_tensor
 
 
@@ -46,55 +47,89 @@ class LoaderSource(Source):
         self._loader = loader
         self._placement = placement
         self._class_weight = class_weight
-        sampler = getattr(loader, "sampler", None)
-        self._sharded = isinstance(sampler, torch.utils.data.DistributedSampler)
+        self._processes = placement.processes
+        self.divided_by_sampler = is_divided(loader, self._processes)
+        self.divided = self.divided_by_sampler or placement.sharded
+        self.original_rows = original_rows(loader) if self.divided_by_sampler else None
         self._passes = 0
         self._ahead: list[Any] = []  # of what can be iterated once: what `first` looked at
 
     def batches(self, skip: int = 0) -> Iterator[Batch]:
         """Begin a pass; see `Source.batches`."""
-        sampler = getattr(self._loader, "sampler", None)
-        if sampler is not None and hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(self._passes)
+        for sampler in samplers_of(self._loader):
+            if hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(self._passes)
         self._passes += 1
-        if not self._sharded:
-            distributed.align_random_state()
         ahead, self._ahead = self._ahead, []
-        iterator = chain(ahead, iter(self._loader))
+        if self.divided:
+            iterator = chain(ahead, iter(self._loader))
+        else:
+            iterator = chain(ahead, self._drawn_alike())
         next(islice(iterator, skip, skip), None)
-        return prefetched(map(self._batch, iterator), self._placement.device)
+        batches: Iterator[Batch] = map(self._batch, iterator)
+        if self.divided:
+            batches = keeping_step(batches, self._processes)
+        return prefetched(batches, self._placement.device)
+
+    def _drawn_alike(self) -> Iterator[Any]:
+        """Begin a pass of the loader, whose random numbers are the same in all processes."""
+        random = self._placement.random
+        with random:
+            iterator = iter(self._loader)
+        return iterator if world_size() == 1 else _inside(random, iterator)
 
     def first(self) -> Batch | None:
         """Return the first batch; see `Source.first`."""
         if not self.repeats:
-            self._ahead = self._ahead or list(islice(cast(Iterator[Any], self._loader), 1))
+            if not self._ahead:
+                with nullcontext() if self.divided else self._placement.random:
+                    self._ahead = list(islice(cast(Iterator[Any], self._loader), 1))
             return self._batch(self._ahead[0]) if self._ahead else None
+        item = self._look()
+        return None if item is None else self._batch(item)
+
+    def _look(self) -> Any:
+        """Return what the loader yields first, and leave all random states as they are."""
         global_state, own_state = get_random_state(), self.random_state()
         try:
             look = getattr(self._loader, "first", None)
-            for item in islice(self._loader, 1) if look is None else [look()]:
-                return self._batch(item)
-            return None
+            if look is not None:
+                return look()
+            iterator = iter(self._loader) if self.divided else self._drawn_alike()
+            return next(islice(iterator, 1), None)
         finally:
             set_random_state(global_state)
             self.set_random_state(own_state)
 
-    def _generators(self) -> list[torch.Generator]:
+    def first_whole(self) -> Batch | None:
+        """Return the first batch before it is divided; see `Source.first_whole`."""
+        if self.divided:
+            return None
+        self.first()  # of what can be iterated once: it is kept
+        item = self._look() if self.repeats else next(iter(self._ahead), None)
+        if item is None:
+            return None
+        return Batch(*split_batch(item, self._placement.input_names), 0)
+
+    def _generators(self) -> list[Generator]:
         """Return the loader's and its samplers' own generators, each once."""
-        owners = [self._loader]
-        for name in ("batch_sampler", "sampler"):
-            owners += [part for owner in owners if (part := getattr(owner, name, None)) is not None]
+        owners = [self._loader, *samplers_of(self._loader)]
         found = [getattr(owner, "generator", None) for owner in owners]
-        return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
+        return list({id(g): g for g in found if isinstance(g, Generator)}.values())
 
     def random_state(self) -> Any:
-        """Return the states of the loader's and its samplers' own generators."""
-        return [generator.get_state() for generator in self._generators()]
+        """Return the states of the loader's and its samplers' own generators, and the shared one.
+
+        The latter is `None` in one process.
+        """
+        own = [generator.get_state() for generator in self._generators()]
+        return {"own": own, "shared": self._placement.random.state}
 
     def set_random_state(self, state: Any) -> None:
         """Restore the states returned by `random_state`."""
-        for generator, saved in zip(self._generators(), state, strict=True):
+        for generator, saved in zip(self._generators(), state["own"], strict=True):
             generator.set_state(saved)
+        self._placement.random.state = state["shared"]
 
     def _batch(self, item: Any) -> Batch:
         x, y, sample_weight = split_batch(item, self._placement.input_names)
@@ -103,17 +138,27 @@ class LoaderSource(Source):
         if self.check is not None:
             self.check(_on_host(y, "y"), _on_host(sample_weight, "sample_weight"))
         size = _size(x)
-        world = distributed.world_size()
-        if world > 1 and not self._sharded:
-            first, stop = distributed.share(size)
+        if self._processes.size > 1 and not self.divided:
+            first, stop = self._processes.share(size)
             x, y, sample_weight = (
                 map_leaves(lambda leaf: leaf if leaf is None else leaf[first:stop], part)
                 for part in (x, y, sample_weight)
             )
-        elif world > 1:
-            size *= world
         place = self._placement.batch_part
         return Batch(place(x, "x"), place(y, "y"), place(sample_weight, "sample_weight"), size)
+
+
+def _inside(random: SharedRandom, iterator: Iterator[Any]) -> Iterator[Any]:
+    """Draw from an iterator with the random states of `random`."""
+    while True:
+        with random:
+            item = next(iterator, _END)
+        if item is _END:
+            return
+        yield item
+
+
+_END = object()
 
 
 def _on_host(part: Any, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import warnings
 from collections.abc import Iterator
@@ -12,10 +13,14 @@ import torch
 
 from ..callbacks import CallbackList, History
 from ..callbacks.base import LazyLogs
+from ..callbacks.processes import agreed, agreed_any, processes_of, world_size
+from ..losses.across import sharing
+from ..metrics.base import Metric
 from . import distributed
-from .batch import Batch
+from .batch import Batch, PartOfBatch
 from .feed import Feed
 from .prediction import keeping_modes, require_steps
+from .replicas import Replicas
 from .reporting import Reporting
 from .run import Run
 from .state import Session, Step, TrainingState
@@ -44,7 +49,7 @@ class Loops(Reporting):
         state = self._require_compiled("fit")
         self.stop_training = False
         callbacks = run.callbacks
-        with self._running(state, run), self._training_modes() as set_modes:
+        with self._running(state, run, True) as session, self._training_modes() as set_modes:
             callbacks.call("on_train_begin")
             logs: dict[str, Any] = {}
             while run.epoch < run.epochs and not self.stop_training:
@@ -53,6 +58,8 @@ class Loops(Reporting):
             if around_step is not None:
                 around_step.finish(state.optimizer)
             callbacks.call("on_train_end", logs)
+            if session.replicas is not None:
+                session.replicas.align()  # callbacks may have changed some of them
 
     @contextmanager
     def _training_modes(self) -> Iterator[Any]:
@@ -88,13 +95,18 @@ class Loops(Reporting):
             if not steps:
                 return {}
         assert state.metrics is not None
-        logs = state.metrics.read(across=True)
+        assert state.session is not None
+        if state.session.replicas is not None:
+            state.session.replicas.share_buffers()
+        logs: dict[str, Any] = state.metrics.read(state.session.processes)
         if run.validation is not None and run.validates(number):
             validation = self._evaluate(run.validation, callbacks)
             logs |= {f"val_{name}": value for name, value in validation.items()}
             logs = dict(sorted(logs.items()))
+        logs = dict(agreed(logs))  # bit for bit
         self._step_scheduler(state, logs)
         callbacks.call("on_epoch_end", number, logs)
+        distributed.settle(self, (run.epoch, steps))
         return logs
 
     def _train_batches(self, run: Run, state: TrainingState) -> None:
@@ -110,7 +122,9 @@ class Loops(Reporting):
             run.step = number + 1
             if ends:
                 _call_with_logs(ends, number, state)
-            if self.stop_training:
+            if run.agrees_each_batch:
+                self.stop_training = agreed_any(self.stop_training)
+            if self.stop_training and (run.agrees_each_batch or world_size() == 1):
                 break
         if state.accumulated:
             self._apply_gradients(state)
@@ -120,17 +134,34 @@ class Loops(Reporting):
     ) -> None:
         """Train or evaluate on one batch, and add it to the metrics; read nothing back."""
         step = state.step = Step()
-        size = batch.size
-        if session.processes > 1:
-            step.share, size = distributed.scale(size), distributed.own_size(size)
-        if training:
-            returned = self.train_step(self._given("train_step", batch))
+        if session.processes.size == 1:
+            returned, size = self._returned(batch, training), batch.size
         else:
-            returned = self.test_step(self._given("test_step", batch))
-        if training and session.replicas is not None:
-            session.replicas.check(step.did_backward)
-        if size:
-            self._record(returned, batch, size, state, step)
+            if session.norms is not None:
+                session.norms.check(batch)
+            processes = session.processes
+            part = isinstance(batch, PartOfBatch)
+            size = batch.own_size if part else processes.own_size(batch.size)  # type: ignore[attr-defined]
+            step.share = size * processes.size / batch.size
+            kept = [] if size else self._states_of_own_metrics(state)
+            with sharing(distributed.share_of(processes, size / batch.size)):
+                returned = self._returned(batch, training)
+            for metric, saved in kept:
+                metric.load_state_dict(saved)
+            if training and session.replicas is not None:
+                session.replicas.check(step.did_backward)
+        self._record(returned, batch, size, state, step)
+
+    def _returned(self, batch: Batch, training: bool) -> Any:
+        if training:
+            return self.train_step(self._given("train_step", batch))
+        return self.test_step(self._given("test_step", batch))
+
+    def _states_of_own_metrics(self, state: TrainingState) -> list[tuple[Metric, Any]]:
+        """Return the metrics that a step of the user's updates, with copies of their states."""
+        given = [] if state.metrics is None else [entry.metric for entry in state.metrics.entries]
+        own = [m for m in self._all_metrics() if not any(m is other for other in given)]
+        return [(metric, copy.deepcopy(metric.state_dict())) for metric in own]
 
     def _step_scheduler(self, state: TrainingState, logs: dict[str, Any]) -> None:
         scheduler, setting = state.scheduler, state.settings.scheduler
@@ -140,18 +171,19 @@ class Loops(Reporting):
         scheduler.step() if name is None else scheduler.step(logs[name])
 
     @contextmanager
-    def _running(self, state: TrainingState, run: Run | None = None) -> Iterator[Session]:
-        """Prepare for steps, of training if there is a run; restore everything afterwards."""
-        outer = state.session, state.step
-        processes = distributed.world_size()
-        if run is None:
-            session = Session(self._call_for_loss, outer[0] and outer[0].run, None, processes)
-        else:
+    def _running(
+        self, state: TrainingState, run: Run | None = None, training: bool = False
+    ) -> Iterator[Session]:
+        """Prepare for steps; restore everything afterwards."""
+        if run is not None:
             state.clear_gradients()  # a loop by hand, or a run that failed, may have left some
-            own_step = self._overrides("train_step")
-            session = Session(distributed.wrap(self, own_step), run, None, processes)
-            if own_step and processes > 1:
-                session.replicas = distributed.Replicas(self, state.optimizer)
+        outer = state.session, state.step
+        processes = processes_of(self)
+        session = Session(self._call_for_loss, run, None, processes)
+        if run is None and outer[0] is not None:
+            session.run = outer[0].run
+        if training and processes.size > 1:
+            self._join(state, session, run)
         state.session = session
         try:
             yield session
@@ -159,6 +191,19 @@ class Loops(Reporting):
             if session.replicas is not None:
                 session.replicas.close()
             state.session, state.step = outer
+
+    def _join(self, state: TrainingState, session: Session, run: Run | None) -> None:
+        """Make the processes' replicas equal, and keep them so."""
+        by_ddp = run is not None and run.by_ddp
+        own_step = self._overrides("train_step")
+        session.replicas = Replicas(self, session.processes, not by_ddp, guards=own_step)
+        session.norms = None if run is None else run.norms
+        if run is not None or not state.joined:
+            session.replicas.align()
+            distributed.part_seeds(session.processes)
+            state.joined = True
+        if by_ddp:
+            session.forward = distributed.through_ddp(self, session.processes)
 
     # ---- evaluation
 
@@ -171,6 +216,7 @@ class Loops(Reporting):
             callbacks.call("on_test_begin")
             begins = callbacks.hooks("on_test_batch_begin")
             ends = callbacks.hooks("on_test_batch_end")
+            asks = agreed_any(bool(begins or ends)) if world_size() > 1 else False
             steps = 0
             self.stop_evaluating = False
             for batch in feed.epoch():
@@ -180,18 +226,18 @@ class Loops(Reporting):
                 if ends:
                     _call_with_logs(ends, steps, state)
                 steps += 1
-                if self.stop_evaluating:
+                if self._agreed_stop("stop_evaluating", asks):
                     break
             require_steps(feed, steps, "evaluate")
             assert state.metrics is not None
-            logs = state.metrics.read(across=True)
+            logs: dict[str, Any] = agreed(state.metrics.read(session.processes))
             callbacks.call("on_test_end", logs)
         return logs
 
     def _train_once(self, feed: Feed) -> dict[str, Any]:
         """Train on one batch outside any epoch, and return its logs."""
         state = self._require_compiled("train_on_batch")
-        with self._running(state) as session, self._training_modes() as set_modes:
+        with self._running(state, training=True) as session, self._training_modes() as set_modes:
             set_modes()
             self.reset_metrics()
             if not state.accumulated:
@@ -199,7 +245,8 @@ class Loops(Reporting):
             for batch in feed.epoch():
                 self._one_step(batch, state, session, training=True)
         assert state.metrics is not None
-        return state.metrics.read()
+        logs: dict[str, Any] = state.metrics.read(session.processes)
+        return dict(agreed(logs))
 
     # ---- names in logs
 

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from ..callbacks import CallbackList
+from ..callbacks.processes import agreed_any, processes_of, world_size
 from ..graph.nested import filled, iter_leaves
 from ..losses.base import HALF
 from .feed import Feed
+from .gathering import gathered_rows, own_rows, row_order
 from .steps import Steps
 
 
@@ -38,9 +40,13 @@ class Prediction(Steps):
     # torch.nn.Module provides this
     eval: Any
 
-    def _predict(self, feed: Feed, callbacks: CallbackList) -> Any:
+    def _predict(self, feed: Feed, callbacks: CallbackList, gather: bool = True) -> Any:
         """Run one pass of prediction and return the outputs as numpy arrays."""
+        processes = processes_of(self)
         rows = None if feed.steps is not None else feed.source.num_samples
+        if rows is not None and processes.size > 1:
+            rows = -(-rows // processes.size)
+        sizes: list[int] = []  # of the batches over all processes
         arrays: list[_Rows] = []
         steps = 0
         outputs: Any = None
@@ -49,6 +55,7 @@ class Prediction(Steps):
             callbacks.call("on_predict_begin")
             begins = callbacks.hooks("on_predict_batch_begin")
             ends = callbacks.hooks("on_predict_batch_end")
+            asks = agreed_any(bool(begins or ends)) if world_size() > 1 else False
             self.stop_predicting = False
             for batch in feed.epoch():
                 for hook in begins:
@@ -57,16 +64,33 @@ class Prediction(Steps):
                 leaves = [outputs] if isinstance(outputs, Tensor) else list(iter_leaves(outputs))
                 if not arrays:
                     arrays = [_Rows(rows) for _ in leaves]
+                own = own_rows(batch, processes)
                 for array, leaf in zip(arrays, leaves, strict=True):
-                    array.append(leaf)
+                    array.append(leaf, own)
+                sizes.append(batch.size)
                 for hook in ends:
                     hook(steps, {"outputs": outputs})
                 steps += 1
-                if self.stop_predicting:
+                if self._agreed_stop("stop_predicting", asks):
                     break
             callbacks.call("on_predict_end")
         require_steps(feed, steps, "predict")
-        return filled(outputs, [array.result() for array in arrays])
+        found = [array.result() for array in arrays]
+        if gather and processes.size > 1:
+            order = row_order(feed.source, processes, sizes)
+            found = [gathered_rows(part, processes, order) for part in found]
+        return filled(outputs, found)
+
+    def _agreed_stop(self, flag: str, asks: bool) -> bool:
+        """Return whether a loop ends now; several processes only end together.
+
+        Args:
+            flag: the attribute that callbacks set.
+            asks: whether any process has callbacks that could set it at each batch.
+        """
+        if asks:
+            setattr(self, flag, agreed_any(getattr(self, flag)))
+        return bool(getattr(self, flag)) and (asks or world_size() == 1)
 
 
 class _Rows:
@@ -85,8 +109,12 @@ class _Rows:
         self._used = 0
         self._other: Any = None
 
-    def append(self, value: Any) -> None:
+    def append(self, value: Any, own: int | None = None) -> None:
         """Add the rows of a batch; of what is not a tensor the last is kept.
+
+        Args:
+            value: an output.
+            own: how many of its rows count, `None` for all.
 
         Raises:
             ValueError: the output has no rows, or rows of another shape than before.
@@ -102,6 +130,8 @@ class _Rows:
                 "predict the batches one by one with predict_on_batch"
             )
         value = value.float() if value.dtype in HALF[:1] else value
+        if own is not None and own < len(value):
+            value = value[:own]
         count = len(value)
         if self._array is None:
             like = torch.empty(0, dtype=value.dtype).numpy()

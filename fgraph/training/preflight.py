@@ -11,8 +11,11 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from ..callbacks.base import Callback
+from ..callbacks.processes import world_size
 from ..graph.nested import iter_leaves, leaves_with_paths
+from . import joining
 from .batch import Batch, Source
+from .divided import check_equal
 from .feed import Feed
 from .output_losses import OutputLosses
 from .prediction import keeping_modes
@@ -41,6 +44,9 @@ def check_fit(model: Any, run: Run) -> None:
         TypeError: something is of the wrong type.
     """
     _check_validation(run)
+    check_division(run.feed)
+    if run.validation is not None:
+        check_division(run.validation)
     if not model._overrides("train_step"):
         _try_out(model, run.feed)
         _check_names(model, run)
@@ -48,6 +54,8 @@ def check_fit(model: Any, run: Run) -> None:
         check_evaluate(model, run.validation, "validation")
     for callback in run.callbacks.callbacks:
         callback.check_run(model, run.callbacks.callbacks)
+    if world_size() > 1:
+        joining.prepare(model, run, _trying)
 
 
 def _check_validation(run: Run) -> None:
@@ -64,6 +72,12 @@ def _check_validation(run: Run) -> None:
         )
 
 
+def check_division(feed: Feed) -> None:
+    """Refuse data that differs between processes unless it is known to be divided among them."""
+    if world_size() > 1 and not feed.source.divided:
+        check_equal(feed.source.first_whole())
+
+
 def check_evaluate(model: Any, feed: Feed, what: str = "evaluation") -> None:
     """Check the data of `evaluate`, or of validation, before its first step; see `check_fit`."""
     if not model._overrides("test_step"):
@@ -72,6 +86,8 @@ def check_evaluate(model: Any, feed: Feed, what: str = "evaluation") -> None:
         except Exception as error:
             error.add_note(f"(found in the first batch of the {what} data, before the first step)")
             raise
+    if world_size() > 1:
+        joining.check_metrics(model)
 
 
 def _try_out(model: Any, feed: Feed) -> None:

@@ -8,9 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..callbacks.processes import agreed, world_size
 
-def get_random_state() -> dict[str, Any]:
-    """Returns the states of torch's, numpy's and Python's global generators."""
+
+def get_random_state(cuda: bool = True) -> dict[str, Any]:
+    """Return the states of torch's, numpy's and Python's global generators.
+
+    Args:
+        cuda: whether to return those of CUDA devices too.
+    """
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
@@ -23,13 +29,13 @@ def get_random_state() -> dict[str, Any]:
         ],
         "python": random.getstate(),
     }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if cuda and torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Puts back the states that `get_random_state` returned."""
+    """Restore the states that `get_random_state` returned."""
     torch.set_rng_state(state["torch"])
     kind, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
@@ -37,3 +43,30 @@ def set_random_state(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(internal), gauss))
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+class SharedRandom:
+    """Lets all processes draw the same random numbers for their data, apart from their models'.
+
+    While it is entered the global generators of the host go on from where they were when it was
+    left, and before that from the first process's state. In one process it does nothing.
+
+    Attributes:
+        state: the state of the generators, `None` before the first use.
+    """
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] | None = None
+
+    def __enter__(self) -> None:
+        if world_size() == 1:
+            return
+        self._outside = get_random_state(cuda=False)
+        if self.state is None:
+            self.state = agreed(self._outside)
+        set_random_state(self.state)
+
+    def __exit__(self, *_: object) -> None:
+        if world_size() > 1:
+            self.state = get_random_state(cuda=False)
+            set_random_state(self._outside)

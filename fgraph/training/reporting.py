@@ -97,9 +97,10 @@ class Reporting(Prediction):
         if result is None:
             return
         if type(self).compute_metrics is not Reporting.compute_metrics:
-            self._record_own(batch, size, state, result.y_pred)
+            if size:
+                self._record_own(batch, size, state, result.y_pred)
         elif metrics.entries:
-            metrics.update(result.targets, result.outputs, result.sample_weights)
+            metrics.update(result.targets, result.outputs, result.sample_weights, size > 0)
 
     def _record_values(
         self, values: Mapping[str, Any], size: int, state: TrainingState, metrics: RunningMetrics

@@ -24,6 +24,9 @@ class Run:
         history: the logs of all epochs so far.
         validation: the validation data, if any.
         validation_epochs: after which epochs to validate: every so many, or those listed, from 1.
+        by_ddp: whether torch's DDP averages the gradients of several processes.
+        norms: refuses batches that are too small for several processes, if that can be.
+        agrees_each_batch: whether the processes agree after each batch on whether to stop.
     """
 
     model: Any
@@ -35,6 +38,9 @@ class Run:
     history: History = field(default_factory=History)
     validation: Feed | None = None
     validation_epochs: int | frozenset[int] = 1
+    by_ddp: bool = False
+    norms: Any = None
+    agrees_each_batch: bool = False
 
     def validates(self, epoch: int) -> bool:
         """Return whether validation follows an epoch, counted from 0."""

@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from .. import metrics as metric_functions
+from ..callbacks.processes import Processes
 from ..losses.base import apply_mask, widened
 from ..metrics.base import Metric, RunningMean
-from . import distributed
+from .merging import result_across
 from .output_losses import mask_of
 from .output_structure import OutputStructure
+
+_ALONE = Processes()
 
 
 class Entry(NamedTuple):
@@ -50,6 +53,7 @@ class RunningMetrics:
         self.means: dict[str, RunningMean] = {}
         self.own: dict[str, Metric] = {}  # that a step of the user's updates
         self.seen: bool = False
+        self.blank: bool = False  # whether all that was seen counts nothing
         self.reset()
 
     def _free_name(self, prefix: str, name: str, weighted: bool) -> str:
@@ -68,7 +72,7 @@ class RunningMetrics:
         """Start anew, as at the beginning of an epoch."""
         self.means = {"loss": RunningMean()}
         self.own = {}
-        self.seen = False
+        self.seen = self.blank = False
         for entry in self.entries:
             entry.metric.reset_state()
 
@@ -76,20 +80,33 @@ class RunningMetrics:
         """Add a batch's mean `value` over `size` samples to a running mean."""
         if name not in self.means:
             self.means[name] = RunningMean()
-        self.means[name].add(without_graph(value), size, size)
+        if size:
+            self.means[name].add(without_graph(value), size, size)
 
-    def update(self, targets: list[Any], outputs: list[Tensor], sample_weights: list[Any]) -> None:
+    def update(
+        self,
+        targets: list[Any],
+        outputs: list[Tensor],
+        sample_weights: list[Any],
+        counts: bool = True,
+    ) -> None:
         """Update the metrics with one batch; steps that are masked do not count.
 
         Args:
             targets: one for each output.
             outputs: the model's outputs, in flat order.
             sample_weights: one for each output, or `None`.
+            counts: whether it counts; a process without samples still needs to see what they are.
 
         Raises:
             ValueError: an output with a metric has no target.
         """
-        self.seen = True
+        if self.seen and not counts:
+            return
+        if self.blank:
+            for entry in self.entries:
+                entry.metric.reset_state()
+        self.seen, self.blank = True, not counts
         for i, weighted, name, metric in self.entries:
             if targets[i] is None:
                 raise ValueError(f"no target for the output of metric {name!r}")
@@ -103,21 +120,20 @@ class RunningMetrics:
             else:  # leave the masked steps out
                 metric.update_state(targets[i][mask], y_pred[mask], weight)
 
-    def read(self, across: bool = False) -> dict[str, Any]:
+    def read(self, across: Processes = _ALONE) -> dict[str, Any]:
         """Return all values as plain floats, sorted by name as Keras sorts them.
 
         Args:
-            across: whether to add up over all processes, which all of them must then call.
+            across: the processes to add up over, which all of them must then call.
         """
         logs: dict[str, Any] = {}
         for name, mean in self.means.items():
-            pair = mean.summary()
-            total, weight = (distributed.total(pair) if across else pair).tolist()
+            total, weight = across.total(mean.summary().cpu()).tolist()
             if weight:
                 logs[name] = total / weight
         seen = {entry.name: entry.metric for entry in self.entries} if self.seen else {}
         for name, metric in (seen | self.own).items():
-            value = _result(metric, across)
+            value = result_across(metric, across, self.blank and name not in self.own)
             several = value if isinstance(value, Mapping) else {name: value}
             logs.update({name: _plain(item) for name, item in several.items()})
         return dict(sorted(logs.items()))
@@ -136,6 +152,7 @@ class RunningMetrics:
             "means": {name: mean.state_dict() for name, mean in self.means.items()},
             "metrics": [entry.metric.state_dict() for entry in self.entries],
             "seen": self.seen,
+            "blank": self.blank,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -146,7 +163,7 @@ class RunningMetrics:
             self.means[name].load_state_dict(mean)
         for entry, saved in zip(self.entries, state["metrics"], strict=True):
             entry.metric.load_state_dict(saved)
-        self.seen = state["seen"]
+        self.seen, self.blank = state["seen"], state["blank"]
 
 
 def _flattened(entry: Any) -> list[Any]:
@@ -154,13 +171,6 @@ def _flattened(entry: Any) -> list[Any]:
     if isinstance(entry, list | tuple):
         return [metric for item in entry for metric in _flattened(item)]
     return [] if entry is None else [entry]
-
-
-def _result(metric: Metric, across: bool) -> Any:
-    own_result = type(metric).result is not Metric.result
-    if own_result or not across or distributed.world_size() == 1:
-        return metric.result()
-    return metric.compute(distributed.total(metric.summary()))
 
 
 def _plain(value: Any) -> Any:

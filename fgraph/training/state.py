@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..callbacks.processes import Processes
 from ..metrics.reductions import Mean
 from ..optimizers import OptimizerFactory
 from ..optimizers.learning_rate import with_learning_rate
@@ -47,14 +48,16 @@ class Session:
     Attributes:
         forward: calls the model; under several processes, through torch's DDP.
         run: the `fit`, if it is one or belongs to one.
-        replicas: keeps the processes' replicas equal if `train_step` is overridden.
-        processes: how many processes train together.
+        replicas: keeps the processes' replicas equal, if several train together.
+        processes: those that share each batch.
+        norms: refuses batches that are too small for the model's batch normalizations.
     """
 
     forward: Callable[[Any], Any]
     run: Any = None
     replicas: Any = None
-    processes: int = 1
+    processes: Processes = field(default_factory=Processes)
+    norms: Any = None
 
 
 class TrainingState:
@@ -76,6 +79,7 @@ class TrainingState:
         takes_closure: whether the optimizer evaluates the loss by itself, as LBFGS does.
         steps_per_batch: whether there is a scheduler that steps after each optimizer step.
         tried: for each kind of batch that was evaluated before training, its outputs' shapes.
+        joined: whether the processes' replicas were made equal.
         loaded: what `optimizer_state` returned elsewhere, for the optimizer yet to be made.
     """
 
@@ -92,13 +96,14 @@ class TrainingState:
         self.step: Step | None = None
         self.takes_closure = False
         self.steps_per_batch = False
+        self.joined = False
         self.loaded: dict[str, Any] | None = None
         self.tried: dict[Any, list[Tensor]] = {}
         self._left_out: list[str] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is going on, and parts that can be made again from their states."""
-        state = dict(vars(self), session=None, step=None, tried={})
+        state = dict(vars(self), session=None, step=None, tried={}, joined=False)
         if self.optimizer is not None and self.optimizer is not self.settings.optimizer:
             state["loaded"] = copy.deepcopy(self.optimizer_state())
             state.update(optimizer=None, scheduler=None, scaler=None)

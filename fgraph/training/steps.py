@@ -252,6 +252,8 @@ class Steps(AddedLosses):
             step.did_backward = True
             if step.share != 1:
                 loss = loss * step.share
+        if state.session is not None and state.session.replicas is not None:
+            state.session.replicas.backward_ran()
         if state.scaler is not None:
             loss = state.scaler.scale(loss)
         loss.backward()
@@ -263,6 +265,8 @@ class Steps(AddedLosses):
         applies weight constraints, and clears the gradients.
         """
         state = self._require_compiled("optimizer_step")
+        if state.session is not None and state.session.replicas is not None:
+            state.session.replicas.check(state.step is None or state.step.did_backward)
         state.accumulated += 1
         if state.accumulated >= state.settings.gradient_accumulation_steps:
             self._apply_gradients(state)
@@ -273,8 +277,7 @@ class Steps(AddedLosses):
         if missing != 1:  # the last batches of an epoch: the mean is over those there are
             gradients = [p.grad for p in state.trained if p.grad is not None]
             torch._foreach_mul_(gradients, missing)
-        if state.session is not None and state.session.replicas is not None:
-            state.session.replicas.average_gradients()
+        self.average_gradients()
         if scaler is None:
             self._clip_gradients(state)
             optimizer.step()
@@ -288,6 +291,15 @@ class Steps(AddedLosses):
         state.clear_gradients()
         self._after_optimizer_step(state)
 
+    def average_gradients(self) -> None:
+        """Average the gradients over the processes that share batches; nothing in one process.
+
+        `optimizer_step` does so by itself. Call it before the step of another optimizer.
+        """
+        state = self._require_compiled("average_gradients")
+        if state.session is not None and state.session.replicas is not None:
+            state.session.replicas.average_gradients()
+
     def _closure_step(self, batch: Batch, state: TrainingState) -> Tensor:
         """Make a step of an optimizer that evaluates the loss by itself, such as LBFGS."""
         first: list[Any] = []
@@ -299,6 +311,7 @@ class Steps(AddedLosses):
             if not first:
                 first.extend((result, step and step.parts))
             self.backward(result.loss)
+            self.average_gradients()
             self._clip_gradients(state)
             return result.loss.detach()  # LBFGS makes a float of it
 
@@ -327,8 +340,8 @@ class Steps(AddedLosses):
         """Train on one batch.
 
         A subclass may override it. `forward_batch`, `backward` and `optimizer_step` do the parts
-        as `compile` was told, also under several processes; what calls the model, `loss.backward`
-        or the optimizer itself works in one process only.
+        as `compile` was told, also under several processes, where `loss.backward` and a step of an
+        optimizer without `average_gradients` before it are refused.
 
         Args:
             batch: `(x, y, sample_weight, size)` on the model's device. An override that calls its

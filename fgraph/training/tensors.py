@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..callbacks.processes import Processes
 from ..graph.nested import Path, filled, label, leaves_with_paths
+from .random_state import SharedRandom
 
 _CPU = torch.device("cpu")
 _INDICES = {torch.int32, torch.int64}  # either serves where the other is asked for
@@ -90,6 +92,9 @@ class Placement:
         parameter_dtypes: the dtypes of all its parameters.
         inputs: the dtype of each input by name, in order; empty if they are not known.
         input_names: the names of the inputs, also if their dtypes are not known.
+        processes: the processes among which batches are divided.
+        random: what random numbers for data are drawn from.
+        sharded: whether the data is divided among them already.
     """
 
     device: torch.device = _CPU
@@ -97,6 +102,9 @@ class Placement:
     parameter_dtypes: frozenset[torch.dtype] = frozenset()
     inputs: Mapping[str, torch.dtype] = field(default_factory=dict)
     input_names: list[str] = field(default_factory=list)
+    processes: Processes = field(default_factory=Processes)
+    random: SharedRandom = field(default_factory=SharedRandom)
+    sharded: bool = False
 
     def dtype(self, part: str, path: Path, index: int, leaf: Any, tensor: Tensor) -> torch.dtype:
         """Return the dtype that an array has in batches.

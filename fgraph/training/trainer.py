@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..callbacks import Callback, CallbackList, History, ProgressBar
+from ..callbacks.processes import processes_of, rank, world_size
 from ..errors import whole_number
 from ..losses import Loss
 from . import checks as arguments
@@ -158,6 +159,8 @@ class Trainer(Loops, OnOwnCard):
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int | Iterable[int] = 1,
+        *,
+        sharded_data: bool = False,
     ) -> History:
         """Train for a number of epochs, as Keras's `Model.fit`.
 
@@ -186,6 +189,10 @@ class Trainer(Loops, OnOwnCard):
             validation_steps: the steps of validation, the same batches each time; `None` for all.
             validation_batch_size: the samples in a step of validation; `batch_size` by default.
             validation_freq: validate after every so many epochs, or after those listed, from 1.
+            sharded_data: under several processes, whether `x` and `validation_data` hold or yield
+                each process's own samples. Otherwise they must be equal in all of them, and each
+                takes its share of every batch. A loader whose sampler divides the samples, as
+                torch's `DistributedSampler`, is recognised.
 
         Returns:
             The history of losses and metrics, as plain floats.
@@ -201,16 +208,16 @@ class Trainer(Loops, OnOwnCard):
         steps = arguments.optional_count(steps_per_epoch, "steps_per_epoch")
         validates = arguments.validation_epochs(validation_freq)
         shuffle = arguments.check_shuffle(shuffle)
-        move_to_own_card(self)
-        distributed.start(self._device())
+        self._join_processes()
         if validation_split:
             parts = arguments.split_validation(x, y, sample_weight, validation_split)
             (x, y, sample_weight), kept = parts
             validation_data = kept if validation_data is None else validation_data
-        train = self._source(x, y, sample_weight, batch_size, shuffle, class_weight)
+        placement = self._placement(sharded_data)
+        train = self._source(x, y, sample_weight, batch_size, placement, shuffle, class_weight)
         feed = Feed(train, steps)
         validation = self._validation_feed(
-            validation_data, validation_batch_size, validation_steps, batch_size
+            validation_data, validation_batch_size, validation_steps, batch_size, placement
         )
         history = History()
         params = {"verbose": verbose, "epochs": epochs, "steps": feed.epoch_steps}
@@ -242,6 +249,8 @@ class Trainer(Loops, OnOwnCard):
         steps: int | None = None,
         callbacks: Iterable[Callback] | Callback | None = None,
         return_dict: bool = False,
+        *,
+        sharded_data: bool = False,
     ) -> Any:
         """Compute the loss and the metrics without training, as Keras's `Model.evaluate`.
 
@@ -254,6 +263,7 @@ class Trainer(Loops, OnOwnCard):
             steps: the steps; `None` for all batches.
             callbacks: `Callback` objects.
             return_dict: whether to return a dict by name.
+            sharded_data: as in `fit`.
 
         Returns:
             The loss, or with metrics a list in the order of `metrics_names`, or a dict.
@@ -263,12 +273,13 @@ class Trainer(Loops, OnOwnCard):
             ValueError: something does not fit; the text says what.
         """
         self._require_compiled("evaluate")
-        move_to_own_card(self)
-        distributed.start(self._device())
+        self._join_processes()
         count = arguments.optional_count(steps, "steps")
-        feed = Feed(self._source(x, y, sample_weight, batch_size), count, fresh=True)
+        placement = self._placement(sharded_data)
+        feed = Feed(self._source(x, y, sample_weight, batch_size, placement), count, fresh=True)
         params = {"verbose": verbose, "epochs": 1, "steps": feed.epoch_steps}
         callback_list = self._callback_list(callbacks, params)
+        preflight.check_division(feed)
         preflight.build(self, feed)
         preflight.check_evaluate(self, feed)
         logs = self._evaluate(feed, callback_list)
@@ -281,6 +292,9 @@ class Trainer(Loops, OnOwnCard):
         verbose: str | int = "auto",
         steps: int | None = None,
         callbacks: Iterable[Callback] | Callback | None = None,
+        *,
+        gather: bool = True,
+        sharded_data: bool = False,
     ) -> Any:
         """Compute the outputs for all inputs, as Keras's `Model.predict`.
 
@@ -290,6 +304,10 @@ class Trainer(Loops, OnOwnCard):
             verbose: as in `fit`.
             steps: the steps; `None` for all batches.
             callbacks: `Callback` objects.
+            gather: under several processes, which share each batch, whether every process
+                returns all rows in order; all of them must call `predict` then too. `False`
+                returns this process's own rows.
+            sharded_data: as in `fit`; the rows come process by process.
 
         Returns:
             numpy arrays in the structure of the model's outputs.
@@ -298,9 +316,11 @@ class Trainer(Loops, OnOwnCard):
             ValueError: there is no data.
         """
         count = arguments.optional_count(steps, "steps")
-        feed = Feed(self._source(x, None, None, batch_size), count, fresh=True)
+        placement = self._placement(sharded_data)
+        feed = Feed(self._source(x, None, None, batch_size, placement), count, fresh=True)
         params = {"verbose": verbose, "epochs": 1, "steps": feed.epoch_steps}
-        return self._predict(feed, self._callback_list(callbacks, params))
+        preflight.check_division(feed)
+        return self._predict(feed, self._callback_list(callbacks, params), gather)
 
     def train_on_batch(
         self,
@@ -341,9 +361,9 @@ class Trainer(Loops, OnOwnCard):
         logs = self._evaluate(feed, CallbackList([], self, {}))
         return logs if return_dict else self._in_order(logs)
 
-    def predict_on_batch(self, x: Any) -> Any:
-        """Return the outputs for one batch, as numpy arrays in their structure."""
-        return self.predict(x, batch_size=common_length({"x": x}), verbose=0)
+    def predict_on_batch(self, x: Any, *, gather: bool = True) -> Any:
+        """Return the outputs for one batch, as numpy arrays in their structure; see `predict`."""
+        return self.predict(x, batch_size=common_length({"x": x}), verbose=0, gather=gather)
 
     @property
     def optimizer(self) -> torch.optim.Optimizer | None:
@@ -360,7 +380,12 @@ class Trainer(Loops, OnOwnCard):
 
     # ---- what `fit`, `evaluate` and `predict` are given
 
-    def _placement(self) -> Placement:
+    def _join_processes(self) -> None:
+        """Join the processes of `torchrun`, with the model on this one's device."""
+        move_to_own_card(self)
+        distributed.start(self._device())
+
+    def _placement(self, sharded: bool = False) -> Placement:
         dtypes = [p.dtype for p in self.parameters()]
         floating = (dtype for dtype in dtypes if dtype.is_floating_point)
         return Placement(
@@ -369,6 +394,8 @@ class Trainer(Loops, OnOwnCard):
             frozenset(dtypes),
             self._input_dtypes(),
             self._input_names(),
+            processes_of(self),
+            sharded=sharded and world_size() > 1,
         )
 
     def _source(
@@ -377,6 +404,7 @@ class Trainer(Loops, OnOwnCard):
         y: Any,
         sample_weight: Any,
         batch_size: int | None,
+        placement: Placement,
         shuffle: bool = False,
         class_weight: Mapping[int, float] | None = None,
     ) -> Source:
@@ -385,7 +413,7 @@ class Trainer(Loops, OnOwnCard):
             y,
             sample_weight,
             batch_size=batch_size,
-            placement=self._placement(),
+            placement=placement,
             shuffle=shuffle,
             class_weight=class_weight,
             takes_labels=self._takes_labels,
@@ -397,7 +425,12 @@ class Trainer(Loops, OnOwnCard):
         return any(isinstance(loss, Loss) and loss.takes_labels(y) for loss in given)
 
     def _validation_feed(
-        self, data: Any, size: int | None, steps: int | None, batch_size: int | None
+        self,
+        data: Any,
+        size: int | None,
+        steps: int | None,
+        batch_size: int | None,
+        placement: Placement,
     ) -> Feed | None:
         """Return the validation data of `fit`."""
         counts = {"validation_batch_size": size, "validation_steps": steps}
@@ -412,7 +445,7 @@ class Trainer(Loops, OnOwnCard):
         triple = arguments.unpack_validation(data)
         if size is None and not is_loader(triple[0]):
             size = batch_size
-        return Feed(self._source(*triple, size), steps, fresh=True)
+        return Feed(self._source(*triple, size, placement), steps, fresh=True)
 
     def _one_batch(
         self,
@@ -422,7 +455,11 @@ class Trainer(Loops, OnOwnCard):
         class_weight: Mapping[int, float] | None = None,
     ) -> Feed:
         size = common_length({"x": x, "y": y, "sample_weight": sample_weight})
-        return Feed(self._source(x, y, sample_weight, size, class_weight=class_weight), 1)
+        placement = self._placement()
+        source = self._source(x, y, sample_weight, size, placement, class_weight=class_weight)
+        feed = Feed(source, 1)
+        preflight.check_division(feed)
+        return feed
 
     def _callback_list(
         self,
@@ -441,7 +478,7 @@ class Trainer(Loops, OnOwnCard):
             raise ValueError(f"verbose must be 'auto', 0, 1 or 2, got {verbose!r}")
         params["verbose"] = int(verbose)
         shown = any(isinstance(callback, ProgressBar) for callback in callbacks)
-        if verbose and not shown and distributed.rank() == 0:
+        if verbose and not shown and rank() == 0:
             callbacks.append(ProgressBar(int(verbose)))
         if history is not None:
             callbacks.append(history)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from fgraph.callbacks.processes import Processes
 from fgraph.graph.nested import map_leaves
-from fgraph.training import distributed
 from fgraph.training.arrays import ArraySource
 from fgraph.training.class_weight import ClassWeight
 from fgraph.training.data import make_source
@@ -151,27 +151,24 @@ def test_class_weights_follow_the_class(labels):
 
 
 @pytest.mark.parametrize(("size", "world"), [(11, 2), (10, 4), (3, 3), (64, 3)])
-def test_shares_divide_a_batch(monkeypatch, size, world):
-    """Each sample once; the factors make the mean of means the mean."""
-    monkeypatch.setattr(distributed, "world_size", lambda: world)
-    samples, means = [], []
+def test_shares_divide_a_batch(size, world):
+    """Each sample once; the mean of means, weighted by the shares, is the mean."""
+    samples, mean = [], 0.0
     values = torch.randn(size)
     for rank in range(world):
-        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        first, stop = distributed.share(size)
+        processes = Processes(world, rank)
+        first, stop = processes.share(size)
         samples += range(first, stop)
-        means.append(values[first:stop].mean() * distributed.scale(size))
+        mean += values[first:stop].mean() * processes.own_size(size) / size
     assert samples == list(range(size))
-    torch.testing.assert_close(sum(means) / world, values.mean())
+    torch.testing.assert_close(mean, values.mean())
 
 
-def test_a_process_without_a_share_counts_nothing(monkeypatch):
-    """A batch with fewer samples than processes."""
-    monkeypatch.setattr(distributed, "world_size", lambda: 4)
-    monkeypatch.setattr(distributed, "rank", lambda: 0)
-    assert distributed.share(2) == (1, 2)
-    assert distributed.scale(2) == 0.0
-    assert distributed.own_size(2) == 0
+def test_a_process_without_a_share_counts_nothing():
+    """A batch with fewer samples than processes; the first process always has one."""
+    shares = [Processes(4, rank).share(2) for rank in range(4)]
+    assert shares == [(0, 1), (1, 2), (1, 2), (1, 2)]
+    assert [Processes(4, rank).own_size(2) for rank in range(4)] == [1, 0, 1, 0]
 
 
 def test_structures_keep_their_kinds():

@@ -1,0 +1,130 @@
+"""A sharded model as one process would have it, for what reads or writes its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..graph.nested import map_leaves
+from .processes import agreed_any, is_dtensor, is_sharded, like_parameter, rank, reshard
+
+
+@contextmanager
+def whole(model: Any, everywhere: bool = False, changes: bool = False) -> Iterator[bool]:
+    """Let a sharded model hold whole tensors and its modules' own classes for a while.
+
+    All processes must enter it together. Models that are not sharded stay as they are.
+
+    Args:
+        model: the model; the state of its optimizer is gathered too, unless `everywhere`.
+        everywhere: whether every process needs the tensors, or the first one alone.
+        changes: whether changed values go back into the shards.
+
+    Yields:
+        Whether this process has the tensors; the others have nothing to do.
+
+    Raises:
+        RuntimeError: it failed in another process.
+    """
+    if not is_sharded(model):
+        yield True
+        return
+    reshard(model)
+    swap = _Swap(model, keeps=everywhere or rank() == 0, optimizer=not everywhere)
+    failed = True
+    try:
+        yield swap.keeps
+        failed = False
+    finally:
+        swap.undo(changes and not failed)
+        anywhere = agreed_any(failed)
+    if anywhere:
+        raise RuntimeError("another process could not do its part of this; its error says why")
+
+
+def whole_state_dict(model: nn.Module) -> dict[str, Any]:
+    """Return a model's `state_dict` with whole tensors; all processes of a sharded one call it."""
+    if not is_sharded(model):
+        return model.state_dict()
+    with whole(model, everywhere=True):
+        return {name: _copied(value) for name, value in model.state_dict().items()}
+
+
+def _copied(value: Any) -> Any:
+    return value.detach().cpu() if isinstance(value, torch.Tensor) else value
+
+
+class _Swap:
+    """Puts whole tensors in the place of DTensors, and takes them away again."""
+
+    def __init__(self, model: Any, keeps: bool, optimizer: bool) -> None:
+        self.keeps = keeps
+        self._places: list[tuple[dict[str, Any], str, Any]] = []
+        self._classes: list[tuple[nn.Module, type]] = []
+        self._made: dict[int, Any] = {}
+        self._optimizer: Any = None
+        for module in model.modules():
+            for held in (module._parameters, module._buffers):
+                self._swap_tensors(held)
+            self._swap_class(module)
+        state = getattr(model, "_trainer", None)
+        if optimizer and state is not None and state.optimizer is not None:
+            self._swap_optimizer(state.optimizer)
+
+    def _swap_tensors(self, held: dict[str, Any]) -> None:
+        for name, tensor in held.items():
+            if not is_dtensor(tensor):
+                continue
+            if id(tensor) not in self._made:
+                made = tensor.detach().full_tensor()
+                if isinstance(tensor, nn.Parameter):
+                    made = nn.Parameter(made, tensor.requires_grad)
+                self._made[id(tensor)] = made
+            self._places.append((held, name, tensor))
+        if self.keeps:
+            for place, name, tensor in self._places:
+                place[name] = self._made[id(tensor)]
+        else:
+            self._made = dict.fromkeys(self._made)
+
+    def _swap_class(self, module: nn.Module) -> None:
+        from torch.distributed.fsdp import FSDPModule
+
+        if self.keeps and isinstance(module, FSDPModule):
+            kind = type(module)
+            self._classes.append((module, kind))
+            # torch made it of FSDPModule and the module's own class
+            module.__class__ = next(base for base in kind.__bases__ if base is not FSDPModule)
+
+    def _swap_optimizer(self, optimizer: Any) -> None:
+        def whole_leaf(leaf: Any) -> Any:
+            return leaf.full_tensor() if is_dtensor(leaf) else leaf
+
+        state = {key: map_leaves(whole_leaf, value) for key, value in optimizer.state.items()}
+        if not self.keeps:
+            return
+        self._optimizer = optimizer
+        self._optimizer_held = optimizer.state, [g["params"] for g in optimizer.param_groups]
+        optimizer.state = type(optimizer.state)(optimizer.state.default_factory)
+        for key, value in state.items():
+            optimizer.state[self._made.get(id(key), key)] = value
+        for group in optimizer.param_groups:
+            group["params"] = [self._made.get(id(p), p) for p in group["params"]]
+
+    def undo(self, changes: bool) -> None:
+        """Put the shards back, with the values that the whole tensors have now if asked to."""
+        for module, kind in self._classes:
+            module.__class__ = kind
+        for place, name, tensor in self._places if self.keeps else ():
+            made, place[name] = place[name], tensor
+            if changes:
+                with torch.no_grad():
+                    tensor.copy_(like_parameter(tensor, made.detach()))
+        if self._optimizer is not None:
+            self._optimizer.state, listed = self._optimizer_held
+            for group, params in zip(self._optimizer.param_groups, listed, strict=True):
+                group["params"] = params

@@ -1,0 +1,84 @@
+"""Several processes give the figures of one; see `checks.py` for the programs."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parallel.launching import HERE, figures
+
+FAST = ["arrays", "sequences", "predictions", "single_batches", "few_samples", "stopping"]
+
+
+def names_in(program: str) -> list[str]:
+    """Return the names of the checks in a program, which is not imported here."""
+    tree = ast.parse(Path(HERE, program).read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return [f.name for f in functions if any(ast.unparse(d) == "check" for d in f.decorator_list)]
+
+
+@cache
+def found(program: str, processes: int, names: str) -> dict[str, Any]:
+    return figures(Path(HERE, program), processes, names)
+
+
+def same(program: str, name: str, processes: int, names: str) -> dict[str, Any]:
+    """Compare the figures of a check with those of one process; return the latter."""
+    here = found(program, processes, names)[name]
+    alone = found(program, 1, names)[name]
+    for outcome in (alone, here):
+        assert "error" not in outcome["figures"], outcome["figures"]["error"]
+    assert here["everyone_alike"] is True, "the processes differ among themselves"
+    for key, value in here["figures"].items():
+        if key.startswith("text"):
+            continue
+        tolerance = 1e-2 if "about" in key else 1e-4
+        np.testing.assert_allclose(
+            np.asarray(value, float),
+            np.asarray(alone["figures"][key], float),
+            rtol=tolerance,
+            atol=tolerance / 100,
+            err_msg=key,
+        )
+    return here["figures"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_two_processes_give_what_one_gives(name):
+    same("checks.py", name, 2, ",".join(FAST))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3, 4])
+@pytest.mark.parametrize("name", [n for n in names_in("checks.py") if n != "refusals"])
+def test_several_processes_give_what_one_gives(name, processes):
+    same("checks.py", name, processes, "")
+
+
+REFUSED = {
+    "merge": "TypeError: metric 'largest'.*define merge",
+    "other arrays": "ValueError: the processes were given different data.*sharded_data=True",
+    "other batches": "ValueError: the processes were given different data",
+    "norm": "a batch of 3 samples in 2 processes.*'batch_normalization_1'",
+    "norm in a generator": "a batch of 3 samples in 2 processes",
+    "backward": r"call self.backward\(loss\) in place of loss.backward\(\)",
+    "step": r"call self.optimizer_step\(\) in place of optimizer.step\(\)",
+    "sampler": "DistributedSampler of the data.*of 3, but here.* 2 parts",
+    "no data": "ValueError: no data",
+    "callbacks": "ValueError: process . and this one have different callbacks.*BackupAndRestore",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_right_is_refused_before_the_first_step(name):
+    """By every process alike."""
+    texts = same("checks.py", "refusals", 2, "")
+    assert re.search(REFUSED[name], texts[f"text_{name}"]), texts[f"text_{name}"]
+    assert not texts[f"text_{name}"].startswith("after steps")
