@@ -95,7 +95,7 @@ class _Kept:
 
     def contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         """Return what the first run and the second run happen in."""
-        return self.first(), self.again()
+        return self.first(), _Each(self.again)
 
     @contextmanager
     def first(self) -> Iterator[None]:
@@ -137,6 +137,21 @@ class _Kept:
                 "pass, whose gradients need it as it was: call backward() first, or take the "
                 "recomputation off by model.recompute(None)"
             )
+
+
+class _Each:
+    """A context that can be entered again and again, as a graph that is kept may need."""
+
+    def __init__(self, make: Callable[[], AbstractContextManager[None]]) -> None:
+        self._make = make
+        self._open: list[AbstractContextManager[None]] = []
+
+    def __enter__(self) -> None:
+        self._open.append(self._make())
+        self._open[-1].__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.pop().__exit__(*error)
 
 
 def _modules(model: nn.Module, parts: Sequence[Part]) -> Iterator[nn.Module]:

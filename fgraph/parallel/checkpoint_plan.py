@@ -10,6 +10,7 @@ programming over the cuts. (A rule of the square root would hold if all nodes we
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -153,13 +154,10 @@ class Memory:
         return max(kept + int(need) for kept, need in self._stages(runs))
 
     def _stages(self, runs: Sequence[Run]) -> list[tuple[int, int]]:
-        """Return what is kept before each run, and what it needs beside."""
+        """Return what of the runs before is kept during each run, and what it needs beside."""
         nodes = self.found.graph.nodes
         found, held = [], set[int]()
         for first, end, again in runs:
-            once, twice = self.needs(first, [end])
-            before = [piece for piece in held if self._made[piece] < first]
-            found.append((int(self._size[before].sum()), int(twice[0] if again else once[0])))
             for position in range(first, end):
                 if not again:
                     held |= self.found.saved[position]
@@ -167,6 +165,9 @@ class Memory:
                 refs = nodes[position].refs()
                 taken = {self.found.home[ref] for ref in refs if ref in self.found.home}
                 held |= {piece for piece in taken if self._made[piece] < first}
+            once, twice = self.needs(first, [end])
+            before = [piece for piece in held if self._made[piece] < first]
+            found.append((int(self._size[before].sum()), int(twice[0] if again else once[0])))
             held |= set(np.flatnonzero(self._final & (self._made < end)).tolist())
         return found
 
@@ -239,11 +240,13 @@ def _best(states: list[_Partial]) -> list[_Partial]:
 
 def _thinned(cuts: list[int], live: Any) -> list[int]:
     """Return the cuts where few bytes are alive: none that a neighbour beats, and not too many."""
-    alive = [np.inf, *(live[cut] for cut in cuts), np.inf]
+    levels = [list(level) for _, level in itertools.groupby(cuts, lambda cut: live[cut])]
+    alive = [np.inf, *(live[level[0]] for level in levels), np.inf]
     chosen = [
         cut
-        for cut, before, here, after in zip(cuts, alive, alive[1:], alive[2:], strict=False)
-        if before >= here < after
+        for level, before, here, after in zip(levels, alive, alive[1:], alive[2:], strict=False)
+        if before > here < after
+        for cut in level
     ]
     while len(chosen) > _MOST_CUTS:
         pairs = [chosen[place : place + 2] for place in range(0, len(chosen), 2)]

@@ -159,6 +159,18 @@ def test_the_second_run_uses_weights_given_for_one_call():
     assert_same(gradients(), expected)
 
 
+def test_a_graph_that_is_kept_can_be_gone_through_twice():
+    model = chain(2)
+    plain = copy.deepcopy(model)
+    model.recompute(["block_*"])
+    inputs = torch.randn(3, 64)
+    for net in (model, plain):
+        made = net(inputs).sin().sum()
+        made.backward(retain_graph=True)
+        made.backward()
+    assert_same(state(model), state(plain))
+
+
 def test_weights_changed_before_the_backward_pass_are_an_error_as_without():
     model = chain(2)
     model.recompute(["block_*"])
@@ -285,7 +297,7 @@ def test_the_allocator_sees_what_was_expected(make):
     # kernels take some memory of their own, and so do the gradients of weights
     for number in range(1, 4):
         saved, wanted = most[0] - most[number], expected[0] - expected[number]
-        assert abs(saved - wanted) < 0.06 * most[0]
+        assert abs(saved - wanted) < 0.1 * most[0]
 
 
 def least_of(error: ValueError) -> int:
