@@ -17,8 +17,8 @@ LABEL = 0.24  # inches, the height of a frame's label
 MARGIN = 0.12  # inches between a frame and what is in it
 _GAP, _ROW_GAP = 0.25, 0.32  # inches between boxes and between rows
 LETTER, LINE, _PADDING = 0.078, 0.17, 0.12  # inches
-_SWEEPS = 12
-_STRAIGHT = 8  # how hard an arrow pulls its ends into line, if it is the only one at both
+_SWEEPS, _SPREADS = 12, 60
+_STRAIGHT = 1000  # how hard an arrow pulls its ends into line, if it is the only one at both
 
 
 @dataclass(eq=False)
@@ -165,7 +165,7 @@ def _spread(rows: list[list[Place]]) -> None:
             place.x, x = x + place.width / 2, x + place.width + _GAP
         for place in row:
             place.x -= x / 2
-    for sweep in range(2 * _SWEEPS):
+    for sweep in range(_SPREADS):
         for row in rows if sweep % 2 == 0 else reversed(rows):
             wanted = [_wanted(place) for place in row]
             gaps = [(a.width + b.width) / 2 + _gap(a, b) for a, b in pairwise(row)]
