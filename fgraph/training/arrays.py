@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..graph.nested import iter_leaves, leaves_with_paths, map_leaves
 from .batch import Batch, Source
+from .device_copies import begin_copies
 from .divided import keeping_step
-from .prefetch import prefetched
 from .tensors import Placement, as_tensor, check_fits, named_leaves, path_text
 
 Columns = list[tuple[Tensor, torch.dtype]]
@@ -84,6 +84,7 @@ class ArraySource(Source):
 
     def batches(self, skip: int = 0) -> Iterator[Batch]:
         """Begin a pass; see `Source.batches`."""
+        begin_copies(self._placement.device)
         if self._shuffle:
             # drawn here and not in the generator, so that it is drawn when the pass begins
             with self._placement.random:
@@ -91,9 +92,7 @@ class ArraySource(Source):
             batches = self._shuffled(order, skip)
         else:
             batches = self._in_order(skip)
-        if self.divided:
-            batches = keeping_step(batches, self._processes)
-        return prefetched(batches, self._placement.device)
+        return keeping_step(batches, self._processes) if self.divided else batches
 
     def first(self) -> Batch:
         """Return the first batch in order."""

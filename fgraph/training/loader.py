@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, cast
 
 from torch import Generator, Tensor
+from torch.utils.data import DataLoader
 
 from ..callbacks.processes import world_size
 from ..graph.nested import iter_leaves, map_leaves
 from .batch import Batch, Source
 from .class_weight import ClassWeight
+from .device_copies import begin_copies
 from .divided import is_divided, keeping_step, original_rows, samplers_of
-from .prefetch import prefetched
 from .random_state import SharedRandom, get_random_state, set_random_state
 from .tensors import Placement, as_tensor
 
@@ -45,7 +47,9 @@ class LoaderSource(Source):
         if self.num_batches == 0:
             raise ValueError(f"no data: {type(loader).__name__} has no batches")
         self._loader = loader
-        self._placement = placement
+        # a DataLoader pins what it has in memory; others may pin what the device still writes
+        written = isinstance(loader, DataLoader)
+        self._placement = replace(placement, pinned_is_written=written)
         self._class_weight = class_weight
         self._processes = placement.processes
         self.divided_by_sampler = is_divided(loader, self._processes)
@@ -66,10 +70,11 @@ class LoaderSource(Source):
         else:
             iterator = chain(ahead, self._drawn_alike())
         next(islice(iterator, skip, skip), None)
+        begin_copies(self._placement.device)
         batches: Iterator[Batch] = map(self._batch, iterator)
         if self.divided:
             batches = keeping_step(batches, self._processes)
-        return prefetched(batches, self._placement.device)
+        return batches
 
     def _drawn_alike(self) -> Iterator[Any]:
         """Begin a pass of the loader, whose random numbers are the same in all processes."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..callbacks.processes import Processes
 from ..graph.nested import Path, filled, label, leaves_with_paths
+from .device_copies import copied
 from .random_state import SharedRandom
 
 _CPU = torch.device("cpu")
@@ -95,6 +96,7 @@ class Placement:
         processes: the processes among which batches are divided.
         random: what random numbers for data are drawn from.
         sharded: whether the data is divided among them already.
+        pinned_is_written: whether batches in pinned memory surely hold their values (`copied`).
     """
 
     device: torch.device = _CPU
@@ -105,6 +107,7 @@ class Placement:
     processes: Processes = field(default_factory=Processes)
     random: SharedRandom = field(default_factory=SharedRandom)
     sharded: bool = False
+    pinned_is_written: bool = True
 
     def dtype(self, part: str, path: Path, index: int, leaf: Any, tensor: Tensor) -> torch.dtype:
         """Return the dtype that an array has in batches.
@@ -138,14 +141,12 @@ class Placement:
         return wanted
 
     def place(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return a tensor on the device, converted there; the copy to CUDA does not wait.
-
-        The copy goes through pinned memory, without which `non_blocking` has no effect.
-        """
+        """Return a tensor on the device, converted there; the host does not wait for it."""
         if tensor.device != self.device:
             if self.device.type == "cuda" and tensor.device.type == "cpu":
-                tensor = tensor if tensor.is_pinned() else tensor.pin_memory()
-            tensor = tensor.to(self.device, non_blocking=True)
+                tensor = copied(tensor, self.device, self.pinned_is_written)
+            else:
+                tensor = tensor.to(self.device, non_blocking=True)
         return tensor if tensor.dtype is dtype else tensor.to(dtype)
 
     def batch_part(self, value: Any, part: str) -> Any:
