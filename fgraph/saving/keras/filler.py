@@ -15,7 +15,7 @@ from ...layers.base import Layer
 from ...layers.filling import filled_by
 from ...layers.weight_layout import _attribute
 from ..construction import _NoValues
-from .stored_weights import Held, Place
+from .stored_weights import Held, Place, held_weights, paths_of_parts
 
 _MOST_CALLS = 1_000_000
 _MOST_REST = 2**28  # values of a layer's own that no file holds, such as windows
@@ -24,8 +24,13 @@ _MOST_REST = 2**28  # values of a layer's own that no file holds, such as window
 class Weights(Protocol):
     """The weights in a file."""
 
-    def put(self, place: Place) -> None:
-        """Learn of the place of the next layer, in the order of the configuration."""
+    def put(self, place: Place, after: Place | None = None) -> None:
+        """Learn of the place of the next layer, in the order of the configuration.
+
+        Args:
+            place: the place.
+            after: that of the layer behind which it comes, if it is not the last one.
+        """
 
     def arrays(
         self, layer: Any, place: Place, held: Held, where: str
@@ -60,27 +65,46 @@ class Filler:
             with torch.random.fork_rng(devices=()):
                 module = build()
         _, place = self._places.get(id(layer), (None, None))
-        if module is None or place is None:
+        if place is None:
             return module
-        if isinstance(layer, wrappers.TimeDistributed) and not isinstance(layer.layer, Layer):
+        self._put_unbuilt(layer, place)
+        if module is None or (
+            isinstance(layer, wrappers.TimeDistributed) and not isinstance(layer.layer, Layer)
+        ):
             return module  # the layers of its model were filled
         layer.module = module
         marked, layer.built = layer.built, True
         try:
-            held = layer._held_weights()
-            arrays = self.weights.arrays(layer, place, held, _where(layer))
-            if arrays is not None:
-                for (_, part, weight), array in zip(held, arrays, strict=True):
-                    value = torch.as_tensor(array)
-                    tensors = weight.layout.to_torch(value, part)
-                    for path, tensor in zip(_present(part, weight.paths), tensors, strict=True):
-                        _assign(part, path, tensor)
-                _complete(layer, module, build)
-                if not held:  # values that are settings
-                    layer._initialize()
+            self._fill(layer, module, place, build)
         finally:
             layer.built = marked
         return module
+
+    def _put_unbuilt(self, layer: Any, place: Place) -> None:
+        """Say where the weights of the layers in a layer are that its `call` will build."""
+        before = place
+        for part, path in paths_of_parts(layer):
+            if not part.built and id(part) not in self._places:
+                inner = place.inner(path, bool(layer.trainable))
+                self._places[id(part)] = (part, inner)
+                self.weights.put(inner, before)
+                before = inner
+
+    def _fill(
+        self, layer: Any, module: nn.Module, place: Place, build: Callable[[], nn.Module | None]
+    ) -> None:
+        held = held_weights(layer)
+        arrays = self.weights.arrays(layer, place, held, _where(layer))
+        if arrays is None:
+            return
+        for (_, part, weight), array in zip(held, arrays, strict=True):
+            value = torch.as_tensor(array)
+            tensors = weight.layout.to_torch(value, part)
+            for path, tensor in zip(_present(part, weight.paths), tensors, strict=True):
+                _assign(part, path, tensor)
+        _complete(layer, module, build)
+        if not held:  # values that are settings
+            layer._initialize()
 
 
 def _where(layer: Any) -> str:

@@ -248,8 +248,9 @@ class _Calls:
         part = self.parts[name]
         args, kwargs = map_leaves(self._value, (args, kwargs))
         if isinstance(part, (Layer, torch.nn.Module)):
+            # Keras 3 gives every layer the mode of the model, whatever its call says
             kwargs = {k: v for k, v in kwargs.items() if v is not None and
-                      not (k == "training" and v is False)}  # fmt: skip
+                      (k != "training" or self.values.is_old)}  # fmt: skip
             args = list(args)
             while args and args[-1] is None:
                 args.pop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +13,7 @@ from ...layers.augmentation import Augmentation
 from ...layers.base import Layer
 from ...layers.configuration import _names
 from .keras2 import in_new_words
-from .keras_values import Values, custom_object, dtype_of, is_of_keras, refusal
+from .keras_values import Values, custom_object, dtype_of, is_of_keras, refusal, text
 
 _REFUSED = {
     "Lambda": "it is Python code, which is never run: write the function in torch, or as a layer",
@@ -31,6 +32,9 @@ _CLASSES: dict[str, type[Layer]] = {
     if isinstance(kind, type) and issubclass(kind, Layer) and not name.startswith("_")
     and name not in ("Layer", "InputLayer", *_REFUSED)
 }  # fmt: skip
+_CLASSES["GroupedQueryAttention"] = layers.GroupQueryAttention  # its name in Keras's code
+# augmentations that pass images on at inference
+_UNCHANGED = ("AugMix", "CutMix", "MixUp", "RandAugment")
 # arguments that change nothing here, or that say how Keras computes
 _IGNORED = {"batch_input_shape", "ragged", "sparse", "implementation", "time_major", "optional",
             "quantization_config", "synchronized", "lora_rank", "lora_alpha", "fused", "batch_size",
@@ -78,6 +82,11 @@ def make_layer(
     """
     if values.is_old and is_of_keras(written):
         written = in_new_words(written, where)
+    named = _named_function(written, values, where)
+    if named is not None:
+        return named
+    if written.get("class_name") in _UNCHANGED and is_of_keras(written):
+        return _unchanged(written, where)
     cls = class_of(written, values, where)
     config = written.get("config")
     if not isinstance(config, dict):
@@ -105,6 +114,35 @@ def make_layer(
     return made
 
 
+def _named_function(written: Mapping[str, Any], values: Values, where: str) -> Layer | None:
+    """Return a `Lambda` of a function that `custom_objects` has, `None` for all else."""
+    config = written.get("config")
+    if written.get("class_name") != "Lambda" or not isinstance(config, dict):
+        return None
+    function = config.get("function")
+    if isinstance(function, str):
+        function = {"class_name": "function", "config": function}
+    if not isinstance(function, dict) or function.get("class_name") != "function":
+        return None
+    name = function.get("config")
+    found = values.custom.get(name) if isinstance(name, str) else None
+    if found is None:
+        return None
+    arguments = values.plain(config.get("arguments") or {}, where)
+    return layers.Lambda(found, arguments=arguments, name=text(config.get("name"), where))
+
+
+def _unchanged(written: Mapping[str, Any], where: str) -> Layer:
+    """Return a layer that passes on its input for an augmentation that is not here."""
+    warnings.warn(
+        f"{where}: fgraph has no {written['class_name']}; its input passes unchanged, in training, "
+        "too", UserWarning, stacklevel=2,
+    )  # fmt: skip
+    config = written.get("config")
+    name = config.get("name") if isinstance(config, dict) else None
+    return layers.Identity(name=text(name, where))
+
+
 _NOTHING = object()
 
 
@@ -124,7 +162,7 @@ def _argument(
         return _NOTHING if dtype is None or str(dtype) == "torch.float32" else dtype
     own = cls.__module__.startswith("fgraph.")
     known = _names(cls)
-    if own and key not in known:
+    if own and key not in known and key != "data_format":
         options = any(key == name for _, name, _ in _declared(cls))
         if key in _IGNORED and key not in cls.unsupported:
             return _NOTHING
@@ -146,6 +184,13 @@ def _argument(
         return inner(written, where)
 
     found = values.plain(value, place, leaf)
+    if key == "data_format" and own and key not in inspect.signature(cls.__init__).parameters:
+        if found != "channels_last":
+            raise LoadError(f"{place}: {found!r:.60} is not known here")
+        return _NOTHING
+    if cls is layers.RandomShear and key in ("x_factor", "y_factor") and isinstance(found, list):
+        if len(found) == 2 and found[0] == -found[1]:  # as Keras keeps one number
+            return found[1]
     if key == "axis" and isinstance(found, list) and len(found) == 1 and cls.__name__ in (
         "BatchNormalization", "Softmax"):  # fmt: skip
         return found[0]

@@ -38,7 +38,8 @@ def is_of_keras(written: Mapping[str, Any]) -> bool:
     """Whether an object says that it is one of Keras's own; those of old files say nothing."""
     module = written.get("module")
     return module is None or str(module).partition(".")[0] in _OF_KERAS or str(module).startswith(
-        ("tensorflow.keras", "tensorflow.python.keras", "tensorflow.python.ops.init_ops"))  # fmt: skip
+        ("tensorflow.keras", "tensorflow.python.keras", "tensorflow.python.ops.init_ops")
+    )  # fmt: skip
 
 
 def custom_object(written: Mapping[str, Any], custom: Mapping[str, Any]) -> Any:

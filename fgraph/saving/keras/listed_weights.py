@@ -18,25 +18,30 @@ class ListedWeights:
     """The weights of an `.h5` file: lists by the names of layers, those that are trained first.
 
     A model in a model has one list. Which part of it belongs to which layer is known once all of
-    its layers are built, so such a file is gone through twice: see `measured`.
+    its layers are built, so such a file is gone through twice: the first round gives no values.
 
     Args:
         file: the file.
         nested: whether there are models in the model.
+
+    Attributes:
+        measured: whether the values that were given in this round are all there are.
     """
 
     def __init__(self, file: Hdf5, nested: bool) -> None:
         self.file = file
         self.measured = not nested
+        self._is_second = False
         self._groups: dict[str, list[str]] = {}  # of each outermost layer, in Keras's order
         self._trained: dict[str, list[bool]] = {}  # of each group's weights
         self._plans: dict[str, dict[str, list[str]]] = {}
 
-    def put(self, place: Place) -> None:
+    def put(self, place: Place, after: Place | None = None) -> None:
         """Learn of the place of the next layer, in the order of the configuration."""
         groups = self._groups.setdefault(place.top, [])
         if place.group not in groups:
-            groups.append(place.group)
+            end = len(groups) if after is None else groups.index(after.group) + 1
+            groups.insert(end, place.group)
 
     def arrays(
         self, layer: Any, place: Place, held: Held, where: str
@@ -50,6 +55,8 @@ class ListedWeights:
             place.trainable and bool(owner.trainable) and w.trainable for owner, _, w in held
         ]
         self._trained.setdefault(place.group, trained)
+        if not self._is_second and len(self._groups[place.top]) > 1:
+            self.measured = False
         if not self.measured:
             return None
         if place.top not in self._plans:
@@ -60,6 +67,11 @@ class ListedWeights:
                            f"{where}, weight {weight.name!r}")
             for name, (_, part, weight) in zip(names, held, strict=True)
         ]  # fmt: skip
+
+    def begin_second_round(self) -> None:
+        """Give values from now on: all layers were built once."""
+        self.measured = self._is_second = True
+        self._plans.clear()
 
     def _plan(self, top: str) -> dict[str, list[str]]:
         """Return for each group in an outermost layer the datasets of its weights."""

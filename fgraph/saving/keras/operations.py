@@ -31,10 +31,22 @@ _CODE = ("Cond", "WhileLoop", "ForiLoop", "VectorizedMap", "Map", "Scan", "Assoc
 
 def is_operation(written: Mapping[str, Any]) -> bool:
     """Whether an object in a graph is an operation, not a layer."""
-    if is_call(written):
+    if is_call(written) or _is_of_legacy_file(written):
         return True
     module = str(written.get("module"))
     return module.startswith("keras.src.ops.") and module.count(".") == 3
+
+
+def _is_of_legacy_file(written: Mapping[str, Any]) -> bool:
+    """Whether an object is an operation that an `.h5` file of Keras 3 holds: it has no module."""
+    kind, config = written.get("class_name"), written.get("config")
+    return (
+        written.get("module") is None
+        and isinstance(kind, str) and isinstance(config, dict)
+        and "trainable" not in config  # layers have it, also those of the same name
+        and all(isinstance(node, dict) for node in written.get("inbound_nodes") or [None])
+        and (kind == "GetItem" or (_NAMES.get(kind) or function_name(kind)) in _KNOWN)
+    )  # fmt: skip
 
 
 def operation(written: Mapping[str, Any], values: Values, where: str) -> Callable[..., Any]:
@@ -45,7 +57,8 @@ def operation(written: Mapping[str, Any], values: Values, where: str) -> Callabl
     """
     if is_call(written):
         return function_of(written, where)
-    kind, room = written.get("class_name"), str(written["module"]).rpartition(".")[2]
+    kind, room = written.get("class_name"), str(written.get("module")).rpartition(".")[2]
+    room = _ROOMS[0] if _is_of_legacy_file(written) else room
     if not isinstance(kind, str) or not kind.isidentifier() or kind in _CODE or room not in _ROOMS:
         raise refusal(written, where)
     if kind == "GetItem":

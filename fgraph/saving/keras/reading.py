@@ -83,7 +83,7 @@ def _from_hdf5(path: Path, custom: Mapping[str, Any]) -> tuple[Model, set[str]]:
                 model = Builder(values, filler).model(config, Place(""))
             if weights.measured:
                 return model, values.mixed
-            weights.measured = True
+            weights.begin_second_round()
 
 
 def _version(file: Hdf5) -> str:

@@ -99,10 +99,40 @@ def _places(layer: Any) -> list[str]:
     inner = layer.inner_layers()
     if not inner:
         return _own(layer)
-    attributes = {id(part): key for key, part in vars(layer).items() if isinstance(part, Layer)}
+    if not all(part.built for part in inner):  # each has a place of its own
+        return [f"vars/{k}" for k in range(len(held_weights(layer)))]
     own = len(layer._held_weights()) - sum(len(part._held_weights()) for part in inner)
-    found = [path for part in inner for path in _under(attributes.get(id(part), "?"), part)]
+    found = [place for part, path in paths_of_parts(layer) for place in _under(path, part)]
     return [*found, *(f"vars/{k}" for k in range(own))]
+
+
+def held_weights(layer: Any) -> Held:
+    """Return the weights of a layer, without those of layers in it that are not built yet."""
+    if all(part.built for part in layer.inner_layers()):
+        found: Held = layer._held_weights()
+        return found
+    own = [*layer.keras_weights, *layer._added_weights()]
+    return [(layer, layer.module, weight) for weight in own if weight.tensors(layer.module)]
+
+
+def paths_of_parts(layer: Any) -> list[tuple[Any, str]]:
+    """Return the layers in a layer with the names of their groups."""
+    inner = {id(part) for part in layer.inner_layers()}
+    found: dict[int, tuple[Any, str]] = {}
+    for key, value in vars(layer).items():
+        if isinstance(value, Layer):
+            named = [(value, key)]
+        elif isinstance(value, (list, tuple, dict)):
+            parts = [part for part in (value.values() if isinstance(value, dict) else value)
+                     if isinstance(part, Layer)]  # fmt: skip
+            names = counted([type(part).__name__ for part in parts])
+            named = [(part, f"{key}/{name}") for part, name in zip(parts, names, strict=True)]
+        else:
+            continue
+        for part, path in named:
+            if id(part) in inner:
+                found.setdefault(id(part), (part, path))
+    return list(found.values())
 
 
 def _cells(prefix: str, cells: Sequence[Any]) -> list[str]:
@@ -124,7 +154,7 @@ class GroupedWeights:
     def __init__(self, file: Hdf5) -> None:
         self.file = file
 
-    def put(self, place: Place) -> None:
+    def put(self, place: Place, after: Place | None = None) -> None:
         """Do nothing: each group has a name."""
 
     def arrays(
