@@ -48,13 +48,31 @@ class Filler:
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
         self._places: dict[int, tuple[Any, Place]] = {}  # with the layers: identities stay theirs
+        self._order: list[Any] = []
 
     def put(self, layer: Any, place: Place) -> None:
         """Say where the weights of a layer are; it fills those of the layers in it, too."""
         self._places[id(layer)] = (layer, place)
         for part in _parts(layer):
             self._places.pop(id(part), None)
+        self._order.append(layer)
         self.weights.put(place)
+
+    def trained(self) -> Held:
+        """Return the weights that training changes, in the order of Keras."""
+        found = []
+        for layer in self._order:
+            _, place = self._places.get(id(layer), (None, None))
+            if place is None or not layer.built or not place.trainable:
+                continue
+            if isinstance(layer, wrappers.TimeDistributed) and not isinstance(layer.layer, Layer):
+                continue
+            held = [] if layer.module is None else held_weights(layer, own=self._has_parts(layer))
+            found += [item for item in held if item[0].trainable and item[2].trainable]
+        return found
+
+    def _has_parts(self, layer: Any) -> bool:
+        return any(id(part) in self._places for part in layer.inner_layers())
 
     def __call__(self, layer: Any, build: Callable[[], nn.Module | None]) -> nn.Module | None:
         """Build the module of a layer; it has no values if the layer is a part of another."""
@@ -82,11 +100,14 @@ class Filler:
 
     def _put_unbuilt(self, layer: Any, place: Place) -> None:
         """Say where the weights of the layers in a layer are that its `call` will build."""
-        before = place
+        before, last = place, layer
         for part, path in paths_of_parts(layer):
             if not part.built and id(part) not in self._places:
                 inner = place.inner(path, bool(layer.trainable))
                 self._places[id(part)] = (part, inner)
+                behind = next((k for k, one in enumerate(self._order) if one is last), 0)
+                self._order.insert(behind + 1, part)
+                last = part
                 self.weights.put(inner, before)
                 before = inner
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -19,6 +19,7 @@ from .hdf5 import Hdf5
 from .keras_values import Values
 from .listed_weights import ListedWeights
 from .stored_weights import GroupedWeights, Place
+from .training_state import compile_as_written
 
 
 def load_keras(
@@ -41,31 +42,48 @@ def load_keras(
         LoadError: the file is damaged, or needs something that is not known here.
     """
     try:
-        model, mixed = (_from_archive if kind == "keras" else _from_hdf5)(path, custom)
+        read = (_from_archive if kind == "keras" else _from_hdf5)(path, custom, compile)
     except LoadError as error:
         raise LoadError(f"cannot load {str(path)!r}: {error}") from error
     except (RecursionError, MemoryError, OSError) as error:
         raise LoadError(f"cannot load {str(path)!r}: {type(error).__name__}: {error}") from error
-    if mixed:
-        names = " and ".join(sorted(mixed))
+    if read.left:
+        warnings.warn(
+            f"{str(path)!r}: left out were {'; '.join(read.left)}", UserWarning, stacklevel=3
+        )
+    if read.mixed:
+        names = " and ".join(sorted(read.mixed))
         warnings.warn(
             f"the model was made for mixed precision: its weights are float32 here; write "
             f"model.compile(..., precision={names!r})", UserWarning, stacklevel=3,
         )  # fmt: skip
+    model = read.model
     model.eval()
     return model if device is None else model.to(device)
 
 
-def _from_archive(path: Path, custom: Mapping[str, Any]) -> tuple[Model, set[str]]:
+class _Read(NamedTuple):
+    """A model from a file, its mixed policies, and what was left out."""
+
+    model: Model
+    mixed: set[str]
+    left: list[str]
+
+
+def _from_archive(path: Path, custom: Mapping[str, Any], compile: bool) -> _Read:
     config, version, weights = read_archive(path)
     values = Values(custom, version)
     with Hdf5(weights) as file:
         filler = Filler(GroupedWeights(file))
         with filled_by(filler):
-            return Builder(values, filler).model(config, Place("")), values.mixed
+            model = Builder(values, filler).model(config, Place(""))
+        settings = config.get("compile_config") if compile else None
+        paths = [f"optimizer/vars/{name}" for name in file.names("optimizer/vars")]
+        left = compile_as_written(model, settings, values, filler, file, paths)
+    return _Read(model, values.mixed, left)
 
 
-def _from_hdf5(path: Path, custom: Mapping[str, Any]) -> tuple[Model, set[str]]:
+def _from_hdf5(path: Path, custom: Mapping[str, Any], compile: bool) -> _Read:
     with Hdf5(path) as file:
         written = file.text("", "model_config")
         if written is None:
@@ -73,17 +91,28 @@ def _from_hdf5(path: Path, custom: Mapping[str, Any]) -> tuple[Model, set[str]]:
                 "it holds weights but no model; make the model, save it as a whole, or copy the "
                 "weights by set_weights"
             )
-        if len(written) > MOST_TEXT:
-            raise LoadError(f"its configuration has {len(written)} characters")
-        config, version = parse_config(written), _version(file)
+        config, version = parse_config(_bounded(written)), _version(file)
         values, weights = Values(custom, version), ListedWeights(file, has_models(config))
         while True:
             filler = Filler(weights)
             with filled_by(filler):
                 model = Builder(values, filler).model(config, Place(""))
             if weights.measured:
-                return model, values.mixed
+                break
             weights.begin_second_round()
+        settings = file.text("", "training_config") if compile else None
+        names = file.texts("optimizer_weights", "weight_names") or []
+        left = compile_as_written(
+            model, None if settings is None else parse_config(_bounded(settings)), values, filler,
+            file, [f"optimizer_weights/{name}" for name in names],
+        )  # fmt: skip
+    return _Read(model, values.mixed, left)
+
+
+def _bounded(written: str) -> str:
+    if len(written) > MOST_TEXT:
+        raise LoadError(f"its configuration has {len(written)} characters")
+    return written
 
 
 def _version(file: Hdf5) -> str:

@@ -106,13 +106,18 @@ def _places(layer: Any) -> list[str]:
     return [*found, *(f"vars/{k}" for k in range(own))]
 
 
-def held_weights(layer: Any) -> Held:
-    """Return the weights of a layer, without those of layers in it that are not built yet."""
-    if all(part.built for part in layer.inner_layers()):
+def held_weights(layer: Any, own: bool = False) -> Held:
+    """Return the weights of a layer, without those of layers in it that are not built yet.
+
+    Args:
+        layer: the layer.
+        own: whether to leave out those of all layers in it.
+    """
+    if not own and all(part.built for part in layer.inner_layers()):
         found: Held = layer._held_weights()
         return found
-    own = [*layer.keras_weights, *layer._added_weights()]
-    return [(layer, layer.module, weight) for weight in own if weight.tensors(layer.module)]
+    declared = [*layer.keras_weights, *layer._added_weights()]
+    return [(layer, layer.module, weight) for weight in declared if weight.tensors(layer.module)]
 
 
 def paths_of_parts(layer: Any) -> list[tuple[Any, str]]:
