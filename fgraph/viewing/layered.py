@@ -18,7 +18,7 @@ MARGIN = 0.12  # inches between a frame and what is in it
 _GAP, _ROW_GAP = 0.25, 0.32  # inches between boxes and between rows
 LETTER, LINE, _PADDING = 0.078, 0.17, 0.12  # inches
 _SWEEPS, _SPREADS = 12, 60
-_STRAIGHT = 1000  # how hard an arrow pulls its ends into line, if it is the only one at both
+_STRAIGHT = 200, 30, 8  # how hard an arrow pulls its ends into line, if it is the only one at both
 
 
 @dataclass(eq=False)
@@ -89,8 +89,12 @@ def arrange(drawn: Diagram) -> Layout:
     """Return the layout of a diagram."""
     rows, chains = _rows(drawn)
     _order(rows)
-    _spread(rows)
-    frames = _frames(rows)
+    groups = {group for row in rows for place in row for group in place.groups}
+    for straight in _STRAIGHT:  # until no nested model stands in the frame of another
+        _spread(rows, straight)
+        frames = _frames(rows)
+        if len(frames) == len(groups):
+            break
     bands, height = _bands(rows, frames)
     every = [place for row in rows for place in row]
     left = [place.x - place.width / 2 for place in every] + [frame.left for frame in frames]
@@ -157,7 +161,7 @@ def _order(rows: list[list[Place]]) -> None:
             at.update((id(place), i) for i, place in enumerate(row))
 
 
-def _spread(rows: list[list[Place]]) -> None:
+def _spread(rows: list[list[Place]], straight: int) -> None:
     """Choose the middle of each place: near its neighbours, and without overlap in its row."""
     for row in rows:
         x = 0.0
@@ -167,7 +171,7 @@ def _spread(rows: list[list[Place]]) -> None:
             place.x -= x / 2
     for sweep in range(_SPREADS):
         for row in rows if sweep % 2 == 0 else reversed(rows):
-            wanted = [_wanted(place) for place in row]
+            wanted = [_wanted(place, straight) for place in row]
             gaps = [(a.width + b.width) / 2 + _gap(a, b) for a, b in pairwise(row)]
             right, left = list(wanted), list(wanted)
             for i, gap in enumerate(gaps):
@@ -178,13 +182,13 @@ def _spread(rows: list[list[Place]]) -> None:
                 place.x = (a + b) / 2
 
 
-def _wanted(place: Place) -> float:
+def _wanted(place: Place, straight: int) -> float:
     """Return the best position for a place; arrows without branches pull hardest."""
     pulls = [
-        (one.x, _STRAIGHT if len(one.below) == len(place.above) == 1 else 1) for one in place.above
+        (one.x, straight if len(one.below) == len(place.above) == 1 else 1) for one in place.above
     ]
     pulls += [
-        (one.x, _STRAIGHT if len(one.above) == len(place.below) == 1 else 1) for one in place.below
+        (one.x, straight if len(one.above) == len(place.below) == 1 else 1) for one in place.below
     ]
     return sum(x * pull for x, pull in pulls) / sum(pull for _, pull in pulls) if pulls else place.x
 
