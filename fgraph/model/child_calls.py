@@ -62,6 +62,11 @@ def child_calls(model: Any, *inputs: Any) -> Mapping[str, Callable[..., Any]]:
     return dict(zip(modules, map(_forward, children)))  # noqa: B905 - one is the other's values
 
 
+def has_own_calls(module: nn.Module, inputs: tuple[Any, ...]) -> bool:
+    """Return whether `nn.Module.__call__` would do more for a module than run its `forward`."""
+    return any(attached(module) for attached in _ATTACHED) or _watched(inputs)
+
+
 def _watched(inputs: tuple[Any, ...]) -> bool:
     """Return whether something watches the calls of all modules: a tracer, a profiler."""
     if nn.Module._call_impl is not _CALL_IMPL or nn.Module.__call__ is not _CALL:

@@ -24,6 +24,7 @@ from ..training import Trainer
 from ..training.output_structure import OutputStructure
 from ..training.prediction import keeping_modes
 from . import codegen
+from .child_calls import has_own_calls
 from .keras_weights import Weights
 from .lazy_methods import LazyMethods
 from .masked_calls import prepare, record_model, run_with_masks
@@ -373,6 +374,17 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
                     return False
         return True
 
+    def _only_forwards(self, args: Sequence[Any]) -> bool:
+        """Return whether a call with these inputs would do nothing but run the forward."""
+        signature = cast(Signature, self._signature)
+        return (
+            type(self).__call__ is Model.__call__
+            and len(args) == len(signature.checks)
+            and self._fits(tuple(args), signature.checks)
+            and not signature.reads
+            and not has_own_calls(self, tuple(args))
+        )
+
     def _bind_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Bring the arguments of a call into order, and say what is wrong with them."""
         signature = cast(Signature, self._signature)
@@ -716,10 +728,17 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         if graph is None or "forward" in self.__dict__:
             return None
         made = self.__dict__.get("_view")
-        if made is None or any(self.get_submodule(at) is not part for at, part in made[0].items()):
+        if made is None or any(self._submodule_at(at) is not part for at, part in made[0].items()):
             made = self.__dict__["_view"] = self._make_training_view()
         view: TrainingView | None = made[1]
         return view
+
+    def _submodule_at(self, path: str) -> nn.Module | None:
+        """Return the module at a path, `None` if there is none; its children at once."""
+        found = self._modules.get(path)
+        if found is not None or "." not in path:
+            return found
+        return self.get_submodule(path)
 
     def _make_training_view(self) -> tuple[dict[str, nn.Module], TrainingView | None]:
         """Make the view, with the children whose outputs are the model's: they decide on logits."""

@@ -19,6 +19,7 @@ from ..training.output_losses import annotate
 from ..training.trainer import compile_options
 from . import codegen
 from .naming import Naming
+from .run_time_notes import add_run_time_note
 
 _SOFTMAX = {torch.softmax, torch.Tensor.softmax, nn.functional.softmax, torch.special.softmax}
 _SIGMOID = {torch.sigmoid, torch.Tensor.sigmoid, nn.functional.sigmoid, torch.special.expit}
@@ -66,15 +67,23 @@ class TrainingView:
     def run(self, model: Any, inputs: Any) -> Any:
         """Call the model once; return its outputs, which keep their logits and masks.
 
-        It is a stand-in that is called, with the attributes and hooks of the model but this
+        Where a call would do nothing but check the inputs and run the forward, that is done here.
+        Otherwise a stand-in is called, with the attributes and hooks of the model but this
         forward. The model itself stays as it is: other threads may call it meanwhile.
         """
         attributes = model.__dict__
+        arguments = inputs if type(inputs) in (list, tuple) else (inputs,)
+        if model._only_forwards(arguments):
+            try:
+                values = self.forward(model, *arguments)
+            except Exception as error:
+                add_run_time_note(error, model)
+                raise
+            return self._outputs(model, values)
         if model._compiled_call_impl is None and not any(map(attributes.get, _HOOKS)):
             stand_in: Any = object.__new__(self._class_for(type(model)))
             object.__setattr__(stand_in, "__dict__", attributes)  # not a copy: they are one
-            values = stand_in(*inputs) if type(inputs) in (list, tuple) else stand_in(inputs)
-            return self._outputs(model, values)
+            return self._outputs(model, stand_in(*arguments))
         stand_in = object.__new__(type(model))
         stand_in.__dict__.update(attributes)
         for name in _HOOKS:
@@ -83,8 +92,7 @@ class TrainingView:
             stand_in.__dict__[name] = OrderedDict((key, wrap(hook, model)) for key, hook in hooks)
         stand_in.__dict__["_compiled_call_impl"] = None
         stand_in.__dict__["forward"] = functools.partial(self._forward_of(model), model)
-        values = stand_in(*inputs) if type(inputs) in (list, tuple) else stand_in(inputs)
-        return self._outputs(model, values)
+        return self._outputs(model, stand_in(*arguments))
 
     def _class_for(self, kind: type) -> type:
         """Return a subclass of a model's class that has this forward."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..graph.nested import iter_leaves
+from ..optimizers.lean_step import lean_step
 from .added_losses import AddedLosses, collecting
 from .batch import Batch
 from .output_structure import OutputStructure
@@ -280,7 +281,7 @@ class Steps(AddedLosses):
         self.average_gradients()
         if scaler is None:
             self._clip_gradients(state)
-            optimizer.step()
+            lean_step(optimizer)
         else:
             hooks = getattr(optimizer, "_optimizer_step_pre_hooks", None)
             if state.settings.clip_grad_norm or hooks:

@@ -252,10 +252,10 @@ CONTESTANTS: dict[str, tuple[str, Callable[[torch.Tensor, torch.Tensor], Epoch]]
 
 
 def installed(package: str) -> bool:
-    """Says whether a contestant's package can be imported."""
+    """Says whether a contestant's package can be imported, on this torch."""
     try:
         importlib.import_module(package or "fgraph")
-    except ImportError:
+    except (ImportError, RuntimeError):  # torchvision of another build raises the latter
         return False
     return True
 
@@ -301,7 +301,7 @@ def compare(net: str, arguments: argparse.Namespace) -> None:
         if arguments.only and not any(part in name for part in arguments.only):
             continue
         if not installed(package):
-            print(f"{name}: skipped, {package} is not installed", file=sys.stderr)
+            print(f"{name}: skipped, {package} cannot be imported", file=sys.stderr)
             continue
         epochs[name] = make(x, y)
     clock = time.process_time if arguments.cpu_time else time.perf_counter

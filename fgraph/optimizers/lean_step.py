@@ -1,0 +1,134 @@
+"""A step of an optimizer with less overhead, where torch would only compute it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import profiler
+from torch.optim import optimizer as torch_optimizer
+
+# what `Optimizer.__init__` makes of a class's `step`: all such wrappers have one code
+_WRAPPER = torch.optim.Optimizer.profile_hook_step(lambda: None).__code__
+
+
+def _unwrapped(step: Any) -> Any:
+    """Return the `step` of a class without torch's wrapper, `None` if something else wraps it."""
+    if getattr(step, "hooked", False):
+        return step.__wrapped__ if getattr(step, "__code__", None) is _WRAPPER else None
+    return step
+
+
+_ADAM = _unwrapped(torch.optim.Adam.step)  # AdamW inherits it
+_FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def lean_step(optimizer: Any) -> None:
+    """Make a step as `optimizer.step()` does.
+
+    torch enters the profiler in each step and sorts all tensors by device and dtype, which for a
+    small model takes longer than the arithmetic. Where nobody profiles, the hooks and the step are
+    called without the first; the tensors of a fused Adam that are of one kind go to torch's kernel
+    without the second. Nothing is kept from one step to the next. Optimizers whose `step` was
+    replaced, as torch's schedulers replace it, are called as they are.
+
+    Args:
+        optimizer: an optimizer of torch, or one with its interface.
+    """
+    step = getattr(type(optimizer), "step", None)
+    if (
+        getattr(step, "__code__", None) is not _WRAPPER
+        or "step" in vars(optimizer)
+        or profiler._is_profiler_enabled
+        or torch_optimizer._global_optimizer_pre_hooks
+        or torch_optimizer._global_optimizer_post_hooks
+    ):
+        optimizer.step()
+        return
+    compute = step.__wrapped__  # type: ignore[union-attr]
+    args: Any = (optimizer,)
+    kwargs: Any = {}
+    for hook in tuple(optimizer._optimizer_step_pre_hooks.values()):
+        changed = hook(optimizer, args, kwargs)
+        if changed is not None:
+            args, kwargs = changed
+    if compute is not _ADAM or len(args) > 1 or kwargs or not _fused_adam(optimizer):
+        compute(*args, **kwargs)
+    for hook in tuple(optimizer._optimizer_step_post_hooks.values()):
+        hook(optimizer, args, kwargs)
+
+
+def _fused_adam(optimizer: Any) -> bool:
+    """Make a step of Adam or AdamW by torch's fused kernel; return whether that was possible."""
+    calls = []
+    for group in optimizer.param_groups:
+        if not group["fused"] or group["differentiable"] or group["capturable"]:
+            return False
+        lists = _lists_of(group, optimizer.state)
+        if lists is None or not all(isinstance(group[key], int | float) for key in ("lr", "eps")):
+            return False
+        calls.append((group, lists))
+    with torch.no_grad():
+        for group, (params, grads, averages, squares, largest, steps) in calls:
+            if not params:
+                continue
+            torch._foreach_add_(steps, 1)
+            beta_1, beta_2 = group["betas"]
+            kernel: Any = (
+                torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
+            )
+            kernel(
+                params,
+                grads,
+                averages,
+                squares,
+                largest,
+                steps,
+                amsgrad=group["amsgrad"],
+                lr=group["lr"],
+                beta1=beta_1,
+                beta2=beta_2,
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                maximize=group["maximize"],
+            )
+    return True
+
+
+def _lists_of(group: dict[str, Any], states: dict[Any, Any]) -> tuple[list[Tensor], ...] | None:
+    """Return the tensors of a group that the kernel takes, `None` if they are not of one kind."""
+    params: list[Tensor] = []
+    grads: list[Tensor] = []
+    averages: list[Tensor] = []
+    squares: list[Tensor] = []
+    largest: list[Tensor] = []
+    steps: list[Tensor] = []
+    device = dtype = None
+    for p in group["params"]:
+        grad = p.grad
+        if grad is None:
+            continue
+        if dtype is None:
+            device, dtype = p.device, p.dtype
+            if dtype not in _FLOATING:
+                return None
+        state = states.get(p)
+        if (
+            not state  # torch makes it in the first step
+            or type(p) is not nn.Parameter
+            or type(grad) is not Tensor
+            or grad.layout is not torch.strided
+            or p.dtype is not dtype
+            or grad.dtype is not dtype
+            or p.device != device
+        ):
+            return None
+        params.append(p)
+        grads.append(grad)
+        averages.append(state["exp_avg"])
+        squares.append(state["exp_avg_sq"])
+        steps.append(state["step"])
+        if group["amsgrad"]:
+            largest.append(state["max_exp_avg_sq"])
+    return params, grads, averages, squares, largest, steps
