@@ -41,7 +41,7 @@ _FIELDS = {
     "model": {"kind", "class", "settings", "name", "stack", "graph"} | _MODULE,
 }
 _BASES: dict[str, type] = {"module": nn.Module, "layer": Layer, "model": Model, "object": object}
-_MOST_RANGES = 65536  # numbers in all ranges together: a constructor may make a list of each
+_MOST_RANGES = 16384  # numbers in all ranges together: a constructor may make a list of each
 
 
 class Decoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sized
 from itertools import zip_longest
 from typing import Any, cast
@@ -36,6 +37,7 @@ from ..model import Model
 from ..model.masked_calls import infer_call
 from ..model.naming import Naming, check_name
 from ..model.signature import Signature
+from .bounded import BoundedCalls, check_call
 from .registered import is_allowed
 
 # what the entry of a node has: the first are written, the others follow when it is recorded
@@ -177,7 +179,8 @@ def decode_graph(model: Model, record: dict[str, Any], decoder: Any) -> None:
         LoadError: graph and model do not fit.
     """
     check_fields("a graph", record, _GRAPH_FIELDS)
-    reader = _Reader(model, record, decoder)
+    with BoundedCalls(len(record["nodes"])):
+        reader = _Reader(model, record, decoder)
     made = reader.graph
     for node in made.nodes:
         for index in node.masks or ():
@@ -342,6 +345,7 @@ class _Reader:
                 raise LoadError(f"a node calls {held['target']!r:.80}, which is no module")
         elif op == "function":
             target = self._function(held["target"], args)
+            check_call(target, args, kwargs)
         elif not (op == "read" and len(args) == 2 and args[1] in _READ):
             raise LoadError(f"it has a node of the kind {op!r:.80} {args[1:]!r:.80}")
         inferred = self._inferred(target, args, kwargs, held.get("declared"))
@@ -371,6 +375,8 @@ class _Reader:
             if len(places) != len(functions) - 1 or not all(type(place) is int for place in places):
                 raise LoadError(f"a node calls {held!r:.80}")
             given = tuple(self._function(function, ()) for function in functions)
+            if is_allowed(given[0]) or isinstance(given[0], functools.partial):
+                raise LoadError(f"a node calls {held!r:.80}, which brings nothing along")
             return Held(given, tuple(places), args[0])
         target = self._decoder.value(held)
         called = getattr(target, "func", target)

@@ -270,6 +270,71 @@ BOMBS = {
 }
 
 
+def calls(target, *args, **kwargs):
+    """Let a node call something else; "X" stands for a tensor of the graph, "N" for its size."""
+
+    def change(document, tensors):
+        graph = graph_of(document)
+        node = node_of(document, "function", "tests>doubled")
+        node["declared"] = None
+        given = {"X": node["args"][0], "N": {"$at": [len(graph["inputs"]), 0]}}
+        if "N" in args:
+            size = {
+                "op": "function",
+                "target": {"$name": "torch.Tensor.size"},
+                "args": [{"$at": [0, 0]}, 0],
+            }
+            graph["nodes"].insert(0, size)
+            graph["node_names"].insert(0, "size_1")
+            for holder in graph["nodes"][1:], graph["outputs"], graph["calls"]:
+                later(holder, len(graph["inputs"]))
+            given["X"] = node["args"][0]
+        node.update(target={"$name": target}, args=[given.get(str(a), a) for a in args])
+        node["kwargs"] = kwargs
+
+    return change
+
+
+def later(part, first):
+    """Let references to nodes mean the next ones."""
+    for item in part.values() if isinstance(part, dict) else part:
+        if isinstance(part, dict) and "$at" in part:
+            if part["$at"][0] >= first:
+                part["$at"][0] += 1
+            return
+        if isinstance(item, (dict, list)):
+            later(item, first)
+
+
+ENDLESS = {
+    "a long tuple": calls("operator.mul", {"$tuple": [1]}, 10**9),
+    "a long text": calls("operator.mod", "%1000000000d", 3),
+    "a text of a tensor": calls("operator.mod", "%s", "X"),
+    "a long list": calls("operator.mul", [0], "X"),
+    "a huge power": calls("operator.pow", 10**9, 10**9),
+    "a huge power of a size": calls("operator.pow", "N", 10**9),
+    "a power of a power": calls("operator.pow", 2**70, "N"),
+    "a huge shift": calls("operator.lshift", "N", 10**12),
+    "numbers": calls("operator.add", 1, 2),
+    "many parts": calls("torch.Tensor.tensor_split", "X", 10**8),
+    "many matrices": calls("torch.linalg.multi_dot", [{"$tensor": "hidden.weight"}] * 1000),
+    "many differences": calls(
+        "torch.diff", {"$tensor": "large"}, n=10**5, dim=0, prepend={"$tensor": "large"}
+    ),
+    "many rows": calls("torch.Tensor.unbind", {"$tensor": "large"}),
+    "many pieces": calls("torch.Tensor.split", {"$tensor": "large"}, 2),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_work_is_bounded_while_a_graph_is_recorded(name, crafted):
+    def change(document, tensors):
+        tensors["large"] = torch.zeros(10**5, 1)
+        ENDLESS[name](document, tensors)
+
+    refuse(crafted, change, "on no value|no number|too large|the limit")
+
+
 def nested(depth):
     value = []
     for _ in range(depth):
@@ -283,7 +348,7 @@ def test_sizes_are_compared_before_memory_is_taken(name, crafted):
 
 
 LIMITS = {
-    "a long range": "more than 65536 numbers, the limit",
+    "a long range": "more than 16384 numbers, the limit",
     "many layers": "calls more than 1400 functions, the limit",
     "nested lists": "more than 64 levels deep, the limit",
 }
