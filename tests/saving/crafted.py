@@ -43,6 +43,31 @@ def victim() -> Model:
     return model
 
 
+class Residual(nn.Module):
+    """A block to be opened, with tensors and a mode that its forward reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.scale = nn.Linear(4, 4), nn.Parameter(torch.ones(4))
+        self.register_buffer("shift", torch.ones(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute."""
+        dropped = nn.functional.dropout(self.linear(x), 0.5, self.training)
+        return x + dropped * self.scale + self.shift
+
+
+def opened_victim() -> Model:
+    """Make a small model of opened modules, and of calls that take sizes and tensors apart."""
+    torch.manual_seed(0)
+    x = Input((None, 4), name="x")
+    body = fgraph.unfold(nn.Sequential(Residual(), nn.ReLU(), Residual()))(x)
+    left = fgraph.unfold(nn.Sequential(Residual()), name="left")(body)
+    first, second = left.split(2, -1)
+    size = (x.size(1) + 1) * 2 - x.shape[1] // 3
+    return Model(x, [first * size, second.reshape(-1, 2), torch.stack(body.unbind(2), 0)])
+
+
 def inputs() -> torch.Tensor:
     """Make the input of `victim`."""
     return torch.rand(2, 6, 4, generator=torch.Generator().manual_seed(1))

@@ -12,13 +12,15 @@ import torch
 
 import fgraph
 from fgraph.graph.torch_functions import _NAMESPACES
-from saving.crafted import Crafted, nothing_but_reading, victim
+from saving.crafted import Crafted, nothing_but_reading, opened_victim, victim
 
 
 @pytest.fixture(scope="module")
 def crafted(tmp_path_factory):
-    made = Crafted(victim(), tmp_path_factory.mktemp("crafted"))
-    use(fgraph.load_model(made.path))  # what torch imports when it is first used
+    makers = (victim, victim, opened_victim)
+    made = [Crafted(make(), tmp_path_factory.mktemp("crafted")) for make in makers]
+    for one in made:
+        use(fgraph.load_model(one.path))  # what torch imports when it is first used
     repr(torch.zeros(1))
     return made
 
@@ -68,7 +70,9 @@ def value(numbers, document):
         return {"$tensor": numbers.choice(["hidden.weight", "lstm_1.bias_hh_l0", "buffer_1", "x"])}
     tag = numbers.choice(
         ["$tuple", "$slice", "$range", "$size", "$float", "$complex", "$dtype", "$device", "$bytes",
-         "$set", "$partial", "$named", "$enum", "$dataclass", "$dict", "$ordered", "$numpy.float32"]
+         "$set", "$partial", "$structure", "$enum", "$held", "$dict", "$ordered", "$numpy.float32",
+         "$home", "$optimizer", "$autograd", "$array", "$frozenset", "$counter", "$ellipsis",
+         "$memory_format", "$layout"]
     )  # fmt: skip
     return {tag: numbers.choice(["float32", "nan", "cpu", 3, [1, 2], [[1, 2]], [0, 9, 2], []])}
 
@@ -110,7 +114,7 @@ def peak():
 def test_changed_descriptions_load_and_work_or_say_why(count, crafted):
     numbers, loaded = random.Random(count), 0
     for number in range(count):
-        path = crafted.write(lambda document, tensors: mutate(numbers, document))
+        path = numbers.choice(crafted).write(lambda document, tensors: mutate(numbers, document))
         before, start = peak(), time.perf_counter()
         with nothing_but_reading():
             try:
