@@ -37,7 +37,8 @@ _DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _BLOCK = 8192  # words of eight bytes
 _ALIGNMENT = 64
 _MAX_HEADER = 100_000_000  # what the safetensors package allows
-_MOST_VALUES = 5_000_000
+_MOST_VALUES = 2_000_000
+_MOST_TENSORS = 65_536
 _HEAD = b'{"__metadata__":{"check":"'  # what comes next are two checksums of eight digits
 _NO_CHECK = "0" * 16
 
@@ -119,6 +120,15 @@ def write(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -
         if found:
             texts[key] = json.dumps(found)
     header = _header(entries, texts)
+    try:  # what would not be read again
+        check_count(len(tensors))
+        for text in texts.values():
+            check_length(text)
+        check_length(header)
+    except LoadError as error:
+        raise SaveError(f"the file cannot be written: {error}") from error
+    if len(header) > _MAX_HEADER:
+        raise SaveError(f"its description has {len(header)} bytes, over {_MAX_HEADER}")
     with replacing(path) as made, made.open("wb") as file:
         file.write(header)
         for name in names:
@@ -305,6 +315,7 @@ def _parse(storage: torch.UntypedStorage, data: Tensor) -> TensorFile:
         )
     raw = data[8:start].numpy().tobytes()
     header = parse_json(raw)
+    check_count(len(header))
     texts = header.pop("__metadata__", {})
     if not all(isinstance(text, str) for text in texts.values()):
         raise LoadError("its header is damaged")
@@ -321,6 +332,7 @@ def _parse(storage: torch.UntypedStorage, data: Tensor) -> TensorFile:
         made = torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype)
         tensors[name] = made.copy_(tensor)
     views = parse_json(texts.pop("views", "{}"))
+    check_count(len(tensors) + len(views))
     return TensorFile(tensors, views, texts, checked, data[start:], check[8:])
 
 
@@ -329,13 +341,32 @@ def parse_json(text: str | bytes) -> Any:
 
     Raises:
         LoadError: it has more values than the limit.
-        ValueError: it is no JSON.
+        ValueError: it is no JSON, or has a key twice.
     """
+    check_length(text)
+    return json.loads(text, parse_constant=_refuse, object_pairs_hook=_unique)
+
+
+def check_length(text: str | bytes) -> None:
+    """Refuse a text of JSON that has more values than the limit."""
     comma, colon = (",", ":") if isinstance(text, str) else (b",", b":")
     count = text.count(comma) + text.count(colon)  # type: ignore[arg-type]
     if count > _MOST_VALUES:
         raise LoadError(f"its description has {count} values, over the limit of {_MOST_VALUES}")
-    return json.loads(text, parse_constant=_refuse)
+
+
+def check_count(tensors: int) -> None:
+    """Refuse a file of more tensors than the limit."""
+    if tensors > _MOST_TENSORS:
+        raise LoadError(f"it has {tensors} tensors, over the limit of {_MOST_TENSORS}")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that is there twice: readers differ in which one they take."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("an object in its description has the same key twice")
+    return made
 
 
 def _refuse(constant: str) -> None:
@@ -369,10 +400,9 @@ def _check_entries(header: dict[str, Any], size: int) -> None:
 
 
 def _verify_header(raw: bytes, check: str) -> None:
-    zeros = _NO_CHECK.encode()
-    begin, end = len(_HEAD), len(_HEAD) + len(zeros)
-    blank = b"".join((raw[:begin], zeros, raw[end:]))
-    if f"{zlib.crc32(blank):08x}" != check:
+    begin, end = len(_HEAD), len(_HEAD) + len(_NO_CHECK)
+    blank = zlib.crc32(_NO_CHECK.encode(), zlib.crc32(raw[:begin]))
+    if f"{zlib.crc32(memoryview(raw)[end:], blank):08x}" != check:
         raise LoadError("its header is damaged (the checksum differs)")
 
 

@@ -5,6 +5,7 @@ Each is a valid file whose description was changed by hand, with the right check
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 import fgraph
 from fgraph import Input, Model
+from fgraph.saving import tensorfile
 from saving.crafted import (
     Crafted,
     entry_of,
@@ -466,3 +468,23 @@ def test_a_place_that_is_none_is_named(where, crafted):
     crafted.write(lambda document, tensors: None)
     with pytest.raises(fgraph.LoadError, match=r"map_location=.* is no device"):
         fgraph.load_model(crafted.path, map_location=where)
+
+
+def test_a_key_that_is_there_twice_is_refused(crafted):
+    text = json.dumps(crafted.document)
+    tensorfile.write(crafted.path, crafted.tensors, {"fgraph": '{"version": 1, ' + text[1:]})
+    with pytest.raises(fgraph.LoadError, match="same key twice"):
+        fgraph.load_model(crafted.path)
+
+
+def test_what_would_not_be_read_again_is_not_written(crafted, tmp_path, monkeypatch):
+    path, written = tmp_path / "model.fgraph", crafted.write(lambda document, tensors: None)
+    monkeypatch.setattr(tensorfile, "_MOST_VALUES", 100)
+    with pytest.raises(fgraph.SaveError, match="over the limit of 100"):
+        victim().save(path)
+    monkeypatch.undo()
+    monkeypatch.setattr(tensorfile, "_MOST_TENSORS", 2)
+    with pytest.raises(fgraph.SaveError, match="over the limit of 2"):
+        victim().save(path)
+    with pytest.raises(fgraph.LoadError, match="over the limit of 2"):
+        fgraph.load_model(written)

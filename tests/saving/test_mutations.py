@@ -51,7 +51,7 @@ NUMBERS = [-1, 0, 1, 2, 3, 5, 7, 64, 10**4, 2**31, 2**62, -(2**63), 0.5, -1.5, 1
 FUNCTIONS = [f"{space}.{name}" for space, owner in _NAMESPACES.items() for name in dir(owner)]
 
 
-def value(numbers, document):
+def value(numbers):
     """Draw a value, of any kind that a file may hold."""
     kind = numbers.randrange(12)
     if kind < 2:
@@ -61,7 +61,7 @@ def value(numbers, document):
     if kind == 5:
         return numbers.choice([None, [], {}, {"x": 1}, [[]], {"$unknown": 1}])
     if kind == 6:
-        return {"$object": numbers.randrange(len(document["objects"]) + 1)}
+        return {"$object": numbers.randrange(24)}
     if kind == 7:
         return {"$at": [numbers.randrange(16), numbers.randrange(2)]}
     if kind == 8:
@@ -92,7 +92,7 @@ def mutate(numbers, document):
         (holder, key), (other, place) = numbers.choices(list(places(document)), k=2)
         how = numbers.randrange(10)
         if how < 5:
-            holder[key] = value(numbers, document)
+            holder[key] = value(numbers)
         elif how == 5:
             del holder[key]
         elif how == 6:
