@@ -23,6 +23,7 @@ from .encoder import Encoder
 from .graphs import check_fields
 from .keras.archive import kind_of
 from .keras.reading import load_keras
+from .keras.writing import save_keras
 
 VERSION = 2
 _TEXT = "fgraph"
@@ -48,6 +49,9 @@ def save_model(model: Model, path: str | os.PathLike[str], include_optimizer: bo
         OSError: the file cannot be written.
     """
     with torch.device("cpu"):  # whatever device is the default for new tensors
+        if Path(path).suffix == ".keras":
+            save_keras(model, Path(path), include_optimizer)
+            return
         document, tensors = encode_model(model, include_optimizer)
         devices = {name: str(t.device) for name, t in tensors.items() if t.device.type != "cpu"}
         text = json.dumps({**document, "devices": devices}, separators=(",", ":"), allow_nan=False)

@@ -12,7 +12,7 @@ from ...errors import SaveError
 from ...graph import Call, Node, Ref
 from ...graph.nested import filled, iter_leaves, map_leaves
 from ...graph.node import TensorSpec
-from ...layers import Lambda, TimeDistributed
+from ...layers import Lambda, SpectralNormalization, TimeDistributed
 from ...layers.base import Layer, snake_case
 from ...model import Model, Sequential
 from ...model.naming import maker_of
@@ -35,6 +35,7 @@ class Group:
     Attributes:
         name: the layer's name.
         weights: paths and values, in Keras's layout.
+        links: other paths at which some version of Keras looks for a weight, and its own one.
         trained: the parts in torch of those that training changes: `(weight, module)`.
         inner: groups within, by path.
     """
@@ -42,6 +43,7 @@ class Group:
     def __init__(self, name: str) -> None:
         self.name = name
         self.weights: list[tuple[str, Tensor]] = []
+        self.links: list[tuple[str, str]] = []
         self.trained: list[tuple[Any, nn.Module]] = []
         self.inner: list[tuple[str, Group]] = []
 
@@ -121,8 +123,11 @@ class ModelWriter:
             raise SaveError(f"{label(layer, name)}: it is not known where Keras keeps its weights")
         for (value, trained, at), paths in zip(weights, found, strict=True):
             group.weights.append((paths[0], value))
-            if trained and all(tensor.requires_grad for tensor in at[0].tensors(at[1])):
+            group.links += [(path, paths[0]) for path in paths[1:]]
+            if trained and any(tensor.requires_grad for tensor in at[0].tensors(at[1])):
                 group.trained.append(at)
+        if isinstance(layer, SpectralNormalization):  # Keras has the kernel once more
+            group.links.append(("vars/0", found[0][0]))
         return entry
 
     def part(self, part: Any, name: str, owner: Any, dtypes: Iterator[torch.dtype]) -> Operation:
@@ -413,7 +418,7 @@ class _Functional:
         leaves = [leaf for leaf in iter_leaves(result) if hasattr(leaf, "spec")]
         if len(leaves) != len(specs) or not all(map(_fits, leaves, specs)):
             raise SaveError(self._refusal(
-                node, f"Keras's {op.kind} would return {[leaf.shape for leaf in leaves]}, not "
+                node, f"Keras's {op.kind} would return {[leaf.spec.shape for leaf in leaves]}, not "
                 f"{[spec.shape for spec in specs]}; {_ADVICE}"
             ))  # fmt: skip
         made = self._operation(op, self.names.get(id(node)))
@@ -438,7 +443,7 @@ class _Functional:
             if isinstance(found, Op):
                 inner = self._operation(found, None)
                 result = result_of(found)
-                return Output(inner, 0, 0, list(result.shape), dtype_name(result.dtype))
+                return Output(inner, 0, 0, list(result.spec.shape), dtype_name(result.dtype))
             return self._now(found)
 
         args, kwargs = map_leaves(leaf, (list(op.args), dict(op.kwargs)))
@@ -453,7 +458,7 @@ def _is_opened(layer: Any) -> bool:
 
 def _fits(leaf: Any, spec: TensorSpec) -> bool:
     """Whether a result of `fgraph.ops` has a shape that is known to be this one."""
-    shape = leaf.shape
+    shape = leaf.spec.shape
     return len(shape) == len(spec.shape) and all(
         a is None or b is None or a == b for a, b in zip(shape, spec.shape, strict=True)
     )

@@ -38,6 +38,8 @@ def _write(file: Any, place: str, group: Group) -> None:
     file.require_group(f"{place}/vars").attrs["name"] = group.name
     for path, value in group.weights:
         _put(file, f"{place}/{path}", value)
+    for path, own in group.links:
+        file[f"{place}/{path}"] = file[f"{place}/{own}"]
     for path, inner in group.inner:
         _write(file, f"{place}/{path}", inner)
 

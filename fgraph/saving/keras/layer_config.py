@@ -16,7 +16,6 @@ from ...layers.base import Layer
 from ...layers.filling import filled_by
 from ..comparing import attributes_of
 from ..construction import _NoValues
-from ..constructor_calls import construction_of
 from ..values import PLAIN
 from .keras_config import custom, dtype_policy, keras_object, plain, role
 from .keras_layers import _CLASSES
@@ -27,6 +26,11 @@ _ROOMS = {
     "StochasticDepth": "keras.src.applications.convnext",
     "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
 }
+# classes of Keras that do not take all that others take
+_TAKE_LESS = {
+    "Pipeline": ("trainable", "dtype"), "Discretization": ("trainable",),
+    **{f"SpatialDropout{rank}D": ("trainable",) for rank in (1, 2, 3)},
+}  # fmt: skip
 # arguments that Keras does not have, or has to itself, where they say nothing
 _QUIET = ("activity_regularizer", "input_shape", "weights", "dtype", "flash_attention", "use_cudnn",
           "trainable", "seed")  # fmt: skip
@@ -75,7 +79,7 @@ def layer_entry(layer: Layer, name: str, dtype: torch.dtype, inner: Inner) -> di
     config: dict[str, Any] = {"name": name}
     if own or _takes_options(cls):
         config |= {"trainable": trainable(layer, where), "dtype": dtype_policy(dtype)}
-    arguments = {**layer.get_config(), **_LEARNED.get(cls.__name__, lambda _: {})(layer)}
+    arguments = {**layer.get_config(), **_LEARNED.get(cls.__name__, _nothing)(layer)}
     for key, value in arguments.items():
         if key in config or (value is None and key in _QUIET) or _is_absent(cls, key):
             continue
@@ -83,6 +87,8 @@ def layer_entry(layer: Layer, name: str, dtype: torch.dtype, inner: Inner) -> di
         written = _argument(layer, key, value, inner, place)
         if written is not _NOTHING:
             config[key] = written
+    for key in _TAKE_LESS.get(cls.__name__, ()) if own else ():
+        config.pop(key, None)
     if not own:
         return custom(cls, where, config)
     if cls.__name__ in _ROOMS:
@@ -121,7 +127,16 @@ def _argument(layer: Layer, key: str, value: Any, inner: Inner, place: str) -> A
             return custom(found, where)
         raise SaveError(f"{where}: {found!r:.80} cannot be written")
 
-    return plain(value, place, leaf)
+    return plain(_lists(value), place, leaf)
+
+
+def _lists(value: Any) -> Any:
+    """Return a setting with lists for tuples: Keras reads settings as they are."""
+    if isinstance(value, (list, tuple)):
+        return [_lists(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return value
 
 
 def _takes_options(cls: type) -> bool:
@@ -139,7 +154,10 @@ def trainable(layer: Layer, where: str) -> bool:
     if not layer.built:
         return layer.trainable
     held = layer._held_weights()
-    flags = {t.requires_grad for _, module, w in held if w.trainable for t in w.tensors(module)}
+    flags = {
+        any(tensor.requires_grad for tensor in weight.tensors(module))
+        for _, module, weight in held if weight.trainable
+    }  # fmt: skip
     if len(flags) == 2:
         raise SaveError(f"{where}: some of its parameters require gradients, others do not; Keras "
                         "freezes whole layers: set layer.trainable")  # fmt: skip
@@ -179,8 +197,9 @@ def _check_unchanged(layer: Layer, where: str) -> None:
     if layer.module is None or not is_own(layer):
         return
     shapes, named = layer._built_for
+    config = {**layer.get_config(), **_LEARNED.get(type(layer).__name__, _nothing)(layer)}
     with filled_by(_without_values):
-        made = construction_of(layer).make().make_module(*shapes, **named)
+        made = layer.from_config({**config, "name": None}).make_module(*shapes, **named)
     kept, now = dict(made.named_modules()), dict(layer.module.named_modules())
     for name in kept.keys() | now.keys():
         before, part = kept.get(name), now.get(name)
@@ -194,6 +213,10 @@ def _check_unchanged(layer: Layer, where: str) -> None:
             if key != "frozen" and type(a) in PLAIN and type(b) in PLAIN and a != b:
                 raise SaveError(f"{where}: {key} of {which} is {b!r:.60}, the layer makes it "
                                 f"{a!r:.60}: change the layer's argument instead")  # fmt: skip
+
+
+def _nothing(layer: Any) -> dict[str, Any]:
+    return {}
 
 
 def _without_values(layer: Any, build: Callable[[], Any]) -> Any:

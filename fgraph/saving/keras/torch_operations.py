@@ -565,6 +565,16 @@ def _addmm(node: Node, x: Any, first: Any, second: Any, **kwargs: Any) -> Op:
     return _numpy("Add", x, _numpy("Matmul", first, second))
 
 
+def _fused(kind: str) -> Callable[..., Found]:
+    """Return `x + value * first * second`, or by a quotient."""
+
+    def made(node: Node, x: Any, first: Any, second: Any, value: Any = 1) -> Op:
+        found = _numpy(kind, first, second)
+        return _numpy("Add", x, found if value == 1 else _numpy("Multiply", found, value))
+
+    return made
+
+
 def _layer_norm(node: Node, x: Any, shape: Any, weight: Any = None, bias: Any = None,
                 eps: float = 1e-5) -> Op:  # fmt: skip
     sizes = [shape] if isinstance(shape, int) else list(shape)
@@ -667,14 +677,6 @@ def _pooled(kind: str, rank: int) -> Callable[..., Found]:
     return made
 
 
-def _pooled_to(kind: str, rank: int) -> Callable[..., Found]:
-    def made(node: Node, x: Any, output_size: Any, return_indices: bool = False) -> Op:
-        config = {"output_size": _pairs(output_size, rank), "data_format": "channels_first"}
-        return Op("nn", kind, config, x)
-
-    return made
-
-
 _SPECIAL: dict[str, Callable[..., Found]] = {
     **dict.fromkeys(("and", "__and__"), _truth("LogicalAnd", "BitwiseAnd")),
     **dict.fromkeys(("or",), _truth("LogicalOr", "BitwiseOr")),
@@ -708,12 +710,10 @@ _SPECIAL: dict[str, Callable[..., Found]] = {
     "vector_norm": _vector_norm, "normalize": _normalized, "addmm": _addmm,
     "baddbmm": _addmm, "layer_norm": _layer_norm, "lerp": _lerped,
     "quantile": _quantile("Quantile"), "nanquantile": _quantile("Nanquantile"), "mish": _mish,
+    "addcmul": _fused("Multiply"), "addcdiv": _fused("TrueDivide"),
     "repeat_interleave": _repeated_each, "pos": _real_numbers,
     "scaled_dot_product_attention": _attended,
     **{f"conv{rank}d": _convolved(rank) for rank in (1, 2, 3)},
     **{f"max_pool{rank}d": _pooled("MaxPool", rank) for rank in (1, 2, 3)},
     **{f"avg_pool{rank}d": _pooled("AveragePool", rank) for rank in (1, 2, 3)},
-    **{f"adaptive_max_pool{rank}d": _pooled_to("AdaptiveMaxPool", rank) for rank in (1, 2, 3)},
-    **{f"adaptive_avg_pool{rank}d": _pooled_to("AdaptiveAveragePool", rank)
-       for rank in (1, 2, 3)},
 }  # fmt: skip
