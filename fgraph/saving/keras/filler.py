@@ -142,6 +142,10 @@ def _assign(module: nn.Module, path: str, value: Tensor) -> None:
     old: Tensor = getattr(owner, name)
     if old.shape != value.shape:
         raise LoadError(f"a weight of shape {tuple(value.shape)} where {tuple(old.shape)} belongs")
+    if not old.is_meta:  # of a user's class, which may hold it as an attribute, too
+        with torch.no_grad():
+            old.copy_(value)
+        return
     made = value.to(old.dtype).clone(memory_format=torch.contiguous_format)
     if isinstance(old, nn.Parameter):
         made = nn.Parameter(made, requires_grad=old.requires_grad)

@@ -17,6 +17,7 @@ from ...model import Model, Sequential
 from .filler import Filler
 from .keras_layers import make_layer
 from .keras_values import Values, dtype_of, refusal, text
+from .layer_order import flat
 from .operations import is_operation, operation
 from .stored_weights import Place, counted
 
@@ -273,7 +274,7 @@ class _Calls:
         made = self.outputs.get(ref.layer, [])
         if ref.node >= len(made):
             raise LoadError(f"{self.where}: call {ref.node} of layer {ref.layer!r:.60} is missing")
-        tensors = [t for t in iter_leaves(made[ref.node]) if isinstance(t, SymbolicTensor)]
+        tensors = [t for t in flat(made[ref.node]) if isinstance(t, SymbolicTensor)]
         if ref.index >= len(tensors):
             raise LoadError(f"{self.where}: layer {ref.layer!r:.60} has no output {ref.index}")
         return tensors[ref.index]

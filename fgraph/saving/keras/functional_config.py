@@ -108,10 +108,11 @@ class ModelWriter:
         def inner(found: Any, where: str) -> Any:
             if isinstance(found, Layer):
                 own = dtype_of_layer(found, iter((dtype,)))
-                return layer_entry(found, found.name, own, inner)
+                return layer_entry(found, part_name(found.name), own, inner)
             if isinstance(found, Model) and isinstance(layer, TimeDistributed):
-                group.inner.append(("layer", made := Group(found.name)))
-                return self.model(found, found.name, made)
+                name = part_name(found.name)
+                group.inner.append(("layer", made := Group(name)))
+                return self.model(found, name, made)
             raise SaveError(f"{where}: {type(found).__name__} has no counterpart in Keras")
 
         entry = layer_entry(layer, name, dtype, inner)
@@ -163,7 +164,7 @@ class ModelWriter:
         for layer in model.layers:
             if isinstance(layer, Lambda):  # a cast, which Keras makes by itself
                 continue
-            made = self.part(layer, _allowed(names[id(layer)]), model, iter(dtypes(layer)))
+            made = self.part(layer, part_name(names[id(layer)]), model, iter(dtypes(layer)))
             entries.append(made.entry)
             held.append(made)
         _number(held, group)
@@ -206,6 +207,11 @@ def _is_trainable(model: Model) -> bool:
 def _allowed(name: str) -> str:
     """Return a name without what Keras's names cannot have."""
     return name.replace("/", "_")
+
+
+def part_name(name: str) -> str:
+    """Return the name of a layer, whose weights torch does not take with a dot in Keras."""
+    return _allowed(name).replace(".", "_")
 
 
 def _input(ref: Ref, name: str) -> dict[str, Any]:
@@ -285,8 +291,8 @@ class _Functional:
                 raise SaveError(f"model {self.name!r}: a mask needs an input that the model does "
                                 "not have")  # fmt: skip
             if not isinstance(ref.spec, TensorSpec):
-                raise SaveError(self._refusal(ref.node, "it is a number or other value of run time, "
-                                              "which graphs of Keras do not have"))  # fmt: skip
+                raise SaveError(self._refusal(ref.node, "it is a number or other value of run "
+                                              "time; graphs of Keras have none"))  # fmt: skip
             self._write(ref.node, alone=True)
         if ref in self.refused:
             raise SaveError(self._refusal(ref.node, self.refused[ref]))
@@ -325,8 +331,13 @@ class _Functional:
         """
         call = node.call.outermost if node.call is not None else None
         if node.modes is not None:
-            raise SaveError(self._refusal(node, "it was recorded under torch.no_grad() or autocast; "
-                                          "detach the result instead: fgraph.ops.stop_gradient"))
+            raise SaveError(
+                self._refusal(
+                    node,
+                    "it was recorded under torch.no_grad() or autocast; "
+                    "detach the result instead: fgraph.ops.stop_gradient",
+                )
+            )
         inside = alone and call is not None and id(call) in self.calls
         if call is not None and not inside and not _is_opened(call.owner):
             if id(call) not in self.calls:
@@ -348,10 +359,9 @@ class _Functional:
     def _called(self, part: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[Operation, int]:
         """Add a call of a layer, model or module."""
         if id(part) not in self.parts:
-            name = self._unique(self.names.get(id(part)) or part.name, taken=True)
-            self.parts[id(part)] = self.writer.part(
-                part, name, self.model, iter(self.dtypes(part))
-            )
+            name = part_name(self.names.get(id(part)) or part.name)
+            name = self._unique(name, taken=name == self.names.get(id(part)))
+            self.parts[id(part)] = self.writer.part(part, name, self.model, iter(self.dtypes(part)))
         made = self.parts[id(part)]
         made.calls.append((args, kwargs))
         return made, len(made.calls) - 1
@@ -374,7 +384,9 @@ class _Functional:
             order = list(flat(filled(target._output_template, range(count))))
         else:
             if node.kwargs or len(refs) != 1 or type(refs[0]) is not Ref:
-                raise SaveError(self._refusal(node, f"a module that is called like this: {_ADVICE}"))
+                raise SaveError(
+                    self._refusal(node, f"a module that is called like this: {_ADVICE}")
+                )
             args, options, order = [self.value(refs[0])], {}, [0]
             if type(target) is nn.Sequential and len(target):
                 args, target = [self._stack(node, target, args[0])], target[-1]
@@ -508,7 +520,7 @@ def _with_masks(call: Call) -> tuple[Any, dict[str, Any]]:
 
 
 def _entry(op: Op, name: str) -> dict[str, Any]:
-    config = {"name": name, **op.config}
+    config = {"name": name, **plain(op.config, f"operation {name!r}")}
     return keras_object(op.kind, config, f"keras.src.ops.{op.room}", op.kind)
 
 

@@ -27,7 +27,7 @@ _ACTIVATIONS: dict[Any, str] = {
 }  # fmt: skip
 
 
-def keras_object(kind: str, config: Mapping[str, Any], room: str, name: Any = None) -> Any:
+def keras_object(kind: str, config: Any, room: str, name: str | None = None) -> dict[str, Any]:
     """Return an object of a configuration: class, arguments, and where Keras has it."""
     return {"module": room, "class_name": kind, "config": config, "registered_name": name}
 
@@ -116,7 +116,7 @@ def _numbers(value: Any, where: str) -> dict[str, Any]:
     if isinstance(array, Tensor) and array.is_complex():
         raise SaveError(f"{where}: a tensor of complex numbers cannot be written")
     kind = "__tensor__" if isinstance(value, Tensor) else "__numpy__"
-    config = {"value": array.tolist(), "dtype": dtype_name(array.dtype)}  # type: ignore[arg-type]
+    config = {"value": array.tolist(), "dtype": dtype_name(array.dtype)}
     return {"class_name": kind, "config": config}
 
 
@@ -136,11 +136,11 @@ def role(kind: str, value: Any, where: str) -> Any:
     if value is None:
         return None
     room = _ROOMS[kind]
-    made: Any = room.get(value)  # type: ignore[attr-defined]
-    known = type(made) in room._KNOWN.values()  # type: ignore[attr-defined]
+    made: Any = room.get(value)
+    known = type(made) in room._KNOWN.values()
     if isinstance(made, (types.FunctionType, types.BuiltinFunctionType)):
         return custom(made, where)
-    config = getattr(made, "get_config", dict)()
+    config: dict[str, Any] = getattr(made, "get_config", dict)()
     written = {key: plain(item, where) for key, item in config.items()}
     if known:
         return keras_object(type(made).__name__, written, f"keras.{kind}s")

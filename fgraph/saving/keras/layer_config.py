@@ -163,8 +163,8 @@ def trainable(layer: Layer, where: str) -> bool:
                         "freezes whole layers: set layer.trainable")  # fmt: skip
     found = flags.pop() if flags else layer.trainable
     if found != layer.trainable and any(not weight.trainable for _, _, weight in held):
-        raise SaveError(f"{where}: its parameters are frozen, its statistics are not; Keras freezes "
-                        "both: set layer.trainable = False")  # fmt: skip
+        raise SaveError(f"{where}: its parameters are frozen, its statistics are not; Keras "
+                        "freezes both: set layer.trainable = False")  # fmt: skip
     return found
 
 
@@ -199,7 +199,7 @@ def _check_unchanged(layer: Layer, where: str) -> None:
     shapes, named = layer._built_for
     config = {**layer.get_config(), **_LEARNED.get(type(layer).__name__, _nothing)(layer)}
     with filled_by(_without_values):
-        made = layer.from_config({**config, "name": None}).make_module(*shapes, **named)
+        made: Any = layer.from_config({**config, "name": None}).make_module(*shapes, **named)
     kept, now = dict(made.named_modules()), dict(layer.module.named_modules())
     for name in kept.keys() | now.keys():
         before, part = kept.get(name), now.get(name)

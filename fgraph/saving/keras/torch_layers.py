@@ -177,4 +177,4 @@ _TABLE: dict[type, Callable[[Any], Made | None]] = {
         (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d), 1)},
     **{kind: _pool("Average", rank) for rank, kind in enumerate(
         (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d), 1)},
-}  # type: ignore[dict-item] # fmt: skip
+}  # fmt: skip

@@ -196,8 +196,8 @@ RULES = rules(
     rot90         numpy Rot90     x k=1 dims:axes=(0,1)
     nan_to_num    numpy NanToNum  x nan=0.0 posinf=None neginf=None
     trapezoid     numpy Trapezoid x
-    zeros_like    numpy ZerosLike x dtype=None layout? device? pin_memory? requires_grad! memory_format?
-    ones_like     numpy OnesLike  x dtype=None layout? device? pin_memory? requires_grad! memory_format?
+    zeros_like    numpy ZerosLike x dtype=None layout? device? pin_memory? requires_grad!
+    ones_like     numpy OnesLike  x dtype=None layout? device? pin_memory? requires_grad!
     take_along_dim numpy TakeAlongAxis x @indices dim:axis=None
     pixel_shuffle nn DepthToSpace x upscale_factor:block_size +data_format=channels_first
     pixel_unshuffle nn SpaceToDepth x downscale_factor:block_size +data_format=channels_first
@@ -332,7 +332,9 @@ def _reversed(kind: str) -> Callable[..., Found]:
 def _divided(node: Node, x: Any, other: Any, rounding_mode: str | None = None) -> Op:
     if rounding_mode == "trunc":
         made = _numpy("Trunc", _numpy("TrueDivide", x, other))
-        return made if (_dtype(x) or torch.int64).is_floating_point else _cast(made, _spec(node).dtype)
+        return (
+            made if (_dtype(x) or torch.int64).is_floating_point else _cast(made, _spec(node).dtype)
+        )
     return _numpy("FloorDivide" if rounding_mode else "TrueDivide", x, other)
 
 
@@ -348,15 +350,15 @@ def _masked(node: Node, x: Any, mask: Any, value: Any) -> Op:
 
 
 def _einsum(node: Node, equation: str, *operands: Any) -> Op:
-    given = operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    given = (
+        operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    )
     if not isinstance(equation, str):
         raise SaveError("einsum with lists of axes: write the equation as a text")
     return Op("numpy", "Einsum", {"subscripts": equation}, *given)
 
 
-def _padded(
-    node: Node, x: Any, pad: Any, mode: str = "constant", value: Any = None
-) -> Op:
+def _padded(node: Node, x: Any, pad: Any, mode: str = "constant", value: Any = None) -> Op:
     if any(not isinstance(size, int) or size < 0 for size in pad):
         raise SaveError("it cuts off, or pads by sizes of run time")
     rank, known = len(_spec(node).shape), {"constant": "constant", "reflect": "reflect",
@@ -390,7 +392,9 @@ def _extreme(kind: str, pair: str) -> Callable[..., Found]:
         if type(second) is Ref or isinstance(second, Tensor):
             return _numpy(pair, x, second)
         kept = args[1] if len(args) > 1 else kwargs.get("keepdim", False)
-        return [_numpy(name, x, axis=second, keepdims=kept) for name in (kind, f"Arg{kind.lower()}")]
+        return [
+            _numpy(name, x, axis=second, keepdims=kept) for name in (kind, f"Arg{kind.lower()}")
+        ]
 
     return made
 
@@ -537,8 +541,11 @@ def _top(node: Node, x: Any, k: Any, dim: int = -1, largest: bool = True, sorted
 def _norm(node: Node, x: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False,
           **kwargs: Any) -> Op:  # fmt: skip
     order = kwargs.get("ord", p)
-    if (torch_name(node.target) == "torch.linalg.norm" and order is not None
-            and (isinstance(dim, (tuple, list)) or (dim is None and len(x.spec.shape) == 2))):
+    if (
+        torch_name(node.target) == "torch.linalg.norm"
+        and order is not None
+        and (isinstance(dim, (tuple, list)) or (dim is None and len(x.spec.shape) == 2))
+    ):
         raise SaveError("Keras has no norm of matrices that is torch's")
     if order not in (2, 2.0, "fro", None):
         raise SaveError(f"Keras has no norm of order {order!r} that is torch's")

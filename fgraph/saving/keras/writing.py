@@ -5,17 +5,18 @@ from __future__ import annotations
 import io
 import json
 import time
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...callbacks.atomic import replacing
 from ...errors import SaveError
 from ...model import Model
+from ...training.state import TrainingState
 from .archive import CONFIG, WEIGHTS
-from .functional_config import Group, ModelWriter
+from .compile_config import CompileWriter
+from .functional_config import Group, ModelWriter, part_name
 from .hdf5_writing import write_weights
 
 METADATA = "metadata.json"
@@ -34,19 +35,34 @@ def save_keras(model: Model, path: Path, include_optimizer: bool = True) -> None
         SaveError: a part has no counterpart in Keras; the text says which.
         OSError: the file cannot be written.
     """
-    root = Group(model.name)
+    name = part_name(model.name)
+    root = Group(name)
     try:
-        config = ModelWriter().model(model, model.name, root)
+        config = ModelWriter().model(model, name, root)
     except SaveError as error:
         raise SaveError(f"cannot save {str(path)!r} as a file of Keras: {error}") from error
+    if include_optimizer and model._trainer is not None:
+        _add_training(model, model._trainer, config, root)
     weights = io.BytesIO()
     write_weights(weights, root)
     metadata = {"keras_version": KERAS_VERSION, "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S")}
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         archive.writestr(METADATA, json.dumps(metadata))
         archive.writestr(CONFIG, json.dumps(config))
-        archive.writestr(WEIGHTS, weights.getbuffer())  # type: ignore[arg-type]
+        archive.writestr(WEIGHTS, weights.getbuffer())
 
 
-__all__ = ["save_keras"]
-_: Any = torch
+def _add_training(model: Model, state: TrainingState, config: dict[str, Any], root: Group) -> None:
+    """Write what `compile` was told and the optimizer's state; warn of what is left out."""
+    writer = CompileWriter(state)
+    compiled = writer.config()
+    if compiled is not None:
+        config["compile_config"] = compiled
+        variables = writer.state_group(model, root)
+        if variables is not None:
+            root.inner.append(("optimizer", variables))
+    if writer.left_out:
+        warnings.warn(
+            f"left out of the file, as Keras has no counterpart: {'; '.join(writer.left_out)}",
+            UserWarning, stacklevel=5,
+        )  # fmt: skip

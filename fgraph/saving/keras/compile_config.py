@@ -1,0 +1,249 @@
+"""What `compile` was told, and the optimizer's state, as Keras's files have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ... import losses, metrics
+from ...errors import Remembered, SaveError
+from ...losses.torch_losses import CallableLoss
+from ...metrics.base import MeanMetric
+from ...metrics.wrapped_metrics import ResolvedMetric
+from ...optimizers import OptimizerFactory, schedules
+from ...training.state import TrainingState
+from .functional_config import Group
+from .keras_config import custom, keras_object, plain
+from .optimizer_slots import Slots, slots_of
+
+# torch's losses that are one of Keras's
+_LOSSES: dict[type, tuple[str, dict[str, Any]]] = {
+    nn.MSELoss: ("MeanSquaredError", {}),
+    nn.L1Loss: ("MeanAbsoluteError", {}),
+    nn.BCEWithLogitsLoss: ("BinaryCrossentropy", {"from_logits": True}),
+}
+# names of metrics that Keras does not have, and its names
+_METRICS = {"acc": "accuracy", "rmse": "root_mean_squared_error", "logcosh": "log_cosh"}
+_AS_THEY_ARE = ("accuracy", "mse", "mae", "mape", "msle")
+
+
+class CompileWriter:
+    """Writes the settings of a training.
+
+    Args:
+        state: the model's.
+
+    Attributes:
+        left_out: what Keras has no counterpart for, each a text.
+    """
+
+    def __init__(self, state: TrainingState) -> None:
+        self.state = state
+        self.settings = state.settings
+        self.left_out: list[str] = []
+
+    def config(self) -> dict[str, Any] | None:
+        """Return the settings, `None` if Keras could not train with what can be written."""
+        settings = self.settings
+        try:
+            optimizer = self._optimizer(settings.optimizer)
+            loss = _mapped(settings.loss, _loss)
+        except SaveError as error:
+            self.left_out.append(f"all that compile was given: {error}")
+            return None
+        for name, value, default in (
+            ("scheduler", settings.scheduler, None),
+            ("precision", settings.precision, None),
+            ("gradient_accumulation_steps", settings.gradient_accumulation_steps, 1),
+        ):
+            if value != default and value != "float32":
+                self.left_out.append(f"compile's {name}=")
+        return {
+            "optimizer": optimizer,
+            "loss": loss,
+            "loss_weights": plain(settings.loss_weights, "loss_weights"),
+            "metrics": self._metrics(settings.metrics),
+            "weighted_metrics": self._metrics(settings.weighted_metrics),
+            "run_eagerly": False,
+            "steps_per_execution": 1,
+            "jit_compile": False,
+        }
+
+    def _optimizer(self, given: Any) -> dict[str, Any]:
+        if not isinstance(given, OptimizerFactory):
+            kind = getattr(given, "__name__", type(given).__name__)
+            raise SaveError(f"the optimizer {kind} is not one of fgraph.optimizers, whose steps "
+                            "are Keras's")  # fmt: skip
+        config = {**given.get_config(), "name": type(given).__name__.lower()}
+        rate = config["learning_rate"]
+        if isinstance(rate, schedules.LearningRateSchedule):
+            config["learning_rate"] = _own(rate, "keras.optimizers.schedules", "learning_rate")
+        elif callable(rate):
+            raise SaveError("the learning rate is a function, use one of optimizers.schedules")
+        elif self.state.optimizer is not None:
+            config["learning_rate"] = float(self.state.optimizer.learning_rate)
+        limit = self.settings.clip_grad_norm
+        if limit is not None:
+            if given.clip is not None:
+                raise SaveError(
+                    f"compile's clip_grad_norm= beside the optimizer's {given.clip[0]}="
+                )
+            config["global_clipnorm"] = limit
+        if given._undecayed or given._undecayed_names:
+            self.left_out.append("the optimizer's exclude_from_weight_decay")
+        written = {key: v if isinstance(v, dict) else plain(v, f"optimizer, {key}=")
+                   for key, v in config.items()}  # fmt: skip
+        return keras_object(type(given).__name__, written, "keras.optimizers")
+
+    def _metrics(self, given: Any) -> Any:
+        if isinstance(given, Mapping):
+            return {key: self._metrics(item) for key, item in given.items()}
+        if isinstance(given, (list, tuple)):
+            made = [self._metrics(item) if isinstance(item, (list, tuple, Mapping)) or item is None
+                    else self._metric(item) for item in given]  # fmt: skip
+            return [item for item, was in zip(made, given, strict=True) if item is not None
+                    or was is None]  # fmt: skip
+        found = None if given is None else self._metric(given)
+        return None if found is None else [found]
+
+    def _metric(self, given: Any) -> Any:
+        if isinstance(given, str) and _METRICS.get(given, given) in _AS_THEY_ARE:
+            return _METRICS.get(given, given)
+        try:
+            return _metric(metrics.get(given), given)
+        except SaveError as error:
+            self.left_out.append(str(error))
+            return None
+
+    # ------------------------------------------------------------------ the optimizer's state
+
+    def state_group(self, model: Any, root: Group) -> Group | None:
+        """Return the variables of the optimizer, `None` if it is one without counterparts.
+
+        Args:
+            model: the model.
+            root: its weights, those that are trained in Keras's order.
+        """
+        factory = self.settings.optimizer
+        found = slots_of(factory)
+        if found is None:
+            self.left_out.append(f"the state of the optimizer {type(factory).__name__}")
+            return None
+        if self.state.optimizer is None and self.state.loaded is not None:
+            self.state.make_optimizer(model)
+        return _state(self.state.optimizer, factory, found, list(root.all_trained()))
+
+
+def _state(optimizer: Any, factory: OptimizerFactory, slots: Slots, trained: list[Any]) -> Group:
+    """Return the variables of an optimizer in Keras's order; those before its first step if it
+    is not made yet.
+    """
+    group = Group(type(factory).__name__.lower())
+    kept: Mapping[Any, Any] = {} if optimizer is None else optimizer.state
+    values: list[Tensor] = [torch.tensor(_steps(optimizer), dtype=torch.int32)]
+    if factory.schedule is None:
+        rate = factory.learning_rate if optimizer is None else float(optimizer.learning_rate)
+        values.append(torch.tensor(rate, dtype=torch.float32))
+    if factory.ema_momentum is not None:
+        averages = kept.get("averages")
+        params = (
+            [] if optimizer is None else [p for g in optimizer.param_groups for p in g["params"]]
+        )
+        own = {} if averages is None else {id(p): a for p, a in zip(params, averages, strict=True)}
+        values += [
+            _in_layout(at, lambda tensor: own.get(id(tensor), torch.zeros_like(tensor)))
+            for at in trained
+        ]
+
+    def value(at: Any, slot: Any) -> Tensor:
+        def of(tensor: Tensor) -> Tensor:
+            found = (
+                kept.get(tensor, {}).get(slot.name) if isinstance(tensor, nn.Parameter) else None
+            )
+            if found is None:
+                return torch.full_like(tensor, slot.first)
+            return found + slot.shift if slot.shift else found
+
+        return _in_layout(at, of)
+
+    for part in slots.parts:
+        values += [value(at, slot) for at in trained for slot in part]
+    if slots.last is not None:
+        one = next((s[slots.last] for s in kept.values() if slots.last in s), torch.tensor(1.0))
+        values.append(torch.as_tensor(one, dtype=torch.float32).reshape(()))
+    group.weights = [(f"vars/{place}", made.detach()) for place, made in enumerate(values)]
+    return group
+
+
+def _in_layout(at: Any, of: Any) -> Tensor:
+    """Return what an optimizer keeps of a weight, in the weight's layout in Keras."""
+    weight, module = at
+    made: Tensor = weight.layout.to_keras([of(t.detach() if not isinstance(t, nn.Parameter) else t)
+                                           for t in weight.tensors(module)], module)  # fmt: skip
+    return made
+
+
+def _steps(optimizer: Any) -> int:
+    """Return how many steps an optimizer has taken."""
+    if optimizer is None:
+        return 0
+    for key in ("iterations", "steps"):
+        found = [group[key] for group in optimizer.param_groups if key in group]
+        if found:
+            return int(max(found))
+    found = [
+        int(s["step"]) for s in optimizer.state.values() if isinstance(s, dict) and "step" in s
+    ]
+    return max(found, default=0)
+
+
+def _mapped(structure: Any, leaf: Any) -> Any:
+    if isinstance(structure, Mapping):
+        return {key: _mapped(item, leaf) for key, item in structure.items()}
+    if isinstance(structure, (list, tuple)):
+        return [_mapped(item, leaf) for item in structure]
+    return None if structure is None else leaf(structure)
+
+
+def _own(value: Remembered, room: str, where: str) -> dict[str, Any]:
+    """Return an object of one of this package's classes, or of a registered one."""
+    config = {key: plain(item, f"{where}, {key}=") for key, item in value.get_config().items()}
+    if config.get("name") is None:
+        config.pop("name", None)
+    if type(value).__module__.startswith("fgraph."):
+        return keras_object(type(value).__name__, config, room)
+    return custom(type(value), where, config)
+
+
+def _loss(loss: losses.Loss) -> Any:
+    if isinstance(loss, CallableLoss):
+        known = _LOSSES.get(type(loss.fn))
+        if (
+            known is not None
+            and getattr(loss.fn, "reduction", "") == "mean"
+            and not any(
+                tensor is not None
+                for tensor in loss.fn._buffers.values()  # type: ignore[attr-defined]
+            )
+        ):
+            return keras_object(known[0], known[1], "keras.losses")
+        return custom(loss.fn, "the loss")
+    return _own(loss, "keras.losses", "the loss")
+
+
+def _metric(metric: Any, given: Any) -> Any:
+    name = _METRICS.get(metric.name, metric.name)
+    if isinstance(metric, ResolvedMetric):
+        if name in ("accuracy", "f1"):
+            return "accuracy" if name == "accuracy" else "f1_score"
+    elif isinstance(metric, MeanMetric) and type(metric) is MeanMetric:
+        if isinstance(given, str):
+            return _METRICS.get(given, given)
+        if not isinstance(metric.fn, type(len)) and not hasattr(metric.fn, "fn"):
+            return custom(metric.fn, "a metric")
+    elif isinstance(metric, Remembered):
+        return _own(metric, "keras.metrics", "a metric")
+    raise SaveError(f"the metric {metric.name!r}, which Keras does not have")
