@@ -52,6 +52,9 @@ def save_model(model: Model, path: str | os.PathLike[str], include_optimizer: bo
         if Path(path).suffix == ".keras":
             save_keras(model, Path(path), include_optimizer)
             return
+        if Path(path).suffix in (".h5", ".hdf5"):
+            raise SaveError(f"cannot save {str(path)!r}: Keras's .h5 files are read, not written: "
+                            "write .keras")  # fmt: skip
         document, tensors = encode_model(model, include_optimizer)
         devices = {name: str(t.device) for name, t in tensors.items() if t.device.type != "cpu"}
         text = json.dumps({**document, "devices": devices}, separators=(",", ":"), allow_nan=False)

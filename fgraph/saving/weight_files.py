@@ -15,6 +15,7 @@ from ..callbacks.atomic import save_atomically
 from ..errors import LoadError
 from . import tensorfile
 from .comparing import slots
+from .keras.keras_weight_files import is_keras_weights, load_keras_weights, save_keras_weights
 
 _TORCH_ENDINGS = (".pt", ".pth", ".bin")
 
@@ -24,7 +25,7 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
 
     Args:
         model: any module.
-        path: the file. With the ending `.pt`, `.pth` or `.bin` it is what `torch.save` makes of
+        path: the file. With the ending `.weights.h5` it is one of Keras's; with `.pt`, `.pth` or `.bin` it is what `torch.save` makes of
             `model.state_dict()`, with any other one, such as `.safetensors`, a file in the
             safetensors format.
 
@@ -34,6 +35,9 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
     """
     target = Path(path)
     with torch.device("cpu"):  # whatever device is the default for new tensors
+        if is_keras_weights(target):
+            save_keras_weights(model, target)
+            return
         if target.suffix in _TORCH_ENDINGS:
             save_atomically(model.state_dict(), target, make_folder=False)
             return
@@ -51,7 +55,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
 
     Args:
         model: the module; its parameters stay where they are, with their dtypes.
-        path: a file of `save_weights`, of `model.save`, of `safetensors`, or a `state_dict`
+        path: a file of `save_weights`, a `.weights.h5` of Keras, a file of `model.save`, of `safetensors`, or a `state_dict`
             written by `torch.save`. Nothing in it is executed.
 
     Raises:
@@ -61,6 +65,9 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
     """
     source = Path(path)
     with torch.device("cpu"), torch.no_grad():  # whatever device is the default for new tensors
+        if is_keras_weights(source) and source.is_file():
+            load_keras_weights(model, source)
+            return
         whole_model = False
         if source.is_file() and _is_zip_or_pickle(source):
             found = _read_torch(source)

@@ -15,9 +15,9 @@ from ...metrics.base import MeanMetric
 from ...metrics.wrapped_metrics import ResolvedMetric
 from ...optimizers import OptimizerFactory, schedules
 from ...training.state import TrainingState
-from .functional_config import Group
 from .keras_config import custom, keras_object, plain
 from .optimizer_slots import Slots, slots_of
+from .weight_groups import Group
 
 # torch's losses that are one of Keras's
 _LOSSES: dict[type, tuple[str, dict[str, Any]]] = {
@@ -160,9 +160,8 @@ def _state(optimizer: Any, factory: OptimizerFactory, slots: Slots, trained: lis
 
     def value(at: Any, slot: Any) -> Tensor:
         def of(tensor: Tensor) -> Tensor:
-            found = (
-                kept.get(tensor, {}).get(slot.name) if isinstance(tensor, nn.Parameter) else None
-            )
+            held = kept.get(tensor, {}) if isinstance(tensor, nn.Parameter) else {}
+            found: Tensor | None = held.get(slot.name)
             if found is None:
                 return torch.full_like(tensor, slot.first)
             return found + slot.shift if slot.shift else found
@@ -174,15 +173,15 @@ def _state(optimizer: Any, factory: OptimizerFactory, slots: Slots, trained: lis
     if slots.last is not None:
         one = next((s[slots.last] for s in kept.values() if slots.last in s), torch.tensor(1.0))
         values.append(torch.as_tensor(one, dtype=torch.float32).reshape(()))
-    group.weights = [(f"vars/{place}", made.detach()) for place, made in enumerate(values)]
+    group.weights = [(f"vars/{place}", made.detach(), None) for place, made in enumerate(values)]
     return group
 
 
 def _in_layout(at: Any, of: Any) -> Tensor:
     """Return what an optimizer keeps of a weight, in the weight's layout in Keras."""
     weight, module = at
-    made: Tensor = weight.layout.to_keras([of(t.detach() if not isinstance(t, nn.Parameter) else t)
-                                           for t in weight.tensors(module)], module)  # fmt: skip
+    parts = [of(t if isinstance(t, nn.Parameter) else t.detach()) for t in weight.tensors(module)]
+    made: Tensor = weight.layout.to_keras(parts, module)
     return made
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...errors import SaveError
-from .functional_config import Group
+from .weight_groups import Group
 
 
 def write_weights(file: BinaryIO | io.BytesIO, root: Group) -> None:
@@ -36,7 +36,7 @@ def write_weights(file: BinaryIO | io.BytesIO, root: Group) -> None:
 def _write(file: Any, place: str, group: Group) -> None:
     """Write one layer or model, and what is in it."""
     file.require_group(f"{place}/vars").attrs["name"] = group.name
-    for path, value in group.weights:
+    for path, value, _ in group.weights:
         _put(file, f"{place}/{path}", value)
     for path, own in group.links:
         file[f"{place}/{path}"] = file[f"{place}/{own}"]

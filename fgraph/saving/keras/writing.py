@@ -15,9 +15,11 @@ from ...errors import SaveError
 from ...model import Model
 from ...training.state import TrainingState
 from .archive import CONFIG, WEIGHTS
+from .call_config import part_name
 from .compile_config import CompileWriter
-from .functional_config import Group, ModelWriter, part_name
 from .hdf5_writing import write_weights
+from .model_config import ModelWriter
+from .weight_groups import Group
 
 METADATA = "metadata.json"
 KERAS_VERSION = "3.15.0"  # whose format this is
