@@ -25,9 +25,9 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
 
     Args:
         model: any module.
-        path: the file. With the ending `.weights.h5` it is one of Keras's; with `.pt`, `.pth` or `.bin` it is what `torch.save` makes of
-            `model.state_dict()`, with any other one, such as `.safetensors`, a file in the
-            safetensors format.
+        path: the file. With the ending `.weights.h5` it is one of Keras's; with `.pt`, `.pth` or
+            `.bin` it is what `torch.save` makes of `model.state_dict()`; with any other one, such
+            as `.safetensors`, a file in the safetensors format.
 
     Raises:
         SaveError: a tensor has a dtype or layout that the format cannot hold.
@@ -55,8 +55,8 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
 
     Args:
         model: the module; its parameters stay where they are, with their dtypes.
-        path: a file of `save_weights`, a `.weights.h5` of Keras, a file of `model.save`, of `safetensors`, or a `state_dict`
-            written by `torch.save`. Nothing in it is executed.
+        path: a file of `save_weights`, of `model.save`, of `safetensors`, a `.weights.h5` of
+            Keras, or a `state_dict` written by `torch.save`. Nothing in it is executed.
 
     Raises:
         FileNotFoundError: there is no such file.

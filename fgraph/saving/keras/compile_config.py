@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ... import losses, metrics
-from ...errors import Remembered, SaveError
+from ...errors import LoadError, Remembered, SaveError
 from ...losses.torch_losses import CallableLoss
 from ...metrics.base import MeanMetric
 from ...metrics.wrapped_metrics import ResolvedMetric
-from ...optimizers import OptimizerFactory, schedules
+from ...optimizers import OptimizerFactory, adam_family, gradient_descent, schedules
+from ...optimizers.around_step import _AVERAGES, ITERATIONS
 from ...training.state import TrainingState
 from .keras_config import custom, keras_object, plain
-from .optimizer_slots import Slots, slots_of
+from .optimizer_slots import slots_of
 from .weight_groups import Group
 
 # torch's losses that are one of Keras's
@@ -128,53 +129,79 @@ class CompileWriter:
             root: its weights, those that are trained in Keras's order.
         """
         factory = self.settings.optimizer
-        found = slots_of(factory)
-        if found is None:
+        try:
+            slots, _ = slots_of(factory)
+        except LoadError:
             self.left_out.append(f"the state of the optimizer {type(factory).__name__}")
             return None
         if self.state.optimizer is None and self.state.loaded is not None:
             self.state.make_optimizer(model)
-        return _state(self.state.optimizer, factory, found, list(root.all_trained()))
-
-
-def _state(optimizer: Any, factory: OptimizerFactory, slots: Slots, trained: list[Any]) -> Group:
-    """Return the variables of an optimizer in Keras's order; those before its first step if it
-    is not made yet.
-    """
-    group = Group(type(factory).__name__.lower())
-    kept: Mapping[Any, Any] = {} if optimizer is None else optimizer.state
-    values: list[Tensor] = [torch.tensor(_steps(optimizer), dtype=torch.int32)]
-    if factory.schedule is None:
-        rate = factory.learning_rate if optimizer is None else float(optimizer.learning_rate)
-        values.append(torch.tensor(rate, dtype=torch.float32))
-    if factory.ema_momentum is not None:
-        averages = kept.get("averages")
-        params = (
-            [] if optimizer is None else [p for g in optimizer.param_groups for p in g["params"]]
-        )
-        own = {} if averages is None else {id(p): a for p, a in zip(params, averages, strict=True)}
-        values += [
-            _in_layout(at, lambda tensor: own.get(id(tensor), torch.zeros_like(tensor)))
-            for at in trained
+        found = _Variables(factory, self.state.optimizer, list(root.all_trained()))
+        group = Group(type(factory).__name__.lower())
+        group.weights = [
+            (f"vars/{place}", value.detach(), None)
+            for place, value in enumerate(found.in_order([slots.together, *zip(slots.after)]))
         ]
+        return group
 
-    def value(at: Any, slot: Any) -> Tensor:
+
+class _Variables:
+    """The variables of an optimizer as Keras has them; those before its first step if it is not
+    made yet.
+
+    Args:
+        factory: its settings.
+        optimizer: the optimizer of torch, or `None`.
+        trained: the weights that it updates, in Keras's order.
+    """
+
+    def __init__(self, factory: OptimizerFactory, optimizer: Any, trained: list[Any]) -> None:
+        self.factory, self.optimizer, self.trained = factory, optimizer, trained
+        self.kept: Mapping[Any, Any] = {} if optimizer is None else optimizer.state
+
+    def in_order(self, parts: Iterable[tuple[str, ...]]) -> Iterator[Tensor]:
+        """Yield all variables.
+
+        Args:
+            parts: names of slots; those of one part lie together, weight by weight.
+        """
+        factory, optimizer = self.factory, self.optimizer
+        yield torch.tensor(_steps(optimizer), dtype=torch.int32)
+        if factory.schedule is None:
+            rate = factory.learning_rate if optimizer is None else float(optimizer.learning_rate)
+            yield torch.tensor(rate, dtype=torch.float32)
+        if factory.ema_momentum is not None:
+            yield from map(self._average, self.trained)
+        for part in parts:
+            for at in self.trained:
+                yield from (self._slot(at, name) for name in part)
+        if isinstance(factory, adam_family.Nadam):
+            products = [s["mu_product"] for s in self.kept.values() if "mu_product" in s]
+            yield torch.as_tensor((products or [1.0])[0], dtype=torch.float32).reshape(())
+
+    def _slot(self, at: Any, name: str) -> Tensor:
+        """Return what is kept of a weight under a name."""
+        factory = self.factory
+        start = getattr(factory, "initial_accumulator_value", 0.0)  # of Adagrad
+        if isinstance(factory, gradient_descent.Ftrl) and name == "accumulator":
+            start = factory.defaults["start"]
+        shift = factory.epsilon if isinstance(factory, gradient_descent.Adagrad) else 0.0
+
         def of(tensor: Tensor) -> Tensor:
-            held = kept.get(tensor, {}) if isinstance(tensor, nn.Parameter) else {}
-            found: Tensor | None = held.get(slot.name)
+            held = self.kept.get(tensor, {}) if isinstance(tensor, nn.Parameter) else {}
+            found: Tensor | None = held.get(name)
             if found is None:
-                return torch.full_like(tensor, slot.first)
-            return found + slot.shift if slot.shift else found
+                return torch.full_like(tensor, start)
+            return found - shift if shift else found  # which torch has within
 
         return _in_layout(at, of)
 
-    for part in slots.parts:
-        values += [value(at, slot) for at in trained for slot in part]
-    if slots.last is not None:
-        one = next((s[slots.last] for s in kept.values() if slots.last in s), torch.tensor(1.0))
-        values.append(torch.as_tensor(one, dtype=torch.float32).reshape(()))
-    group.weights = [(f"vars/{place}", made.detach(), None) for place, made in enumerate(values)]
-    return group
+    def _average(self, at: Any) -> Tensor:
+        """Return the moving average of a weight."""
+        averages = self.kept.get(_AVERAGES, ())
+        params = [p for g in self.optimizer.param_groups for p in g["params"]] if averages else []
+        own = {id(p): average for p, average in zip(params, averages, strict=True)}
+        return _in_layout(at, lambda tensor: own.get(id(tensor), torch.zeros_like(tensor)))
 
 
 def _in_layout(at: Any, of: Any) -> Tensor:
@@ -189,7 +216,7 @@ def _steps(optimizer: Any) -> int:
     """Return how many steps an optimizer has taken."""
     if optimizer is None:
         return 0
-    for key in ("iterations", "steps"):
+    for key in (ITERATIONS, "steps"):
         found = [group[key] for group in optimizer.param_groups if key in group]
         if found:
             return int(max(found))

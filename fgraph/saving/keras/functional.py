@@ -255,6 +255,8 @@ class _Calls:
             args = list(args)
             while args and args[-1] is None:
                 args.pop()
+            if isinstance(part, Model) and isinstance(kwargs.get("mask"), dict):
+                kwargs["mask"] = _masks_in_order(part._input_template, kwargs["mask"])
             if isinstance(part, Layer):
                 args = [_cast(part, arg) if k == 0 else arg for k, arg in enumerate(args)]
         # Keras 3 passes no mask beside states
@@ -371,6 +373,17 @@ def _without_masks(args: Any) -> Iterator[None]:
     finally:
         for node, masks in kept:
             node.masks = masks
+
+
+def _masks_in_order(structure: Any, masks: Any) -> list[Any]:
+    """Return the masks of a model's inputs in the order of the inputs."""
+    if isinstance(structure, dict):
+        pairs = [(item, masks[key]) for key, item in structure.items()]
+    elif isinstance(structure, (list, tuple)):
+        pairs = list(zip(structure, masks, strict=True))
+    else:
+        return [masks]
+    return [mask for item, part in pairs for mask in _masks_in_order(item, part)]
 
 
 def _constant(written: Mapping[str, Any], where: str) -> Any:

@@ -29,8 +29,12 @@ class _Slots(NamedTuple):
     after: tuple[str, ...] = ()
 
 
-def _slots_of(factory: Any) -> tuple[_Slots, bool]:
-    """Return the slots of an optimizer, and whether torch counts its steps for each parameter."""
+def slots_of(factory: Any) -> tuple[_Slots, bool]:
+    """Return the slots of an optimizer, and whether torch counts its steps for each parameter.
+
+    Raises:
+        LoadError: it keeps another state here than in Keras.
+    """
     if isinstance(factory, adam_family.Nadam):
         return _Slots(("exp_avg", "exp_avg_sq")), True
     if isinstance(factory, adam_family.Adam):
@@ -60,7 +64,7 @@ def _slots_of(factory: Any) -> tuple[_Slots, bool]:
 
 def slots_together(factory: Any) -> int:
     """Return how many slots of an optimizer lie together in Keras, variable by variable."""
-    return len(_slots_of(factory)[0].together)
+    return len(slots_of(factory)[0].together)
 
 
 def optimizer_state(
@@ -92,7 +96,7 @@ def optimizer_state(
         for group in optimizer.param_groups:
             group["lr"] = rate
     reader = _Reader(trained, stored, shapes, first)
-    slots, counts = _slots_of(factory)
+    slots, counts = slots_of(factory)
     averages = reader.next(("average",)) if factory.ema_momentum is not None else []
     if batches > 1:
         reader.next(("gradient",))
