@@ -217,8 +217,23 @@ def fsdp_parameters(model: nn.Module) -> set[int]:
 
 
 def whole_tensor(tensor: Any) -> Any:
-    """Return a DTensor's whole value, which all processes must ask for; any other as it is."""
-    return tensor.full_tensor() if is_dtensor(tensor) else tensor
+    """Return a DTensor's whole value, which all processes must ask for; any other as it is.
+
+    Its gradient is the mean over the processes, whose losses are shares of one.
+    """
+    return _EqualGradients.apply(tensor.full_tensor()) if is_dtensor(tensor) else tensor
+
+
+class _EqualGradients(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, whole: Tensor) -> Tensor:
+        return whole.view_as(whole)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        mean = gradients[0].clone()
+        dist.all_reduce(mean)
+        return mean / world_size()
 
 
 def like_parameter(parameter: Any, value: Any) -> Any:

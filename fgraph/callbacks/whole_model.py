@@ -58,13 +58,17 @@ def _copied(value: Any) -> Any:
     return value.detach().cpu() if isinstance(value, torch.Tensor) else value
 
 
+# of the attributes that `fully_shard` and `parallelize_module` give to modules
+_MARKS = ("__composable_api", "_is_fsdp", "_fsdp", "_distribute_module_applied")
+
+
 class _Swap:
     """Puts whole tensors in the place of DTensors, and takes them away again."""
 
     def __init__(self, model: Any, keeps: bool, optimizer: bool) -> None:
         self.keeps = keeps
         self._places: list[tuple[dict[str, Any], str, Any]] = []
-        self._classes: list[tuple[nn.Module, type]] = []
+        self._classes: list[tuple[nn.Module, type, dict[str, Any]]] = []
         self._made: dict[int, Any] = {}
         self._optimizer: Any = None
         for module in model.modules():
@@ -73,7 +77,7 @@ class _Swap:
             self._swap_class(module)
         state = getattr(model, "_trainer", None)
         if optimizer and state is not None and state.optimizer is not None:
-            self._swap_optimizer(state.optimizer)
+            self._swap_optimizer(state.optimizer, model)
 
     def _swap_tensors(self, held: dict[str, Any]) -> None:
         for name, tensor in held.items():
@@ -94,13 +98,18 @@ class _Swap:
     def _swap_class(self, module: nn.Module) -> None:
         from torch.distributed.fsdp import FSDPModule
 
-        if self.keeps and isinstance(module, FSDPModule):
-            kind = type(module)
-            self._classes.append((module, kind))
+        kind = type(module)
+        of_torch = {k: v for k, v in vars(module).items() if k.startswith(_MARKS)}
+        if not self.keeps or not (of_torch or isinstance(module, FSDPModule)):
+            return
+        self._classes.append((module, kind, of_torch))
+        for key in of_torch:
+            del module.__dict__[key]
+        if isinstance(module, FSDPModule):
             # torch made it of FSDPModule and the module's own class
             module.__class__ = next(base for base in kind.__bases__ if base is not FSDPModule)
 
-    def _swap_optimizer(self, optimizer: Any) -> None:
+    def _swap_optimizer(self, optimizer: Any, model: Any) -> None:
         def whole_leaf(leaf: Any) -> Any:
             return leaf.full_tensor() if is_dtensor(leaf) else leaf
 
@@ -108,23 +117,43 @@ class _Swap:
         if not self.keeps:
             return
         self._optimizer = optimizer
-        self._optimizer_held = optimizer.state, [g["params"] for g in optimizer.param_groups]
+        self._optimizer_held = optimizer.state, optimizer.param_groups
         optimizer.state = type(optimizer.state)(optimizer.state.default_factory)
         for key, value in state.items():
             optimizer.state[self._made.get(id(key), key)] = value
-        for group in optimizer.param_groups:
-            group["params"] = [self._made.get(id(p), p) for p in group["params"]]
+        order = {id(p): place for place, p in enumerate(model.parameters())}
+        before = [self._made.get(id(p), p) for g in optimizer.param_groups for p in g["params"]]
+        optimizer.param_groups = self._joined(optimizer.param_groups, order)
+        places = {id(p): place for place, p in enumerate(before)}
+        after = [places[id(p)] for g in optimizer.param_groups for p in g["params"]]
+        for key, value in optimizer.state.items():
+            if isinstance(key, str) and isinstance(value, list):  # one for each parameter
+                optimizer.state[key] = [value[place] for place in after]
+
+    def _joined(self, groups: list[dict[str, Any]], order: dict[int, int]) -> list[dict[str, Any]]:
+        """Return groups of whole parameters, with those joined that only sharding divided."""
+        joined: list[dict[str, Any]] = []
+        for group in groups:
+            settings = {key: value for key, value in group.items() if key != "params"}
+            params = [self._made.get(id(p), p) for p in group["params"]]
+            same = [g for g in joined if {k: v for k, v in g.items() if k != "params"} == settings]
+            if same:
+                same[0]["params"] += params
+            else:
+                joined.append({**settings, "params": params})
+        for group in joined:
+            group["params"].sort(key=lambda p: order.get(id(p), -1))
+        return joined
 
     def undo(self, changes: bool) -> None:
         """Put the shards back, with the values that the whole tensors have now if asked to."""
-        for module, kind in self._classes:
+        for module, kind, of_torch in self._classes:
             module.__class__ = kind
+            module.__dict__.update(of_torch)
         for place, name, tensor in self._places if self.keeps else ():
             made, place[name] = place[name], tensor
             if changes:
                 with torch.no_grad():
                     tensor.copy_(like_parameter(tensor, made.detach()))
         if self._optimizer is not None:
-            self._optimizer.state, listed = self._optimizer_held
-            for group, params in zip(self._optimizer.param_groups, listed, strict=True):
-                group["params"] = params
+            self._optimizer.state, self._optimizer.param_groups = self._optimizer_held

@@ -12,6 +12,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from ..callbacks.processes import like_parameter, whole_tensor
+
 
 class Layout(NamedTuple):
     """How to convert a weight between torch's layout and Keras's.
@@ -99,14 +101,14 @@ class Weight:
 
     def read(self, module: nn.Module) -> Tensor:
         """Return the weight in Keras's layout, a view if possible."""
-        return self.layout.to_keras(self.tensors(module), module)
+        return self.layout.to_keras([whole_tensor(t) for t in self.tensors(module)], module)
 
     def write(self, module: nn.Module, value: Tensor) -> None:
         """Copy a value in Keras's layout into the module."""
         with torch.no_grad():
             made = self.layout.to_torch(value, module)
             for tensor, part in zip(self.tensors(module), made, strict=True):
-                tensor.copy_(part)
+                tensor.copy_(like_parameter(tensor, part))
 
 
 def _attribute(module: nn.Module, path: str) -> Tensor | None:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
+from ..callbacks.processes import reshard
 from ..graph.graph import Graph
 from ..layers.base import Layer
 from ..layers.modules import KeptLoss
@@ -24,6 +25,8 @@ class Penalties:
         Each is a scalar tensor that has gradients; models inside this one are included.
         """
         layers, activities = self._penalised()
+        if layers:
+            reshard(cast(Any, self))  # FSDP2 may hold whole weights after a forward, for a while
         of_weights = [penalty for layer in layers for penalty in layer.losses]
         of_activations = [part.value for part in activities if part.value is not None]
         added: list[Tensor] = super().losses  # type: ignore[misc]

@@ -10,6 +10,7 @@ import torch
 
 from . import update_rules as rules
 from .factories import Groups, OptimizerFactory, fastest
+from .whole_steps import WholeSteps
 
 
 class _Betas(OptimizerFactory):
@@ -264,4 +265,6 @@ class Muon(OptimizerFactory):
     def make(self, groups: Groups) -> torch.optim.Optimizer:
         """Return the rule of `rules`."""
         defaults = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "muon": True}
-        return rules.KerasMuon(groups, defaults | self.defaults)
+        optimizer = rules.KerasMuon(groups, defaults | self.defaults)
+        WholeSteps().attach(optimizer)
+        return optimizer

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .mixed_kinds import by_kind, clip_norm, each_kind, kind_of
+
 ITERATIONS = "iterations"
 _AVERAGES = "averages"
 
@@ -104,7 +106,8 @@ class AroundStep:
         else:
             if averages[0].device != params[0].device:  # just read from a file
                 averages[:] = [a.to(p.device) for a, p in zip(averages, params, strict=True)]
-            torch._foreach_lerp_(averages, params, 1 - self.ema_momentum)
+            for kept, new in each_kind(averages, params):
+                torch._foreach_lerp_(kept, new, 1 - self.ema_momentum)
         every = self.ema_overwrite_frequency
         if every is not None and optimizer.param_groups[0][ITERATIONS] % every == 0:
             self.finish(optimizer)
@@ -119,7 +122,12 @@ class AroundStep:
         """Replace the weights by their moving averages, if there are any."""
         averages = self.averages(optimizer)
         if averages is not None:
-            torch._foreach_copy_(_params(optimizer), averages)
+            for params, kept in each_kind(_params(optimizer), averages):
+                if kind_of(params[0]) is None:
+                    torch._foreach_copy_(params, kept)
+                    continue
+                for p, average in zip(params, kept, strict=True):
+                    p.copy_(average)
 
 
 def _params(optimizer: Any) -> list[Tensor]:
@@ -129,9 +137,10 @@ def _params(optimizer: Any) -> list[Tensor]:
 def _clip_gradients(optimizer: Any, kind: str, limit: float) -> None:
     params = [p for p in _params(optimizer) if p.grad is not None]
     if kind == "clipvalue":
-        nn.utils.clip_grad_value_(params, limit)
+        for same in by_kind(params):
+            nn.utils.clip_grad_value_(same, limit)
     elif kind == "global_clipnorm":
-        nn.utils.clip_grad_norm_(params, limit)
+        clip_norm(params, limit)
     else:
         for p in params:
-            nn.utils.clip_grad_norm_([p], limit)
+            clip_norm([p], limit)

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import Remembered, real_number, unknown_name, whole_number
 from .around_step import AroundStep
 from .learning_rate import with_learning_rate
+from .mixed_kinds import by_kind, kind_of
 
 Groups = list[dict[str, Any]]
 
@@ -143,7 +144,7 @@ class OptimizerFactory(Remembered):
             ValueError: a name given to `exclude_from_weight_decay` matches no parameter.
         """
         pairs = [item if isinstance(item, tuple) else ("", item) for item in params]
-        optimizer = self.make(self._groups(pairs))
+        optimizer = self.make(_of_one_kind(self._groups(pairs)))
         around = AroundStep(
             self.schedule,
             self.clip,
@@ -176,13 +177,18 @@ class OptimizerFactory(Remembered):
         return groups
 
 
+def _of_one_kind(groups: Groups) -> Groups:
+    """Divide groups so that each has DTensors on one mesh, or plain tensors, only."""
+    return [{**group, "params": same} for group in groups for same in by_kind(group["params"])]
+
+
 _FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
 
 
 def fastest(groups: Groups) -> dict[str, bool]:
     """Return the keyword for torch's fastest implementation: fused, else foreach."""
     fused = all(
-        p.device.type in _FUSED_DEVICES and torch.is_floating_point(p)
+        p.device.type in _FUSED_DEVICES and torch.is_floating_point(p) and kind_of(p) is None
         for group in groups
         for p in group["params"]
     )

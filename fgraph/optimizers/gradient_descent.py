@@ -8,6 +8,7 @@ import torch
 
 from . import update_rules as rules
 from .factories import Groups, OptimizerFactory, fastest
+from .whole_steps import WholeSteps
 
 
 class SGD(OptimizerFactory):
@@ -189,7 +190,7 @@ class Adafactor(OptimizerFactory):
     def make(self, groups: Groups) -> torch.optim.Optimizer:
         """Return `torch.optim.Adafactor`."""
         first, second = self.epsilons
-        return torch.optim.Adafactor(
+        optimizer = torch.optim.Adafactor(
             groups,
             lr=self.learning_rate,
             beta2_decay=self.beta_2_decay,
@@ -197,6 +198,8 @@ class Adafactor(OptimizerFactory):
             d=self.clip_threshold,
             foreach=True,
         )
+        WholeSteps().attach(optimizer)
+        return optimizer
 
 
 class Ftrl(OptimizerFactory):

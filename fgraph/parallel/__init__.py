@@ -4,3 +4,4 @@ Loaded on first use.
 """
 
 from ..training.distributed import start as start
+from .distributing import distribute as distribute

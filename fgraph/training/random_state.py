@@ -57,6 +57,7 @@ class SharedRandom:
 
     def __init__(self) -> None:
         self.state: dict[str, Any] | None = None
+        self._began: dict[str, Any] | None = None
 
     def __enter__(self) -> None:
         if world_size() == 1:
@@ -64,9 +65,31 @@ class SharedRandom:
         self._outside = get_random_state(cuda=False)
         if self.state is None:
             self.state = agreed(self._outside)
+            self._began = self.state
         set_random_state(self.state)
 
     def __exit__(self, *_: object) -> None:
         if world_size() > 1:
             self.state = get_random_state(cuda=False)
             set_random_state(self._outside)
+
+    def release(self) -> None:
+        """Let the global generators that nothing else has drawn from go on from here.
+
+        So the next run draws other numbers, and those of one process.
+        """
+        if self.state is None or self._began is None:
+            return
+        now = get_random_state(cuda=False)
+        for name, state in now.items():
+            if _equal(state, self._began[name]):
+                now[name] = self.state[name]
+        set_random_state(now)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    return bool(a == b)

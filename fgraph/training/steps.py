@@ -9,10 +9,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..graph.nested import iter_leaves
 from ..optimizers.lean_step import lean_step
+from ..optimizers.mixed_kinds import by_kind, clip_norm
 from .added_losses import AddedLosses, collecting
 from .batch import Batch
 from .output_structure import OutputStructure
@@ -276,8 +277,8 @@ class Steps(AddedLosses):
         optimizer, scaler = state.optimizer, state.scaler
         missing = state.settings.gradient_accumulation_steps / state.accumulated
         if missing != 1:  # the last batches of an epoch: the mean is over those there are
-            gradients = [p.grad for p in state.trained if p.grad is not None]
-            torch._foreach_mul_(gradients, missing)
+            for gradients in by_kind(p.grad for p in state.trained if p.grad is not None):
+                torch._foreach_mul_(gradients, missing)
         self.average_gradients()
         if scaler is None:
             self._clip_gradients(state)
@@ -325,7 +326,7 @@ class Steps(AddedLosses):
 
     def _clip_gradients(self, state: TrainingState) -> None:
         if state.settings.clip_grad_norm is not None:
-            nn.utils.clip_grad_norm_(state.trained, state.settings.clip_grad_norm)
+            clip_norm(state.trained, state.settings.clip_grad_norm)
 
     def _after_optimizer_step(self, state: TrainingState) -> None:
         if state.steps_per_batch:

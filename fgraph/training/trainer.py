@@ -237,6 +237,7 @@ class Trainer(Loops, OnOwnCard):
         preflight.check_fit(self, run)
         self.history = history
         self._fit(run)
+        placement.random.release()
         return history
 
     def evaluate(
@@ -283,6 +284,7 @@ class Trainer(Loops, OnOwnCard):
         preflight.build(self, feed)
         preflight.check_evaluate(self, feed)
         logs = self._evaluate(feed, callback_list)
+        placement.random.release()
         return logs if return_dict else self._in_order(logs)
 
     def predict(
@@ -320,7 +322,9 @@ class Trainer(Loops, OnOwnCard):
         feed = Feed(self._source(x, None, None, batch_size, placement), count, fresh=True)
         params = {"verbose": verbose, "epochs": 1, "steps": feed.epoch_steps}
         preflight.check_division(feed)
-        return self._predict(feed, self._callback_list(callbacks, params), gather)
+        rows = self._predict(feed, self._callback_list(callbacks, params), gather)
+        placement.random.release()
+        return rows
 
     def train_on_batch(
         self,

@@ -82,3 +82,28 @@ def test_what_cannot_be_right_is_refused_before_the_first_step(name):
     texts = same("checks.py", "refusals", 2, "")
     assert re.search(REFUSED[name], texts[f"text_{name}"]), texts[f"text_{name}"]
     assert not texts[f"text_{name}"].startswith("after steps")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("name", [n for n in names_in("mesh_checks.py") if n != "errors"])
+def test_sharded_models_give_what_whole_ones_give(name, processes):
+    """FSDP2 by names and by hand, tensor parallelism, and both on a mesh of two axes."""
+    same("mesh_checks.py", name, processes, "")
+
+
+UNFIT = {
+    "pattern": "ValueError: distribute: unknown layer 'dence_.'; did you mean 'dense_",
+    "axes": "ValueError: distribute: plan and fsdp together need a mesh of two axes",
+    "optimizer": "ValueError: distribute: the model is compiled with an optimizer",
+    "unknown axes": r"RuntimeError: .* call fgraph.parallel.distribute\(model, mesh, plan\)",
+    "other rows": "ValueError: the processes were given different data",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", UNFIT)
+def test_what_does_not_fit_a_mesh_is_refused(name):
+    """With what to write instead."""
+    texts = same("mesh_checks.py", "errors", 2, "")
+    assert re.search(UNFIT[name], texts[f"text_{name}"]), texts[f"text_{name}"]
