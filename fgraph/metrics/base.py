@@ -233,8 +233,8 @@ class MeanMetric(Metric):
 
     def _add(self, values: Tensor, sample_weight: Tensor | None) -> None:
         """Add values, each sample's first averaged as Keras does, whatever its length."""
-        samples = len(values)
-        share = samples / values.numel() if values.numel() else 1.0
+        samples, count = values.shape[0], values.numel()
+        share = samples / count if count else 1.0
         if sample_weight is None:
             self._mean.add(values.sum(), share, samples)
         else:

@@ -184,4 +184,4 @@ def _plain(value: Any) -> Any:
 
 def without_graph(tensor: Tensor) -> Tensor:
     """Return a tensor without its graph, in a dtype that keeps the digits of sums."""
-    return widened(tensor.detach())
+    return widened(tensor.detach() if tensor.requires_grad else tensor)
