@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -42,6 +42,25 @@ def align_target(y_true: Tensor, y_pred: Tensor) -> Tensor:
     if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
         return y_true.unsqueeze(-1)
     return y_true
+
+
+def refuse_broadcasting(y_true: Tensor, shape: Sequence[int], y_pred: Tensor) -> None:
+    """Refuse a target that torch would broadcast.
+
+    Args:
+        y_true: the target.
+        shape: the shape that it must have.
+        y_pred: the prediction, for the message.
+
+    Raises:
+        ValueError: it has another shape.
+    """
+    if tuple(y_true.shape) != tuple(shape):
+        raise ValueError(
+            f"a target of shape {tuple(y_true.shape)} does not belong to a prediction of shape "
+            f"{tuple(y_pred.shape)}: it must have the shape {tuple(shape)}, and would otherwise be "
+            "broadcast"
+        )
 
 
 def weighted(values: Tensor, sample_weight: Tensor) -> Tensor:
@@ -281,6 +300,13 @@ class NamedLoss(Loss):
 
 
 def as_target(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Return the target in the prediction's floating dtype and with its last dimension."""
-    y_true = align_target(torch.as_tensor(y_true, device=y_pred.device), y_pred)
+    """Return the target in the prediction's floating dtype and with its last dimension.
+
+    Raises:
+        ValueError: their shapes differ, so that torch would broadcast them.
+    """
+    y_true = torch.as_tensor(y_true, device=y_pred.device)
+    if y_true.shape != y_pred.shape:
+        y_true = align_target(y_true, y_pred)
+        refuse_broadcasting(y_true, y_pred.shape, y_pred)
     return y_true if y_true.dtype == y_pred.dtype else y_true.to(y_pred.dtype)

@@ -6,30 +6,41 @@ from typing import Any
 
 from torch import Tensor
 
-from ..losses.base import align_target
+from ..losses.base import align_target, refuse_broadcasting
 from .base import MeanMetric
 
 
 def _labels(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Return labels without a last dimension of size 1 that the predictions allow."""
     if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
-        return y_true.squeeze(-1)
+        y_true = y_true.squeeze(-1)
+    rows = y_pred.shape[:-1]
+    if y_true.shape != rows:
+        refuse_broadcasting(y_true, rows, y_pred)
+    return y_true
+
+
+def _aligned(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """Return the target in the shape of the predictions."""
+    if y_true.shape != y_pred.shape:
+        y_true = align_target(y_true, y_pred)
+        refuse_broadcasting(y_true, y_pred.shape, y_pred)
     return y_true
 
 
 def accuracy(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Return where predictions equal targets, in the shape of `y_pred`."""
-    return align_target(y_true, y_pred) == y_pred
+    return _aligned(y_true, y_pred) == y_pred
 
 
 def binary_accuracy(y_true: Tensor, y_pred: Tensor, threshold: float = 0.5) -> Tensor:
     """Return where `y_pred > threshold` agrees with labels 0 and 1, in the shape of `y_pred`."""
-    return align_target(y_true, y_pred) == (y_pred > threshold)
+    return _aligned(y_true, y_pred) == (y_pred > threshold)
 
 
 def categorical_accuracy(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Return where the highest class equals that of one-hot targets, of shape `(N, ...)`."""
-    return y_true.argmax(-1) == y_pred.argmax(-1)
+    return _aligned(y_true, y_pred).argmax(-1) == y_pred.argmax(-1)
 
 
 def sparse_categorical_accuracy(y_true: Tensor, y_pred: Tensor) -> Tensor:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import Remembered
 from ..losses.base import weighted
+from .variables import MetricVariable, initial_value
 
 _PENDING_LIMIT = 128
 
@@ -121,14 +122,41 @@ class Metric(Remembered):
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__)
         self.name = name or words.lower()
 
-    def add_variable(self, *_: Any, **__: Any) -> NoReturn:
-        """Say what takes the place of Keras's variables."""
-        raise NotImplementedError(
-            f"{type(self).__name__}: metrics have no variables here; keep tensors as attributes, "
-            "as in `self.total = torch.zeros(())`, and set them anew in `reset_state`"
-        )
+    def add_variable(
+        self, shape: Any, initializer: Any = "zeros", dtype: Any = None, name: str | None = None
+    ) -> MetricVariable:
+        """Return a new variable of the metric's state, as Keras's method of this name.
 
-    add_weight = add_variable
+        A plain tensor as an attribute does as well.
+
+        Args:
+            shape: its shape, such as `()`.
+            initializer: `"zeros"`, `"ones"` or a function of a shape.
+            dtype: a dtype, float32 by default.
+            name: a name, for messages.
+        """
+        # not in `__init__`, which a subclass may not call
+        known: dict[str, MetricVariable] = vars(self).setdefault("_variables", {})
+        name = name or f"variable_{len(known)}"
+        if name in known:
+            raise ValueError(f"{type(self).__name__} has a variable {name!r} already")
+        made = known[name] = MetricVariable(initial_value(shape, initializer, dtype), name)
+        return made
+
+    def add_weight(
+        self,
+        shape: Any = (),
+        initializer: Any = None,
+        dtype: Any = None,
+        name: str | None = None,
+    ) -> MetricVariable:
+        """Return a new variable; see `add_variable`."""
+        return self.add_variable(shape, initializer, dtype, name)
+
+    @property
+    def variables(self) -> list[MetricVariable]:
+        """The variables made by `add_variable`, in that order."""
+        return list(vars(self).get("_variables", {}).values())
 
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
@@ -163,8 +191,11 @@ class Metric(Remembered):
         raise NotImplementedError(f"{type(self).__name__} must define merge, or summary")
 
     def reset_state(self) -> None:
-        """Forget all batches."""
-        raise NotImplementedError(f"{type(self).__name__} must define reset_state")
+        """Forget all batches; by default variables become zero, as in Keras."""
+        if not self.variables:
+            raise NotImplementedError(f"{type(self).__name__} must define reset_state")
+        for variable in self.variables:
+            variable.assign(torch.zeros_like(variable.value))
 
     def keys(self, key: str) -> list[str]:
         """Return the names in logs: the given key, unless `result` has several values."""
@@ -173,10 +204,18 @@ class Metric(Remembered):
     def state_dict(self) -> dict[str, Any]:
         """Return the tensors and numbers among the attributes, to continue from later."""
         kept = (Tensor, int, float, list)
-        return {k: v for k, v in vars(self).items() if v is None or isinstance(v, kept)}
+        state: dict[str, Any] = {
+            k: v for k, v in vars(self).items() if v is None or isinstance(v, kept)
+        }
+        if self.variables:
+            state["variables"] = [variable.value for variable in self.variables]
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state returned by `state_dict`."""
+        state = dict(state)
+        for variable, value in zip(self.variables, state.pop("variables", []), strict=True):
+            variable.assign(value)
         vars(self).update(state)
 
 

@@ -67,7 +67,7 @@ def _check_validation(run: Run) -> None:
     if count > 1:
         raise ValueError(
             f"validation_data can be iterated only once, but is needed for {count} validations: "
-            "pass an iterable that can be iterated again, such as a list or a DataLoader, or "
+            "pass an iterable that can be iterated again, such as a DataLoader, or "
             "validation_steps"
         )
 
@@ -106,7 +106,16 @@ def _try_out(model: Any, feed: Feed) -> None:
     if len(state.tried) > 100:  # of a loop that calls train_on_batch with ever new shapes
         state.tried.clear()
     with _trying(model), model._autocast():
-        y_pred, outputs = model._outputs_of(batch, state)
+        try:
+            y_pred, outputs = model._outputs_of(batch, state)
+        except TypeError as error:
+            if isinstance(batch.x, list | tuple):
+                error.add_note(
+                    f"x is a {type(batch.x).__name__} of {len(batch.x)}, whose entries are the "
+                    f"inputs of {type(model).__name__}.forward; a list of batches goes into "
+                    "`iter(...)`, for one pass, or into an iterable class"
+                )
+            raise
         # before the loss: on CUDA an index out of range stops the process
         _check_values(feed.source, state.losses, outputs, batch)
         if not model._overrides("compute_loss"):  # that may have effects, such as on metrics

@@ -113,12 +113,19 @@ class RunningMetrics:
             weight = sample_weights[i] if weighted else None
             mask = mask_of(outputs[i])
             y_pred = without_graph(outputs[i])
-            if mask is None:
-                metric.update_state(targets[i], y_pred, weight)
-            elif metric.takes_weights:
-                metric.update_state(targets[i], y_pred, apply_mask(weight, mask))
-            else:  # leave the masked steps out
-                metric.update_state(targets[i][mask], y_pred[mask], weight)
+            try:
+                if mask is None:
+                    metric.update_state(targets[i], y_pred, weight)
+                elif metric.takes_weights:
+                    metric.update_state(targets[i], y_pred, apply_mask(weight, mask))
+                else:  # leave the masked steps out
+                    metric.update_state(targets[i][mask], y_pred[mask], weight)
+            except Exception as error:
+                error.add_note(
+                    f"in metric {name!r}, given a target of shape {tuple(targets[i].shape)} and "
+                    f"an output of shape {tuple(y_pred.shape)}"
+                )
+                raise
 
     def read(self, across: Processes = _ALONE) -> dict[str, Any]:
         """Return all values as plain floats, sorted by name as Keras sorts them.

@@ -221,6 +221,27 @@ def metrics_of_ones_own(room):
     return run, model.evaluate(X, BINARY, batch_size=40, verbose=0, return_dict=True)
 
 
+def a_metric_with_variables(room):
+    class Right(room.metrics.Metric):
+        def __init__(self, name="right", **settings):
+            super().__init__(name=name, **settings)
+            self.right = self.add_variable(shape=(), name="r", initializer="zeros")
+            self.seen = self.add_weight(name="s", initializer="zeros")
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            labels = room.ops.reshape(room.ops.argmax(y_pred, axis=1), (-1,))
+            equal = room.ops.cast(y_true, "int64") == room.ops.cast(labels, "int64")
+            self.right.assign_add(room.ops.sum(room.ops.cast(equal, "float32")))
+            self.seen.assign(self.seen + len(y_pred))
+
+        def result(self):
+            return self.right / self.seen
+
+    model = _sparse(room, metrics=[Right()])
+    history = model.fit(X, CLASSES, epochs=2, validation_split=0.3, **FIT).history
+    return history, model.evaluate(X, CLASSES, verbose=0)
+
+
 def a_step_that_updates_all_metrics(room):
     class Own(room.Model):
         def test_step(self, data):
@@ -260,6 +281,7 @@ PROGRAMS = [
     averaged_weights_in_evaluation,
     averaged_weights_between_epochs,
     metrics_of_ones_own,
+    a_metric_with_variables,
     a_step_that_updates_all_metrics,
 ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -354,3 +356,35 @@ def test_a_hand_written_model_is_checked_too():
     net.compile("sgd", "mse")
     with pytest.raises(ValueError, match="not finite"):
         net.fit(X, Y * np.nan, verbose=0)
+
+
+NOTED = {
+    "a list of batches": (
+        lambda: _hand_written().fit([(torch.ones(2, 4), torch.ones(2, 1))] * 3, verbose=0),
+        TypeError,
+        r"x is a list of 3, whose entries are the inputs of \w+.forward; a list of batches",
+    ),
+    "a metric of other targets": (
+        lambda: _model(3, metrics=["sparse_categorical_accuracy"]).fit(X, X[:, :3], verbose=0),
+        ValueError,
+        r"in metric 'sparse_categorical_accuracy', given a target of shape \(6, 3\) and an output",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NOTED)
+def test_errors_of_torch_are_noted_with_what_was_given(case):
+    """Where torch alone can tell that something does not fit."""
+    call, error, text = NOTED[case]
+    with pytest.raises(error) as caught:
+        call()
+    assert re.search(text, "\n".join(caught.value.__notes__))
+
+
+def _hand_written():
+    class Net(Trainer, nn.Sequential):
+        pass
+
+    net = Net(nn.Linear(4, 1))
+    net.compile("sgd", "mse")
+    return net

@@ -389,13 +389,64 @@ def test_settings_and_shapes_are_checked(make, text):
         make()
 
 
-def test_a_metric_with_keras_variables_says_what_to_write():
-    """The way of Keras's own metrics."""
+BROADCAST = [
+    ("MeanSquaredError", (3, 1), (3,)),
+    ("MeanAbsoluteError", (3,), (3, 3)),
+    ("RootMeanSquaredError", (3, 1), (3, 3)),
+    ("Accuracy", (3, 1), (3,)),
+    ("BinaryAccuracy", (3,), (3, 3)),
+    ("CategoricalAccuracy", (1, 3), (3, 3)),
+    ("SparseCategoricalAccuracy", (3, 3), (3, 3)),
+    ("SparseTopKCategoricalAccuracy", (3, 3), (3, 3)),
+    ("BinaryCrossentropy", (3, 1), (3, 3)),
+]
 
-    class Old(metrics.Metric):
-        def __init__(self):
-            super().__init__("old")
-            self.total = self.add_weight(name="total", initializer="zeros")
 
-    with pytest.raises(NotImplementedError, match="keep tensors as attributes"):
-        Old()
+@pytest.mark.parametrize(("name", "target", "output"), BROADCAST)
+def test_targets_are_not_broadcast(name, target, output):
+    """Three samples of three classes would show nothing."""
+    metric = getattr(metrics, name)()
+    with pytest.raises(ValueError, match="would otherwise be broadcast"):
+        metric.update_state(torch.zeros(target), torch.rand(output))
+
+
+class Positives(metrics.Metric):
+    """How many labels are positive, by class, in a variable as Keras's metrics have them."""
+
+    def __init__(self):
+        super().__init__("positives")
+        self.counts = self.add_variable((3,), name="counts")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.counts.assign_add(y_true.sum(0))
+
+    def result(self):
+        return torch.maximum(self.counts, torch.zeros(3)).sum() / 2
+
+
+def test_variables_of_a_metric_are_reset_and_resumed():
+    """They become zero unless `reset_state` is defined."""
+    metric, resumed = Positives(), Positives()
+    metric.update_state(torch.ones(4, 3), None)
+    resumed.load_state_dict(metric.state_dict())
+    metric.reset_state()
+    assert (float(metric.result()), float(resumed.result())) == (0.0, 6.0)
+    assert resumed.variables == [resumed.counts]
+    assert (1 + resumed.counts[:2] * 2).tolist() == [9.0, 9.0]
+    torch.testing.assert_close(
+        torch.stack([resumed.counts, resumed.counts]).sum(), torch.tensor(24.0)
+    )
+
+
+VARIABLES = [
+    (lambda m: m.counts.assign(1.0), r"counts has shape \(3,\), but was assigned .* shape \(\)"),
+    (lambda m: m.add_variable((), name="counts"), "has a variable 'counts' already"),
+    (lambda m: m.add_weight(initializer="normal"), "must be 'zeros', 'ones' or a function"),
+]
+
+
+@pytest.mark.parametrize(("act", "text"), VARIABLES)
+def test_wrong_values_of_variables_are_refused(act, text):
+    """By name."""
+    with pytest.raises(ValueError, match=text):
+        act(Positives())
