@@ -142,7 +142,9 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
                 stacklevel=3,
             )
 
-    def _adopt(self, graph: Graph, naming: Naming, inputs: Any, outputs: Any) -> None:
+    def _adopt(
+        self, graph: Graph, naming: Naming, inputs: Any, outputs: Any, own: bool = False
+    ) -> None:
         """Take over a graph whose modules are children already, and make its forward.
 
         Args:
@@ -150,7 +152,9 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             naming: the names of all that is in it.
             inputs: the structure of the inputs, with anything at the leaves.
             outputs: the structure of the outputs.
+            own: whether the model has the tensors of the graph already.
         """
+        own = own or bool(graph.homes) or hasattr(self, "call")
         self._graph = graph
         self._input_template = inputs
         self._output_template = outputs
@@ -163,7 +167,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             naming,
             self._output_structure(graph.outputs),
             self._signature.parameters,
-            {**self._parameters, **self._buffers} if graph.homes or hasattr(self, "call") else None,
+            {**self._parameters, **self._buffers} if own else None,
         )
         opened = {
             id(leaf) for n in graph.nodes if n.scope for leaf in iter_leaves((n.args, n.kwargs))

@@ -13,7 +13,7 @@ from ..graph.graph import Graph, describe
 from ..graph.memory import changed
 from ..graph.nested import iter_leaves
 from ..graph.node import REAL
-from ..graph.opened import training
+from ..graph.opened import READS, buffer, parameter
 
 
 class Span(NamedTuple):
@@ -78,8 +78,18 @@ def shared_spans(graph: Graph) -> list[Span]:
     """Return the nodes between the uses of trained weights, or of buffers that a module changes."""
     uses: dict[int, list[int]] = {}
     names: dict[int, str] = {}
+    written = {
+        id(node.args[0])
+        for span in memory_spans(graph)
+        for node in graph.nodes[max(span.first, 0) : span.last + 1]
+        if span.outside and node.target is buffer
+    }
     for position, node in enumerate(graph.nodes):
-        for tensor in _state_of(node):
+        if node.target in READS:
+            continue
+        read = [ref.node.args[0] for ref in node.refs() if ref.node.target in (parameter, buffer)]
+        kept = [value for value in read if value.requires_grad or id(value) in written]
+        for tensor in (*_state_of(node), *kept):
             uses.setdefault(id(tensor), []).append(position)
             names.setdefault(id(tensor), describe(node))
     return [
@@ -98,8 +108,6 @@ def closed(spans: Iterable[Span]) -> dict[int, str]:
 
 def _state_of(node: Node) -> list[Tensor]:
     """Return the tensors that may not be in two places: trained ones, and buffers of modules."""
-    if node.target is training:
-        return []
     modules = node.modules()
     weights = [p for module in modules for p in module.parameters() if p.requires_grad]
     buffers = [b for module in modules for b in module.buffers()]

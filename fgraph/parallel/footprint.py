@@ -42,6 +42,7 @@ class Footprint:
         packs: whether a node saves anything, weights included.
         widest: the most bytes that one operation inside a node takes and makes.
         gradients: the bytes of the gradient of each value that has one.
+        examples: an empty tensor like each value, on the meta device.
     """
 
     graph: Graph
@@ -54,6 +55,7 @@ class Footprint:
     packs: list[bool] = field(default_factory=list)
     widest: list[int] = field(default_factory=list)
     gradients: dict[Ref, int] = field(default_factory=dict)
+    examples: dict[Ref, Tensor] = field(default_factory=dict)
 
 
 def measure(model: Model, example: Any, clock: bool = False) -> Footprint:
@@ -85,6 +87,11 @@ def measure(model: Model, example: Any, clock: bool = False) -> Footprint:
         with watch.hooks(), watch:
             outputs = replay(graph, values, graph.outputs, watch.run)
             watch.finish(outputs)
+        for ref, like in [*zip(graph.inputs, map(_likeness, values), strict=True), *watch.like]:
+            if like is not None:
+                size, stride, dtype, grad = like
+                made = torch.empty_strided(size, stride, dtype=dtype, device="meta")
+                watch.found.examples[ref] = made.requires_grad_(grad)
         if clock:
             with saved_tensors_hooks(lambda x: None, _unpack):
                 replay(graph, values, (), watch.time)
@@ -115,6 +122,7 @@ class _Watch(TorchDispatchMode):
     def __init__(self, found: Footprint, free: Sequence[Any]) -> None:
         super().__init__()
         self.found = found
+        self.like: list[tuple[Ref, Any]] = []
         self._pieces: Any = WeakIdKeyDictionary()
         self._free: Any = WeakIdKeyDictionary()
         for tensor in free:
@@ -130,6 +138,7 @@ class _Watch(TorchDispatchMode):
         found.work.append(0)
         result = node.run(args, kwargs)
         for ref, leaf in leaves_of(node, result):
+            self.like.append((ref, _likeness(leaf)))
             if isinstance(leaf, Tensor) and (piece := self._piece(leaf)) is not None:
                 found.home[ref] = piece
                 found.work[-1] += leaf.numel() if found.made[piece] == len(found.work) - 1 else 0
@@ -187,6 +196,15 @@ class _Watch(TorchDispatchMode):
             self.found.size.append(storage.nbytes())
             self.found.made.append(max(len(self.found.saved) - 1, 0))
         return found
+
+
+def _likeness(value: Any) -> Any:
+    """Return what an empty tensor like this one, or without elements for a size, is made of."""
+    if type(value) is int and value >= 0:
+        return (value, 0), (1, 1), torch.float32, False
+    if not isinstance(value, Tensor) or value.layout is not torch.strided:
+        return None
+    return value.shape, value.stride(), value.dtype, value.requires_grad
 
 
 def _storage(tensor: Any) -> Any:

@@ -1,0 +1,250 @@
+"""One stage of a cut model: a model of its own, with the names and weights of the whole."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..graph import Node, Ref
+from ..graph.graph import At, Entry, Flat, Graph, flatten, restore
+from ..graph.nested import iter_leaves, map_leaves
+from ..graph.node import DeviceSpec, NumberSpec, TensorSpec
+from ..graph.opened import READS
+from ..model import Model
+from ..model.naming import Naming
+
+Path = tuple[str, ...]
+
+
+def stage_model(
+    model: Model,
+    taken: Sequence[Ref],
+    devices: Sequence[Ref],
+    given: Sequence[Ref],
+    structured: bool,
+    used: set[int] | None,
+) -> Model:
+    """Return the part of a model that makes some values of others.
+
+    Args:
+        model: the whole.
+        taken: the values that the stage takes.
+        devices: devices that the stages before have asked for, and this one uses.
+        given: what it returns: a tensor, or a tuple of several.
+        structured: whether it returns the outputs of the model in their own structure.
+        used: for the stage that also has what none of them uses, the ids of the tensors that the
+            graph of the whole uses.
+    """
+    graph = Graph([*taken, *devices], given)
+    parts = _Parts(model, graph, used)
+    stage = Model.__new__(Model)
+    super(Model, stage).__init__()
+    stage.explicit_name, stage._graph, stage._signature = model.explicit_name, None, None
+    parts.register(stage)
+    names = dict(zip(map(id, _nodes(model)), model._node_names, strict=True))
+    paths = dict(zip(map(id, _nodes(model)), model._node_paths, strict=True))
+    flat, reads, sizes = _with_sizes(_with_parts(flatten(graph), parts))
+    inputs = _input_names(model, taken, names)
+    naming = Naming(
+        inputs,
+        [*_fresh(reads, names), *(names[id(node)] for node in graph.nodes), *_fresh(sizes, names)],
+        [*[None] * reads, *(paths[id(node)] for node in graph.nodes), *[None] * sizes],
+        {name: child for name, child in stage._modules.items() if child is not None},
+    )
+    outputs: Any = 0 if len(given) == 1 else tuple(range(len(given)))
+    outputs = model._output_template if structured else outputs
+    structure: Any = 0 if len(taken) == 1 else list(range(len(taken)))
+    stage._adopt(restore(flat), naming, structure, outputs, own=True)
+    return stage
+
+
+def _nodes(model: Model) -> list[Node]:
+    return model._live_graph("stages").nodes
+
+
+def _fresh(count: int, names: dict[int, str]) -> list[str]:
+    """Return names for nodes that only carry sizes from stage to stage."""
+    taken = set(names.values())
+    found = (name for number in itertools.count(1) if (name := f"size_{number}") not in taken)
+    return list(itertools.islice(found, count))
+
+
+def _input_names(model: Model, taken: Sequence[Ref], names: dict[int, str]) -> list[str]:
+    given = dict(zip(model._live_graph("stages").inputs, model.input_names, strict=True))
+    found: list[str] = []
+    for ref in taken:
+        base = given.get(ref) or names[id(ref.node)]
+        name, number = base, 1
+        while name in found:
+            number += 1
+            name = f"{base}_{number}"
+        found.append(name)
+    return found
+
+
+class _Parts:
+    """The modules and tensors of a model that one stage has.
+
+    A module that the stage calls is there as it is. One that only leads to such a module is there
+    as a copy without the rest.
+    """
+
+    def __init__(self, model: Model, graph: Graph, used: set[int] | None) -> None:
+        self._model = model
+        self._whole: set[int] = set()
+        self._tensors: set[int] = set()
+        for node in graph.nodes:
+            for leaf in (node.target, *iter_leaves((node.args, node.kwargs))):
+                if isinstance(leaf, nn.Module) and node.target not in READS:
+                    self._whole.add(id(leaf))
+                    self._tensors |= {id(t) for t in (*leaf.parameters(), *leaf.buffers())}
+                elif isinstance(leaf, Tensor):
+                    self._tensors.add(id(leaf))
+        self._modes = {
+            id(node.args[0])
+            for node in graph.nodes
+            if node.target in READS and isinstance(node.args[0], nn.Module)
+        }
+        self._used = used  # by all stages; `None` if what is left belongs to another
+        self.copies: dict[int, nn.Module] = {}
+
+    def register(self, stage: Model) -> None:
+        """Give the stage its parts."""
+        made = self._cut(self._model)
+        for group in ("_parameters", "_buffers", "_modules"):
+            getattr(stage, group).update(getattr(made, group))
+        stage._non_persistent_buffers_set.update(self._model._non_persistent_buffers_set)
+        stage.training = self._model.training
+        for home in self._model._live_graph("stages").homes:
+            if id(home.module) not in self.copies:
+                self.copies[id(home.module)] = self._cut(home.module)
+
+    def _cut(self, module: nn.Module) -> nn.Module:
+        """Return a copy of a module that has only what the stage needs."""
+        made = object.__new__(nn.Module if module is self._model else type(module))
+        made.__dict__.update(module.__dict__)
+        for group in ("_parameters", "_buffers"):
+            kept = {name: t for name, t in module.__dict__[group].items() if self._has(t)}
+            made.__dict__[group] = kept
+        modules = {}
+        for name, child in module._modules.items():
+            part = child if child is None or id(child) in self._whole else self._copy(child)
+            if part is not None:
+                modules[name] = part
+        made.__dict__["_modules"] = modules
+        return made
+
+    def _copy(self, module: nn.Module) -> nn.Module | None:
+        if id(module) not in self.copies:
+            made = self._cut(module)
+            empty = not (made._modules or made._parameters or made._buffers)
+            if empty and id(module) not in self._modes:
+                return None
+            self.copies[id(module)] = made
+        return self.copies[id(module)]
+
+    def _has(self, tensor: Tensor | None) -> bool:
+        is_left = self._used is not None and id(tensor) not in self._used
+        return tensor is not None and (id(tensor) in self._tensors or is_left)
+
+    def now(self, leaf: Any) -> Any:
+        """Return what stands for a module in the stage."""
+        return self.copies.get(id(leaf), leaf) if isinstance(leaf, nn.Module) else leaf
+
+
+def _with_parts(flat: Flat, parts: _Parts) -> Flat:
+    """Let a graph refer to the parts of the stage, and to layers without their other calls."""
+    owners: dict[int, Any] = {}
+
+    def owner(layer: Any) -> Any:
+        return owners.setdefault(id(layer), layer.with_module(layer.module))
+
+    return flat._replace(
+        entries=[
+            entry._replace(
+                target=parts.now(entry.target),
+                args=map_leaves(parts.now, entry.args),
+                kwargs=map_leaves(parts.now, entry.kwargs),
+            )
+            for entry in flat.entries
+        ],
+        calls=[(owner(layer), *rest) for layer, *rest in flat.calls],
+        homes=[(parts.now(module), name) for module, name in flat.homes],
+    )
+
+
+def _with_sizes(flat: Flat) -> tuple[Flat, int, int]:
+    """Let tensors without elements carry the sizes that go from stage to stage.
+
+    Pipelines send tensors only, and a tensor of shape `(size, 0)` takes no bytes. A device that an
+    earlier stage has asked for is that of the stage's own first input.
+
+    Returns:
+        The graph, and how many nodes it has more: those that come first, and those at the end.
+    """
+
+    def spec(at: At) -> Any:
+        return flat.entries[at.node].specs[at.index]
+
+    first = next((at for at in flat.inputs if isinstance(spec(at), TensorSpec)), At(0, 0))
+    numbers = [at for at in flat.inputs if isinstance(spec(at), NumberSpec)]
+    devices = [at for at in flat.inputs if isinstance(spec(at), DeviceSpec)]
+    start = flat.sources + len(numbers)
+    shift = 2 * len(numbers) + len(devices)
+    carriers = {at: At(flat.sources + place, 0) for place, at in enumerate(numbers)}
+    now = {at: At(start + place, 0) for place, at in enumerate([*numbers, *devices])}
+
+    def move(leaf: Any) -> Any:
+        if type(leaf) is not At or leaf.node < 0:
+            return leaf
+        inner = leaf.node >= flat.sources
+        return now.get(leaf) or (At(leaf.node + shift, leaf.index) if inner else leaf)
+
+    entries = [
+        *flat.entries[: flat.sources],
+        *(_entry("input", None, (), _carrier(spec(at))) for at in numbers),
+        *(_entry("function", "torch.Tensor.size", (carriers[at], 0), spec(at)) for at in numbers),
+        *(_entry("function", "getattr", (first, "device"), spec(at)) for at in devices),
+        *(
+            entry._replace(
+                args=map_leaves(move, entry.args),
+                kwargs=map_leaves(move, entry.kwargs),
+                masks={i: move(at) for i, at in (entry.masks or {}).items()} or None,
+            )
+            for entry in flat.entries[flat.sources :]
+        ),
+    ]
+    outputs = []
+    for at in flat.outputs:
+        if isinstance(spec(at), NumberSpec):
+            like = next((o for o in flat.outputs if isinstance(spec(o), TensorSpec)), first)
+            args = (move(like), (move(at), 0))
+            new = _entry("function", "torch.Tensor.new_empty", args, _carrier(spec(at)))
+            entries.append(new._replace(kwargs={"dtype": torch.float32}))
+            outputs.append(At(len(entries) - 1, 0))
+        else:
+            outputs.append(move(at))
+    reads = len(numbers) + len(devices)
+    sizes = sum(isinstance(spec(at), NumberSpec) for at in flat.outputs)
+    made = flat._replace(
+        inputs=[carriers.get(at, at) for at in flat.inputs if at not in devices],
+        outputs=outputs,
+        sources=start,
+        entries=entries,
+        calls=[(c[0], map_leaves(move, c[1]), map_leaves(move, c[2]), c[3]) for c in flat.calls],
+        scopes=[(*s[:3], map_leaves(move, s[3]), map_leaves(move, s[4])) for s in flat.scopes],
+        between=flat.between + reads + sizes,
+    )
+    return made, reads, sizes
+
+
+def _carrier(size: NumberSpec) -> TensorSpec:
+    return TensorSpec((size.first, 0), (size.second, 0), torch.float32)
+
+
+def _entry(op: str, function: str | None, args: tuple[Any, ...], spec: Any) -> Entry:
+    return Entry(op, None, function, args, {}, [spec], At(-1, 0), None, None)
