@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import distributed
 
+from ..graph.nested import map_leaves
 from ..model import Model
 from .stage_cuts import parts_of
 
@@ -59,17 +61,24 @@ def stage(
     rank, size = distributed.get_rank(group), distributed.get_world_size(group)
     parts = parts_of(model, size * per_rank, example, by, flat=True)
     where = torch.device(device or next((p.device for p in model.parameters()), "cpu"))
-    made = [
-        PipelineStage(
-            part.to(where),
-            number,
-            len(parts),
-            where,
-            input_args=tuple(taken),
-            output_args=tuple(given),
-            group=group,
-        )
-        for number, (part, taken, given) in enumerate(parts)
-        if number % size == rank
-    ]
+    made = []
+    for number in range(rank, len(parts), size):
+        part, taken, given = parts[number]
+        if number < len(parts) - 1:
+            part.register_forward_hook(_contiguous_outputs)
+        sizes: Any = {"input_args": _contiguous(taken), "output_args": _contiguous(given)}
+        made.append(PipelineStage(part.to(where), number, len(parts), where, group=group, **sizes))
     return made[0] if per_rank == 1 else made
+
+
+def _contiguous(examples: Iterable[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Return empty tensors like these, as they arrive in the next stage."""
+    return tuple(
+        torch.empty(like.shape, dtype=like.dtype, device="meta").requires_grad_(like.requires_grad)
+        for like in examples
+    )
+
+
+def _contiguous_outputs(part: Any, args: Any, outputs: Any) -> Any:
+    """Lay out what a stage returns as processes send it: they take no transposed tensors."""
+    return map_leaves(torch.Tensor.contiguous, outputs)
