@@ -5,5 +5,5 @@ Loaded on first use.
 
 from ..training.distributed import start as start
 from .distributing import distribute as distribute
-from .pipeline import stage as stage
+from .pipeline_stage import stage as stage
 from .stage_cuts import stages as stages
