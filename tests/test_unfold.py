@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import random
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -289,6 +291,59 @@ def test_a_part_that_cannot_be_recorded_is_a_leaf_with_a_warning():
     assert [node.kind for node in model.nodes] == ["Linear", "AsksForValues", "AsksForValues"]
     with pytest.raises(BuildError, match=r"AsksForValues is kept as a leaf.*'1'"):
         fgraph.unfold(net, strict=True)(x)
+
+
+class SetsBuffer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.zeros(1))
+
+    def forward(self, x):
+        self.table = torch.arange(4.0)
+        return x + self.table
+
+
+class DrawsOfNumpy(nn.Module):
+    def forward(self, x):
+        return x * float(np.random.rand())
+
+
+class DrawsOfPython(nn.Module):
+    def forward(self, x):
+        return x + random.random()
+
+
+class HidesBlocks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.ModuleList([Depth(), Depth()])
+
+    def forward(self, x):
+        return self.inner[0](x) if self.training else self.inner[1](x) + 1
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (SetsBuffer, r"it sets its buffer 'table', which the model would not keep"),
+        (DrawsOfNumpy, "it draws random numbers of numpy or Python"),
+        (DrawsOfPython, "it draws random numbers of numpy or Python"),
+        (HidesBlocks, r"it decides on self\.training"),
+    ],
+)
+def test_what_would_be_lost_is_a_leaf_with_a_warning(module, reason):
+    net, twin, x = nn.Sequential(module()), nn.Sequential(module()), Input((4,))
+    before = random.getstate(), np.random.get_state()[2]
+    with pytest.warns(UserWarning, match=rf"{module.__name__} is kept as a leaf, .*{reason}.*'0'"):
+        model = Model(x, fgraph.unfold(net)(x))
+    assert (random.getstate(), np.random.get_state()[2]) == before
+    for _ in range(2):
+        found = []
+        for m in (model, twin):
+            random.seed(1), np.random.seed(1)
+            found.append(m(torch.ones(2, 4)))
+        assert torch.equal(*found)
+    assert all(map(torch.equal, model.buffers(), twin.buffers()))
 
 
 @pytest.mark.parametrize("leaf", [Block, "layers.*", lambda module: isinstance(module, Block)])

@@ -8,11 +8,13 @@ recorded as a leaf. The graph refers to the real modules and tensors alone.
 from __future__ import annotations
 
 import fnmatch
+import random
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -178,10 +180,11 @@ class Unfolded:
 
     def failed(self, part: _Part, error: Exception) -> None:
         """Note that a part is kept as a leaf; with `strict`, raise an error."""
-        if isinstance(error, _ModeIsAsked):
-            return  # as documented
+        if isinstance(error, _ModeIsAsked) and all(map(_is_of_torch, part.inner())):
+            return  # as documented; what hides modules that could be opened is worth a word
         name, kind, where = part.name or "the module itself", _kind(part.real), _where(error)
-        text = f"unfold: {kind} is kept as a leaf, {type(error).__name__}: {error}{where}: "
+        what = "" if isinstance(error, SymbolicError) else f"{type(error).__name__}: "
+        text = f"unfold: {kind} is kept as a leaf, {what}{error}{where}: "
         if self._strict:
             raise BuildError(f"{text}{name!r}") from error
         self._kept.setdefault((kind, where), (text, []))[1].append(name)
@@ -214,6 +217,12 @@ class _Part:
             node = self._node("training", training, real)
             mode = _Mode(Ref(node), self._is_root)  # type: ignore[assignment]
         shadow.__dict__["training"] = mode
+
+    def inner(self) -> list[nn.Module]:
+        """Return the modules inside, but containers."""
+        containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+        found = [m for m in self.real.modules() if type(m) not in containers]
+        return [module for module in found if module is not self.real]
 
     def drop(self) -> None:
         """Let go of all symbolic values."""
@@ -257,9 +266,12 @@ class _Part:
         before = _Handles((args, kwargs))
         failure: Exception | None = None
         inputs = map_leaves(_as_ref, args), map_leaves(_as_ref, kwargs)
-        with scoped(self._unfolded._home, self.name, inputs) as scope:
+        buffers = dict.copy(self.shadow.__dict__["_buffers"])
+        with scoped(self._unfolded._home, self.name, inputs) as scope, _OtherDraws() as draws:
             try:
                 result: Any = self.shadow.forward(*args, **kwargs)
+                draws.check()
+                self._check_buffers(buffers)
                 scope.set_outputs(map_leaves(_as_ref, result))
             except _ModeIsAsked as error:
                 if error.of_root:
@@ -271,7 +283,8 @@ class _Part:
             return result
         before.restore()
         try:
-            found = self._leaf(args, kwargs)
+            with _OtherDraws():
+                found = self._leaf(args, kwargs)
             self._unfolded.failed(self, failure)
         except BuildError:
             raise
@@ -280,6 +293,12 @@ class _Part:
         finally:
             failure = None  # its traceback has this frame, and so all symbolic values here
         return found
+
+    def _check_buffers(self, before: dict[str, Any]) -> None:
+        """Refuse a forward that put another tensor in the place of a buffer."""
+        for name, tensor in dict.items(self.shadow.__dict__["_buffers"]):
+            if tensor is not before.get(name):
+                raise SymbolicError(f"it sets its buffer {name!r}, which the model would not keep")
 
 
 class _Reading(dict[str, Any]):
@@ -334,6 +353,34 @@ class _Handles:
             if memory is not None:
                 memory.changes, memory.real, memory._of_several = state
                 memory._joined = None
+
+
+class _OtherDraws:
+    """Notices random numbers of numpy and of Python, which would be constants; undoes the draws."""
+
+    def __enter__(self) -> _OtherDraws:
+        self._before = self._states()
+        return self
+
+    @staticmethod
+    def _states() -> tuple[Any, Any]:
+        return random.getstate(), np.random.get_state()
+
+    def _are_drawn(self) -> bool:
+        (python, ours), (now, theirs) = self._before, self._states()
+        return python != now or ours[2] != theirs[2] or not np.array_equal(ours[1], theirs[1])
+
+    def check(self) -> None:
+        """Raise an error where a number was drawn."""
+        if self._are_drawn():
+            raise SymbolicError(
+                "it draws random numbers of numpy or Python, which would be the same in all calls"
+            )
+
+    def __exit__(self, *error: object) -> None:
+        if self._are_drawn():
+            random.setstate(self._before[0])
+            np.random.set_state(self._before[1])
 
 
 class _RecordDraws(TorchFunctionMode):
