@@ -123,7 +123,12 @@ class Metric(Remembered):
         self.name = name or words.lower()
 
     def add_variable(
-        self, shape: Any, initializer: Any = "zeros", dtype: Any = None, name: str | None = None
+        self,
+        shape: Any,
+        initializer: Any = "zeros",
+        dtype: Any = None,
+        aggregation: str = "sum",
+        name: str | None = None,
     ) -> MetricVariable:
         """Return a new variable of the metric's state, as Keras's method of this name.
 
@@ -133,8 +138,14 @@ class Metric(Remembered):
             shape: its shape, such as `()`.
             initializer: `"zeros"`, `"ones"` or a function of a shape.
             dtype: a dtype, float32 by default.
+            aggregation: how the values of several processes become one: `"sum"`.
             name: a name, for messages.
         """
+        if aggregation != "sum":
+            raise ValueError(
+                f"add_variable of {type(self).__name__}: the variables of several processes are "
+                f"added up, aggregation={aggregation!r} is not available: define merge"
+            )
         # not in `__init__`, which a subclass may not call
         known: dict[str, MetricVariable] = vars(self).setdefault("_variables", {})
         name = name or f"variable_{len(known)}"
@@ -151,7 +162,7 @@ class Metric(Remembered):
         name: str | None = None,
     ) -> MetricVariable:
         """Return a new variable; see `add_variable`."""
-        return self.add_variable(shape, initializer, dtype, name)
+        return self.add_variable(shape, initializer, dtype, name=name)
 
     @property
     def variables(self) -> list[MetricVariable]:
@@ -185,10 +196,16 @@ class Metric(Remembered):
     def merge(self, states: list[dict[str, Any]]) -> None:
         """Add what other processes saw; for a metric with a `result` of its own.
 
+        By default the variables made by `add_variable` are added up, as in Keras.
+
         Args:
             states: the `state_dict()` of each of them.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define merge, or summary")
+        if not self.variables:
+            raise NotImplementedError(f"{type(self).__name__} must define merge, or summary")
+        for state in states:
+            for variable, value in zip(self.variables, state["variables"], strict=True):
+                variable.assign_add(value.to(variable.value.device))
 
     def reset_state(self) -> None:
         """Forget all batches; by default variables become zero, as in Keras."""

@@ -11,7 +11,8 @@ from ..metrics.base import Metric
 
 def can_merge(metric: Metric) -> bool:
     """Return whether the states of several processes can become one result."""
-    return _adds_up(metric) or type(metric).merge is not Metric.merge
+    by_merge = type(metric).merge is not Metric.merge or bool(metric.variables)
+    return _adds_up(metric) or by_merge
 
 
 def _adds_up(metric: Metric) -> bool:

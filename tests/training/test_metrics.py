@@ -438,7 +438,17 @@ def test_variables_of_a_metric_are_reset_and_resumed():
     )
 
 
+def test_variables_of_several_processes_are_added_up():
+    """Keras's `aggregation="sum"`."""
+    first, second = Positives(), Positives()
+    for metric, size in ((first, 4), (second, 2)):
+        metric.update_state(torch.ones(size, 3), None)
+    first.merge([second.state_dict()])
+    assert float(first.result()) == 9.0
+
+
 VARIABLES = [
+    (lambda m: m.add_variable((), aggregation="mean"), "aggregation='mean' is not available"),
     (lambda m: m.counts.assign(1.0), r"counts has shape \(3,\), but was assigned .* shape \(\)"),
     (lambda m: m.add_variable((), name="counts"), "has a variable 'counts' already"),
     (lambda m: m.add_weight(initializer="normal"), "must be 'zeros', 'ones' or a function"),
