@@ -84,7 +84,7 @@ class ModelCheckpoint(MonitorCallback):
         check_folder(Path(self.filepath.split("{")[0] + "x").parent, "filepath of ModelCheckpoint")
         check = None if self.save_weights_only else getattr(model, "check_savable", None)
         if check is not None:
-            check()
+            check(self.filepath)
 
     def needs_all_processes(self, model: Any) -> bool:
         """Return true for a sharded model, of which each process has a part."""

@@ -29,7 +29,7 @@ class LazyMethods:
     # ------------------------------------------------------------------ saving
 
     def save(self, path: str | os.PathLike[str], include_optimizer: bool = True) -> None:
-        """Write the model to one file that `fgraph.load_model` reads.
+        """Write the model to one file that `fgraph.load_model` reads; Keras, too, with `.keras`.
 
         The file holds the graph, the weights and, once compiled, the training settings and the
         optimizer's state. It is in the safetensors format: any reader of that format finds the
@@ -38,29 +38,35 @@ class LazyMethods:
         sharded model must call it; the first one writes.
 
         Args:
-            path: the file; the customary suffix is `.fgraph`.
+            path: the file; the customary suffix is `.fgraph`. With `.keras` it is a file of Keras
+                3, for models of Keras-named layers and of functions that Keras has operations for;
+                h5py is needed.
             include_optimizer: whether to save what `compile` was given and the optimizer's state.
 
         Raises:
-            SaveError: a part of the model cannot be written as data; the text says which.
+            SaveError: a part of the model cannot be written as data, or has no counterpart in
+                Keras; the text says which.
             OSError: the file cannot be written.
         """
         with whole(self) as has_all:
             if has_all:
                 _above("saving.model_file").save_model(self, path, include_optimizer)
 
-    def check_savable(self) -> None:
+    def check_savable(self, path: str | os.PathLike[str] = "") -> None:
         """Raise `SaveError`, as `save` would, if a part of the model cannot be written; write none.
+
+        Args:
+            path: the file that is to be written; its suffix says in which format.
 
         Raises:
             SaveError: a part of the model cannot be written as data; the text says which.
         """
         with whole(self) as has_all:
             if has_all:
-                _above("saving.model_file").encode_model(self, include_optimizer=True)
+                _above("saving.model_file").check_savable(self, path)
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
-        """Write the weights alone: `.safetensors`, or `.pt` as `torch.save` does.
+        """Write the weights alone: `.safetensors`, `.weights.h5` for Keras, `.pt` as torch does.
 
         See `fgraph.saving.weight_files.save_weights` for arguments and errors.
         """

@@ -23,7 +23,7 @@ from .encoder import Encoder
 from .graphs import check_fields
 from .keras.archive import kind_of
 from .keras.reading import load_keras
-from .keras.writing import save_keras
+from .keras.writing import check_keras, save_keras
 
 VERSION = 2
 _TEXT = "fgraph"
@@ -41,7 +41,7 @@ def save_model(model: Model, path: str | os.PathLike[str], include_optimizer: bo
 
     Args:
         model: any `Model`.
-        path: the file; `.fgraph` is customary.
+        path: the file; `.fgraph` is customary. With `.keras` it is one of Keras, which opens it.
         include_optimizer: whether to save what `compile` was told and the optimizer's state.
 
     Raises:
@@ -59,6 +59,23 @@ def save_model(model: Model, path: str | os.PathLike[str], include_optimizer: bo
         devices = {name: str(t.device) for name, t in tensors.items() if t.device.type != "cpu"}
         text = json.dumps({**document, "devices": devices}, separators=(",", ":"), allow_nan=False)
         tensorfile.write(Path(path), tensors, {_TEXT: text})
+
+
+def check_savable(model: Model, path: str | os.PathLike[str] = "") -> None:
+    """Refuse a model that `save_model` would refuse; write nothing.
+
+    Args:
+        model: the model.
+        path: the file that is to be written; its suffix says in which format.
+
+    Raises:
+        SaveError: a part of the model cannot be written.
+    """
+    if Path(path).suffix == ".keras":
+        with torch.device("cpu"):
+            check_keras(model, Path(path))
+    else:
+        encode_model(model, include_optimizer=True)
 
 
 def encode_model(

@@ -8,7 +8,7 @@ from typing import Any
 from ...errors import SaveError
 from ...graph import Call, Ref
 from ...graph.nested import iter_leaves
-from .keras_config import dtype_name, keras_object, plain
+from .keras_config import dtype_name, keras_object, plain, with_lists
 from .keras_operation import Op
 from .layer_config import is_own
 from .layer_order import Operation, Output, flat
@@ -49,6 +49,15 @@ def with_masks(call: Call) -> tuple[Any, dict[str, Any]]:
     if "training" in kwargs and not isinstance(kwargs["training"], bool):
         del kwargs["training"]
     return args, kwargs
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """Return a name, or the next of `name_2`, `name_3` that is not taken, and take it."""
+    number, made = 1, name
+    while made in taken:
+        number, made = number + 1, f"{name}_{number + 1}"
+    taken.add(made)
+    return made
 
 
 def part_name(name: str) -> str:
@@ -107,7 +116,10 @@ def with_calls(made: Operation, places: _Places) -> dict[str, Any]:
 
     where = f"the call of {made.name!r}"
     nodes = [
-        {"args": plain(args, where, leaf), "kwargs": plain(kwargs, where, leaf)}
+        {
+            "args": plain(with_lists(args), where, leaf),
+            "kwargs": plain(with_lists(kwargs), where, leaf),
+        }
         for n, (args, kwargs) in enumerate(made.calls)
         if (id(made), n) in places and made.entry["class_name"] != "InputLayer"
     ]

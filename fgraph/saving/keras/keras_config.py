@@ -106,6 +106,15 @@ def plain(value: Any, where: str, leaf: Callable[[Any, str], Any] | None = None)
     raise SaveError(f"{where}: {value!r:.80} cannot be written")
 
 
+def with_lists(value: Any) -> Any:
+    """Return a value with lists for tuples, which Keras does not read everywhere."""
+    if isinstance(value, (list, tuple)):
+        return [with_lists(item) for item in value]
+    if isinstance(value, dict):
+        return {key: with_lists(item) for key, item in value.items()}
+    return value
+
+
 def _numbers(value: Any, where: str) -> dict[str, Any]:
     """Return an array or tensor that is part of a configuration."""
     array = value.detach().cpu() if isinstance(value, Tensor) else value

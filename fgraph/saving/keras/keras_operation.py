@@ -51,3 +51,8 @@ def first_spec(node: Node) -> TensorSpec:
 def dtype_of_value(x: Any) -> torch.dtype | None:
     """Return the dtype of a value, `None` for a plain number."""
     return x.spec.dtype if type(x) is Ref else x.dtype if isinstance(x, Tensor) else None
+
+
+def shape_of(value: Any) -> tuple[int | None, ...]:
+    """Return the shape of a value of the graph or of a real tensor, `None` for unknown sizes."""
+    return value.spec.shape if type(value) is Ref else tuple(value.shape)

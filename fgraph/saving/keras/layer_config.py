@@ -17,7 +17,7 @@ from ...layers.filling import filled_by
 from ..comparing import attributes_of
 from ..construction import _NoValues
 from ..values import PLAIN
-from .keras_config import custom, dtype_policy, keras_object, plain, role
+from .keras_config import custom, dtype_policy, keras_object, plain, role, with_lists
 from .keras_layers import _CLASSES
 
 # classes of Keras's applications, which are not among its public ones
@@ -127,16 +127,7 @@ def _argument(layer: Layer, key: str, value: Any, inner: Inner, place: str) -> A
             return custom(found, where)
         raise SaveError(f"{where}: {found!r:.80} cannot be written")
 
-    return plain(_lists(value), place, leaf)
-
-
-def _lists(value: Any) -> Any:
-    """Return a setting with lists for tuples: Keras reads settings as they are."""
-    if isinstance(value, (list, tuple)):
-        return [_lists(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    return value
+    return plain(with_lists(value), place, leaf)
 
 
 def _takes_options(cls: type) -> bool:

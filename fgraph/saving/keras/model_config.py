@@ -10,9 +10,9 @@ import torch
 from ...errors import SaveError
 from ...graph.node import TensorSpec
 from ...layers import Lambda, SpectralNormalization, TimeDistributed
-from ...layers.base import Layer
+from ...layers.base import Layer, snake_case
 from ...model import Model, Sequential
-from .call_config import allowed_name, input_entry, part_name
+from .call_config import allowed_name, free_name, input_entry, part_name
 from .functional_config import ADVICE, Functional, dtypes_made, is_trainable
 from .keras_config import dtype_policy, keras_object
 from .layer_config import dtype_of_layer, label, layer_entry, weights_of
@@ -73,10 +73,13 @@ class ModelWriter:
     def layer(self, layer: Layer, name: str, dtype: torch.dtype, group: Group) -> dict[str, Any]:
         """Return class and configuration of a layer, and put its weights into `group`."""
 
+        taken: set[str] = set()
+
         def inner(found: Any, where: str) -> Any:
             if isinstance(found, Layer):
                 own = dtype_of_layer(found, iter((dtype,)))
-                return layer_entry(found, part_name(found.name), own, inner)
+                base = found.explicit_name or snake_case(type(found).__name__)
+                return layer_entry(found, free_name(part_name(base), taken), own, inner)
             if isinstance(found, Model) and isinstance(layer, TimeDistributed):
                 name = part_name(found.name)
                 group.inner.append(("layer", made := Group(name)))

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...errors import SaveError
 from ...graph import Node, Ref
 from ...graph.torch_functions import torch_name
-from .keras_operation import Found, Op, cast_op, dtype_of_value, first_spec, numpy_op
+from .keras_operation import Found, Op, cast_op, dtype_of_value, first_spec, numpy_op, shape_of
 
 
 def _truth(kind: str, other: str) -> Callable[..., Found]:
@@ -135,13 +135,13 @@ def _deviation(kind: str) -> Callable[..., Found]:
         found = Op("numpy", kind, plain_config, x)
         if by == 0:
             return found
-        shape = x.spec.shape
+        shape = shape_of(x)
         axes = range(len(shape)) if dim is None else [dim] if isinstance(dim, int) else dim
         count = 1
         for axis in axes:
             if shape[axis] is None:
                 raise SaveError("it divides by a size of run time less one: pass correction=0")
-            count *= shape[axis]
+            count *= shape[axis] or 0
         if count <= by:
             raise SaveError(f"it divides by {count - by}: pass correction=0")
         factor = count / (count - by)
@@ -151,9 +151,7 @@ def _deviation(kind: str) -> Callable[..., Found]:
 
 
 def _product(node: Node, x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Op:
-    if dtype is not None:
-        x = cast_op(x, dtype)
-    return numpy_op("Prod", x, axis=dim, keepdims=keepdim)
+    return numpy_op("Prod", x, axis=dim, keepdims=keepdim, dtype=dtype)
 
 
 def _linear(node: Node, x: Any, weight: Any, bias: Any = None) -> Op:
@@ -179,7 +177,7 @@ def _rounded(node: Node, x: Any, decimals: int = 0) -> Op:
 
 def _top(node: Node, x: Any, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True
          ) -> Op:  # fmt: skip
-    if not isinstance(k, int) or not largest or dim not in (-1, len(x.spec.shape) - 1):
+    if not isinstance(k, int) or not largest or dim not in (-1, len(shape_of(x)) - 1):
         raise SaveError("Keras's top_k takes the largest along the last axis")
     return Op("math", "TopK", {"k": k, "sorted": sorted}, x)
 
@@ -190,7 +188,7 @@ def _norm(node: Node, x: Any, p: Any = "fro", dim: Any = None, keepdim: bool = F
     if (
         torch_name(node.target) == "torch.linalg.norm"
         and order is not None
-        and (isinstance(dim, (tuple, list)) or (dim is None and len(x.spec.shape) == 2))
+        and (isinstance(dim, (tuple, list)) or (dim is None and len(shape_of(x)) == 2))
     ):
         raise SaveError("Keras has no norm of matrices that is torch's")
     if order not in (2, 2.0, "fro", None):
@@ -248,6 +246,8 @@ def _lerped(node: Node, x: Any, end: Any, weight: Any) -> Op:
 def _quantile(kind: str) -> Callable[..., Found]:
     def made(node: Node, x: Any, q: Any, dim: Any = None, keepdim: bool = False,
              interpolation: str = "linear") -> Op:  # fmt: skip
+        if interpolation != "linear":
+            raise SaveError("Keras's operation in a graph takes method='linear' for every other")
         config = {"axis": dim, "keepdims": keepdim, "method": interpolation}
         return Op("numpy", kind, config, x, q)
 
@@ -266,7 +266,7 @@ def _attended(
     node: Node, query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0,
     is_causal: bool = False, scale: Any = None, enable_gqa: bool = False,
 ) -> Op:  # fmt: skip
-    if len(query.spec.shape) != 4 or dropout_p != 0.0 or enable_gqa:
+    if len(shape_of(query)) != 4 or dropout_p != 0.0 or enable_gqa:
         raise SaveError("Keras has attention without dropout, of (batch, heads, steps, features)")
     parts = [numpy_op("Swapaxes", part, axis1=1, axis2=2) for part in (query, key, value)]
     masks = (None, attn_mask) if dtype_of_value(attn_mask) == torch.bool else (attn_mask, None)
@@ -283,8 +283,10 @@ def _convolved(rank: int) -> Callable[..., Found]:
 
     def made(node: Node, x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
              dilation: Any = 1, groups: int = 1) -> Op:  # fmt: skip
-        if len(x.spec.shape) != rank + 2:
+        if len(shape_of(x)) != rank + 2:
             raise SaveError("Keras's convolution needs an axis for the batch")
+        if groups != 1:
+            raise SaveError("Keras's operation has no groups: use a layer")
         order = [*range(2, rank + 2), 1, 0]
         kernel = (numpy_op("Transpose", weight, axes=order) if type(weight) is Ref
                   else weight.permute(order))  # fmt: skip
@@ -313,7 +315,7 @@ def _pooled(kind: str, rank: int) -> Callable[..., Found]:
         known = {"dilation": (1,), "ceil_mode": (False,), "return_indices": (False,),
                  "count_include_pad": (True, False), "divisor_override": (None,)}  # fmt: skip
         odd = [k for k, v in kwargs.items() if v not in known[k] and v != (1,) * rank]
-        if args or odd or any(_pairs(padding, rank)) or len(x.spec.shape) != rank + 2:
+        if args or odd or any(_pairs(padding, rank)) or len(shape_of(x)) != rank + 2:
             raise SaveError("Keras's pooling has no padding by numbers, dilation or ceil_mode")
         sizes = _pairs(kernel_size, rank)
         steps = sizes if stride is None or stride == [] else _pairs(stride, rank)

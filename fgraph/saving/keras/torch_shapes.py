@@ -9,7 +9,7 @@ import torch
 
 from ...errors import SaveError
 from ...graph import Node, Ref
-from .keras_operation import Found, Op, cast_op, dtype_of_value, first_spec, numpy_op
+from .keras_operation import Found, Op, cast_op, dtype_of_value, first_spec, numpy_op, shape_of
 
 
 def _reshaped(node: Node, x: Any, *_: Any, **__: Any) -> Op:
@@ -39,10 +39,10 @@ def _all_transposed(node: Node, x: Any) -> Op:
 def _squeezed(node: Node, x: Any, *dims: Any, **kwargs: Any) -> Op:
     given = dims[0] if len(dims) == 1 else kwargs.get("dim")
     if given is None:
-        if None in x.spec.shape:
+        if None in shape_of(x):
             raise SaveError("without dim= it depends on sizes of run time")
         return _reshaped(node, x)
-    shape = x.spec.shape
+    shape = shape_of(x)
     axes = [given] if isinstance(given, int) else list(given)
     unknown = [axis for axis in axes if shape[axis] is None]
     if unknown:
@@ -98,10 +98,10 @@ def _chunked(node: Node, x: Any, chunks: Any = None, dim: int = 0, **kwargs: Any
 
 def _expanded(node: Node, x: Any, *sizes: Any, **kwargs: Any) -> Op:
     shape = first_spec(node).shape
-    own = (None,) * (len(shape) - len(x.spec.shape)) + tuple(x.spec.shape)
+    own = (None,) * (len(shape) - len(shape_of(x))) + tuple(shape_of(x))
     if None not in shape:
         return numpy_op("BroadcastTo", x, shape=list(shape))
-    if len(x.spec.shape) < len(shape):
+    if len(shape_of(x)) < len(shape):
         raise SaveError("it adds an axis beside sizes of run time")
     repeats = []
     for before, after in zip(own, shape, strict=True):
@@ -112,7 +112,7 @@ def _expanded(node: Node, x: Any, *sizes: Any, **kwargs: Any) -> Op:
 
 
 def _selected(node: Node, x: Any, dim: int, index: Any) -> Op:
-    rank = len(x.spec.shape)
+    rank = len(shape_of(x))
     if type(index) is Ref:
         return Op("numpy", "Take", {"axis": dim}, x, index)
     return numpy_op("GetItem", x, [*[slice(None)] * (dim % rank), index])
@@ -122,14 +122,14 @@ def _narrowed(node: Node, x: Any, dim: int, start: Any, length: Any) -> Op:
     if not (isinstance(start, int) and isinstance(length, int)):
         raise SaveError("it slices by sizes of run time")
     end = start + length if start >= 0 or start + length else None
-    rank = len(x.spec.shape)
+    rank = len(shape_of(x))
     return numpy_op("GetItem", x, [*[slice(None)] * (dim % rank), slice(start, end)])
 
 
 def _gathered(node: Node, x: Any, dim: int, index: Any, **kwargs: Any) -> Op:
-    shapes = zip(x.spec.shape, index.spec.shape if type(index) is Ref else index.shape, strict=True)
+    shapes = zip(shape_of(x), shape_of(index), strict=True)
     if any(a is None or b is None or a != b for at, (a, b) in enumerate(shapes)
-           if at not in (dim % len(x.spec.shape), 0)):  # fmt: skip
+           if at not in (dim % len(shape_of(x)), 0)):  # fmt: skip
         raise SaveError("the sizes of values and indices differ")
     return Op("numpy", "TakeAlongAxis", {"axis": dim}, x, index)
 

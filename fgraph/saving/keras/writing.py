@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 import warnings
 import zipfile
@@ -37,12 +38,7 @@ def save_keras(model: Model, path: Path, include_optimizer: bool = True) -> None
         SaveError: a part has no counterpart in Keras; the text says which.
         OSError: the file cannot be written.
     """
-    name = part_name(model.name)
-    root = Group(name)
-    try:
-        config = ModelWriter().model(model, name, root)
-    except SaveError as error:
-        raise SaveError(f"cannot save {str(path)!r} as a file of Keras: {error}") from error
+    config, root = check_keras(model, path)
     if include_optimizer and model._trainer is not None:
         _add_training(model, model._trainer, config, root)
     weights = io.BytesIO()
@@ -50,8 +46,28 @@ def save_keras(model: Model, path: Path, include_optimizer: bool = True) -> None
     metadata = {"keras_version": KERAS_VERSION, "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S")}
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         archive.writestr(METADATA, json.dumps(metadata))
-        archive.writestr(CONFIG, json.dumps(config))
+        archive.writestr(CONFIG, _json(config))
         archive.writestr(WEIGHTS, weights.getbuffer())
+
+
+def _json(config: dict[str, Any]) -> str:
+    """Return JSON, whose numbers may be infinite: written as a number that is too large."""
+    tokens = r'"(?:[^"\\]|\\.)*"|Infinity'
+    return re.sub(tokens, lambda m: "1e999" if m[0] == "Infinity" else m[0], json.dumps(config))
+
+
+def check_keras(model: Model, path: Path) -> tuple[dict[str, Any], Group]:
+    """Return the configuration of a model, and where each weight lies.
+
+    Raises:
+        SaveError: a part has no counterpart in Keras.
+    """
+    name = part_name(model.name)
+    root = Group(name)
+    try:
+        return ModelWriter().model(model, name, root), root
+    except SaveError as error:
+        raise SaveError(f"cannot save {str(path)!r} as a file of Keras: {error}") from error
 
 
 def _add_training(model: Model, state: TrainingState, config: dict[str, Any], root: Group) -> None:

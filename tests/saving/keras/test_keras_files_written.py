@@ -27,6 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*it changes its input at random:UserWarning"),
+    pytest.mark.filterwarnings("ignore:You passed `rms_scaling=True`:UserWarning"),
 ]
 L = layers
 
