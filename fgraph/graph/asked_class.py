@@ -1,4 +1,4 @@
-"""What class `isinstance(x, ...)` asks for, told from the instruction that asks.
+"""What class `isinstance(x, ...)` asks for, and what is called, told from the instruction.
 
 A symbolic tensor is no `torch.Tensor`: torch's C++ code would read memory that is not there. Code
 that asks before it goes on has to go the way of real tensors all the same. `isinstance` asks an
@@ -15,6 +15,11 @@ from functools import lru_cache, partial
 from types import CodeType, FrameType, UnionType
 from typing import Any
 
+from ..errors import SymbolicError
+
+_RUNNING_FUNCTIONS = (
+    "torch._functorch.vmap", "torch._functorch.eager_transforms", "torch._higher_order_ops.",
+)  # fmt: skip
 _TELLING_APART = ("torch.", __name__.partition(".")[0] + ".")
 Expression = Callable[[FrameType], Any]  # evaluates a part of the code in the frame that runs it
 
@@ -25,8 +30,18 @@ def asks_for(frame: FrameType, kind: type) -> bool:
     The class may be one of several, as a tuple or a union. Where it is not a name, an attribute
     or such, the answer is `False`. So it is for code of this package, which wants to tell them
     apart, and for torch's own, which would go on in C++; `torch.is_tensor` does not.
+
+    Raises:
+        SymbolicError: `torch.vmap`, `torch.cond` or such asks, which runs a function itself.
     """
-    if frame.f_globals.get("__name__", "").startswith(_TELLING_APART):
+    asking = frame.f_globals.get("__name__", "")
+    if asking.startswith(_RUNNING_FUNCTIONS):
+        raise SymbolicError(
+            "torch.vmap, torch.func.grad, torch.cond and their like run a function on real "
+            "tensors: record them whole, `fgraph.apply(torch.vmap(function), x)`, "
+            "`fgraph.apply(torch.cond, predicate, f, g, (x,), output_shape=...)`"
+        )
+    if asking.startswith(_TELLING_APART):
         return False
     expression = _last_argument(frame.f_code, frame.f_lasti)
     if expression is None:
@@ -35,6 +50,34 @@ def asks_for(frame: FrameType, kind: type) -> bool:
         return kind in _classes(expression(frame))
     except (AttributeError, KeyError, StopIteration, TypeError):
         return False
+
+
+def called(frame: FrameType) -> tuple[str, int] | None:
+    """Return the name of what `frame` is calling, and of how many arguments; `None` if unknown.
+
+    Arguments of `f(*values)` count as many.
+    """
+    return _called(frame.f_code, frame.f_lasti)
+
+
+@lru_cache(maxsize=1024)
+def _called(code: CodeType, offset: int) -> tuple[str, int] | None:
+    before = [step for step in dis.get_instructions(code) if step.offset <= offset]
+    call = before.pop()
+    if not call.opname.startswith(("CALL", "PRECALL")) or call.arg is None:
+        return None
+    while before and before[-1].opname in ("PRECALL", "KW_NAMES", "CACHE", "EXTENDED_ARG"):
+        before.pop()  # they belong to this call
+    spread = call.opname == "CALL_FUNCTION_EX"
+    above = 1 + (call.arg & 1) if spread else call.arg + (call.opname == "CALL_KW")
+    while above and before:  # go back over the instructions of the arguments
+        step = before.pop()
+        if step.opcode in dis.hasjrel or step.opcode in dis.hasjabs:
+            return None
+        above -= dis.stack_effect(step.opcode, step.arg)
+    while before and before[-1].opname in ("PUSH_NULL", "CACHE"):
+        before.pop()
+    return (str(before[-1].argval), 9 if spread else call.arg) if before else None
 
 
 def _classes(value: Any) -> list[Any]:

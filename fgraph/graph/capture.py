@@ -20,6 +20,7 @@ from typing import Any
 import torch.utils.checkpoint
 from torch import nn
 from torch.autograd.function import Function, _SingleLevelFunction
+from torch.nn.utils import stateless
 
 from ..errors import BuildError
 from .nested import is_container, iter_leaves
@@ -33,6 +34,7 @@ _AppliesInC: Any = (
 )
 # what torch's checkpoint keeps its arguments with, up to torch 2.9: not a step of the program
 _SAVES_INPUTS = getattr(torch.utils.checkpoint, "_NoopSaveInputs", None)
+_SWAPS_TENSORS = stateless._functional_call.__code__
 _SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -133,8 +135,14 @@ class Interception:
             else:
                 if not kwargs or not has_symbolic(kwargs):
                     return original(self, *args, **kwargs)
+            kind = type(self).__name__
+            if sys._getframe(1).f_code is _SWAPS_TENSORS:
+                raise TypeError(
+                    f"functional_call lends {kind} other tensors for one call, which a graph would "
+                    "not see: write `fgraph.apply(torch.func.functional_call, module, tensors, "
+                    "(x,))`"
+                )
             if has_own_call(type(self)):
-                kind = type(self).__name__
                 raise TypeError(
                     f"{kind} has a __call__ of its own, which a graph would run now and again at "
                     f"each call of the model: write `fgraph.apply(module, ...)` to record the call "

@@ -69,7 +69,9 @@ class Watch:
 
 def _storage(tensor: Tensor) -> int | None:
     """Return what identifies the memory of a tensor, `None` where there is no single storage."""
-    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else None
+    is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # by torch.func
+    plain = tensor.layout is torch.strided and not is_wrapped
+    return tensor.untyped_storage()._cdata if plain else None
 
 
 # ------------------------------------------------------------------ what is recorded

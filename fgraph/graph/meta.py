@@ -323,6 +323,14 @@ def _recurrent(func: Callable[..., Any], *args: Any) -> Any:
     return (output, *(torch.empty_like(state, dtype=dtype) for state in states))
 
 
+def _gradients(func: Any, outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    """Return what `torch.autograd.grad` returns: no gradients are followed on meta tensors."""
+    if kwargs.get("is_grads_batched"):
+        raise NotImplementedError("batched gradients are not followed")
+    inputs = (inputs,) if isinstance(inputs, Tensor) else inputs
+    return tuple(map(torch.empty_like, inputs))
+
+
 _RULES: dict[Any, Callable[..., Any]] = dict.fromkeys(
     (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu), _recurrent
-)
+) | {torch.autograd.grad: _gradients}

@@ -257,7 +257,8 @@ def result_of(node: Node, arguments: Any) -> Any:
         value = taken[position]
         if isinstance(value, Symbol):
             value.memory.add_change(Ref(node))
-            if node.op == "function" and effects.shares == ((0, position),):
+            returns_it = node.structure is None and effects.shares == ((0, position),)
+            if node.op == "function" and returns_it:
                 value.become(result)
                 result = value
     return result
@@ -351,17 +352,20 @@ def _record_in_place(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     if any(isinstance(leaf, torch.Tensor) for leaf in iter_leaves(args[0])):
         raise _real_change(name, "a real tensor")
     plain = func.__name__.rstrip("_")
-    if _moves_no_values(func.__name__) and isinstance(args[0], Symbol):
+    is_setting = func is torch.Tensor.requires_grad_
+    if (is_setting or _moves_no_values(func.__name__)) and isinstance(args[0], Symbol):
         if plain not in ("resize", "resize_as", "set"):
-            args[0].become(record("function", getattr(torch.Tensor, plain), args, kwargs))
+            function = func if is_setting else getattr(torch.Tensor, plain)
+            args[0].become(record("function", function, args, kwargs))
             return args[0]
     else:
         node = make_node("function", func, args, kwargs)
         if node.effects is not None and node.effects.changes:
             return result_of(node, (args, kwargs))
+    makes_new = callable(getattr(torch.Tensor, plain, None)) and "resize" not in plain
+    instead = f"`x = x.{plain}(...)`" if makes_new else _INSTEAD.get(plain, "`fgraph.apply(fn, x)`")
     raise SymbolicError(
-        f"{name} changes a tensor in a way that a graph cannot record: use a form that makes a "
-        f"new tensor, such as `x = x.{plain}(...)`"
+        f"{name} changes a tensor in a way that a graph cannot record: write {instead}"
     )
 
 
@@ -379,7 +383,7 @@ def record_operator(value: Symbol, name: str, other: Any) -> Any:
     if value._memory is None and torch.is_grad_enabled() and name != "pow":
         with suppress(BuildError):  # which the operation in place raises again
             known = other.ref.spec if isinstance(other, Symbol) else other
-            if _might_enlarge(value._ref.spec.shape, getattr(known, "shape", ())):
+            if _might_enlarge(value._ref.spec.shape, getattr(known, "shape", None) or ()):
                 added = record("function", torch.Tensor.expand_as, (other, value), {})
             else:
                 added = other
@@ -466,6 +470,11 @@ def inbound_nodes(module: nn.Module) -> list[Node]:
 _TAKEN = (Symbol, SymbolicDevice, Ref)  # what makes a reference among the arguments of a call
 _inbound: weakref.WeakKeyDictionary[nn.Module, weakref.WeakSet[Node]] = weakref.WeakKeyDictionary()
 _FACTORY_NAMES = frozenset(function.__name__ for function in FACTORIES)
+_INSTEAD = {
+    "set": "`x = y`",
+    "resize": "`x = x.reshape(...)`",
+    "resize_as": "`x = x.reshape_as(...)`",
+}
 _DESCRIPTORS = (type(torch.Tensor.T), property)
 _IN_PLACE = {
     "add": "add_", "sub": "sub_", "mul": "mul_", "truediv": "div_", "floordiv": "floor_divide_",

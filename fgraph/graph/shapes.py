@@ -142,8 +142,9 @@ def _infer(
     if is_open:
         second, more = run_on_meta(target, args, kwargs, main[1], autocast, watch)
     given = [ref.spec for ref in refs]
-    on_data = any(type(spec) is DataSpec for spec in given)
-    specs, structure = _merge(first, second, is_open, on_data, target)
+    on_data = target is Tensor.type or any(type(spec) is DataSpec for spec in given)
+    depends = not _tells_from_spec(target, args, is_open)
+    specs, structure = _merge(first, second, depends, on_data)
     if getattr(target, "training", False) and any(spec in given for spec in specs):
         watch.evaluating = True  # a dropout, for one, returns its very input then
         with suppress(Exception):  # only the mode that is recorded has to work
@@ -237,33 +238,44 @@ def _continued(leaves: list[Any], unknown: list[Any]) -> Spec | None:
 
 
 def _merge(
-    first: Any, second: Any, is_open: bool, on_data: bool, target: Any
+    first: Any, second: Any, depends: bool, on_data: bool
 ) -> tuple[list[Spec], pytree.TreeSpec | None]:
     """Merge the results of both main lanes into what is known of the result."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return [_pair(first, second, is_open, on_data)], None
+        return [_pair(first, second, depends, on_data)], None
     first_leaves, structure = pytree.tree_flatten(first)
     second_leaves, other = pytree.tree_flatten(second)
     if structure != other:
         raise TypeError(
             "the structure of the result depends on sizes that are not known until run time"
         )
-    depends = is_open and not _says_only_kinds(target)
     pairs = zip(first_leaves, second_leaves, strict=True)
     return [_pair(a, b, depends, on_data) for a, b in pairs], structure
 
 
-def _says_only_kinds(target: Any) -> bool:
-    """Return whether a tensor method tells something that no size decides: a dtype, a layout."""
-    name = getattr(target, "__name__", "")
-    return name.startswith("is_") and name != "is_contiguous" and torch_name(target) is not None
+# What torch tells of a tensor without its values, by shape and dtype; its strides, its device, and
+# whether it requires gradients are those of run time.
+_OF_KIND = frozenset(
+    "can_cast dense_dim dim dtype element_size is_complex is_conj is_floating_point is_mkldnn "
+    "is_neg is_nested is_quantized is_signed is_sparse itemsize layout ndimension result_type "
+    "sparse_dim".split()
+)
+_OF_SIZES = frozenset({"is_same_size", "nbytes", "nelement", "numel", "size"})
+
+
+def _tells_from_spec(target: Any, args: tuple[Any, ...], is_open: bool) -> bool:
+    """Return whether numbers and truths that a call returns are the same at every run."""
+    name = args[1] if target is getattr else getattr(target, "__name__", "")
+    if torch_name(target) is None:
+        return False
+    return name in _OF_KIND or (not is_open and name in _OF_SIZES)
 
 
 def _pair(first: Any, second: Any, depends: bool, on_data: bool) -> Spec:
     """Merge one leaf of both runs into what is known of it.
 
-    A number that a call on unknown sizes returns is never taken for a constant, nor is anything
-    that a call on data returns: it is computed when the model runs.
+    A number that `depends` is never taken for a constant, nor is anything that a call on data
+    returns: it is computed when the model runs.
     """
     if isinstance(first, Tensor):
         if first.dim() != second.dim():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 from torch import nn
 
-from .asked_class import asks_for
+from .asked_class import asks_for, called
 from .memory import changed, setitem
 from .node import DataSpec, DeviceSpec, NumberSpec, TensorSpec
 from .record import (
@@ -112,6 +112,8 @@ class SymbolicTensor(_SymbolicTensor):
     def dim(self) -> int:
         """Return the number of dimensions."""
         return self.ndim
+
+    ndimension = dim
 
     def size(self, dim: int | None = None) -> Any:
         """Return a size, or all of them; those not known until run time are symbolic."""
@@ -279,10 +281,12 @@ _COMPARE = (
 )
 _AS_INDEX = (
     "it is known only at run time: write `fgraph.apply(lambda x, p: x + p[:, :x.size(1)], x, p)` "
-    "to take a part of a real tensor p; where it is the first of several sizes given to a real "
-    "tensor or a factory, put these into a tuple, `p.expand((n, -1, -1))`, `torch.zeros((n, 3))`; "
-    "code that counts up to it goes into `fgraph.apply(fn, x)`"
+    "to take a part of a real tensor p; code that counts up to it goes into `fgraph.apply(fn, x)`"
 )
+
+
+# what cannot be called with a symbolic size as the first of several
+_TAKE_SIZES = frozenset("empty expand new_empty new_ones new_zeros ones rand randn zeros".split())
 
 
 class SymbolicSize(Symbol):
@@ -309,8 +313,8 @@ class SymbolicSize(Symbol):
         no_value(
             self,
             "used as a truth value",
-            "sizes are known only at run time; put code that decides on them into "
-            "`fgraph.apply(fn, x)`",
+            "it is known only at run time; write `torch.sym_min(a, b)` and `torch.sym_max(a, b)` "
+            "for min and max, and put other code that decides on it into `fgraph.apply(fn, x)`",
         )
 
     def __int__(self) -> NoReturn:
@@ -320,8 +324,14 @@ class SymbolicSize(Symbol):
         no_value(self, "converted to a float", "write `1.0 * n`, and `n ** 0.5` for the root")
 
     def __index__(self) -> NoReturn:
-        # torch's argument parser hides the error behind one of its own, which says nothing of this
-        warnings.warn(f"{self!r} cannot be a plain number: {_AS_INDEX}", stacklevel=2)
+        name, count = called(sys._getframe(1)) or ("", 0)
+        if name in _TAKE_SIZES and count > 1:
+            # torch's argument parser hides the error behind one of its own, which says nothing
+            warnings.warn(
+                f"{name} takes a symbolic size as the first of several only in a tuple: write "
+                f"`{name}((n, ...))`",
+                stacklevel=2,
+            )
         no_value(self, "used as a plain number", _AS_INDEX)
 
     def __divmod__(self, other: Any) -> Any:
@@ -374,7 +384,7 @@ class SymbolicData(Symbol):
         return f"<SymbolicData like {self.ref.spec.example!r:.60}>"
 
 
-_IN_CALLS = "it is known only at run time: wrap the code in `fgraph.apply(fn, x, data)`"
+_IN_CALLS = "it is known only at run time: wrap the code in `fgraph.apply(fn, x)`"
 
 
 class _Method:
@@ -401,7 +411,7 @@ _NEEDS_VALUE = {
     "is_cuda": "the device is known only at run time: use `fgraph.apply(fn, x)`",
     "grad": "real tensors have gradients, after `backward()`",
     "grad_fn": "real tensors have one, after the model has run",
-    "data_ptr": "there is no memory behind it yet",
+    **dict.fromkeys(("data_ptr", "untyped_storage", "storage"), "there is no memory behind it yet"),
     "register_hook": "register a hook on a module, or on the model's real output",
 }
 
@@ -422,6 +432,8 @@ def _install_operators() -> None:
                 setattr(SymbolicTensor, f"__i{dunder}__", _in_place(name))
     for name in ("lt", "le", "gt", "ge"):
         setattr(Symbol, f"__{name}__", _forward(getattr(operator, name)))
+    for name in ("data", "grad", "requires_grad"):
+        setattr(SymbolicTensor, name, _attribute(name))
     for name in ("neg", "pos", "abs", "invert"):
         setattr(Symbol, f"__{name}__", _unary(getattr(operator, name)))
 
@@ -436,6 +448,18 @@ def _reflected(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
 
 def _unary(function: Callable[..., Any]) -> Callable[[Any], Any]:
     return lambda self: record("function", function, (self,), {})
+
+
+def _attribute(name: str) -> property:
+    """Return a tensor attribute that can be read, and not be assigned to."""
+
+    def assign(self: SymbolicTensor, value: Any) -> None:
+        if name == "requires_grad":
+            record_function(torch.Tensor.requires_grad_, (self, value), {})
+            return
+        no_value(self, f"assigned to, .{name} = ...", "make a new tensor, `x = x.detach()`")
+
+    return property(lambda self: self.__getattr__(name), assign)
 
 
 def _in_place(name: str) -> Callable[[Any, Any], Any]:

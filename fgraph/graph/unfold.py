@@ -248,6 +248,25 @@ class _Part:
             found = self._tensors[id(tensor)] = result_of(node, ())
         return found
 
+    def _state(self) -> dict[str, Any]:
+        """Return the attributes of the shadow, and what is in dictionaries, lists and sets."""
+        found: dict[str, Any] = {}
+        for name, value in self.shadow.__dict__.items():
+            found[name] = value
+            if type(value) in (dict, list, set, _Reading):
+                items = value.items() if isinstance(value, dict) else enumerate(value)
+                found.update((f"{name}[{key!r}]", item) for key, item in items)
+        return found
+
+    def _refuse_changes(self, before: dict[str, Any]) -> None:
+        """Refuse a forward that sets attributes, for later calls: a graph would not set them."""
+        now = self._state()
+        for name in before.keys() | now.keys():
+            old, new = before.get(name, _Part), now.get(name, _Part)
+            same = old is new or (type(old) is type(new) in (bool, int, float, str) and old == new)
+            if not same:
+                raise SymbolicError(f"its forward sets self.{name}")
+
     def called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Open the module, or record the call of the real one."""
         reason = self._unfolded.keeps(self)
@@ -263,7 +282,7 @@ class _Part:
 
     def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the forward, and record the call of the whole where that fails."""
-        before = _Handles((args, kwargs))
+        before, state = _Handles((args, kwargs)), self._state()
         failure: Exception | None = None
         inputs = map_leaves(_as_ref, args), map_leaves(_as_ref, kwargs)
         buffers = dict.copy(self.shadow.__dict__["_buffers"])
@@ -272,6 +291,7 @@ class _Part:
                 result: Any = self.shadow.forward(*args, **kwargs)
                 draws.check()
                 self._check_buffers(buffers)
+                self._refuse_changes(state)
                 scope.set_outputs(map_leaves(_as_ref, result))
             except _ModeIsAsked as error:
                 if error.of_root:

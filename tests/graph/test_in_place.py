@@ -687,10 +687,10 @@ REFUSED = {
     "a parameter": (lambda x: nn.Parameter(torch.zeros(6)).copy_(x[0]), "copy_ changes a real"),
     "a module's buffer": (lambda x: Buffer()(x).add_(1), "add_ changes a view of a real tensor"),
     "a list": (lambda x: torch._foreach_add_([torch.zeros(6)], [x]), "changes a real tensor"),
-    "resize_": (lambda x: x.resize_(3), r"resize_.*x\.resize"),
-    "set_": (lambda x: x.set_(x * 2), "set_.*new tensor"),
-    "apply_": (lambda x: x.apply_(abs), "apply_.*new tensor"),
-    "requires_grad_": (lambda x: x.requires_grad_(), "requires_grad_.*new tensor"),
+    "resize_": (lambda x: x.resize_(3), r"resize_.*x\.reshape"),
+    "set_": (lambda x: x.set_(x * 2), "set_.*x = y"),
+    "apply_": (lambda x: x.apply_(abs), r"apply_.*fgraph\.apply"),
+    ".data": (lambda x: setattr(x, "data", x * 2), r"assigned to, \.data.*x\.detach"),
 }
 
 

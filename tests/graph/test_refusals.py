@@ -29,8 +29,8 @@ VALUES = {
     "backward": (lambda x: x.sum().backward(), "backward"),
     "out=": (lambda x: torch.add(x, 1, out=torch.empty(3)), "out=.*returned tensor"),
     "membership": (lambda x: 1 in x, "any"),
-    "size compared": (lambda x: bool(x.size(0) > 3), "sizes are known only at run time"),
-    "size as a truth value": (lambda x: 1 if x.size(0) else 2, "sizes are known only at run time"),
+    "size compared": (lambda x: bool(x.size(0) > 3), "known only at run time"),
+    "size as a truth value": (lambda x: 1 if x.size(0) else 2, "known only at run time"),
 }
 
 

@@ -181,16 +181,33 @@ def test_what_needs_the_number_itself_is_refused(use, text):
 
 def test_counting_up_to_a_size_is_refused():
     n = Input((None, 4)).size(1)
-    with pytest.warns(UserWarning, match="counts up to it"), pytest.raises(SymbolicError):
+    with pytest.raises(SymbolicError, match="counts up to it"):
         range(n)
 
 
 def test_a_size_first_among_several_warns_of_the_tuple():
-    parameter, n = nn.Parameter(torch.zeros(1, 4)), Input((None, 4)).size(1)
-    with pytest.warns(UserWarning, match=r"`p.expand\(\(n, -1, -1\)\)`"):
-        with pytest.raises(TypeError):
-            parameter.expand(n, -1)
+    x, parameter = Input((None, 4)), nn.Parameter(torch.zeros(1, 4))
+    n = x.size(1)
+    for make in (
+        lambda: parameter.expand(n, -1),
+        lambda: torch.ones(n, n, dtype=torch.bool, device=x.device),
+        lambda: torch.tril(torch.zeros(n * 2, max(3, 4))),
+        lambda: torch.randn(*x.shape[:2], 3),
+    ):
+        with pytest.warns(UserWarning, match=r"in a tuple: write `\w+\(\(n, \.\.\.\)\)`"):
+            with pytest.raises(TypeError, match=r"takes 1 positional|invalid combination"):
+                make()
+
+
+def test_calls_that_take_sizes_do_not_warn():
+    x, parameter = Input((None, 4)), nn.Parameter(torch.zeros(1, 4))
+    n = x.size(1)
     assert parameter.expand((n, -1)).shape == (None, 4)
+    assert parameter.repeat(n, 1).shape == (None, 4)
+    assert torch.zeros(n).shape == torch.eye(n)[0].shape
+    assert torch.full((n, 2), 1.0, device=x.device).shape == (None, 2)
+    assert torch.topk(x, n // 2, 1).values.shape == (None, None, 4)
+    assert torch.randn((n, 2)).shape == torch.zeros(size=[n, 2]).shape
 
 
 # ------------------------------------------------------------------ believed, then compared
