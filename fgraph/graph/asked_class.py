@@ -53,9 +53,9 @@ def asks_for(frame: FrameType, kind: type) -> bool:
 
 
 def called(frame: FrameType) -> tuple[str, int] | None:
-    """Return the name of what `frame` is calling, and of how many arguments; `None` if unknown.
+    """Return the name of what `frame` calls, and the number of positional arguments.
 
-    Arguments of `f(*values)` count as many.
+    Those of `f(*values)` count as many. `None` where the instructions do not tell.
     """
     return _called(frame.f_code, frame.f_lasti)
 
@@ -66,8 +66,12 @@ def _called(code: CodeType, offset: int) -> tuple[str, int] | None:
     call = before.pop()
     if not call.opname.startswith(("CALL", "PRECALL")) or call.arg is None:
         return None
+    named = 0
     while before and before[-1].opname in ("PRECALL", "KW_NAMES", "CACHE", "EXTENDED_ARG"):
-        before.pop()  # they belong to this call
+        step = before.pop()  # they belong to this call
+        named = len(code.co_consts[step.arg or 0]) if step.opname == "KW_NAMES" else named
+    if call.opname == "CALL_KW" and isinstance(before[-1].argval, tuple):
+        named = len(before[-1].argval)
     spread = call.opname == "CALL_FUNCTION_EX"
     above = 1 + (call.arg & 1) if spread else call.arg + (call.opname == "CALL_KW")
     while above and before:  # go back over the instructions of the arguments
@@ -77,7 +81,7 @@ def _called(code: CodeType, offset: int) -> tuple[str, int] | None:
         above -= dis.stack_effect(step.opcode, step.arg)
     while before and before[-1].opname in ("PUSH_NULL", "CACHE"):
         before.pop()
-    return (str(before[-1].argval), 9 if spread else call.arg) if before else None
+    return (str(before[-1].argval), 9 if spread else call.arg - named) if before else None
 
 
 def _classes(value: Any) -> list[Any]:

@@ -35,8 +35,9 @@ def run_on_meta(
     lane: Mapping[Ref, Any],
     autocast: tuple[Autocast, ...] = (),
     watch: Watch | None = None,
-) -> tuple[Any, int]:
-    """Call `target` on meta tensors; return the result and how many torch functions were called.
+    number: int = 0,
+) -> tuple[Any, _MetaMode]:
+    """Call `target` on meta tensors; return the result and what was seen on the way.
 
     Args:
         target: a module or function.
@@ -44,6 +45,7 @@ def run_on_meta(
         lane: for each `Ref` the shape of the meta tensor, or the number, that stands for it.
         autocast: the autocast modes to run under.
         watch: is told what the call does to memory.
+        number: the number of the lane, on which stand-ins for sizes decided by values depend.
 
     Where the way depends on the truth value of a tensor, which has none here, the call is run for
     both answers. An answer that ends in an error is left out, as the check of values that it is.
@@ -53,7 +55,7 @@ def run_on_meta(
     """
     results = []
     for answer in (False, True):
-        mode = _MetaMode(answer)
+        mode = _MetaMode(answer, number)
         outer, _inferring.now = _inferring.now, True
         try:
             with _autocasting(mode, autocast):
@@ -67,7 +69,7 @@ def run_on_meta(
             break
     if len(results) == 2 and _outline(results[0]) != _outline(results[1]):
         raise NotImplementedError("the shape of the result depends on values")
-    return results[0], mode.calls
+    return results[0], mode
 
 
 class _Inferring(threading.local):
@@ -176,16 +178,20 @@ class _MetaMode(TorchFunctionMode):
 
     Args:
         answer: the truth value of every meta tensor that is asked for one.
+        number: the number of the lane.
 
     Attributes:
         asked: how often a truth value was asked for.
         device: where the stand-ins are.
         calls: how many torch functions were called.
+        counted: whether values decide on a size: how many elements a mask selects.
     """
 
-    def __init__(self, answer: bool) -> None:
+    def __init__(self, answer: bool, number: int) -> None:
         super().__init__()
         self.asked = 0
+        self.counted = False
+        self._number = number
         self.device = "meta"
         self.calls = 0
         self._answer = answer
@@ -237,7 +243,21 @@ class _MetaMode(TorchFunctionMode):
             return _cast_only(*args, **kwargs)
         if (rule := _RULES.get(func)) is not None:
             return rule(func, *args, **kwargs)
+        if (by_values := SIZED_BY_VALUES.get(getattr(func, "__name__", ""))) is not None:
+            return by_values(self._count_of, func, *args, **kwargs)
         return func(*args, **kwargs)
+
+    def _count_of(self, most: int) -> int:
+        """Return what stands for the number of elements of `most` that some values select.
+
+        It is not the same in any two of the main lanes (-2 and -1); multiples of `most` can be
+        reshaped as masks of rows of one length are, and small numbers show what limits do.
+        """
+        self.counted = True
+        if self._number < 0:
+            return most * -self._number
+        again, lane = divmod(self._number, LANES)
+        return most * (1 + again) if lane % 2 else min(lane, most) + again
 
     @staticmethod
     def _takes_device(func: Any, tensors: list[Tensor], kwargs: dict[str, Any]) -> bool:
@@ -321,6 +341,54 @@ def _recurrent(func: Callable[..., Any], *args: Any) -> Any:
         dtype = torch.get_autocast_dtype(device)
     output = sequence.new_empty((*sequence.shape[:-1], width), dtype=dtype)
     return (output, *(torch.empty_like(state, dtype=dtype) for state in states))
+
+
+Count = Callable[[int], int]
+
+
+def _places(count: Count, mask: Tensor) -> tuple[Tensor, ...]:
+    found = count(mask.numel())
+    return tuple(mask.new_empty(found, dtype=torch.long) for _ in range(mask.dim()))
+
+
+def _nonzero(count: Count, func: Any, x: Tensor, *, as_tuple: bool = False) -> Any:
+    places = _places(count, x)
+    return places if as_tuple else x.new_empty((count(x.numel()), x.dim()), dtype=torch.long)
+
+
+def _masked_select(count: Count, func: Any, x: Tensor, mask: Tensor) -> Tensor:
+    return x.new_empty(count(torch.broadcast_tensors(x, mask)[0].numel()))
+
+
+def _where(count: Count, func: Any, condition: Tensor, *values: Any, **named: Any) -> Any:
+    if values or named:
+        return func(condition, *values, **named)
+    return _places(count, condition)
+
+
+def _indexed(count: Count, func: Any, x: Any, index: Any, *value: Any) -> Any:
+    """Call with places where the index has masks: `x[mask]`, `x[:, mask] = value`."""
+    found: list[Any] = []
+    for item in index if isinstance(index, tuple) else (index,):
+        is_mask = isinstance(item, Tensor) and item.dtype in (torch.bool, torch.uint8)
+        found += _places(count, item) if is_mask and item.dim() else (item,)
+    return func(x, tuple(found) if isinstance(index, tuple) or len(found) > 1 else found[0], *value)
+
+
+def _repeated(
+    count: Count, func: Any, x: Tensor, repeats: Any, dim: int | None = None, **named: Any
+) -> Any:
+    if not isinstance(repeats, Tensor) or named.get("output_size") is not None:
+        return func(x, repeats, dim, **named)
+    x, dim = (x.flatten(), 0) if dim is None else (x, dim)
+    return x.index_select(dim, repeats.new_empty(count(x.size(dim)), dtype=torch.long))
+
+
+LANES = 15  # probe lanes; a number beyond stands for a lane with other counts
+SIZED_BY_VALUES: dict[str, Callable[..., Any]] = {
+    "nonzero": _nonzero, "argwhere": _nonzero, "masked_select": _masked_select, "where": _where,
+    "__getitem__": _indexed, "__setitem__": _indexed, "repeat_interleave": _repeated,
+}  # fmt: skip
 
 
 def _gradients(func: Any, outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:

@@ -24,7 +24,7 @@ from torch.utils import _pytree as pytree
 from . import limits
 from .hidden import Hidden, holds_tensors
 from .memory import Watch, changed, setitem
-from .meta import run_on_meta
+from .meta import LANES, run_on_meta
 from .modes import Autocast, Modes
 from .nested import iter_leaves
 from .node import (
@@ -137,10 +137,10 @@ def _infer(
     main: list[Lane] = [{ref: ref.spec.in_lane(which) for ref in refs} for which in (0, 1)]
     is_open = any(ref.spec.is_open for ref in refs)
     watch = Watch()
-    first, calls = run_on_meta(target, args, kwargs, main[0], autocast, watch)
-    second, more = first, calls
-    if is_open:
-        second, more = run_on_meta(target, args, kwargs, main[1], autocast, watch)
+    first, seen = run_on_meta(target, args, kwargs, main[0], autocast, watch, -1)
+    second, last = first, seen
+    if is_open or seen.counted:
+        second, last = run_on_meta(target, args, kwargs, main[1], autocast, watch, -2)
     given = [ref.spec for ref in refs]
     on_data = target is Tensor.type or any(type(spec) is DataSpec for spec in given)
     depends = not _tells_from_spec(target, args, is_open)
@@ -149,7 +149,7 @@ def _infer(
         watch.evaluating = True  # a dropout, for one, returns its very input then
         with suppress(Exception):  # only the mode that is recorded has to work
             run_on_meta(target, args, kwargs, main[0], autocast, watch)
-    return specs, structure, more > calls, watch.effects()
+    return specs, structure, last.calls > seen.calls, watch.effects()
 
 
 def _infer_below(
@@ -176,7 +176,8 @@ def _infer_below(
         given = {ref: _lane_of(ref.node, number) for ref in refs}
         try:
             lane = {ref: leaves[ref.index] for ref, leaves in given.items()}  # type: ignore[index]
-            results.append(run_on_meta(target, args, kwargs, lane, autocast, watch))
+            result, mode = run_on_meta(target, args, kwargs, lane, autocast, watch, number)
+            results.append((result, mode.calls))
             lanes.append(lane)
         except Exception:
             if len(taken) - sum(taken) == 2 and not any(taken):
@@ -345,7 +346,7 @@ def _lane_of(node: Node, number: int) -> list[Any] | None:
 
 
 def _begin(node: Node, number: int) -> list[Any]:
-    batch, other, even = _PROBES[number]
+    batch, other, even = _PROBES[number % LANES]
     salt = 0 if even else node.seq % 89
 
     def size(axis: int, known: int | None) -> int:
@@ -363,7 +364,7 @@ def _begin(node: Node, number: int) -> list[Any]:
 
 def _follow(node: Node, number: int) -> list[Any] | None:
     """Run a node in a probe lane, from what its arguments are there."""
-    if node.loops and max(_PROBES[number][:2]) > OTHER[1]:
+    if node.loops and max(_PROBES[number % LANES][:2]) > OTHER[1]:
         return None  # it would take long
     lane: Lane = {}
     for ref in node.refs():
@@ -371,10 +372,10 @@ def _follow(node: Node, number: int) -> list[Any] | None:
         if given is None:
             return None
         lane[ref] = given[ref.index]
-    return _leaves_at(node, lane)
+    return _leaves_at(node, lane, number)
 
 
-def _leaves_at(node: Node, lane: Lane) -> list[Any] | None:
+def _leaves_at(node: Node, lane: Lane, number: int = -1) -> list[Any] | None:
     """Return shapes and numbers of a node's result; `None` where the call refuses the sizes."""
     autocast = node.modes.autocast if node.modes else ()
     key = _cache_key(node.op, node.target, node.args, node.kwargs, lane)
@@ -383,7 +384,10 @@ def _leaves_at(node: Node, lane: Lane) -> list[Any] | None:
         return _lane_cache[head]
     found: list[Any] | None
     try:
-        result, _ = run_on_meta(node.target, node.args, node.kwargs, lane, autocast)
+        result, seen = run_on_meta(
+            node.target, node.args, node.kwargs, lane, autocast, number=number
+        )
+        head = None if seen.counted else head
         leaves, structure = pytree.tree_flatten(result)
         found = [
             tuple(leaf.shape) if isinstance(leaf, Tensor)
@@ -408,12 +412,15 @@ _lane_cache: dict[Any, list[Any] | None] = {}
 
 
 def numbers_agree(first: Ref, second: Ref) -> bool:
-    """Whether two numbers are equal in all lanes in which unknown sizes of inputs are alike."""
+    """Whether two numbers are equal in all lanes in which unknown sizes of inputs are alike.
+
+    Those that depend on values never are: the second one is taken from lanes with other counts.
+    """
     if first.spec[:2] != second.spec[:2]:
         return False
     for number, (_, _, even) in enumerate(_PROBES):
         one = _lane_of(first.node, number) if even else None
-        other = None if one is None else _lane_of(second.node, number)
+        other = None if one is None else _lane_of(second.node, number + LANES)
         if one is not None and other is not None and one[first.index] != other[second.index]:
             return False
     return True

@@ -14,7 +14,7 @@ from torch import nn
 
 from .asked_class import asks_for, called
 from .memory import changed, setitem
-from .node import DataSpec, DeviceSpec, NumberSpec, TensorSpec
+from .node import DataSpec, DeviceSpec, NumberSpec, Ref, TensorSpec
 from .record import (
     Symbol,
     SymbolicDevice,
@@ -297,7 +297,7 @@ class SymbolicSize(Symbol):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, SymbolicSize) and other.ref == self.ref:
             return True
-        if other is None:
+        if other is None or (isinstance(other, int) and other < 0 and _is_count(self.ref)):
             return False
         no_value(self, "compared", "sizes are known only at run time")
 
@@ -314,14 +314,18 @@ class SymbolicSize(Symbol):
             self,
             "used as a truth value",
             "it is known only at run time; write `torch.sym_min(a, b)` and `torch.sym_max(a, b)` "
-            "for min and max, and put other code that decides on it into `fgraph.apply(fn, x)`",
+            "for min and max; put code that decides on it into `fgraph.apply(fn, x)`",
         )
 
     def __int__(self) -> NoReturn:
         no_value(self, "converted to an int", "write `//` for whole numbers, or `math.floor`")
 
     def __float__(self) -> NoReturn:
-        no_value(self, "converted to a float", "write `1.0 * n`, and `n ** 0.5` for the root")
+        no_value(
+            self,
+            "converted to a float",
+            "write `1.0 * n`, `n ** 0.5` for the root, `fgraph.apply(math.log, n)` for others",
+        )
 
     def __index__(self) -> NoReturn:
         name, count = called(sys._getframe(1)) or ("", 0)
@@ -354,6 +358,21 @@ class SymbolicSize(Symbol):
 
     def __repr__(self) -> str:
         return f"<SymbolicSize of {self.node.kind}>"
+
+
+def _is_count(ref: Ref) -> bool:
+    """Whether a number cannot be negative: it is a size, or a sum or product of sizes."""
+    parts: list[Any] = [ref]
+    while parts:
+        part = parts.pop()
+        if type(part) is not Ref:
+            if type(part) is not int or part < 0:
+                return False
+        elif part.node.target in (operator.add, operator.mul):
+            parts += part.node.args
+        elif part.node.target not in (torch.Tensor.size, torch.Tensor.numel):
+            return False
+    return True
 
 
 class SymbolicData(Symbol):

@@ -169,7 +169,8 @@ def test_a_shape_is_its_tuple():
         (lambda n: int(n / 2), "write `//`"),
         (lambda n: math.sqrt(n), r"`n \*\* 0.5` for the root"),
         (lambda n: float(n), r"write `1.0 \* n`"),
-        (lambda n: min(n, 10), "used as a truth value"),
+        (lambda n: min(n, 10), r"used as a truth value.*torch\.sym_min"),
+        (lambda n: math.log(n), r"fgraph\.apply\(math\.log, n\)"),
         (lambda n: 1 if n > 3 else 2, "put code that decides"),
         (lambda n: n == 3, "compared"),
     ],
@@ -206,6 +207,7 @@ def test_calls_that_take_sizes_do_not_warn():
     assert parameter.repeat(n, 1).shape == (None, 4)
     assert torch.zeros(n).shape == torch.eye(n)[0].shape
     assert torch.full((n, 2), 1.0, device=x.device).shape == (None, 2)
+    assert torch.zeros((n, 2), dtype=torch.bool, device=x.device).shape == (None, 2)
     assert torch.topk(x, n // 2, 1).values.shape == (None, None, 4)
     assert torch.randn((n, 2)).shape == torch.zeros(size=[n, 2]).shape
 
