@@ -25,6 +25,7 @@ from .modes import Autocast, Modes, under
 from .nested import iter_leaves, map_leaves
 from .node import DeviceSpec, Ref, TensorSpec
 from .shadow import shadow_call, shadow_of
+from .sized_by_values import SIZED_BY_VALUES
 from .torch_functions import torch_name
 
 
@@ -343,52 +344,7 @@ def _recurrent(func: Callable[..., Any], *args: Any) -> Any:
     return (output, *(torch.empty_like(state, dtype=dtype) for state in states))
 
 
-Count = Callable[[int], int]
-
-
-def _places(count: Count, mask: Tensor) -> tuple[Tensor, ...]:
-    found = count(mask.numel())
-    return tuple(mask.new_empty(found, dtype=torch.long) for _ in range(mask.dim()))
-
-
-def _nonzero(count: Count, func: Any, x: Tensor, *, as_tuple: bool = False) -> Any:
-    places = _places(count, x)
-    return places if as_tuple else x.new_empty((count(x.numel()), x.dim()), dtype=torch.long)
-
-
-def _masked_select(count: Count, func: Any, x: Tensor, mask: Tensor) -> Tensor:
-    return x.new_empty(count(torch.broadcast_tensors(x, mask)[0].numel()))
-
-
-def _where(count: Count, func: Any, condition: Tensor, *values: Any, **named: Any) -> Any:
-    if values or named:
-        return func(condition, *values, **named)
-    return _places(count, condition)
-
-
-def _indexed(count: Count, func: Any, x: Any, index: Any, *value: Any) -> Any:
-    """Call with places where the index has masks: `x[mask]`, `x[:, mask] = value`."""
-    found: list[Any] = []
-    for item in index if isinstance(index, tuple) else (index,):
-        is_mask = isinstance(item, Tensor) and item.dtype in (torch.bool, torch.uint8)
-        found += _places(count, item) if is_mask and item.dim() else (item,)
-    return func(x, tuple(found) if isinstance(index, tuple) or len(found) > 1 else found[0], *value)
-
-
-def _repeated(
-    count: Count, func: Any, x: Tensor, repeats: Any, dim: int | None = None, **named: Any
-) -> Any:
-    if not isinstance(repeats, Tensor) or named.get("output_size") is not None:
-        return func(x, repeats, dim, **named)
-    x, dim = (x.flatten(), 0) if dim is None else (x, dim)
-    return x.index_select(dim, repeats.new_empty(count(x.size(dim)), dtype=torch.long))
-
-
 LANES = 15  # probe lanes; a number beyond stands for a lane with other counts
-SIZED_BY_VALUES: dict[str, Callable[..., Any]] = {
-    "nonzero": _nonzero, "argwhere": _nonzero, "masked_select": _masked_select, "where": _where,
-    "__getitem__": _indexed, "__setitem__": _indexed, "repeat_interleave": _repeated,
-}  # fmt: skip
 
 
 def _gradients(func: Any, outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:

@@ -185,6 +185,8 @@ def mixture_of_experts(net, x):
 @program("f B T", "i B")
 def places_and_repeats(net, x, times):
     rows, columns = torch.where(x > 0)
+    found, place, count = torch.unique(times, return_inverse=True, return_counts=True)
+    x = x + found.sum() + place.unsqueeze(1) * count.sum() + x.round().unique(dim=1).size(1)
     return (x > 0).nonzero(), x[rows, columns], x[x > 1], x.repeat_interleave(times, dim=0)
 
 

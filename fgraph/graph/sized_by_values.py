@@ -1,0 +1,79 @@
+"""Calls whose results have sizes that values decide, on meta tensors: masks, nonzero, unique.
+
+Each rule is given `count`, which makes a stand-in for the number of elements that are found among
+`most`, the function, and its arguments. The stand-ins differ between lanes, so such a size is never
+taken for known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Count = Callable[[int], int]
+
+
+def _places(count: Count, mask: Tensor) -> tuple[Tensor, ...]:
+    found = count(mask.numel())
+    return tuple(mask.new_empty(found, dtype=torch.long) for _ in range(mask.dim()))
+
+
+def _nonzero(count: Count, func: Any, x: Tensor, *, as_tuple: bool = False) -> Any:
+    places = _places(count, x)
+    return places if as_tuple else x.new_empty((count(x.numel()), x.dim()), dtype=torch.long)
+
+
+def _masked_select(count: Count, func: Any, x: Tensor, mask: Tensor) -> Tensor:
+    return x.new_empty(count(torch.broadcast_tensors(x, mask)[0].numel()))
+
+
+def _where(count: Count, func: Any, condition: Tensor, *values: Any, **named: Any) -> Any:
+    if values or named:
+        return func(condition, *values, **named)
+    return _places(count, condition)
+
+
+def _indexed(count: Count, func: Any, x: Any, index: Any, *value: Any) -> Any:
+    """Call with places where the index has masks: `x[mask]`, `x[:, mask] = value`."""
+    found: list[Any] = []
+    for item in index if isinstance(index, tuple) else (index,):
+        is_mask = isinstance(item, Tensor) and item.dtype in (torch.bool, torch.uint8)
+        found += _places(count, item) if is_mask and item.dim() else (item,)
+    return func(x, tuple(found) if isinstance(index, tuple) or len(found) > 1 else found[0], *value)
+
+
+def _repeated(
+    count: Count, func: Any, x: Tensor, repeats: Any, dim: int | None = None, **named: Any
+) -> Any:
+    if not isinstance(repeats, Tensor) or named.get("output_size") is not None:
+        return func(x, repeats, dim, **named)
+    x, dim = (x.flatten(), 0) if dim is None else (x, dim)
+    return x.index_select(dim, repeats.new_empty(count(x.size(dim)), dtype=torch.long))
+
+
+def _unique(
+    count: Count,
+    func: Any,
+    x: Tensor,
+    *,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:
+    of = x.flatten() if dim is None else x.movedim(dim, 0)
+    values = of.new_empty((count(of.size(0)), *of.shape[1:]))
+    inverse = x.new_empty(x.shape if dim is None else (x.size(dim),), dtype=torch.long)
+    parts = [values if dim is None else values.movedim(0, dim)]
+    parts += [inverse] * return_inverse + [values.new_empty(len(values)).long()] * return_counts
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+SIZED_BY_VALUES: dict[str, Callable[..., Any]] = {
+    "nonzero": _nonzero, "argwhere": _nonzero, "masked_select": _masked_select, "where": _where,
+    "unique": _unique, "unique_consecutive": _unique,
+    "__getitem__": _indexed, "__setitem__": _indexed, "repeat_interleave": _repeated,
+}  # fmt: skip
