@@ -178,6 +178,12 @@ def _assigns_where(x):
     return x
 
 
+def _assigns_by_mask(x, y):
+    mask = y > 0
+    x[mask] = y[mask]
+    return x
+
+
 def _reshapes_in_place(x):
     view = x[:]
     return view.unsqueeze_(0).squeeze_(0)
@@ -192,6 +198,7 @@ VIEWS_AND_CHANGES = {
     "scale_view": Op(_scales_a_view),
     "assign": Op(_assigns, arity=2),
     "assign_where": Op(_assigns_where),
+    "assign_by_mask": Op(_assigns_by_mask, arity=2),
     "reshape_in_place": Op(_reshapes_in_place),
     "zero_rows": Op(lambda x: x[:2].zero_()[:1] + x),
     "detached": Op(lambda x: x.detach().mul_(0.5) + x),
