@@ -248,24 +248,28 @@ class _Part:
             found = self._tensors[id(tensor)] = result_of(node, ())
         return found
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> dict[tuple[str, ...], Any]:
         """Return the attributes of the shadow, and what is in dictionaries, lists and sets."""
-        found: dict[str, Any] = {}
+        found: dict[tuple[str, ...], Any] = {}
         for name, value in self.shadow.__dict__.items():
-            found[name] = value
+            found[name,] = value
             if type(value) in (dict, list, set, _Reading):
                 items = value.items() if isinstance(value, dict) else enumerate(value)
-                found.update((f"{name}[{key!r}]", item) for key, item in items)
+                found.update(((name, str(key)), item) for key, item in items)
         return found
 
-    def _refuse_changes(self, before: dict[str, Any]) -> None:
+    def _refuse_changes(self, before: dict[tuple[str, ...], Any]) -> None:
         """Refuse a forward that sets attributes, for later calls: a graph would not set them."""
         now = self._state()
-        for name in before.keys() | now.keys():
-            old, new = before.get(name, _Part), now.get(name, _Part)
-            same = old is new or (type(old) is type(new) in (bool, int, float, str) and old == new)
-            if not same:
-                raise SymbolicError(f"its forward sets self.{name}")
+        for path in {**before, **now}:
+            old, new = before.get(path, _Part), now.get(path, _Part)
+            if old is new or (type(old) is type(new) in (bool, int, float, str) and old == new):
+                continue
+            kinds = {"_buffers": "its buffer", "_parameters": "its parameter"}
+            what = f"{kinds.get(path[0], f'self.{path[0]}, at')} {path[-1]!r}" if path[1:] else (
+                f"self.{path[0]}"
+            )  # fmt: skip
+            raise SymbolicError(f"it sets {what}, which the model would not keep")
 
     def called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Open the module, or record the call of the real one."""
@@ -285,12 +289,10 @@ class _Part:
         before, state = _Handles((args, kwargs)), self._state()
         failure: Exception | None = None
         inputs = map_leaves(_as_ref, args), map_leaves(_as_ref, kwargs)
-        buffers = dict.copy(self.shadow.__dict__["_buffers"])
         with scoped(self._unfolded._home, self.name, inputs) as scope, _OtherDraws() as draws:
             try:
                 result: Any = self.shadow.forward(*args, **kwargs)
                 draws.check()
-                self._check_buffers(buffers)
                 self._refuse_changes(state)
                 scope.set_outputs(map_leaves(_as_ref, result))
             except _ModeIsAsked as error:
@@ -313,12 +315,6 @@ class _Part:
         finally:
             failure = None  # its traceback has this frame, and so all symbolic values here
         return found
-
-    def _check_buffers(self, before: dict[str, Any]) -> None:
-        """Refuse a forward that put another tensor in the place of a buffer."""
-        for name, tensor in dict.items(self.shadow.__dict__["_buffers"]):
-            if tensor is not before.get(name):
-                raise SymbolicError(f"it sets its buffer {name!r}, which the model would not keep")
 
 
 class _Reading(dict[str, Any]):

@@ -393,7 +393,7 @@ def test_a_forward_that_sets_attributes_is_kept_as_a_leaf_which_is_told():
         return net.last
 
     net, x = Parts(sets), Input((8,))
-    with pytest.warns(UserWarning, match=r"kept as a leaf.*its forward sets self\.last"):
+    with pytest.warns(UserWarning, match=r"kept as a leaf.*it sets self\.last, which"):
         model = Model(x, fgraph.unfold(net)(x))
     given = torch.randn(2, 8)
     assert model(given) is net.last
