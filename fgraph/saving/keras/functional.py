@@ -13,6 +13,7 @@ from ...errors import LoadError
 from ...graph import Input, SymbolicTensor
 from ...graph.nested import iter_leaves, map_leaves
 from ...layers.base import Layer
+from ...layers.weights import symbolic
 from ...model import Model, Sequential
 from .filler import Filler
 from .keras_layers import make_layer
@@ -250,7 +251,7 @@ class _Calls:
         args, kwargs = map_leaves(self._value, (args, kwargs))
         if isinstance(part, (Layer, torch.nn.Module)):
             # Keras 3 gives every layer the mode of the model, whatever its call says
-            kwargs = {k: v for k, v in kwargs.items() if v is not None and
+            kwargs = {k: v for k, v in kwargs.items() if _is_given(v) and
                       (k != "training" or self.values.is_old)}  # fmt: skip
             args = list(args)
             while args and args[-1] is None:
@@ -258,6 +259,7 @@ class _Calls:
             if isinstance(part, Model) and isinstance(kwargs.get("mask"), dict):
                 kwargs["mask"] = _masks_in_order(part._input_template, kwargs["mask"])
             if isinstance(part, Layer):
+                args, kwargs = map_leaves(_symbolic, (args, kwargs))
                 args = [_cast(part, arg) if k == 0 else arg for k, arg in enumerate(args)]
         # Keras 3 passes no mask beside states
         hidden = "initial_state" in kwargs and "mask" not in kwargs and not self.has_old
@@ -384,6 +386,16 @@ def _masks_in_order(structure: Any, masks: Any) -> list[Any]:
     else:
         return [masks]
     return [mask for item, part in pairs for mask in _masks_in_order(item, part)]
+
+
+def _is_given(value: Any) -> bool:
+    """Whether an argument says something: `None`, also for each of several tensors, does not."""
+    return any(leaf is not None for leaf in iter_leaves(value))
+
+
+def _symbolic(leaf: Any) -> Any:
+    """Return a handle on a constant of the graph, which a layer takes like any other."""
+    return symbolic(leaf) if isinstance(leaf, torch.Tensor) else leaf
 
 
 def _constant(written: Mapping[str, Any], where: str) -> Any:

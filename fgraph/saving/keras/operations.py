@@ -107,7 +107,7 @@ class _Operation:
         parameters = inspect.signature(function).parameters
         self.splat = next((p.name for p in parameters.values() if p.kind is p.VAR_POSITIONAL), None)
         known = set(parameters)
-        unknown = [key for key, v in settings.items() if key not in known and v is not None]
+        unknown = [k for k, v in settings.items() if k not in known and v not in (None, False)]
         if unknown:
             raise LoadError(
                 f"{where}: Keras's operation {kind!r:.60} has the argument {unknown[0]!r:.40}, "

@@ -54,7 +54,7 @@ def opened(model: Any, path: Path, **options: Any) -> Any:
 
 
 def assert_same_outputs(model: Any, theirs: Any, values: list[torch.Tensor]) -> None:
-    own = leaves(model(*values))
+    own = leaves(model(structured(theirs, values)))
     expected = leaves(call(theirs, values))
     assert len(own) == len(expected)
     for mine, reference in zip(own, expected, strict=True):
@@ -68,10 +68,15 @@ def assert_same_outputs(model: Any, theirs: Any, values: list[torch.Tensor]) -> 
 
 def call(theirs: Any, values: list[torch.Tensor], training: bool = False) -> Any:
     """Call a model of Keras on the values of its inputs, whatever their structure."""
-    given = keras.tree.pack_sequence_as(theirs.input, values) if len(values) > 1 else values[0]
-    if len(values) == 1 and isinstance(theirs.input, (dict, list, tuple)):
-        given = keras.tree.pack_sequence_as(theirs.input, values)
-    return theirs(given, training=training)
+    return theirs(structured(theirs, values), training=training)
+
+
+def structured(theirs: Any, values: list[torch.Tensor]) -> Any:
+    """Return values in the structure of the inputs of a model of Keras."""
+    given = getattr(theirs, "_inputs_struct", None)
+    if isinstance(given, (dict, list, tuple)) and (len(values) > 1 or isinstance(given, dict)):
+        return keras.tree.pack_sequence_as(given, values)
+    return values[0] if len(values) == 1 else values
 
 
 def weights_of(theirs: Any) -> list[np.ndarray]:
@@ -96,7 +101,7 @@ def assert_same_step(model: Any, theirs: Any, values: list[torch.Tensor]) -> Non
     trained = list(theirs.trainable_weights)
     for call_it, step in (
         (lambda: call(theirs, values, True), lambda: _descend([w.value for w in trained])),
-        (lambda: model(*values), lambda: _descend(list(model.parameters()))),
+        (lambda: model(structured(theirs, values)), lambda: _descend(list(model.parameters()))),
     ):
         model.train()
         torch.manual_seed(0)

@@ -69,7 +69,7 @@ MORE: list[tuple[Any, ...]] = [
         backward_layer=L.LSTM(3, go_backwards=True, return_sequences=True)), STEPS),
     ("bidirectional cells", lambda L: L.Bidirectional(L.RNN(L.LSTMCell(3))), STEPS),
     ("time distributed model", lambda L: L.TimeDistributed(keras.Sequential([
-        keras.Input(IMAGE), L.Conv2D(2, 3), L.BatchNormalization(), L.Flatten(), L.Dense(2)])),
+        keras.Input(IMAGE), L.Conv2D(2, 3), L.LayerNormalization(), L.Flatten(), L.Dense(2)])),
      (3, *IMAGE)),
     ("time distributed twice", lambda L: L.TimeDistributed(L.TimeDistributed(L.Dense(2))),
      (3, *STEPS)),
