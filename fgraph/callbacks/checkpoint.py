@@ -14,6 +14,7 @@ import torch
 from ..errors import SaveError, unknown_name, whole_number
 from . import processes
 from .atomic import replacing, save_atomically
+from .backup_folders import newest_folder, read_folder, remove_folders, write_folder
 from .base import Callback, Logs
 from .monitor import MonitorCallback
 from .whole_model import whole_state_dict
@@ -178,6 +179,11 @@ def write_model(model: Any, path: str, weights_only: bool) -> None:
         processes.wait_for_all()
 
 
+def _folder_name(state: dict[str, Any]) -> str:
+    """Return the name that the folder of a backup has that several processes made then."""
+    return f"step-{state['epoch']:08d}-{state['step']:010d}"
+
+
 class BackupAndRestore(Callback):
     """Saves the whole run, and goes on with it where a killed one stopped, bit for bit.
 
@@ -185,6 +191,9 @@ class BackupAndRestore(Callback):
     the positions in the data and the other callbacks' states. Start the same script again: `fit`
     finds the backup and continues. Data that draws random numbers in other processes, or from
     generators of its own, cannot be put back exactly.
+
+    Several processes save one folder of `torch.distributed.checkpoint` at each agreed step, also of
+    sharded models; any number of processes goes on from it, bit for bit if there are as many.
 
     Args:
         backup_dir: folder of the backup.
@@ -215,8 +224,12 @@ class BackupAndRestore(Callback):
 
     @property
     def path(self) -> Path:
-        """The backup's file; each process of a distributed run has its own."""
-        return self.backup_dir / f"run-{processes.rank()}.pt"
+        """The file of a run of one process; several write a folder each time."""
+        return self.backup_dir / "run-0.pt"
+
+    def needs_all_processes(self, model: Any) -> bool:
+        """Return true: all processes save the same step, together."""
+        return True
 
     def check_run(self, model: Any, callbacks: list[Callback]) -> None:
         """Refuse what could be saved, but not read again.
@@ -240,10 +253,16 @@ class BackupAndRestore(Callback):
                 ) from error
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Continue with the backup, if there is one."""
-        if self.path.exists():
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-            self.model._trainer.session.run.load_state_dict(state)
+        """Continue with the backup, if there is one: the later one, of one process or several."""
+        run = self.model._trainer.session.run
+        folder = newest_folder(self.backup_dir)
+        alone = None
+        if processes.agreed(self.path.exists()):
+            alone = torch.load(self.path, map_location="cpu", weights_only=True)
+        if folder is not None and (alone is None or folder.name > _folder_name(alone)):
+            run.load(*read_folder(folder, dict(self.model.named_parameters())))
+        elif alone is not None:
+            run.load_state_dict(alone)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save after so many batches."""
@@ -258,13 +277,24 @@ class BackupAndRestore(Callback):
         self._save()
 
     def _save(self) -> None:
+        run = self.model._trainer.session.run
+        if processes.world_size() > 1:
+            run.settle()
+            before = newest_folder(self.backup_dir)
+            common, own = run.common_state(), run.own_state()
+            kept = [write_folder(self.backup_dir, (run.epoch, run.step), common, own)]
+            if self.double_checkpoint and before is not None:
+                kept.append(before)
+            remove_folders(self.backup_dir, kept)
+            return
         if self.double_checkpoint and self.path.exists():
             shutil.copyfile(self.path, self.path.with_suffix(".previous.pt"))
-        save_atomically(self.model._trainer.session.run.state_dict(), self.path)
+        save_atomically(run.state_dict(), self.path)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Delete the backup."""
-        if self.delete_checkpoint:
+        if self.delete_checkpoint and processes.rank() == 0:
+            remove_folders(self.backup_dir, [])
             self.path.unlink(missing_ok=True)
             self.path.with_suffix(".previous.pt").unlink(missing_ok=True)
             if self.backup_dir.is_dir() and not any(self.backup_dir.iterdir()):

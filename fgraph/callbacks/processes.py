@@ -238,7 +238,9 @@ class _EqualGradients(torch.autograd.Function):
 
 def like_parameter(parameter: Any, value: Any) -> Any:
     """Return a whole value in the form of a parameter: sharded as that is, on its device."""
-    if not is_dtensor(parameter) or value.shape != parameter.shape:
+    if not is_dtensor(parameter) or is_dtensor(value) or not isinstance(value, Tensor):
+        return value
+    if value.shape != parameter.shape:
         return value
     from torch.distributed.tensor import distribute_tensor
 

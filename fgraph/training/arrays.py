@@ -112,7 +112,7 @@ class ArraySource(Source):
 
     def set_random_state(self, state: Any) -> None:
         """Restore the state returned by `random_state`."""
-        self._placement.random.state = state
+        self._placement.random.restore(state)
 
     def _spans(self, skip: int) -> Iterator[tuple[int, int, int]]:
         """Yield each batch's size, and where this process's share begins and ends."""

@@ -134,7 +134,7 @@ class LoaderSource(Source):
         """Restore the states returned by `random_state`."""
         for generator, saved in zip(self._generators(), state["own"], strict=True):
             generator.set_state(saved)
-        self._placement.random.state = state["shared"]
+        self._placement.random.restore(state["shared"])
 
     def _batch(self, item: Any) -> Batch:
         x, y, sample_weight = split_batch(item, self._placement.input_names)

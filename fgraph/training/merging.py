@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from torch import Tensor
+
 from ..callbacks.processes import Processes
 from ..metrics.base import Metric
 
@@ -12,29 +14,35 @@ from ..metrics.base import Metric
 def can_merge(metric: Metric) -> bool:
     """Return whether the states of several processes can become one result."""
     by_merge = type(metric).merge is not Metric.merge or bool(metric.variables)
-    return _adds_up(metric) or by_merge
+    return adds_up(metric) or by_merge
 
 
-def _adds_up(metric: Metric) -> bool:
+def adds_up(metric: Metric) -> bool:
     """Return whether the metric's result is computed from a summary, and summaries add up."""
     return type(metric).result is Metric.result
 
 
-def result_across(metric: Metric, processes: Processes, blank: bool) -> Any:
+def result_across(
+    metric: Metric, processes: Processes, blank: bool, earlier: Tensor | None = None
+) -> Any:
     """Return the result over what all these processes saw; all of them must call this.
 
     Args:
         metric: the metric of this process.
         processes: those that saw the other samples.
         blank: whether nothing of what this process saw counts.
+        earlier: the summary of what was seen before a resume, if that is not in the metric.
 
     Raises:
         TypeError: the metric cannot be merged.
     """
-    if processes.size == 1:
+    if processes.size == 1 and earlier is None:
         return metric.result()
-    if _adds_up(metric):
+    if adds_up(metric):
         own = metric.summary()
+        if earlier is not None:
+            own = (own * 0 if blank else own) + earlier.to(own.device)
+            blank = False
         # on the host: a process that has seen nothing has no device either
         whole = processes.total((own * 0 if blank else own).cpu())
         return metric.compute(whole.to(own.device))

@@ -73,6 +73,13 @@ class SharedRandom:
             self.state = get_random_state(cuda=False)
             set_random_state(self._outside)
 
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Go on from a saved state; one process alone draws all from the global generators."""
+        self.state = state
+        if state is not None and world_size() == 1:
+            set_random_state(state)
+            self.state = None
+
     def release(self) -> None:
         """Let the global generators that nothing else has drawn from go on from here.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from .. import metrics as metric_functions
 from ..callbacks.processes import Processes
 from ..losses.base import apply_mask, widened
 from ..metrics.base import Metric, RunningMean
-from .merging import result_across
+from .merging import adds_up, result_across
 from .output_losses import mask_of
 from .output_structure import OutputStructure
 
@@ -73,6 +74,7 @@ class RunningMetrics:
         self.means = {"loss": RunningMean()}
         self.own = {}
         self.seen = self.blank = False
+        self.earlier: dict[str, Tensor] = {}  # summaries of a run that is resumed
         for entry in self.entries:
             entry.metric.reset_state()
 
@@ -140,7 +142,9 @@ class RunningMetrics:
                 logs[name] = total / weight
         seen = {entry.name: entry.metric for entry in self.entries} if self.seen else {}
         for name, metric in (seen | self.own).items():
-            value = result_across(metric, across, self.blank and name not in self.own)
+            value = result_across(
+                metric, across, self.blank and name not in self.own, self.earlier.get(name)
+            )
             several = value if isinstance(value, Mapping) else {name: value}
             logs.update({name: _plain(item) for name, item in several.items()})
         return dict(sorted(logs.items()))
@@ -160,6 +164,10 @@ class RunningMetrics:
             "metrics": [entry.metric.state_dict() for entry in self.entries],
             "seen": self.seen,
             "blank": self.blank,
+            "earlier": dict(self.earlier),
+            "summaries": [
+                entry.metric.summary() if adds_up(entry.metric) else None for entry in self.entries
+            ],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -171,6 +179,37 @@ class RunningMetrics:
         for entry, saved in zip(self.entries, state["metrics"], strict=True):
             entry.metric.load_state_dict(saved)
         self.seen, self.blank = state["seen"], state["blank"]
+        self.earlier = dict(state["earlier"])
+
+    def load_merged(self, states: list[dict[str, Any]]) -> None:
+        """Restore what several processes saw, in one; the others restore nothing of it.
+
+        Args:
+            states: what `state_dict` returned in each.
+        """
+        self.reset()
+        for name in dict.fromkeys(name for state in states for name in state["means"]):
+            total, weight = 0.0, 0.0
+            for state in states:
+                part = RunningMean()
+                if name in state["means"]:
+                    part.load_state_dict(state["means"][name])
+                own_total, own_weight = part.summary().tolist()
+                total, weight = total + own_total, weight + own_weight
+            self.means[name] = RunningMean()
+            mean = torch.tensor(total / weight if weight else 0.0, dtype=torch.float64)
+            self.means[name].add(mean, weight, weight)
+        counting = [state for state in states if state["seen"] and not state["blank"]]
+        for number, entry in enumerate(self.entries):
+            if counting and adds_up(entry.metric):
+                name = entry.name
+                parts = [state["summaries"][number] for state in counting]
+                parts += [s["earlier"][name] for s in states if name in s["earlier"]]
+                self.earlier[name] = torch.stack([part.cpu() for part in parts]).sum(0)
+            elif counting:
+                entry.metric.load_state_dict(counting[0]["metrics"][number])
+                entry.metric.merge([state["metrics"][number] for state in counting[1:]])
+        self.seen = bool(counting)
 
 
 def _flattened(entry: Any) -> list[Any]:

@@ -227,8 +227,9 @@ class TrainingState:
         if state["outputs"] is not None:
             if self.losses is None:
                 self.bind(OutputStructure(*state["outputs"]))
-            assert self.metrics is not None
-            self.metrics.load_state_dict(state["metrics"])
+            if state["metrics"] is not None:
+                assert self.metrics is not None
+                self.metrics.load_state_dict(state["metrics"])
 
 
 _SCALED = ("float16", "mixed_float16")

@@ -1,0 +1,151 @@
+"""Backups of several processes: one folder of `torch.distributed.checkpoint` an agreed step.
+
+A folder counts once its marker is there, which the first process writes after all have written.
+Tensors are saved in shards, so that any number of processes can read them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import processes
+from .atomic import save_atomically
+
+_TENSOR = "fgraph.tensor"
+_MARKER = "complete.json"
+_COMMON, _TENSORS = "run.pt", "tensors"
+
+
+def newest_folder(backup_dir: Path) -> Path | None:
+    """Return the folder of the last step that all processes saved, in every process alike."""
+    found = [path.parent for path in backup_dir.glob(f"step-*/{_MARKER}")]
+    name = processes.agreed(max((path.name for path in found), default=None))
+    return None if name is None else backup_dir / name
+
+
+def write_folder(
+    backup_dir: Path, at: tuple[int, int], common: Mapping[str, Any], own: Mapping[str, Any]
+) -> Path:
+    """Write a backup; all processes must call this.
+
+    Args:
+        backup_dir: where the folder is made.
+        at: the epoch and the step.
+        common: what is one for all processes, of which each may hold shards.
+        own: what each process has for itself.
+
+    Returns:
+        The folder.
+    """
+    from torch.distributed.checkpoint.state_dict_saver import save
+
+    folder = backup_dir / f"step-{at[0]:08d}-{at[1]:010d}"
+    if processes.rank() == 0:
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed while it wrote
+        folder.mkdir(parents=True)
+    processes.wait_for_all()
+    tensors: dict[str, Tensor] = {}
+    plain = _without_tensors(common, (), tensors)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, about its own planners
+        save(tensors, checkpoint_id=folder / _TENSORS)
+    save_atomically(dict(own), folder / f"process-{processes.rank()}.pt")
+    if processes.rank() == 0:
+        save_atomically(plain, folder / _COMMON)
+    processes.wait_for_all()
+    if processes.rank() == 0:
+        marker = {"epoch": at[0], "step": at[1], "processes": processes.world_size()}
+        temporary = folder / f".{_MARKER}"
+        temporary.write_text(json.dumps(marker), encoding="utf-8")
+        temporary.replace(folder / _MARKER)
+    return folder
+
+
+def read_folder(
+    folder: Path, parameters: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Read a backup; all processes must call this, however many there were.
+
+    Args:
+        folder: what `newest_folder` returned.
+        parameters: the model's, by name: tensors that belong to one come sharded as it is.
+
+    Returns:
+        What is one for all, and what each of the processes had that wrote it.
+    """
+    from torch.distributed.checkpoint.state_dict_loader import load
+
+    marker = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
+    plain = torch.load(folder / _COMMON, map_location="cpu", weights_only=True)
+    tensors: dict[str, Tensor] = {}
+    _allocate(plain, (), parameters, tensors)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is one process only
+        load(tensors, checkpoint_id=folder / _TENSORS)
+    own = [
+        torch.load(folder / f"process-{rank}.pt", map_location="cpu", weights_only=True)
+        for rank in range(marker["processes"])
+    ]
+    return _with_tensors(plain, tensors), own
+
+
+def remove_folders(backup_dir: Path, keep: list[Path]) -> None:
+    """Delete all backups of several processes but some, in the first process."""
+    if processes.rank() == 0:
+        for folder in backup_dir.glob("step-*"):
+            if folder not in keep:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _without_tensors(value: Any, path: tuple[Any, ...], tensors: dict[str, Tensor]) -> Any:
+    """Return a nested value with keys in the place of tensors, which go into `tensors`."""
+    if isinstance(value, Tensor):
+        key = "/".join(map(str, path))
+        tensors[key] = value.detach()
+        return {_TENSOR: key, "shape": list(value.shape), "dtype": str(value.dtype)}
+    if isinstance(value, Mapping):
+        return {k: _without_tensors(v, (*path, k), tensors) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        made = [_without_tensors(v, (*path, i), tensors) for i, v in enumerate(value)]
+        return made if isinstance(value, list) else tuple(made)
+    return value
+
+
+def _allocate(
+    value: Any, path: tuple[Any, ...], parameters: Mapping[str, Any], tensors: dict[str, Tensor]
+) -> None:
+    """Make the tensors that a backup is read into."""
+    if isinstance(value, dict) and _TENSOR in value:
+        dtype, shape = getattr(torch, value["dtype"].removeprefix("torch.")), value["shape"]
+        owner: Any = next((parameters[part] for part in reversed(path) if part in parameters), None)
+        sharded = processes.is_dtensor(owner) and list(owner.shape) == shape
+        tensors[value[_TENSOR]] = (
+            torch.zeros_like(owner, dtype=dtype, requires_grad=False)
+            if sharded
+            else torch.zeros(shape, dtype=dtype)
+        )
+        return
+    parts: dict[Any, Any] = value if isinstance(value, dict) else {}
+    if isinstance(value, list | tuple):
+        parts = dict(enumerate(value))
+    for key, part in parts.items():
+        _allocate(part, (*path, key), parameters, tensors)
+
+
+def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if _TENSOR in value:
+            return tensors[value[_TENSOR]]
+        return {key: _with_tensors(part, tensors) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        made = [_with_tensors(part, tensors) for part in value]
+        return made if isinstance(value, list) else tuple(made)
+    return value
