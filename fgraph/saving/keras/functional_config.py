@@ -32,7 +32,7 @@ from .keras_config import dtype_name, keras_object
 from .keras_operation import Op
 from .layer_config import label
 from .layer_order import Operation, Output, flat, in_keras_order
-from .torch_operations import expressed, result_of
+from .torch_operations import expressed, is_narrow, result_of
 from .weight_groups import Group, number
 
 ADVICE = (
@@ -241,10 +241,13 @@ class Functional:
                 f"{[spec.shape for spec in specs]}; {ADVICE}"
             ))  # fmt: skip
         made = self._operation(op, self.names.get(id(node)))
+        narrow = any(spec.dtype.itemsize > 4 for spec in specs) and is_narrow(op)
+        if narrow:
+            self.writer.narrowed.append(made.name)
         for index, (leaf, spec) in enumerate(zip(leaves, specs, strict=True)):
             ref = Ref(node, first + index)
             output = self._output(made, 0, ref, index)
-            if leaf.dtype != spec.dtype:
+            if leaf.dtype != spec.dtype or narrow:
                 output.dtype = dtype_name(leaf.dtype)
                 own = self._unique("cast")
                 wanted = {"dtype": dtype_name(spec.dtype)}

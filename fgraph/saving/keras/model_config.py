@@ -23,10 +23,15 @@ from .weight_groups import Group, number
 
 
 class ModelWriter:
-    """Writes models, those within others included."""
+    """Writes models, those within others included.
+
+    Attributes:
+        narrowed: the names of operations of 64 bits that Keras on torch computes in 32.
+    """
 
     def __init__(self) -> None:
         self._owners: dict[int, tuple[Any, str]] = {}
+        self.narrowed: list[str] = []
 
     def model(self, model: Model, name: str, group: Group) -> dict[str, Any]:
         """Return class and configuration of a model.

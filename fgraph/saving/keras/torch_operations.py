@@ -22,6 +22,12 @@ from .keras_values import Values
 from .operations import operation
 from .torch_arguments import Rule, bound, rules
 
+# operations that Keras on torch computes in 32 bits whatever it is given
+NARROW = frozenset(
+    "Arctan2 Ceil DotProductAttention Dot Floor FloorDivide Fmax Fmin Heaviside Hypot Inner Ldexp "
+    "Logaddexp Logaddexp2 Matmul Maximum Median Minimum Nanmean Nanmedian Nanquantile Nanstd "
+    "Nanvar Prod Quantile Std Var Vdot".split()
+)
 # methods that share the name of another function
 _OTHERS = ("torch.Tensor.unfold", "torch.equal", "torch.linalg.cross")
 
@@ -62,6 +68,12 @@ def expressed(node: Node) -> Op | list[Op | str]:
 def _by_rule(rule: Rule, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Op:
     given, config = bound(rule, name, args, kwargs)
     return Op(rule.room, rule.kind, config, *given)
+
+
+def is_narrow(op: Op) -> bool:
+    """Whether Keras on torch computes an operation, or one that it is made of, in 32 bits."""
+    leaves = iter_leaves((list(op.args), dict(op.kwargs)))
+    return op.kind in NARROW or any(isinstance(leaf, Op) and is_narrow(leaf) for leaf in leaves)
 
 
 def result_of(op: Op) -> Any:

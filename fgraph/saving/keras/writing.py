@@ -64,10 +64,17 @@ def check_keras(model: Model, path: Path) -> tuple[dict[str, Any], Group]:
     """
     name = part_name(model.name)
     root = Group(name)
+    writer = ModelWriter()
     try:
-        return ModelWriter().model(model, name, root), root
+        config = writer.model(model, name, root)
     except SaveError as error:
         raise SaveError(f"cannot save {str(path)!r} as a file of Keras: {error}") from error
+    if writer.narrowed:
+        warnings.warn(
+            f"Keras on torch computes {', '.join(map(repr, writer.narrowed[:5]))} in 32 bits, here "
+            "64 are used", UserWarning, stacklevel=5,
+        )  # fmt: skip
+    return config, root
 
 
 def _add_training(model: Model, state: TrainingState, config: dict[str, Any], root: Group) -> None:

@@ -138,7 +138,7 @@ def functions() -> Any:
     return [x, y], [
         h, top, kept, again, attended, x.flatten(1) * 1.5, x.unsqueeze(-1).expand(-1, 4, 6, 2),
         x.argmax(-1), x.to(torch.float64), F.pad(x, (1, 2)), x.sort(-1)[0], x.chunk(2, 1)[1],
-        F.one_hot(y.abs().long().clamp(max=3), 4), x * table, F.layer_norm(x, (6,)),
+        F.one_hot(y.abs().clamp(max=3).long(), 4), x * table, F.layer_norm(x, (6,)),
         L.Lambda(lambda z: z.cumsum(1) + 1)(x), x.logsumexp(1), torch.stack([x, y], 1).unbind(1)[1],
     ]  # fmt: skip
 
@@ -369,6 +369,16 @@ def test_one_warning_names_what_keras_does_not_have(
     with pytest.warns(UserWarning, match=text) as caught:
         model.save(tmp_path / "model.keras")
     assert len(caught) == 1
+
+
+def test_operations_that_keras_does_in_32_bits_are_cast_and_named(tmp_path: Path) -> None:
+    x = Input((4, 4), dtype="float64")
+    model = Model(x, [x @ x, torch.maximum(x, x * 2).sum(1), x + 1])
+    with pytest.warns(UserWarning, match=r"computes 'matmul_1', 'maximum_1' in 32 bits"):
+        model.save(tmp_path / "model.keras")
+    value = torch.randn(3, 4, 4, dtype=torch.float64)
+    agree(outputs_of(model, [value]),
+          outputs_of(keras.models.load_model(tmp_path / "model.keras"), [value]))  # fmt: skip
 
 
 # ---------------------------------------------------------------------- refusals
