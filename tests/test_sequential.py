@@ -30,11 +30,12 @@ def test_stack_equals_torch_sequential():
         {"shape": (3,)},
         {"input_shape": (3,), "name": "first"},
         {"batch_shape": (5, 3)},
-        {"input_tensor": Input((3,), name="made")},
+        {"input_tensor": lambda: Input((3,), name="made")},
     ],
     ids=list,
 )
 def test_an_input_layer_is_an_input(given):
+    given = {name: value() if callable(value) else value for name, value in given.items()}
     layers = stack()
     model = Sequential([keras_layers.InputLayer(**given), *layers])
     value = torch.randn(5, 3)
