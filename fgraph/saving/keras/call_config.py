@@ -17,6 +17,7 @@ _NO_MASK = ("Multiply",)  # Keras's looks at the masks of its inputs by itself
 
 
 def mask_of(ref: Any) -> Ref | None:
+    """Return the mask that goes with a tensor of the graph, `None` if there is none."""
     return (ref.node.masks or {}).get(ref.index) if type(ref) is Ref else None
 
 
@@ -71,6 +72,7 @@ def allowed_name(name: str) -> str:
 
 
 def input_entry(ref: Ref, name: str) -> dict[str, Any]:
+    """Return the `InputLayer` that stands for an input."""
     config = {
         "batch_shape": list(ref.spec.shape), "dtype": dtype_name(ref.spec.dtype), "sparse": False,
         "ragged": False, "name": name, "optional": False,
@@ -79,6 +81,7 @@ def input_entry(ref: Ref, name: str) -> dict[str, Any]:
 
 
 def operation_entry(op: Op, name: str) -> dict[str, Any]:
+    """Return the operation of `keras.ops` that stands for a call of a function."""
     config = {"name": name, **plain(op.config, f"operation {name!r}")}
     return keras_object(op.kind, config, f"keras.src.ops.{op.room}", op.kind)
 
