@@ -117,6 +117,14 @@ class OtherTensor(Tensor):
         """Return the values as Python's numbers, as torch does for tensors on CUDA."""
         return self.cpu().tolist()
 
+    def untyped_storage(self) -> torch.UntypedStorage:
+        """Return the memory, which tells views from copies."""
+        return self.host.untyped_storage()
+
+    def data_ptr(self) -> int:
+        """Return the address of the memory."""
+        return self.host.data_ptr()
+
     def numpy(self, *, force: bool = False) -> Any:
         """Refuse, as for tensors on CUDA."""
         if force:
@@ -124,6 +132,19 @@ class OtherTensor(Tensor):
         raise TypeError(
             f"can't convert {self.device} device type tensor to numpy: use Tensor.cpu()"
         )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if id(self) in memo:
+            return memo[id(self)]
+        if not self.is_leaf:
+            raise RuntimeError("only leaves of the graph of gradients can be copied deeply")
+        made: Any = OtherTensor(self.detach().host.clone(), self.device)
+        if isinstance(self, nn.Parameter):
+            made = nn.Parameter(made, self.requires_grad)
+        elif self.requires_grad:
+            made.requires_grad_()
+        memo[id(self)] = made
+        return made
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         arguments = (self.detach().host, self.dtype, str(self.device), self.requires_grad)
@@ -155,10 +176,12 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
             raise NotImplementedError(f"{func} resizes a tensor, which the stand-in cannot follow")
     written = _written_returns(func)
     if written is not None:  # the arguments themselves are returned
+        if device.type != NAME:
+            _arriving(func, args, kwargs, args[0])
         found = [args[i] if isinstance(i, int) and i < len(args) else kwargs[n] for i, n in written]
         return found[0] if len(found) == 1 else tuple(found)
     if device.type != NAME:
-        return result
+        return _arriving(func, args, kwargs, result)
     if Refused.double and any(
         t.dtype == torch.float64 for t in pytree.tree_leaves(result) if isinstance(t, Tensor)
     ):
@@ -245,6 +268,19 @@ _READS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2"
           "unique_consecutive", "is_nonzero", "repeat_interleave", "bincount")  # fmt: skip
 
 
+_under_way: list[tuple[Tensor, Tensor]] = []
+
+
+def _arriving(func: Any, args: Any, kwargs: Any, result: Any) -> Any:
+    """Leave what is copied to the host without waiting undefined until the host waits."""
+    name = func._schema.name.removeprefix("aten::")
+    non_blocking = kwargs.get("non_blocking", name == "copy_" and len(args) > 2 and args[2])
+    if name in ("_to_copy", "copy_") and non_blocking:
+        _under_way.append((result, result.clone()))
+        result.fill_(torch.nan if result.is_floating_point() else 0)
+    return result
+
+
 def _check_wait(func: Any, args: Any, kwargs: Any, device: torch.device) -> None:
     """Count what makes the host wait; refuse it where nothing should."""
     name = func._schema.name.removeprefix("aten::")
@@ -259,6 +295,9 @@ def _check_wait(func: Any, args: Any, kwargs: Any, device: torch.device) -> None
     if not waits:
         return
     Refused.waited += 1
+    for target, value in _under_way:
+        target.copy_(value)
+    _under_way.clear()
     if Refused.waits:
         raise DeviceError(f"{func} makes the host wait for the device")
 

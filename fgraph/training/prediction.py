@@ -134,7 +134,7 @@ class _Rows:
             value = value[:own]
         count = len(value)
         if self._array is None:
-            like = torch.empty(0, dtype=value.dtype).numpy()
+            like = torch.empty(0, dtype=value.dtype, device="cpu").numpy()
             self._array = np.empty((self._rows or count, *value.shape[1:]), like.dtype)
         if self._used + count > len(self._array):
             self._array.resize((self._used + count, *self._array.shape[1:]), refcheck=False)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..callbacks.processes import Processes
+from ..graph.nested import map_leaves
 from ..metrics.reductions import Mean
 from ..optimizers import OptimizerFactory
 from ..optimizers.learning_rate import with_learning_rate
@@ -229,7 +230,12 @@ class TrainingState:
                 self.bind(OutputStructure(*state["outputs"]))
             if state["metrics"] is not None:
                 assert self.metrics is not None
-                self.metrics.load_state_dict(state["metrics"])
+                self.metrics.load_state_dict(self._placed(state["metrics"]))
+
+    def _placed(self, saved: Any) -> Any:
+        """Return sums of metrics on the device of the model, where those of new batches are."""
+        device = next((parameter.device for parameter in self.trained), None)
+        return map_leaves(lambda v: v.to(device) if isinstance(v, Tensor) else v, saved)
 
 
 _SCALED = ("float16", "mixed_float16")

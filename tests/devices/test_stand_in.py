@@ -117,6 +117,16 @@ def test_what_does_not_wait_is_allowed(device):
         )
 
 
+def test_a_copy_to_the_host_arrives_when_the_host_waits(device):
+    x = torch.ones(3, device=device)
+    found, given = x.to("cpu", non_blocking=True), torch.zeros(3)
+    given.copy_(x, non_blocking=True)
+    assert found.isnan().all()
+    assert given.isnan().all()
+    x.sum().item()
+    assert found.tolist() == given.tolist() == [1.0, 1.0, 1.0]
+
+
 def test_float64_can_be_refused(device):
     x = torch.ones(3, device=device)
     with refusing(double=True):
