@@ -155,7 +155,7 @@ class Run:
         if metrics is not None and mine["metrics"] is not None:
             parts = {part["division"][1]: part["metrics"] for part in own}
             if same:
-                metrics.load_state_dict(mine["metrics"])
+                metrics.load_state_dict(self.model._trainer.placed(mine["metrics"]))
             else:
                 metrics.load_merged(list(parts.values()) if processes.rank == 0 else [])
         self.feed.load_state_dict(mine["feed"])

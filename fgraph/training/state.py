@@ -230,9 +230,9 @@ class TrainingState:
                 self.bind(OutputStructure(*state["outputs"]))
             if state["metrics"] is not None:
                 assert self.metrics is not None
-                self.metrics.load_state_dict(self._placed(state["metrics"]))
+                self.metrics.load_state_dict(self.placed(state["metrics"]))
 
-    def _placed(self, saved: Any) -> Any:
+    def placed(self, saved: Any) -> Any:
         """Return sums of metrics on the device of the model, where those of new batches are."""
         device = next((parameter.device for parameter in self.trained), None)
         return map_leaves(lambda v: v.to(device) if isinstance(v, Tensor) else v, saved)
