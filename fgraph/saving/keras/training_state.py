@@ -67,7 +67,12 @@ def _take_over_state(
 ) -> None:
     factory: Any = settings["optimizer"]
     trained = filler.trained()
-    if len(paths) <= 2 and all(file.shape(path) == () for path in paths):
+
+    def reads(path: str) -> Callable[[Sequence[int]], np.ndarray[Any, Any]]:
+        return lambda shape: file.read(path, shape, "the optimizer's state")
+
+    scalars_alone = len(paths) <= 2 and all(file.shape(path) == () for path in paths)
+    if scalars_alone and (not paths or int(reads(paths[0])([])) == 0):
         return  # it has made no step
     held = {id(p) for _, part, weight in trained for p in weight.tensors(part)}
     named = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
@@ -77,10 +82,6 @@ def _take_over_state(
     shapes = [file.shape(path) for path in paths]
     if None in shapes or len(paths) > 20 * (len(trained) + 1):
         raise LoadError("its variables are no arrays, or too many")
-
-    def reads(path: str) -> Callable[[Sequence[int]], np.ndarray[Any, Any]]:
-        return lambda shape: file.read(path, shape, "the optimizer's state")
-
     state: Any = model._trainer
     trying = TrainingState(state.settings)
     optimizer = trying.make_optimizer(model)

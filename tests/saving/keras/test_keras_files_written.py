@@ -232,9 +232,9 @@ def test_frozen_layers_stay_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("items", [
-    [Input((4,)), L.Dense(3, activation="relu"), L.Dense(2)],
+    [L.InputLayer((4,)), L.Dense(3, activation="relu"), L.Dense(2)],
     [L.Dense(3), Sequential([L.Dense(3), nn.Dropout(0.1)]), L.Rescaling(2.0)],
-    [Input((4,)), nn.Linear(4, 3), nn.ReLU(), L.Dense(2)],
+    [L.InputLayer((4,)), nn.Linear(4, 3), nn.ReLU(), L.Dense(2)],
 ])  # fmt: skip
 def test_stacks_stay_stacks(items: list[Any], tmp_path: Path) -> None:
     model = Sequential(items)
