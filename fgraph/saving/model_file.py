@@ -133,11 +133,15 @@ def load_model(
     path: str | os.PathLike[str],
     custom_objects: Mapping[str, Any] | None = None,
     compile: bool = True,
+    safe_mode: bool = True,
     *,
     map_location: str | torch.device | None = None,
     verify: bool = True,
 ) -> Model:
     """Read a model that `model.save` wrote: the same class, names, weights and training.
+
+    It also opens what Keras wrote, `.keras` and `.h5`, without Keras (extra `keras-files`). What
+    kind a file is, its contents say.
 
     Nothing in the file can act: it is a list of constructions, whose names are looked up in closed
     lists of torch's modules and tensor functions and this package's classes, among what was
@@ -151,6 +155,7 @@ def load_model(
             `Name`, or `package>Name` where registered.
         compile: whether to take over what the saved model's `compile` was given, and the
             optimizer's state. Without it the file's settings are not even decoded.
+        safe_mode: accepted for Keras's sake: only true.
         map_location: the device for all tensors; by default each goes where it was.
         verify: whether to compare the checksum of the weights. That reads them all, a tenth of a
             second for a gigabyte in memory; without it they are read as they are used, and a
@@ -163,6 +168,7 @@ def load_model(
         FileNotFoundError: there is no such file.
         IsADirectoryError: the path is a directory.
         LoadError: the file is damaged, of another kind or version, or needs something unknown.
+        ValueError: `safe_mode` is not true.
 
     Example:
         >>> import fgraph, tempfile, os
@@ -173,6 +179,11 @@ def load_model(
         >>> fgraph.load_model(path).output_shape
         (None, 2)
     """
+    if safe_mode is not True:
+        raise ValueError(
+            f"load_model: safe_mode={safe_mode!r} is not supported, as the code in a file is never "
+            "run: pass the functions that it names by custom_objects={'name': function}"
+        )
     device = _device(map_location)
     with torch.device("cpu"):  # whatever device is the default for new tensors
         source = Path(path)

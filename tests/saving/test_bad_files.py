@@ -54,6 +54,12 @@ def test_a_directory_says_so(tmp_path):
         small_model().save(tmp_path)
 
 
+def test_code_in_files_cannot_be_asked_for(tmp_path):
+    """Keras's `safe_mode=False`, pasted in."""
+    with pytest.raises(ValueError, match="safe_mode=False is not supported.*custom_objects"):
+        fgraph.load_model(tmp_path / "model.keras", safe_mode=False)
+
+
 def test_a_folder_that_does_not_exist_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="its folder does not exist"):
         small_model().save(tmp_path / "nowhere" / "model.fgraph")
