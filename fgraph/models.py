@@ -19,29 +19,34 @@ def load_model(
     path: str | os.PathLike[str],
     custom_objects: Mapping[str, Any] | None = None,
     compile: bool = True,
+    safe_mode: bool = True,
     *,
     map_location: str | torch.device | None = None,
     verify: bool = True,
 ) -> Model:
-    """Read a model that `model.save` wrote; nothing in the file is executed.
+    """Read a model that `model.save` or Keras wrote; nothing in the file is executed.
 
     Args:
         path: the file.
         custom_objects: your own classes and functions by the names that the file has for them.
         compile: whether to take over what the saved model's `compile` was given, and the
             optimizer's state.
+        safe_mode: accepted for Keras's sake: only true.
         map_location: the device for all tensors; by default each goes where it was.
         verify: whether to compare the checksum of the weights, for which all are read once.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.
         LoadError: the file is damaged, of another kind or version, or needs something unknown.
+        ValueError: `safe_mode` is not true.
 
     See `fgraph.saving.model_file.load_model`.
     """
     from .saving.model_file import load_model
 
-    return load_model(path, custom_objects, compile, map_location=map_location, verify=verify)
+    return load_model(
+        path, custom_objects, compile, safe_mode, map_location=map_location, verify=verify
+    )
 
 
 def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) -> Model:

@@ -56,7 +56,7 @@ def test_a_directory_says_so(tmp_path):
 
 def test_code_in_files_cannot_be_asked_for(tmp_path):
     """Keras's `safe_mode=False`, pasted in."""
-    with pytest.raises(ValueError, match="safe_mode=False is not supported.*custom_objects"):
+    with pytest.raises(ValueError, match=r"safe_mode=False is not supported.*custom_objects"):
         fgraph.load_model(tmp_path / "model.keras", safe_mode=False)
 
 
