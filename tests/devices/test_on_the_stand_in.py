@@ -16,7 +16,8 @@ FOLDER = Path(__file__).parent
 
 @pytest.mark.skipif("FGRAPH_TEST_DEVICE" in os.environ, reason="this is such a process")
 @pytest.mark.skipif(bool(other_device.MISSING), reason=other_device.MISSING)
-@pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["not slow", "slow"])
 def test_on_the_stand_in(which):
     found = subprocess.run(
         [sys.executable, "-m", "pytest", str(FOLDER), "-m", which],

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from launching import leave
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
@@ -601,8 +602,7 @@ def main() -> None:
             print(name, f"{time.perf_counter() - began:.1f} s", file=sys.stderr)
     if rank() == 0:
         print(json.dumps(found, default=float))
-    if world() > 1:
-        dist.destroy_process_group()
+    leave()
 
 
 def alike(everyone: list[Any]) -> Any:

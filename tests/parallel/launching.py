@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -9,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import torch.distributed as dist
 
 HERE = Path(__file__).parent
 
@@ -36,6 +39,14 @@ def start(script: Path, processes: int, *arguments: str) -> list[subprocess.Pope
         )
         for rank in range(processes)
     ]
+
+
+def leave() -> None:
+    """End the group of processes, with nothing in use and nobody waited for."""
+    if dist.is_initialized():
+        gc.collect()  # models under DDP that have gone hold its threads
+        dist.barrier()
+        dist.destroy_process_group()
 
 
 def figures(script: Path, processes: int, *arguments: str, seconds: float = 400) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import json
 
 import torch
 import torch.distributed as dist
+from launching import leave
 from torch import nn
 from torch.distributed import pipelining
 
@@ -78,4 +79,4 @@ if __name__ == "__main__":
         compare(kind, per_rank)
     if dist.get_rank() == 0:
         print(json.dumps({"schedules": list(SCHEDULES)}))
-    dist.destroy_process_group()
+    leave()
