@@ -20,6 +20,7 @@ NAMES = [
     name for name, make in vars(keras.applications).items()
     if inspect.isfunction(make) and "weights" in inspect.signature(make).parameters
 ]  # fmt: skip
+SMALL = ("MobileNetV2", "ResNet50", "EfficientNetB0", "DenseNet121", "Xception")
 # the least sizes that these take
 SIZES = {"Xception": 96, "InceptionV3": 96, "InceptionResNetV2": 96, "NASNetLarge": 331,
          "NASNetMobile": 224}  # fmt: skip
@@ -40,7 +41,10 @@ def made(name: str, top: bool) -> Any:
 
 
 @pytest.mark.parametrize("top", [True, False], ids=["top", "no top"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [n if n in SMALL else pytest.param(n, marks=pytest.mark.heavy) for n in NAMES],
+)
 def test_application_is_opened_ejected_kept_and_trained(
     name: str, top: bool, tmp_path: Path
 ) -> None:

@@ -563,7 +563,7 @@ APPLICATIONS = ("MobileNetV2", "MobileNetV3Small", "ResNet50V2", "DenseNet121", 
                 "ConvNeXtTiny", "InceptionResNetV2", "Xception", "VGG16")  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_applications_go_through_both_ways(name: str, tmp_path: Path) -> None:
     make = getattr(keras.applications, name)
