@@ -392,6 +392,8 @@ def refusals() -> Any:
     found = {}
 
     def refused(name: str, model: Model, *given: Any, **settings: Any) -> None:
+        for parameter in model.parameters():  # as training does first
+            dist.broadcast(parameter.detach(), 0)
         before = model.get_weights()
         try:
             model.fit(*given, verbose=0, **settings)
