@@ -58,6 +58,8 @@ def test_a_masked_lstm_trains_as_on_the_host(device):
 @EVERYWHERE
 @pytest.mark.slow
 def test_a_compiled_model_trains(device):
+    if device == "cpu":
+        pytest.skip("compiles for the card; on the host test_tools.py compiles")
     model, (x, y) = _masked().to(device), _data()
     model.compile("adam", "sparse_categorical_crossentropy", jit_compile=True)
     found = model.fit(x, y, epochs=3, verbose=0).history["loss"]
