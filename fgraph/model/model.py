@@ -28,7 +28,7 @@ from .child_calls import has_own_calls
 from .keras_weights import Weights
 from .lazy_methods import LazyMethods
 from .masked_calls import prepare, record_model, run_with_masks
-from .naming import Naming, maker_of, name_graph
+from .naming import Naming, distinct, maker_of, name_graph
 from .penalties import Penalties
 from .recorded_call import keep_children, record_call
 from .run_time_notes import add_run_time_note
@@ -256,15 +256,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         graph = cast(Graph, self._graph)
         names = {id(n): name for n, name in zip(graph.nodes, self._node_names, strict=True)}
         inputs = dict(zip(graph.inputs, cast(Signature, self._signature).names, strict=True))
-        found: list[str] = []
-        for ref in graph.outputs:
-            base = inputs.get(ref) or names[id(ref.node)]
-            name, number = base, 1
-            while name in found:
-                number += 1
-                name = f"{base}_{number}"
-            found.append(name)
-        return found
+        return distinct(inputs.get(ref) or names[id(ref.node)] for ref in graph.outputs)
 
     # ------------------------------------------------------------------ running
 

@@ -17,6 +17,18 @@ from ..graph.nested import iter_leaves
 from ..layers.base import snake_case
 
 
+def distinct(names: Iterable[str]) -> list[str]:
+    """Return names of which each stands once: a repeated one becomes `name_2`, `name_3`, ..."""
+    found: list[str] = []
+    for base in names:
+        name, number = base, 1
+        while name in found:
+            number += 1
+            name = f"{base}_{number}"
+        found.append(name)
+    return found
+
+
 @lru_cache(maxsize=1024)
 def identifier(name: str) -> str:
     """Return `name` with all that a Python variable cannot hold replaced by underscores."""

@@ -15,7 +15,7 @@ from ..graph.nested import iter_leaves, map_leaves
 from ..graph.node import DeviceSpec, NumberSpec, TensorSpec
 from ..graph.opened import READS
 from ..model import Model
-from ..model.naming import Naming
+from ..model.naming import Naming, distinct
 
 Path = tuple[str, ...]
 
@@ -75,15 +75,7 @@ def _fresh(count: int, names: dict[int, str]) -> list[str]:
 
 def _input_names(model: Model, taken: Sequence[Ref], names: dict[int, str]) -> list[str]:
     given = dict(zip(model._live_graph("stages").inputs, model.input_names, strict=True))
-    found: list[str] = []
-    for ref in taken:
-        base = given.get(ref) or names[id(ref.node)]
-        name, number = base, 1
-        while name in found:
-            number += 1
-            name = f"{base}_{number}"
-        found.append(name)
-    return found
+    return distinct(given.get(ref) or names[id(ref.node)] for ref in taken)
 
 
 class _Parts:
