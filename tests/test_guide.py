@@ -258,10 +258,10 @@ def test_shared_vision_model():
         torch.testing.assert_close(classification_model(a, b), expected)
 
 
-def vision() -> Sequential:
+def vision(size: int) -> Sequential:
     vision_model = Sequential()
     vision_model.add(
-        Conv2D(64, (3, 3), activation="relu", padding="same", input_shape=(224, 224, 3))
+        Conv2D(64, (3, 3), activation="relu", padding="same", input_shape=(size, size, 3))
     )
     vision_model.add(Conv2D(64, (3, 3), activation="relu"))
     vision_model.add(MaxPooling2D((2, 2)))
@@ -276,9 +276,12 @@ def vision() -> Sequential:
     return vision_model
 
 
-def test_visual_and_video_question_answering():
-    vision_model = vision()
-    image_input = Input(shape=(224, 224, 3))
+@pytest.mark.parametrize(
+    ("size", "left"), [(60, 4), pytest.param(224, 25, marks=pytest.mark.slow)]
+)
+def test_visual_and_video_question_answering(size, left):
+    vision_model = vision(size)
+    image_input = Input(shape=(size, size, 3))
     encoded_image = vision_model(image_input)
     question_input = Input(shape=(100,), dtype="int32")
     embedded_question = Embedding(input_dim=10000, output_dim=256, input_length=100)(question_input)
@@ -287,7 +290,7 @@ def test_visual_and_video_question_answering():
     output = Dense(1000, activation="softmax")(merged)
     vqa_model = Model(inputs=[image_input, question_input], outputs=output)
 
-    image, question = torch.rand(1, 224, 224, 3), torch.randint(1, 10000, (1, 100))
+    image, question = torch.rand(1, size, size, 3), torch.randint(1, 10000, (1, 100))
     with torch.no_grad():
         seen = image.permute(0, 3, 1, 2)
         for layer in vision_model.layers[:-1]:
@@ -298,7 +301,7 @@ def test_visual_and_video_question_answering():
         expected = torch.softmax(vqa_model.dense_1(both), -1)
         torch.testing.assert_close(vqa_model(image, question), expected)
 
-    video_input = Input(shape=(100, 224, 224, 3))
+    video_input = Input(shape=(100, size, size, 3))
     encoded_frame_sequence = TimeDistributed(vision_model)(video_input)
     encoded_video = LSTM(256)(encoded_frame_sequence)
     question_encoder = Model(inputs=question_input, outputs=encoded_question)
@@ -308,7 +311,7 @@ def test_visual_and_video_question_answering():
     output = Dense(1000, activation="softmax")(merged)
     video_qa_model = Model(inputs=[video_input, video_question_input], outputs=output)
     assert video_qa_model.output_shape == (None, 1000)
-    assert encoded_frame_sequence.shape == (None, 100, 25 * 25 * 256)
+    assert encoded_frame_sequence.shape == (None, 100, left * left * 256)
     shared = {id(p) for p in vqa_model.parameters()} & {id(p) for p in video_qa_model.parameters()}
     read = [*vision_model.parameters(), *question_encoder.parameters()]
     assert shared == {id(p) for p in read}

@@ -51,7 +51,7 @@ def assert_equal_to_direct_execution(model: Model, owner: torch.nn.Module, twin:
     assert_same(given, inputs)
 
 
-@in_both_sizes(200, program=programs())
+@in_both_sizes(80, program=programs())
 def test_a_graph_equals_direct_execution(program):
     """Outputs, gradients of inputs and parameters, and buffers."""
     twin = program.twin()

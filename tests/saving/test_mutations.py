@@ -110,7 +110,7 @@ def peak():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of torch, for odd numbers
-@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_changed_descriptions_load_and_work_or_say_why(count, crafted):
     numbers, loaded = random.Random(count), 0
     for number in range(count):

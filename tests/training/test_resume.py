@@ -101,20 +101,15 @@ def _run_to_end(folder: Path, freq: str, kind: str, kills: list[int]) -> tuple[l
 @pytest.mark.parametrize(
     ("kind", "freq", "kills"),
     [
-        ("arrays", "3", [13]),
-        *[
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in [
-                ("arrays", "3", [2, 13]),
-                ("arrays", "epoch", [11]),
-                ("arrays", "1", [1, 8, 9]),
-                ("loader", "1", [7, 2]),
-                ("steps", "4", [9]),
-                ("accumulating", "3", [12]),
-            ]
-        ],
+        ("arrays", "3", [2, 13]),
+        ("arrays", "epoch", [11]),
+        ("arrays", "1", [1, 8, 9]),
+        ("loader", "1", [7, 2]),
+        ("steps", "4", [9]),
+        ("accumulating", "3", [12]),
     ],
 )
+@pytest.mark.slow
 def test_killed_runs_end_with_the_same_bits(tmp_path, kind, freq, kills):
     """Weights, optimizer, history and log file, against a run that was left alone."""
     alone, killed = tmp_path / "alone", tmp_path / "killed"
