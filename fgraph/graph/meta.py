@@ -355,6 +355,34 @@ def _gradients(func: Any, outputs: Any, inputs: Any, *args: Any, **kwargs: Any) 
     return tuple(map(torch.empty_like, inputs))
 
 
+def _batch_norm(
+    func: Callable[..., Any],
+    x: Tensor,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    *settings: Any,
+    **named: Any,
+) -> Any:
+    """Return what `batch_norm` returns; torch's meta kernel is Python, and takes milliseconds.
+
+    What is unusual, and may be refused, is left to torch.
+    """
+    given = [t for t in (mean, variance, weight, bias) if t is not None]
+    usual = x.device.type == "meta" and all(
+        t.shape == x.shape[1:2] and t.dtype == x.dtype for t in given
+    )
+    if not usual or x.numel() == x.shape[1] or (not training and len(given) < 2):
+        return func(x, mean, variance, weight, bias, training, *settings, **named)
+    if training:  # counts as a change where the statistics are inputs
+        for statistic in (mean, variance):
+            if statistic is not None:
+                statistic.zero_()
+    return torch.empty_like(x)
+
+
 _RULES: dict[Any, Callable[..., Any]] = dict.fromkeys(
     (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu), _recurrent
-) | {torch.autograd.grad: _gradients}
+) | {torch.autograd.grad: _gradients, nn.functional.batch_norm: _batch_norm}

@@ -468,6 +468,8 @@ _PLAIN_FUNCTIONS = frozenset(
 def _is_plain(op: str, target: Any) -> bool:
     if op == "module":
         kind = type(target)
+        if _says_plain(kind):
+            return True
         if not kind.__module__.startswith("torch.nn.modules."):
             # a model whose own graph needed no trials
             return bool(getattr(getattr(target, "_graph", None), "is_proven", False))
@@ -479,6 +481,14 @@ def _is_plain(op: str, target: Any) -> bool:
         return True
     is_in_place = name.endswith("_") and not name.endswith("__")
     return (name in _PLAIN_FUNCTIONS or is_in_place) and torch_name(target) is not None
+
+
+def _says_plain(kind: type) -> bool:
+    """Whether a class of modules says itself that it is like those of `_PLAIN_MODULES`.
+
+    Subclasses do not inherit that.
+    """
+    return bool(kind.__dict__.get("has_plain_sizes"))
 
 
 # ------------------------------------------------------------------ remembering results
@@ -527,7 +537,7 @@ def _value_key(value: Any, lane: Lane | None) -> Any:
 def _module_key(module: nn.Module) -> Any:
     """Key a module of `torch.nn` by its class, its attributes, and those of its children."""
     kind = type(module)
-    if kind.__module__.startswith("torch.nn.modules."):
+    if kind.__module__.startswith("torch.nn.modules.") or _says_plain(kind):
         period = None
     elif (period := _period.now) is None:
         raise _Uncacheable

@@ -96,15 +96,18 @@ def _required(cls: type) -> tuple[str, ...]:
     return found
 
 
-def _names(cls: type) -> set[str]:
+def _names(cls: type) -> frozenset[str]:
     """Return the names of the arguments that the constructors of a class and its bases take."""
-    return {
-        name
-        for base in cls.__mro__
-        if issubclass(base, LayerConfig)
-        for name, parameter in inspect.signature(base.__init__).parameters.items()
-        if parameter.kind in _NAMED and name != "self"
-    }
+    found: frozenset[str] | None = vars(cls).get("_argument_names")
+    if found is None:
+        found = cls._argument_names = frozenset(  # type: ignore[attr-defined]
+            name
+            for base in cls.__mro__
+            if issubclass(base, LayerConfig)
+            for name, parameter in inspect.signature(base.__init__).parameters.items()
+            if parameter.kind in _NAMED and name != "self"
+        )
+    return found
 
 
 def _blank(kind: type[LayerConfig]) -> LayerConfig:

@@ -27,6 +27,8 @@ class BatchNorm(_BatchNorm):
         frozen: True where the running statistics are used, and left alone, in training too.
     """
 
+    has_plain_sizes = True  # for the inference of shapes: those of the input
+
     def __init__(
         self, channels: int, eps: float, momentum: float, scale: bool = True, center: bool = True
     ) -> None:
