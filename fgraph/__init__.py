@@ -26,7 +26,6 @@ from .graph import Input as Input
 from .graph import SymbolicTensor as SymbolicTensor
 from .graph import apply as apply
 from .graph import inbound_nodes as inbound_nodes
-from .graph import unfold as unfold
 from .initializers import Initializer as Initializer
 from .layers import Layer as Layer
 from .losses.base import Loss as Loss
@@ -37,6 +36,7 @@ from .model import clone_model as clone_model
 from .models import load_model as load_model
 from .regularizers import Regularizer as Regularizer
 from .saving.registered import register as register
+from .unfolding import unfold as unfold
 
 __version__ = "0.1.0"
 

@@ -17,7 +17,7 @@ LAYERS = (
     ("errors",),
     ("absent",),
     ("graph",),
-    ("activations", "initializers", "constraints", "regularizers"),
+    ("activations", "initializers", "constraints", "regularizers", "unfolding"),
     ("losses", "optimizers", "callbacks"),
     ("metrics",),
     ("layers", "training"),

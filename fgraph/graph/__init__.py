@@ -11,6 +11,8 @@ from .record import Symbol as Symbol
 from .record import apply as apply
 from .record import inbound_nodes as inbound_nodes
 from .record import symbol as symbol
+from .record import to_refs as to_refs
+from .record import to_symbols as to_symbols
 from .symbolic import SymbolicSize as SymbolicSize
 from .symbolic import SymbolicTensor as SymbolicTensor
-from .unfold import unfold as unfold
+from .symbolic import to_shapes as to_shapes

@@ -127,8 +127,8 @@ class Interception:
         has_symbolic, record, symbolic = self.has_symbolic, self._record, self._symbolic
 
         def __call__(self: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
-            if "_fgraph_part" in self.__dict__:  # a shadow that `unfold` runs
-                return self.__dict__["_fgraph_part"].called(args, kwargs)
+            if "_traced_module" in self.__dict__:  # a copy that `unfold` runs
+                return self.__dict__["_traced_module"].called(args, kwargs)
             for value in args:
                 if isinstance(value, symbolic) or (is_container(value) and has_symbolic(value)):
                     break

@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from .memory import needed_copies
 from .modes import Modes
+from .module_state import training
 from .nested import iter_leaves, map_leaves
 from .node import (
     Call,
@@ -25,7 +26,6 @@ from .node import (
     ancestors,
     recording,
 )
-from .opened import training
 from .record import make_node
 from .torch_functions import resolve, torch_name
 

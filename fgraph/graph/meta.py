@@ -1,8 +1,8 @@
 """Running a call on `meta` tensors, without a trace in the real world.
 
 Every real tensor that an operation meets is replaced by a `meta` tensor of its shape, modules by
-shadows, and factories are sent to `meta` as well: no random number is drawn, no buffer is updated
-and no memory is taken.
+shallow copies, and factories are sent to `meta` as well: no random number is drawn, no buffer is
+updated and no memory is taken.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from torch.utils import _pytree as pytree
 from .held import Held
 from .memory import Watch
 from .modes import Autocast, Modes, under
+from .module_copies import call_of_copy, copy_without_hooks
 from .nested import iter_leaves, map_leaves
 from .node import DeviceSpec, Ref, TensorSpec
-from .shadow import shadow_call, shadow_of
 from .sized_by_values import SIZED_BY_VALUES
 from .torch_functions import torch_name
 
@@ -107,7 +107,7 @@ def _run(
             given.append((made, stand_in))
             return made
         if isinstance(leaf, nn.Module):
-            return shadow_of(leaf)
+            return copy_without_hooks(leaf)
         return mode.to_meta(leaf) if isinstance(leaf, Tensor) else leaf
 
     known = [leaf for leaf in iter_leaves((args, kwargs)) if isinstance(leaf, (Tensor, nn.Module))]
@@ -119,7 +119,7 @@ def _run(
         args, kwargs = map_leaves(concrete, args), map_leaves(concrete, kwargs)
         call = target
         if isinstance(target, nn.Module):
-            call = shadow_call(target, watch is not None and watch.evaluating)
+            call = call_of_copy(target, watch is not None and watch.evaluating)
         with mode, warnings.catch_warnings(action="ignore"):  # they come at run time
             result = call(*args, **kwargs)
         if watch is not None:

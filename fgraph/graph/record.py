@@ -179,6 +179,16 @@ def symbol(ref: Ref) -> Any:
     return handle_classes[type(ref.spec)](ref)
 
 
+def to_symbols(structure: Any) -> Any:
+    """Return a structure with a new handle for each reference in it."""
+    return map_leaves(lambda leaf: symbol(leaf) if type(leaf) is Ref else leaf, structure)
+
+
+def to_refs(structure: Any) -> Any:
+    """Return a structure with a reference for each handle in it."""
+    return map_leaves(lambda leaf: leaf.ref if isinstance(leaf, Symbol) else leaf, structure)
+
+
 def note_read(ref: Ref, axis: int) -> None:
     """Remember that code relies on a size that is known only from trying out sizes.
 

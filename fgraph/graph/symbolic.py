@@ -14,6 +14,7 @@ from torch import nn
 
 from .asked_class import asks_for, called
 from .memory import changed, setitem
+from .nested import map_leaves
 from .node import DataSpec, DeviceSpec, NumberSpec, Ref, TensorSpec
 from .record import (
     Symbol,
@@ -266,6 +267,15 @@ class Shape(tuple[Any, ...]):
     def numel(self) -> Any:
         """Return the product of the sizes."""
         return math.prod(self)
+
+
+def to_shapes(structure: Any) -> Any:
+    """Return a structure with the shape of each symbolic tensor, or reference to one, in it."""
+
+    def shape(leaf: Any) -> Any:
+        return leaf.spec.shape if isinstance(leaf, (SymbolicTensor, Ref)) else leaf
+
+    return map_leaves(shape, structure)
 
 
 def sizes_agree(first: Any, second: Any) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .. import regularizers
 from ..errors import BuildError, refuse_keras
-from ..graph import Call, Input, Symbol, SymbolicTensor, apply, symbol
+from ..graph import Call, Input, Symbol, SymbolicTensor, apply, symbol, to_refs, to_shapes
 from ..graph.input import as_dtype
 from ..graph.nested import iter_leaves, map_leaves
 from ..graph.node import recording
@@ -195,7 +195,7 @@ class Layer(LayerConfig, Additions, InboundNodes):
             if where := place(refs).removeprefix(". "):
                 error.add_note(where)
             raise
-        call = Call(self, map_leaves(_ref_of, (inputs, kwargs)))
+        call = Call(self, to_refs((inputs, kwargs)))
         inputs, kwargs = map_leaves(_unshared, (inputs, kwargs))
         with recording(call):
             kwargs, mask = self._with_masks(inputs, kwargs)
@@ -207,7 +207,7 @@ class Layer(LayerConfig, Additions, InboundNodes):
                 outputs = map_leaves(self._regularized, outputs)
             outputs = self._with_added_losses(call, outputs)
             attach_masks(outputs, self.compute_mask(inputs[0] if inputs else None, mask))
-        call.set_outputs(map_leaves(_ref_of, outputs))
+        call.set_outputs(to_refs(outputs))
         self.add_call(call)
         return outputs  # type: ignore[no-any-return]
 
@@ -236,13 +236,13 @@ class Layer(LayerConfig, Additions, InboundNodes):
 
     def _build_for(self, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Build the layer; name it in the error if torch refuses the shapes."""
-        shapes = [map_leaves(_shape_of, value) for value in inputs]
+        shapes = [to_shapes(value) for value in inputs]
         parameters = self._parameters("build")
         kinds = [parameter.kind for parameter in parameters.values()]
         if inspect.Parameter.VAR_POSITIONAL not in kinds:
             shapes = shapes[: len(parameters)]
         named = {
-            key: map_leaves(_shape_of, value)
+            key: to_shapes(value)
             for name, value in kwargs.items()
             for key in (name, f"{name}_shape")
             if key in parameters and value is not None
@@ -373,7 +373,7 @@ class Layer(LayerConfig, Additions, InboundNodes):
             outputs = copied([self._input_like(shape) for shape in input_shape])
         else:
             outputs = copied(self._input_like(input_shape))
-        return map_leaves(_shape_of, outputs)
+        return to_shapes(outputs)
 
     def _input_like(self, shape: Sequence[int | None]) -> SymbolicTensor:
         dtype = "int64" if self.expects.dtype == "integer" else None
@@ -425,14 +425,6 @@ class Layer(LayerConfig, Additions, InboundNodes):
 def _unshared(leaf: Any) -> Any:
     """Return a handle that `call` may change in place: a layer leaves its inputs as they were."""
     return symbol(leaf.ref) if isinstance(leaf, SymbolicTensor) else leaf
-
-
-def _ref_of(leaf: Any) -> Any:
-    return leaf.ref if isinstance(leaf, SymbolicTensor) else leaf
-
-
-def _shape_of(leaf: Any) -> Any:
-    return leaf.spec.shape if isinstance(leaf, SymbolicTensor) else leaf
 
 
 def _made_by(call: Call, leaf: Any) -> bool:

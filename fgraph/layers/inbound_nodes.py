@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import AmbiguousNodeError, UncalledLayerError
-from ..graph import Call, Ref, symbol
-from ..graph.nested import map_leaves
+from ..graph import Call, to_shapes, to_symbols
 
 
 class InboundNodes:
@@ -56,19 +55,19 @@ class InboundNodes:
 
     def get_input_at(self, node_index: int) -> Any:
         """Return the symbolic input of the `node_index`-th call."""
-        return _handles(_first(self._at(node_index, "input")))
+        return to_symbols(_first(self._at(node_index, "input")))
 
     def get_output_at(self, node_index: int) -> Any:
         """Return the symbolic output of the `node_index`-th call."""
-        return _handles(self._at(node_index, "output").outputs)
+        return to_symbols(self._at(node_index, "output").outputs)
 
     def get_input_shape_at(self, node_index: int) -> Any:
         """Return the input shape of the `node_index`-th call."""
-        return _shapes(_first(self._at(node_index, "input shape")))
+        return to_shapes(_first(self._at(node_index, "input shape")))
 
     def get_output_shape_at(self, node_index: int) -> Any:
         """Return the output shape of the `node_index`-th call."""
-        return _shapes(self._at(node_index, "output shape").outputs)
+        return to_shapes(self._at(node_index, "output shape").outputs)
 
     def _at(self, index: int, what: str) -> Call:
         calls = self.inbound_nodes
@@ -87,12 +86,12 @@ class InboundNodes:
         calls = self.inbound_nodes
         if len(calls) > 1:
             raise AmbiguousNodeError(self._ambiguous(what, f"get_{what}_at"))
-        return _handles(read(self._first_call(calls, what)))
+        return to_symbols(read(self._first_call(calls, what)))
 
     def _only_shape(self, what: str, attribute: str, read: Callable[[Call], Any]) -> Any:
         calls = self.inbound_nodes
-        first = _shapes(read(self._first_call(calls, what)))
-        if any(_shapes(read(call)) != first for call in calls[1:]):
+        first = to_shapes(read(self._first_call(calls, what)))
+        if any(to_shapes(read(call)) != first for call in calls[1:]):
             raise AmbiguousNodeError(self._ambiguous(what, f"get_{attribute}_at"))
         return first
 
@@ -114,11 +113,3 @@ def _first(call: Call) -> Any:
     """Return what a call's `layer.input` is: its only argument, or the list of them."""
     args, _ = call.inputs
     return args[0] if len(args) == 1 else list(args)
-
-
-def _handles(structure: Any) -> Any:
-    return map_leaves(lambda leaf: symbol(leaf) if type(leaf) is Ref else leaf, structure)
-
-
-def _shapes(structure: Any) -> Any:
-    return map_leaves(lambda leaf: leaf.spec.shape if type(leaf) is Ref else leaf, structure)

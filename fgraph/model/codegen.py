@@ -12,7 +12,7 @@ import re
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +22,11 @@ from ..graph import Node, Ref
 from ..graph.graph import Graph
 from ..graph.memory import changed
 from ..graph.modes import Modes
+from ..graph.module_state import buffer, parameter, training
 from ..graph.nested import iter_leaves, map_leaves
-from ..graph.opened import buffer, parameter, training
 from ..graph.torch_functions import torch_name
 from .child_calls import child_calls
 from .naming import Naming, identifier
-from .recomputing import Part, recomputed
 
 _BINARY = {
     operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/",
@@ -40,10 +39,35 @@ _UNARY = {operator.neg: "-", operator.pos: "+", operator.invert: "~"}
 _REPR = (bool, bytes, type(None), type(Ellipsis), torch.dtype, torch.memory_format)
 _FEWEST_CALLS = 3  # of children in a forward, from which on child_calls() saves more than it costs
 # what every generated forward can name
-_FREE_NAMES = {
-    "torch": torch, "math": math, "operator": operator, "child_calls": child_calls,
-    "recomputed": recomputed,
-}  # fmt: skip
+_FREE_NAMES = {"torch": torch, "math": math, "operator": operator, "child_calls": child_calls}
+
+
+class UsedPart(NamedTuple):
+    """A module that a segment uses.
+
+    Attributes:
+        path: the names on the way from the model to it.
+        whole: whether the modules inside of it are used too, not only its own tensors.
+    """
+
+    path: tuple[str, ...]
+    whole: bool
+
+
+class Segments(NamedTuple):
+    """Runs of nodes that are written as functions, to be run again in the backward pass.
+
+    Attributes:
+        ends: the position of the last node of each run, by that of its first.
+        rerun: calls such a function in the forward: `rerun(model, function, *arguments)`.
+    """
+
+    ends: Mapping[int, int]
+    rerun: Callable[..., Any]
+
+
+# names that no parameter of a generated forward may have
+RESERVED = frozenset({*_FREE_NAMES, "recomputed", "self", "m"})
 
 
 @dataclass
@@ -65,7 +89,7 @@ class Source:
     tensors: dict[str, Tensor]
     borrowed: dict[str, Any]
     lines: list[int]
-    segments: dict[str, list[Part]]
+    segments: dict[str, list[UsedPart]]
 
 
 def generate(
@@ -74,7 +98,7 @@ def generate(
     outputs: Any,
     parameters: list[str],
     own: Mapping[str, Tensor | None] | None = None,
-    segments: Iterable[tuple[int, int]] = (),
+    segments: Segments | None = None,
 ) -> Source:
     """Write the forward of a model.
 
@@ -84,12 +108,14 @@ def generate(
         outputs: the structure to return, with a `Ref` for each tensor.
         parameters: the name of each input in the signature, in order.
         own: the parameters and buffers that the model itself has already, by name.
-        segments: the first and the last node of each run of nodes to compute again for gradients,
-            as positions in the graph.
+        segments: the nodes to compute again for gradients.
     """
     writer = _Writer(graph, naming, parameters)
     writer._known_tensors |= {id(tensor): (name,) for name, tensor in (own or {}).items()}
-    return writer.write(outputs, dict(segments))
+    if segments is None or not segments.ends:
+        return writer.write(outputs, {})
+    writer._namespace["recomputed"] = segments.rerun
+    return writer.write(outputs, segments.ends)
 
 
 class _Writer:
@@ -100,7 +126,7 @@ class _Writer:
         self._naming = naming
         self._parameters = parameters
         self._namespace: dict[str, Any] = {}
-        self._taken = {*_FREE_NAMES, "self", "m", "forward", *parameters, *dir(builtins)}
+        self._taken = {*RESERVED, "forward", *parameters, *dir(builtins)}
         self._variables: dict[Ref, str] = dict(zip(graph.inputs, parameters, strict=True))
         self._overwritten: dict[Ref, str] = {}  # variables of values that were copied
         self._counts: dict[str, int] = {}
@@ -252,19 +278,19 @@ class _Writer:
             call += f"; del {', '.join(done)}"
         return _Segment(name, taken, returned, body, at, call, shared, self._parts_of(nodes))
 
-    def _parts_of(self, nodes: Iterable[Node]) -> list[Part]:
+    def _parts_of(self, nodes: Iterable[Node]) -> list[UsedPart]:
         """Return where the modules and tensors that nodes use hang in the model."""
-        found: dict[Part, None] = {}
+        found: dict[UsedPart, None] = {}
         for node in nodes:
             if node.target is training:
                 continue
             if node.op == "module":
-                found[Part(self._paths[id(node)] or (), whole=True)] = None
+                found[UsedPart(self._paths[id(node)] or (), whole=True)] = None
             for leaf in iter_leaves((node.args, node.kwargs)):
                 if isinstance(leaf, nn.Module):
-                    found[Part(self._known_modules[id(leaf)], whole=True)] = None
+                    found[UsedPart(self._known_modules[id(leaf)], whole=True)] = None
                 elif isinstance(leaf, Tensor):
-                    found[Part(self._known_tensors[id(leaf)][:-1], whole=False)] = None
+                    found[UsedPart(self._known_tensors[id(leaf)][:-1], whole=False)] = None
         return list(found)
 
     def _last_uses(self) -> dict[Ref, int]:
@@ -497,7 +523,7 @@ class _Segment:
     at: dict[int, int]
     call: str
     modes: Modes | None
-    parts: list[Part]
+    parts: list[UsedPart]
 
 
 def in_blocks(

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AmbiguousNodeError, unknown_name
-from ..graph import Input, Node, Ref, Symbol, SymbolicTensor, symbol
+from ..graph import Input, Node, Symbol, SymbolicTensor, symbol, to_shapes, to_symbols
 from ..graph.graph import Graph
-from ..graph.nested import filled, iter_leaves, label, leaves_with_paths, map_leaves, numbered
+from ..graph.nested import filled, iter_leaves, label, leaves_with_paths, numbered
 from ..graph.node import Home
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
@@ -178,21 +178,21 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             else:  # the keys of an opened module are its own
                 self.register_buffer(name, tensor, persistent=id(tensor) not in opened)
         self._graph_tensors = source.tensors | source.borrowed
-        self._take(source, [])
+        self._take(source, None)
 
-    def _take(self, source: codegen.Source, segments: list[tuple[int, int]]) -> None:
+    def _take(self, source: codegen.Source, segments: codegen.Segments | None) -> None:
         """Take this source for the forward.
 
         Args:
             source: what was generated of the graph.
-            segments: the first and last nodes of what it computes again for gradients.
+            segments: the nodes that it computes again for gradients.
         """
         self._segments, self._recomputed = segments, source.segments
         self.__dict__.pop("_view", None)  # of the source before
         self._forward_source = source
         self._attach_forward()
 
-    def _recompute_segments(self, segments: list[tuple[int, int]]) -> None:
+    def _rerun_segments(self, segments: codegen.Segments) -> None:
         """Generate the forward anew, with these runs of nodes computed again for gradients."""
         graph = self._live_graph("recompute")
         parameters = cast(Signature, self._signature).parameters
@@ -539,7 +539,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             ) from None
         call = nodes[0].call
         made = nodes[-1].build(lambda ref: ref) if call is None else call.outermost.outputs
-        return map_leaves(lambda leaf: symbol(leaf) if type(leaf) is Ref else leaf, made)
+        return to_symbols(made)
 
     def _several(self, name: str, count: int) -> AmbiguousNodeError:
         return AmbiguousNodeError(
@@ -567,8 +567,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
         Returns:
             A shape, or shapes in the structure of the outputs.
         """
-        made = self(_inputs_like(input_shape))
-        return map_leaves(lambda leaf: leaf.spec.shape, made)
+        return to_shapes(self(_inputs_like(input_shape)))
 
     def count_params(self) -> int:
         """Return the number of parameters, each counted once."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..graph import Input, SymbolicTensor
+from ..graph import Input, SymbolicTensor, to_shapes
 from ..graph.input import input_like
 from ..graph.modes import callers_modes
 from ..graph.nested import leaves_with_paths, map_leaves
@@ -51,7 +51,7 @@ def record_call(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
             for name, value in bound.arguments.items()
         }  # fmt: skip
         if not type(model).build.__module__.startswith(f"{__package__}."):  # it makes layers
-            shapes = [map_leaves(lambda leaf: leaf.spec.shape, value) for value in values.values()]
+            shapes = to_shapes([*values.values()])
             model.build(*shapes[:1])
         # a call may change containers that it is given
         bound.arguments.update(map_leaves(lambda leaf: leaf, values))

@@ -14,6 +14,7 @@ from ..graph.graph import describe
 from ..graph.nested import Path, label
 from ..graph.node import Node, ancestors, reads_of
 from ..graph.shapes import sizes_at
+from .codegen import RESERVED
 from .naming import identifier
 
 _MOST_SHAPES = 4096  # combinations of input sizes that are remembered
@@ -263,7 +264,7 @@ def _kind(value: Any) -> str:
 
 def _parameters(names: list[str]) -> list[str]:
     """Return distinct identifiers that the generated forward does not use itself."""
-    taken = {"self", "m", "torch", "operator", "child_calls", "recomputed"}
+    taken = set(RESERVED)
     found = []
     for name in names:
         made = identifier(name)

@@ -152,7 +152,7 @@ def training_view(
     naming: Naming,
     parameters: list[str],
     own: Mapping[str, Any],
-    segments: Sequence[tuple[int, int]] = (),
+    segments: codegen.Segments | None = None,
 ) -> TrainingView | None:
     """Make the view of a graph; `None` where no output has logits or a mask.
 
@@ -161,7 +161,7 @@ def training_view(
         naming: its names.
         parameters: the names of the inputs in the signature.
         own: the parameters and buffers that the model itself has, by name.
-        segments: the first and last nodes of what is computed again for gradients.
+        segments: the nodes that are computed again for gradients.
     """
     activations = output_activations(graph)
     masks = _output_masks(graph)
@@ -177,8 +177,13 @@ def training_view(
     rows = [known.get(id(node), ("mask", None)) for node in wide.nodes]
     names = Naming(naming.inputs, [r[0] for r in rows], [r[1] for r in rows], naming.children)
     place = {id(node): position for position, node in enumerate(wide.nodes)}
-    placed = [tuple(place[id(graph.nodes[end])] for end in ends) for ends in segments]
-    source = codegen.generate(wide, names, refs, parameters, own, placed)  # type: ignore[arg-type]
+    if segments is not None:
+        ends = {
+            place[id(graph.nodes[first])]: place[id(graph.nodes[last])]
+            for first, last in segments.ends.items()
+        }
+        segments = segments._replace(ends=ends)
+    source = codegen.generate(wide, names, refs, parameters, own, segments)
     forward = codegen.compile_forward(source, "with logits")
     return TrainingView(forward, activations, list(masks), source, wide, names.nodes)
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from ..graph import Node, Ref
 from ..graph.graph import Graph, describe
 from ..graph.memory import changed
+from ..graph.module_state import READS, buffer, parameter
 from ..graph.nested import iter_leaves
 from ..graph.node import REAL
-from ..graph.opened import READS, buffer, parameter
 
 
 class Span(NamedTuple):

@@ -18,10 +18,10 @@ from ..graph import Node, Ref
 from ..graph.graph import Graph
 from ..graph.nested import iter_leaves
 from ..model import Model
-from ..model.recomputing import undone
 from ..training.prediction import keeping_modes
 from ..viewing.flops import flops_of
 from ..viewing.replay import leaves_of, replay
+from .recomputing import undone
 
 
 @dataclass

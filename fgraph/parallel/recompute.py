@@ -13,9 +13,11 @@ from ..graph import Node
 from ..graph.graph import Graph
 from ..graph.node import Scope
 from ..model import Model
+from ..model.codegen import Segments
 from .checkpoint_plan import Memory, Planner, Run
 from .cuts import Span, closed, generator_spans, memory_spans
 from .footprint import measure
+from .recomputing import recomputed
 
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 _UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", 1)}
@@ -57,7 +59,7 @@ def recompute(model: Model, budget: Any, example: Any = None) -> Recomputation:
         size = bytes_of(budget)
         memory = Memory(measure(model, example))
         runs = _planned(memory, limits, size, budget)
-    model._recompute_segments([(run.first, run.end - 1) for run in runs])
+    rerun(model, runs)
     names = [list(dict.fromkeys(model._node_names[run.first : run.end])) for run in runs]
     if budget is None or (by_names and example is None):
         return Recomputation(names)
@@ -70,6 +72,11 @@ def recompute(model: Model, budget: Any, example: Any = None) -> Recomputation:
         memory.peak([Run(0, memory.count, False)]),
         sum(memory.work(run.first, run.end) for run in runs) / whole,
     )
+
+
+def rerun(model: Model, runs: Iterable[Run]) -> None:
+    """Let a model compute these runs of nodes again for gradients, and keep the others."""
+    model._rerun_segments(Segments({run.first: run.end - 1 for run in runs}, recomputed))
 
 
 def bytes_of(budget: Any) -> int:

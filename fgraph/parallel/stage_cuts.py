@@ -17,9 +17,9 @@ from torch import nn
 from ..errors import unknown_name
 from ..graph import Ref
 from ..graph.graph import Graph, describe
+from ..graph.module_state import READS
 from ..graph.nested import iter_leaves
 from ..graph.node import DeviceSpec, NumberSpec, TensorSpec
-from ..graph.opened import READS
 from ..model import Model
 from .cuts import closed, memory_spans, shared_spans
 from .footprint import Footprint, measure

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ..graph import Node, Ref
 from ..graph.graph import At, Entry, Flat, Graph, flatten, restore
+from ..graph.module_state import READS
 from ..graph.nested import iter_leaves, map_leaves
 from ..graph.node import DeviceSpec, NumberSpec, TensorSpec
-from ..graph.opened import READS
 from ..model import Model
 from ..model.naming import Naming, distinct
 

@@ -12,11 +12,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
 from ..errors import LoadError
-from ..graph.opened import Opened
 from ..layers.modules.added_weights import AddedWeights
+from ..unfolding.opened_module import OpenedModule
 
 # modules that have whatever tensors they were given
-FREE = (nn.ParameterList, nn.ParameterDict, AddedWeights, Opened)
+FREE = (nn.ParameterList, nn.ParameterDict, AddedWeights, OpenedModule)
 # modules whose children and tensors are all listed by themselves; the constructors of some would
 # copy a child any number of times, or draw new values for it
 EMPTY: dict[type, Callable[[], nn.Module]] = {

@@ -19,11 +19,11 @@ from torch.utils import _pytree as pytree
 
 from ..errors import Remembered, SaveError
 from ..graph.held import Held, Method
-from ..graph.opened import Opened
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from ..model import Model
 from ..optimizers.learning_rate import own_class
+from ..unfolding.opened_module import OpenedModule
 from .comparing import MODEL_KEYS, changed_settings, parts_of, slots
 from .construction import EMPTY
 from .constructor_calls import construction_of, has_own_config
@@ -231,7 +231,7 @@ class Encoder:
         cls = value._public_class() if isinstance(value, Model) else type(value)
         if self._is_opened(value):
             kind = cls.__name__ if cls.__name__.isidentifier() else "Module"
-            return {"class": self.name(Opened), "kwargs": {"kind": kind}}
+            return {"class": self.name(OpenedModule), "kwargs": {"kind": kind}}
         entry: dict[str, Any] = {"class": self.name(cls)}
         if cls in EMPTY:
             return entry

@@ -17,6 +17,7 @@ from ..graph.graph import At, Entry, Flat, Graph, flatten, restore
 from ..graph.held import Held
 from ..graph.memory import changed
 from ..graph.modes import Modes
+from ..graph.module_state import READS, known_of
 from ..graph.nested import iter_leaves, label, leaves_with_paths
 from ..graph.node import (
     REAL,
@@ -29,7 +30,6 @@ from ..graph.node import (
     ancestors,
     reads_of,
 )
-from ..graph.opened import READS, Opened, known_of
 from ..graph.record import make_node
 from ..graph.torch_functions import resolve
 from ..layers.base import Layer
@@ -37,6 +37,7 @@ from ..model import Model
 from ..model.masked_calls import infer_call
 from ..model.naming import Naming, check_name
 from ..model.signature import Signature
+from ..unfolding.opened_module import OpenedModule
 from .bounded import BoundedCalls, check_call
 from .registered import is_allowed
 
@@ -275,7 +276,7 @@ class _Reader:
         """Return the module that was opened, or one that has the same parts and tensors."""
         if name:
             return _part(self._model, [check_name(name, "an opened module")]), name
-        model, module = self._model, Opened(kind)
+        model, module = self._model, OpenedModule(kind)
         module.training = model.training
         for key in parts:
             module._modules[key] = _part(model, [key])

@@ -10,9 +10,9 @@ from typing import Any, cast
 from torch import nn
 
 from ..graph import Node, Ref
+from ..graph.module_state import training
 from ..graph.nested import iter_leaves
 from ..graph.node import Scope
-from ..graph.opened import training
 from ..layers.base import Layer
 from ..model import Model
 from ..model.naming import maker_of

@@ -16,7 +16,7 @@ import fgraph
 from fgraph import Input, Model, layers
 from fgraph.parallel.checkpoint_plan import Memory, Run
 from fgraph.parallel.footprint import measure
-from fgraph.parallel.recompute import _Limits, bytes_of
+from fgraph.parallel.recompute import _Limits, bytes_of, rerun
 from memory_peak import peak_bytes
 from strategies import assert_same, programs, run, state
 
@@ -29,6 +29,11 @@ def chain(depth: int = 6, width: int = 64, per_block=lambda h: h) -> Model:
         inner = torch.tanh(nn.Linear(width, width)(y).sin())
         h = per_block(Model(y, inner + y, name=f"block_{number}")(h))
     return Model(x, nn.Linear(width, 3)(h))
+
+
+def recompute_runs(model, runs):
+    """Compute again the nodes from the first to the last of each pair."""
+    rerun(model, [Run(first, last + 1, True) for first, last in runs])
 
 
 def results(model, inputs, steps=2, seed=1):
@@ -88,7 +93,7 @@ def test_any_runs_of_nodes_that_are_allowed_compute_the_same(program, data):
         if data.draw(st.booleans()) and limits.why_not(at, end) is None:
             segments.append((at, end - 1))
         at = end
-    model._recompute_segments(segments)
+    recompute_runs(model, segments)
     assert model.code.count("    def segment_") == len(segments)
     ours = run(model, program.inputs(), 1, program.backward)
     assert_same(ours, run(twin, program.inputs(), 1, program.backward))
@@ -140,7 +145,7 @@ def test_what_modules_keep_changes_once_and_is_the_same_in_the_second_run(make):
         h = torch.tanh(make()(torch.sin(nn.Linear(8, 8)(h))))
     model = Model(x, h)
     plain = copy.deepcopy(model)
-    model._recompute_segments([(0, 5), (7, len(model.nodes) - 1)])
+    recompute_runs(model, [(0, 5), (7, len(model.nodes) - 1)])
     assert_equal_runs(model, plain, torch.randn(5, 8))
 
 
@@ -155,7 +160,7 @@ def test_the_second_run_uses_weights_given_for_one_call():
         return torch.autograd.grad(made.sin().sum(), list(other.values()))
 
     expected = gradients()
-    model._recompute_segments([(0, 2)])
+    recompute_runs(model, [(0, 2)])
     assert_same(gradients(), expected)
 
 
@@ -404,7 +409,7 @@ def test_no_checkpoint_without_gradients(monkeypatch):
     model = chain(2)
     expected = model(torch.ones(2, 64)).detach()
     model.recompute(["block_*"])
-    monkeypatch.setattr("fgraph.model.recomputing.checkpoint", None)  # cannot be called
+    monkeypatch.setattr("fgraph.parallel.recomputing.checkpoint", None)  # cannot be called
     with torch.no_grad():
         assert torch.equal(model(torch.ones(2, 64)), expected)
     assert torch.equal(torch.from_numpy(model.predict(torch.ones(2, 64), verbose=0)), expected)
@@ -418,7 +423,7 @@ def test_fit_is_the_same_with_logits_and_masks():
         h = layers.BatchNormalization()(layers.Dense(8, activation="relu")(h))
     model = Model(words, layers.Dense(4, activation="softmax")(h))
     plain = copy.deepcopy(model)
-    model._recompute_segments([(3, 6), (7, len(model.nodes) - 1)])
+    recompute_runs(model, [(3, 6), (7, len(model.nodes) - 1)])
     x, y = torch.randint(0, 20, (40, 7)), torch.randint(0, 4, (40,))
     found = []
     for net in (model, plain):
@@ -476,7 +481,7 @@ def test_nested_models_can_have_plans_of_their_own():
     plain = copy.deepcopy(model)
     inputs = torch.randn(64, 16)
     before = peak_without(model, inputs)
-    inner._recompute_segments([(0, 4), (5, 10)])
+    recompute_runs(inner, [(0, 4), (5, 10)])
     assert peak_without(model, inputs) < before
     model.recompute(["inner"])
     assert_equal_runs(model, plain, inputs)
@@ -498,7 +503,7 @@ def test_modes_stay_as_recorded():
     for first in range(len(model.nodes)):
         for end in range(first + 1, len(model.nodes) + 1):
             if limits.why_not(first, end) is None:
-                model._recompute_segments([(first, end - 1)])
+                recompute_runs(model, [(first, end - 1)])
                 assert_equal_runs(model, plain, inputs)
                 tried += 1
     assert tried > 10

@@ -10,23 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-
-class Part(NamedTuple):
-    """Where something that a segment uses hangs in the model.
-
-    Attributes:
-        path: the names on the way from the model to a module.
-        whole: whether the modules inside of it are used too, not only its own tensors.
-    """
-
-    path: tuple[str, ...]
-    whole: bool
+from ..model.codegen import UsedPart
 
 
 def recomputed(model: Any, segment: Callable[..., Any], *args: Any) -> Any:
@@ -51,7 +41,7 @@ def undone(model: nn.Module) -> Iterator[None]:
     devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
     cards = [device for device in devices if device.type not in ("cpu", "meta")]
     kind = {"device_type": cards[0].type} if cards else {}
-    with torch.random.fork_rng(cards, **kind), _Kept(model, [Part((), whole=True)]).again():
+    with torch.random.fork_rng(cards, **kind), _Kept(model, [UsedPart((), whole=True)]).again():
         yield
 
 
@@ -74,7 +64,7 @@ class _Kept:
         parts: what the segment uses.
     """
 
-    def __init__(self, model: nn.Module, parts: Sequence[Part]) -> None:
+    def __init__(self, model: nn.Module, parts: Sequence[UsedPart]) -> None:
         modules = list({id(module): module for module in _modules(model, parts)}.values())
         self._slots: list[tuple[dict[str, Any], str, Tensor, int]] = [
             (group, name, tensor, _version(tensor))
@@ -154,7 +144,7 @@ class _Each:
         self._open.pop().__exit__(*error)
 
 
-def _modules(model: nn.Module, parts: Sequence[Part]) -> Iterator[nn.Module]:
+def _modules(model: nn.Module, parts: Sequence[UsedPart]) -> Iterator[nn.Module]:
     for path, whole in parts:
         module = model.get_submodule(".".join(path))
         yield from module.modules() if whole else (module,)

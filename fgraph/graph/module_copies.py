@@ -1,0 +1,87 @@
+"""Shallow copies of modules: run a forward without hooks, and without changing the module."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from .capture import has_own_call
+
+
+def shallow_copy(module: nn.Module) -> nn.Module:
+    """Return a module with the attributes of `module`, in dictionaries, lists and sets of its own.
+
+    Whatever a forward sets on the copy, the module is not changed. Its children are the same.
+    """
+    copied = object.__new__(type(module))
+    for name, value in module.__dict__.items():
+        copied.__dict__[name] = value.copy() if type(value) in (dict, list, set) else value
+    return copied
+
+
+def copy_without_hooks(module: nn.Module) -> nn.Module:
+    """Return a shallow copy of a module, its children copied alike, that fires no hooks."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return copy.deepcopy(module).to("meta")
+    copies: dict[int, nn.Module] = {}
+    stack = [module]
+    while stack:
+        real = stack.pop()
+        if id(real) in copies:
+            continue
+        copied = copies[id(real)] = shallow_copy(real)
+        # what nn.Module.__call__ prefers over hooks and forward
+        copied.__dict__["_compiled_call_impl"] = _call_of(real, copied)
+        stack.extend(child for child in real._modules.values() if child is not None)
+    for copied in copies.values():
+        for name, child in copied._modules.items():
+            copied._modules[name] = None if child is None else copies[id(child)]
+    return copies[id(module)]
+
+
+def call_of_copy(module: nn.Module, evaluating: bool = False) -> Callable[..., Any]:
+    """Return a callable that does what calling `module` does, on a copy without hooks.
+
+    Args:
+        module: what to run.
+        evaluating: whether to run in evaluation mode, whatever the module's own.
+    """
+    copied: Any = copy_without_hooks(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        return cast(Callable[..., Any], copied)
+    if evaluating:
+        for part in copied.modules():
+            part.__dict__["training"] = False
+    call = copied if has_own_call(type(module)) else copied._compiled_call_impl
+    return cast(Callable[..., Any], call)
+
+
+def _call_of(real: nn.Module, copied: nn.Module) -> Callable[..., Any]:
+    if _is_uninitialised(real):
+        return _initialising_call(real)
+    compiled = real._modules.get("_orig_mod")  # in torch.compile's wrapper
+    if compiled is None:
+        return copied.forward
+    inner: Any = copy_without_hooks(compiled)
+    return cast(Callable[..., Any], inner._compiled_call_impl)
+
+
+def _is_uninitialised(module: nn.Module) -> bool:
+    return isinstance(module, LazyModuleMixin) and module.has_uninitialized_params()
+
+
+def _initialising_call(real: nn.Module) -> Callable[..., Any]:
+    """Return a call that initialises a lazy module for real, then runs a fresh copy."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if _is_uninitialised(real):
+            with torch._C.DisableTorchFunction():
+                cast(Any, real)._infer_parameters(real, args, kwargs)
+        return call_of_copy(real)(*args, **kwargs)
+
+    return call
