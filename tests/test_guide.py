@@ -276,9 +276,7 @@ def vision(size: int) -> Sequential:
     return vision_model
 
 
-@pytest.mark.parametrize(
-    ("size", "left"), [(60, 4), pytest.param(224, 25, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("size", "left"), [(60, 4), pytest.param(224, 25, marks=pytest.mark.slow)])
 def test_visual_and_video_question_answering(size, left):
     vision_model = vision(size)
     image_input = Input(shape=(size, size, 3))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..callbacks.atomic import replacing
 from ..graph.graph import Graph, describe
-from ..graph.node import TensorSpec
+from ..graph.specs import TensorSpec
 from ..model import Model
 from ..model.signature import Signature
 

@@ -3,6 +3,7 @@
 This package knows nothing of layers, models or training.
 """
 
+from . import flat as _flat  # graphs are copied and pickled by it
 from .input import Input as Input
 from .node import Call as Call
 from .node import Node as Node

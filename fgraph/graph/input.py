@@ -9,9 +9,10 @@ from typing import Any, overload
 import torch
 
 from .nested import iter_leaves
-from .node import DataSpec, Node, NumberSpec, Ref, TensorSpec
+from .node import Node, Ref
 from .record import Symbol, symbol
 from .shapes import spec_of
+from .specs import DataSpec, NumberSpec, TensorSpec
 from .symbolic import SymbolicTensor
 
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function_unary
 from torch.utils import _pytree as pytree
 
-from .node import REAL, Effects, Node, Ref
+from .node import Node, Ref
+from .specs import REAL, Effects
 
 
 class Watch:

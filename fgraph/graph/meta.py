@@ -24,8 +24,9 @@ from .memory import Watch
 from .modes import Autocast, Modes, under
 from .module_copies import call_of_copy, copy_without_hooks
 from .nested import iter_leaves, map_leaves
-from .node import DeviceSpec, Ref, TensorSpec
+from .node import Ref
 from .sized_by_values import SIZED_BY_VALUES
+from .specs import DeviceSpec, TensorSpec
 from .torch_functions import torch_name
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .node import REAL, Effects, NumberSpec, TensorSpec
+from .specs import REAL, Effects, NumberSpec, TensorSpec
 
 
 def parameter(tensor: Tensor) -> Tensor:

@@ -9,202 +9,16 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
-import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
 from .modes import Modes, under
 from .nested import iter_leaves, map_leaves
+from .specs import Constant, Effects, Spec
 
 _sequence = itertools.count()  # next() on it is atomic: graphs may be built in several threads
-
-
-class TensorSpec(NamedTuple):
-    """What is known of a tensor before it exists.
-
-    Each unknown size of an input is stood in for by two different numbers, and both shapes are
-    carried through the graph: a size on which they disagree is unknown, and so is one in `folded`.
-
-    Attributes:
-        first, second: the shape in each of the two main lanes.
-        dtype: the element type.
-        folded: the axes on which both agree although the size is unknown: `x[:, :10]`.
-        proven: whether the known sizes follow from rules, not only from trying out sizes.
-    """
-
-    first: tuple[int, ...]
-    second: tuple[int, ...]
-    dtype: torch.dtype
-    folded: tuple[int, ...] = ()
-    proven: bool = True
-
-    @property
-    def shape(self) -> tuple[int | None, ...]:
-        """The sizes, `None` where one is not known until run time."""
-        if not self.is_open:
-            return self.first
-        return tuple(
-            a if a == b and axis not in self.folded else None
-            for axis, (a, b) in enumerate(zip(self.first, self.second, strict=True))
-        )
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a size is unknown."""
-        return self.first != self.second or bool(self.folded)
-
-    @property
-    def has_equal_sizes(self) -> bool:
-        """Whether both main lanes agree on a size."""
-        return any(a == b for a, b in zip(self.first, self.second, strict=True))
-
-    @property
-    def is_certain(self) -> bool:
-        """Whether the main lanes tell the unknown sizes from the known ones."""
-        return not self.folded
-
-    @property
-    def key(self) -> Any:
-        """What the result of a call in the main lanes depends on."""
-        return (self.first, self.second, self.dtype, bool(self.folded))
-
-    def in_lane(self, which: int) -> tuple[int, ...]:
-        """Return the shape in a main lane."""
-        return self.second if which else self.first
-
-
-class NumberSpec(NamedTuple):
-    """A number that is known only at run time, as it is in each of the two main lanes.
-
-    Attributes:
-        first, second: the number in each of the main lanes: equal ones where it is an input.
-        proven: whether it is computed from unknown sizes alone, which the lanes stand for.
-    """
-
-    first: Any
-    second: Any
-    proven: bool = True
-
-    @property
-    def shape(self) -> None:
-        """Numbers have none."""
-        return None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it is unknown: it always is."""
-        return True
-
-    @property
-    def is_certain(self) -> bool:
-        """Whether the main lanes show that the number is unknown."""
-        return bool(self.first != self.second)
-
-    @property
-    def key(self) -> Any:
-        """What the result of a call in the main lanes depends on."""
-        return (type(self.first), self.first, self.second)
-
-    def in_lane(self, which: int) -> Any:
-        """Return the number in a main lane."""
-        return self.second if which else self.first
-
-
-class DataSpec(NamedTuple):
-    """Python data that is no tensor and no number, known only at run time.
-
-    Attributes:
-        example: what stands for it while shapes are inferred.
-    """
-
-    example: Any
-
-    @property
-    def shape(self) -> None:
-        """Data has none."""
-        return None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it is unknown: it always is."""
-        return True
-
-    @property
-    def proven(self) -> bool:
-        """Whether rules tell what depends on it: they do not."""
-        return False
-
-    @property
-    def is_certain(self) -> bool:
-        """Whether the main lanes show what depends on it: they do not."""
-        return False
-
-    def in_lane(self, which: int) -> Any:
-        """Return what stands for it in a main lane."""
-        return self.example
-
-
-class DeviceSpec(NamedTuple):
-    """A device, known only at run time; no size depends on it."""
-
-    shape: None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a size is unknown: none is involved."""
-        return False
-
-    @property
-    def proven(self) -> bool:
-        """Whether what is taken as known follows from rules: nothing is taken so."""
-        return True
-
-    @property
-    def is_certain(self) -> bool:
-        """Whether the main lanes tell the unknown sizes from the known ones: none is involved."""
-        return True
-
-    @property
-    def key(self) -> Any:
-        """What the result of a call in the main lanes depends on."""
-        return DeviceSpec
-
-    def in_lane(self, which: int) -> str:
-        """Return the device of all lanes."""
-        return "meta"
-
-
-class Constant(NamedTuple):
-    """A part of a call's result that is the same at every run, such as `None`."""
-
-    value: Any
-
-
-Spec = TensorSpec | NumberSpec | DataSpec | DeviceSpec | Constant
-
-
-REAL = -1  # in `Effects.shares`: the memory of a parameter, buffer or other real tensor
-
-
-class Effects(NamedTuple):
-    """What a call does to memory.
-
-    Attributes:
-        changes: which of the values that it takes it changes in place, by their position in
-            `Node.refs()`.
-        shares: pairs of an output's index and what it may share memory with: a position in
-            `Node.refs()`; beyond these, counted on, an earlier output; or `REAL`.
-    """
-
-    changes: tuple[int, ...]
-    shares: tuple[tuple[int, int], ...]
-
-    def with_more_taken(self, count: int, more: int) -> Effects:
-        """Return the same effects for a call that takes `more` values after its first `count`."""
-        moved = ((index, at + more if at >= count else at) for index, at in self.shares)
-        return Effects(self.changes, tuple(moved))
 
 
 class Ref:
@@ -364,12 +178,21 @@ class Node:
         return f"<Node {self.seq}: {self.kind}{name}>"
 
 
-class _Span:
-    """Several nodes seen from outside as one step, with a result."""
+class Span:
+    """Several nodes seen from outside as one step, with arguments and a result.
 
-    __slots__ = ("__weakref__", "_outputs")
+    Attributes:
+        inputs: the arguments `(args, kwargs)`, with a `Ref` for each symbolic value.
+        outer: the step of the same kind that this one is part of, if any.
+        seq: position in the order of recording.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("__weakref__", "_outputs", "inputs", "outer", "seq")
+
+    def __init__(self, inputs: Any, outer: Any) -> None:
+        self.inputs = inputs
+        self.outer = outer
+        self.seq = next(_sequence)
         self._outputs: Any = None
 
     def set_outputs(self, outputs: Any) -> None:
@@ -399,34 +222,30 @@ class _Span:
         """
         return map_leaves(_strengthen, self._outputs)
 
+    @property
+    def outermost(self) -> Any:
+        """The step of the same kind, made by the user's own code, that this one is part of."""
+        span = self
+        while span.outer is not None:
+            span = span.outer
+        return span
 
-class Call(_Span):
+
+class Call(Span):
     """One call of a layer: the nodes recorded during it.
 
     Nodes hold their call, layers hold it only weakly: nothing here keeps a discarded graph alive.
 
     Attributes:
         owner: the layer that was called.
-        inputs: its arguments `(args, kwargs)`, with a `Ref` for each symbolic value.
-        outer: the layer call during which this one was made, if any.
     """
 
-    __slots__ = ("inputs", "outer", "owner", "seq")
+    __slots__ = ("owner",)
+    outer: Call | None
 
-    def __init__(self, owner: Any, inputs: Any) -> None:
-        super().__init__()
+    def __init__(self, owner: Any, inputs: Any = None, outer: Call | None = None) -> None:
+        super().__init__(inputs, outer)
         self.owner = owner
-        self.inputs = inputs
-        self.outer = _current.call
-        self.seq = next(_sequence)
-
-    @property
-    def outermost(self) -> Call:
-        """The layer call, made by the user's own code, that this one is part of."""
-        call = self
-        while call.outer is not None:
-            call = call.outer
-        return call
 
 
 class Home:
@@ -499,32 +318,23 @@ class Home:
         )
 
 
-class Scope(_Span):
-    """One call of an opened module: the nodes recorded during it, see `unfold`.
+class Scope(Span):
+    """One call of an unfolded module, or of one inside it: the nodes recorded during it.
 
     Attributes:
-        home: the outermost opened module, and where it hangs.
+        home: the outermost unfolded module, and where it hangs.
         name: the qualified name of the module.
-        outer: the scope that this one lies in, if any.
-        inputs: its arguments `(args, kwargs)`, with a `Ref` for each symbolic value.
     """
 
-    __slots__ = ("home", "inputs", "name", "outer")
+    __slots__ = ("home", "name")
+    outer: Scope | None
 
-    def __init__(self, home: Home, name: str, outer: Scope | None, inputs: Any = ((), {})) -> None:
-        super().__init__()
+    def __init__(
+        self, home: Home, name: str, inputs: Any = None, outer: Scope | None = None
+    ) -> None:
+        super().__init__(inputs, outer)
         self.home = home
         self.name = name
-        self.outer = outer
-        self.inputs = inputs
-
-    @property
-    def outermost(self) -> Scope:
-        """The call of the module that was opened by hand, which this one is part of."""
-        scope = self
-        while scope.outer is not None:
-            scope = scope.outer
-        return scope
 
 
 class _Weak:
@@ -565,26 +375,31 @@ def current_call() -> Call | None:
     return _current.call
 
 
-@contextmanager
-def recording(call: Call | None) -> Iterator[Call | None]:
-    """Tag the nodes recorded in this thread, while the context is open, as parts of `call`."""
-    outer = _current.call
-    _current.call = call
-    try:
-        yield call
-    finally:
-        _current.call = outer
+def current_scope() -> Scope | None:
+    """Return the call of an unfolded module that is being recorded in this thread, if any."""
+    return _current.scope
 
 
 @contextmanager
-def scoped(home: Home, name: str, inputs: Any) -> Iterator[Scope]:
-    """Tag the nodes recorded in this thread, while the context is open, as parts of a module."""
-    outer = _current.scope
-    _current.scope = scope = Scope(home, name, outer, inputs)
+def recording(span: Span | None, kind: Literal["call", "scope"] = "call") -> Iterator[None]:
+    """Tag the nodes recorded in this thread, while the context is open, as parts of a step."""
+    outer = getattr(_current, kind)
+    setattr(_current, kind, span)
     try:
-        yield scope
+        yield
     finally:
-        _current.scope = outer
+        setattr(_current, kind, outer)
+
+
+def spans_of(nodes: Iterable[Node], kind: Literal["call", "scope"]) -> list[Any]:
+    """Return the calls, or the scopes, that nodes are part of, in the order of recording."""
+    found: dict[int, Any] = {}
+    for node in nodes:
+        span = getattr(node, kind)
+        while span is not None and id(span) not in found:
+            found[id(span)] = span
+            span = span.outer
+    return sorted(found.values(), key=lambda span: span.seq)
 
 
 def reads_of(refs: Iterable[Ref]) -> dict[tuple[Ref, int], None]:

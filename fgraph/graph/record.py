@@ -21,8 +21,9 @@ from .memory import Memory, changed, setitem
 from .meta import FACTORIES
 from .modes import current_modes, refuse_hooks
 from .nested import iter_leaves, map_leaves
-from .node import REAL, Effects, Node, NumberSpec, Ref, TensorSpec, add_reads, ancestors
+from .node import Node, Ref, add_reads, ancestors
 from .refusal import function_name, refusal
+from .specs import REAL, Effects, NumberSpec, TensorSpec
 from .torch_functions import torch_name
 
 

@@ -27,18 +27,8 @@ from .memory import Watch, changed, setitem
 from .meta import LANES, run_on_meta
 from .modes import Autocast, Modes
 from .nested import iter_leaves
-from .node import (
-    Constant,
-    DataSpec,
-    DeviceSpec,
-    Effects,
-    Node,
-    NumberSpec,
-    Ref,
-    Spec,
-    TensorSpec,
-    ancestors,
-)
+from .node import Node, Ref, ancestors
+from .specs import Constant, DataSpec, DeviceSpec, Effects, NumberSpec, Spec, TensorSpec
 from .torch_functions import torch_name
 
 # Stand-ins for an unknown batch size and for any other unknown size, in the main lanes. Both pairs

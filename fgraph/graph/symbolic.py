@@ -15,7 +15,7 @@ from torch import nn
 from .asked_class import asks_for, called
 from .memory import changed, setitem
 from .nested import map_leaves
-from .node import DataSpec, DeviceSpec, NumberSpec, Ref, TensorSpec
+from .node import Ref
 from .record import (
     Symbol,
     SymbolicDevice,
@@ -30,6 +30,7 @@ from .record import (
     symbol,
 )
 from .shapes import numbers_agree
+from .specs import DataSpec, DeviceSpec, NumberSpec, TensorSpec
 
 if TYPE_CHECKING:
 

@@ -19,7 +19,7 @@ from ..errors import BuildError, refuse_keras
 from ..graph import Call, Input, Symbol, SymbolicTensor, apply, symbol, to_refs, to_shapes
 from ..graph.input import as_dtype
 from ..graph.nested import iter_leaves, map_leaves
-from ..graph.node import recording
+from ..graph.node import current_call, recording
 from ..graph.refusal import place
 from ..regularizers import RegularizerLike
 from .additions import Additions
@@ -195,7 +195,7 @@ class Layer(LayerConfig, Additions, InboundNodes):
             if where := place(refs).removeprefix(". "):
                 error.add_note(where)
             raise
-        call = Call(self, to_refs((inputs, kwargs)))
+        call = Call(self, to_refs((inputs, kwargs)), current_call())
         inputs, kwargs = map_leaves(_unshared, (inputs, kwargs))
         with recording(call):
             kwargs, mask = self._with_masks(inputs, kwargs)

@@ -18,8 +18,9 @@ from torch.utils import _pytree as pytree
 from ..graph import Node, Ref, shapes, symbol
 from ..graph.graph import Graph
 from ..graph.nested import filled, iter_leaves
-from ..graph.node import TensorSpec, ancestors
+from ..graph.node import ancestors
 from ..graph.record import record, ref_of
+from ..graph.specs import TensorSpec
 from ..layers.masks import attach_masks
 from . import codegen
 from .layer_replay import Replay

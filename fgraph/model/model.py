@@ -15,6 +15,7 @@ from ..graph import Input, Node, Symbol, SymbolicTensor, symbol, to_shapes, to_s
 from ..graph.graph import Graph
 from ..graph.nested import filled, iter_leaves, label, leaves_with_paths, numbered
 from ..graph.node import Home
+from ..graph.replacing import with_replaced
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from ..layers.masks import mask_of
@@ -647,7 +648,7 @@ class Model(LazyMethods, Weights, Penalties, Trainer, nn.Module):
             if tensors[name] is not tensor:
                 new[id(tensor)] = tensors[name]
         if new:
-            self._graph = graph = graph.replaced(new)
+            self._graph = graph = with_replaced(graph, new)
             self._graph_tensors = tensors
         return graph
 

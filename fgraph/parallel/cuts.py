@@ -13,7 +13,7 @@ from ..graph.graph import Graph, describe
 from ..graph.memory import changed
 from ..graph.module_state import READS, buffer, parameter
 from ..graph.nested import iter_leaves
-from ..graph.node import REAL
+from ..graph.specs import REAL
 
 
 class Span(NamedTuple):

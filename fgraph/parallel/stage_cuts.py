@@ -19,7 +19,7 @@ from ..graph import Ref
 from ..graph.graph import Graph, describe
 from ..graph.module_state import READS
 from ..graph.nested import iter_leaves
-from ..graph.node import DeviceSpec, NumberSpec, TensorSpec
+from ..graph.specs import DeviceSpec, NumberSpec, TensorSpec
 from ..model import Model
 from .cuts import closed, memory_spans, shared_spans
 from .footprint import Footprint, measure

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ..graph import Node, Ref
-from ..graph.graph import At, Entry, Flat, Graph, flatten, restore
+from ..graph.flat import At, Entry, Flat, flatten, restore
+from ..graph.graph import Graph
 from ..graph.module_state import READS
 from ..graph.nested import iter_leaves, map_leaves
-from ..graph.node import DeviceSpec, NumberSpec, TensorSpec
+from ..graph.specs import DeviceSpec, NumberSpec, TensorSpec
 from ..model import Model
 from ..model.naming import Naming, distinct
 

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import LoadError
 from ..graph.nested import iter_leaves
-from ..graph.node import NumberSpec, Ref
+from ..graph.node import Ref
+from ..graph.specs import NumberSpec
 
 _MOST_CALLS = 20_000  # of torch's functions, to infer the shapes of a graph, and more for each node
 _CALLS_OF_A_NODE = 1000

@@ -13,24 +13,16 @@ from torch.utils import _pytree as pytree
 
 from ..errors import LoadError, SaveError
 from ..graph import Node, Ref, shapes
-from ..graph.graph import At, Entry, Flat, Graph, flatten, restore
+from ..graph.flat import At, Entry, Flat, flatten, restore
+from ..graph.graph import Graph
 from ..graph.held import Held
 from ..graph.memory import changed
 from ..graph.modes import Modes
 from ..graph.module_state import READS, known_of
 from ..graph.nested import iter_leaves, label, leaves_with_paths
-from ..graph.node import (
-    REAL,
-    DataSpec,
-    Effects,
-    Home,
-    NumberSpec,
-    Spec,
-    TensorSpec,
-    ancestors,
-    reads_of,
-)
+from ..graph.node import Home, ancestors, reads_of
 from ..graph.record import make_node
+from ..graph.specs import REAL, DataSpec, Effects, NumberSpec, Spec, TensorSpec
 from ..graph.torch_functions import resolve
 from ..layers.base import Layer
 from ..model import Model

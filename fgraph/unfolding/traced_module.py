@@ -17,7 +17,7 @@ from ..graph.capture import has_own_call
 from ..graph.module_copies import shallow_copy
 from ..graph.module_state import buffer, known_of, parameter, training
 from ..graph.nested import map_leaves
-from ..graph.node import Home, Node, Ref, Scope, scoped
+from ..graph.node import Home, Node, Ref, Scope, current_scope, recording
 from ..graph.record import module_calls, record, result_of, to_refs
 from ..graph.symbolic import SymbolicSize
 from .leaves import Leaves, is_of_torch
@@ -111,8 +111,8 @@ class TracedModule:
         """Run the forward; where that fails, record a call of the real module."""
         before, state = SavedHandles((args, kwargs)), self._state()
         failure: Exception | None = None
-        inputs = to_refs((args, kwargs))
-        with scoped(self._home, self.name, inputs) as scope, OtherDraws() as draws:
+        scope = Scope(self._home, self.name, to_refs((args, kwargs)), current_scope())
+        with recording(scope, "scope"), OtherDraws() as draws:
             try:
                 result: Any = self.copy.forward(*args, **kwargs)
                 draws.check()
@@ -156,7 +156,7 @@ class TracedModule:
         specs, _, effects = known_of(read, of)
         made = Node("function", read, (of,), {}, specs, name=home.free(_joined(self.name, name)))
         made.declared, made.modes, made.effects = True, None, effects
-        made.scope = made.scope or Scope(home, self.name, None)  # not yet in a call: a mode
+        made.scope = made.scope or Scope(home, self.name)  # not yet in a call: a mode
         return made
 
     def _read(self, name: str, tensor: Any) -> Any:

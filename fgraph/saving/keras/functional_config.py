@@ -11,7 +11,7 @@ from torch import nn
 from ...errors import SaveError
 from ...graph import Call, Node, Ref
 from ...graph.nested import filled, iter_leaves, map_leaves
-from ...graph.node import TensorSpec
+from ...graph.specs import TensorSpec
 from ...layers import Lambda
 from ...layers.base import snake_case
 from ...model import Model

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...graph import Node, Ref
-from ...graph.node import TensorSpec
+from ...graph.specs import TensorSpec
 
 
 class Op:

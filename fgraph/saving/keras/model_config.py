@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...errors import SaveError
-from ...graph.node import TensorSpec
+from ...graph.specs import TensorSpec
 from ...layers import Lambda, SpectralNormalization, TimeDistributed
 from ...layers.base import Layer, snake_case
 from ...model import Model, Sequential

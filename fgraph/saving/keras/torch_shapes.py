@@ -81,7 +81,7 @@ def _padded(node: Node, x: Any, pad: Any, mode: str = "constant", value: Any = N
 
 def _split(node: Node, x: Any, sizes: Any, dim: int = 0, **kwargs: Any) -> Op:
     given = kwargs.get("split_size_or_sections", sizes)
-    parts = [spec.shape[dim] for spec in node.specs]  # type: ignore[index, union-attr]
+    parts = [spec.shape[dim] for spec in node.specs]  # type: ignore[union-attr]
     if None in parts:
         raise SaveError(f"the size of axis {dim} is known at run time only")
     ends, at = [], 0

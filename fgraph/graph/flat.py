@@ -1,0 +1,195 @@
+"""A graph as lists, in which it is copied, pickled and saved: nothing recurses along its edges."""
+
+from __future__ import annotations
+
+import copyreg
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch.utils import _pytree as pytree
+
+from .graph import Graph
+from .memory import needed_copies
+from .modes import Modes
+from .nested import map_leaves
+from .node import Call, Home, Node, Ref, Scope, Span, add_reads, ancestors, recording
+from .specs import Constant, Effects, Spec
+from .torch_functions import resolve, torch_name
+
+
+@dataclass(frozen=True)
+class At:
+    """Where a value comes from, in a flattened graph."""
+
+    node: int
+    index: int
+
+
+class Entry(NamedTuple):
+    """A node without references to other nodes."""
+
+    op: str
+    target: Any
+    function: str | None
+    args: Any
+    kwargs: Any
+    specs: list[Spec]
+    template: Any
+    name: str | None
+    call: int | None
+    masks: dict[int, At] | None = None
+    declared: bool = False
+    effects: Effects | None = None
+    modes: Modes | None = None
+    scope: int | None = None
+
+
+class Flat(NamedTuple):
+    """A graph as lists: sources first, then the nodes in between, then those for `reads` alone."""
+
+    inputs: list[At]
+    outputs: list[At]
+    sources: int
+    entries: list[Entry]
+    calls: list[tuple[Any, Any, Any, int | None]]  # owner, inputs, outputs, enclosing call
+    homes: list[tuple[Any, str]]  # opened modules and their names
+    scopes: list[tuple[int, str, int | None, Any, Any]]  # home, name, outer, inputs, outputs
+    reads: list[tuple[At, int]]
+    between: int
+
+
+def flatten(graph: Graph, reads: Sequence[tuple[Ref, int]] = ()) -> Flat:
+    """Write a graph as lists.
+
+    Args:
+        graph: the graph.
+        reads: sizes that code read while it was built: values that follow from its inputs, and
+            axes.
+    """
+    inner = {id(node) for node in graph.nodes}
+    sources = {id(r.node): r.node for r in graph.inputs if id(r.node) not in inner}
+    nodes = [*sources.values(), *graph.nodes]
+    nodes += [n for n in ancestors([ref for ref, _ in reads], graph.inputs) if id(n) not in inner]
+    place = _places(nodes)
+    calls, homes, scopes = graph.calls, graph.homes, graph.scopes
+    span_place = _places([*calls]) | _places([*scopes])
+
+    def at(leaf: Any) -> Any:
+        if type(leaf) is not Ref:
+            return leaf
+        position = place.get(id(leaf.node))  # a call may have arguments that no output needs
+        return None if position is None else At(position, leaf.index)
+
+    def entry(node: Node) -> Entry:
+        template = node.build(lambda ref: At(-1, ref.index))
+        if id(node) in sources:  # its outputs are given from outside
+            return Entry("input", None, None, (), {}, node.specs, template, node.name, None)
+        function = torch_name(node.target)
+        return Entry(
+            node.op,
+            None if function else node.target,
+            function,
+            map_leaves(at, node.args),
+            map_leaves(at, node.kwargs),
+            node.specs,
+            template,
+            node.name,
+            span_place.get(id(node.call)),
+            {i: at(ref) for i, ref in (node.masks or {}).items() if at(ref)} or None,
+            node.declared,
+            node.effects,
+            node.modes,
+            span_place.get(id(node.scope)),
+        )
+
+    def ends(span: Span) -> tuple[Any, Any]:
+        return map_leaves(at, span.inputs), map_leaves(at, span.outputs) if span.alive else None
+
+    def outer(span: Span) -> int | None:
+        return None if span.outer is None else span_place[id(span.outer)]
+
+    return Flat(
+        [at(ref) for ref in graph.inputs],
+        [at(ref) for ref in graph.outputs],
+        len(sources),
+        [entry(node) for node in nodes],
+        [(call.owner, *ends(call), outer(call)) for call in calls],
+        [(home.module, home.name) for home in homes],
+        [(homes.index(s.home), s.name, outer(s), *ends(s)) for s in scopes],
+        [(at(ref), axis) for ref, axis in reads],
+        len(graph.nodes),
+    )
+
+
+def _places(things: Iterable[Any]) -> dict[int, int]:
+    return {id(thing): place for place, thing in enumerate(things)}
+
+
+def _as_before(entry: Entry, args: Any, kwargs: Any) -> Node:
+    """Make the node of an entry, of which all is known."""
+    target = entry.target if entry.function is None else resolve(entry.function)
+    structure = None
+    if type(entry.template) is not At:
+        _, structure = pytree.tree_flatten(entry.template, lambda leaf: type(leaf) is At)
+    node = Node(entry.op, target, args, kwargs, entry.specs, structure, entry.name, entry.modes)
+    node.declared, node.effects = entry.declared, entry.effects
+    return node
+
+
+def restore(flat: Flat, make: Callable[[Entry, Any, Any], Node] = _as_before) -> Graph:
+    """Make the nodes of a flattened graph anew, in the same order.
+
+    Args:
+        flat: what `flatten` returned.
+        make: makes a node of its entry, arguments and keyword arguments.
+    """
+    nodes: list[Node] = []
+    calls: list[Call] = []
+    scopes: list[Scope] = []
+    homes = [Home(module, name) for module, name in flat.homes]
+    for owner, _, _, outer in flat.calls:
+        calls.append(Call(owner, outer=_at(calls, outer)))
+    for home, name, outer, _, _ in flat.scopes:
+        scopes.append(Scope(homes[home], name, outer=_at(scopes, outer)))
+
+    def ref(leaf: Any) -> Any:
+        if type(leaf) is not At:
+            return leaf
+        made = Ref(nodes[leaf.node], leaf.index)
+        if type(made.spec) is Constant:  # or an IndexError
+            raise ValueError(
+                f"{leaf} is no value, but the same {made.spec.value!r:.20} at all runs"
+            )
+        return made
+
+    for entry in flat.entries:
+        with recording(_at(calls, entry.call)):
+            node = make(entry, map_leaves(ref, entry.args), map_leaves(ref, entry.kwargs))
+        node.scope = _at(scopes, entry.scope)
+        nodes.append(node)
+    for node, entry in zip(nodes, flat.entries, strict=True):  # a mask may be made after its node
+        node.masks = {i: ref(at) for i, at in entry.masks.items()} if entry.masks else None
+    for span, (inputs, outputs) in (
+        *zip(calls, (held[1:3] for held in flat.calls), strict=True),
+        *zip(scopes, (held[3:] for held in flat.scopes), strict=True),
+    ):
+        span.inputs = map_leaves(ref, inputs)
+        span.set_outputs(map_leaves(ref, outputs))
+        if isinstance(span, Call):
+            span.owner.add_call(span)
+    graph = Graph.__new__(Graph)
+    graph.inputs = [ref(at) for at in flat.inputs]
+    graph.outputs = [ref(at) for at in flat.outputs]
+    graph.nodes = nodes[flat.sources : flat.sources + flat.between]
+    graph.copies = needed_copies(graph.inputs, graph.nodes, graph.outputs)
+    if flat.reads:
+        add_reads(graph.inputs[0], [(ref(at), axis) for at, axis in flat.reads])
+    return graph
+
+
+def _at(things: Sequence[Any], place: int | None) -> Any:
+    return None if place is None else things[place]
+
+
+copyreg.pickle(Graph, lambda graph: (restore, (flatten(graph),)))  # `copy` follows it as well
