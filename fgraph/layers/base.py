@@ -333,16 +333,17 @@ class Layer(LayerConfig, Additions, InboundNodes):
         takes = self._parameters("call")
         kwargs = self._with_mode(dict(kwargs), takes)
         mask = mask_of(inputs[0]) if inputs else None
+        given = dict(zip(takes, inputs, strict=False)) | kwargs
+        tensors = [name for name, value in given.items() if _has_tensors(value)]
         if kwargs.get("mask") is not None:
             mask = kwargs["mask"]
-        if "mask" in takes:
-            kwargs["mask"] = mask
+        elif "mask" in takes:  # as Keras, which looks at each tensor's own mask if there are more
+            kwargs["mask"] = mask if len(tensors) <= 1 else None
         elif self.supports_masking:
             kwargs.pop("mask", None)
-        given = dict(zip(takes, inputs, strict=False)) | kwargs
-        for name, value in given.items():
+        for name in tensors:
             if f"{name}_mask" in takes and kwargs.get(f"{name}_mask") is None:
-                kwargs[f"{name}_mask"] = mask_of(value)
+                kwargs[f"{name}_mask"] = mask_of(given[name])
         return kwargs, mask
 
     def _with_mode(
@@ -420,6 +421,11 @@ class Layer(LayerConfig, Additions, InboundNodes):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._calls = weakref.WeakSet()
+
+
+def _has_tensors(value: Any) -> bool:
+    """Whether an argument of a call is a tensor, or holds some."""
+    return any(isinstance(leaf, (SymbolicTensor, Tensor)) for leaf in iter_leaves(value))
 
 
 def _unshared(leaf: Any) -> Any:

@@ -319,7 +319,7 @@ class RNN(Recurrent):
             `activity_regularizer`.
 
     Input shape: `(batch, steps, features)`, floating-point; `initial_state=`, `mask=` and
-    `training=` at the call.
+    `training=` at the call. Beside `initial_state=` only a mask that is given counts, as in Keras.
 
     Output shape: `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; with
     `return_state` a list of it and the states, those of each cell in a list if there are several.

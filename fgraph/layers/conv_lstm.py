@@ -177,7 +177,8 @@ class ConvLSTM1D(_ConvLSTM):
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
     Input shape: `(batch, steps, rows, channels)`, floating-point;
-    `initial_state=`, `mask=` and `training=` at the call.
+    `initial_state=`, `mask=` and `training=` at the call. Beside `initial_state=` only a mask that
+    is given counts, as in Keras.
 
     Output shape: `(batch, new rows, filters)`, with the steps after the
     batch if `return_sequences`; with `return_state` a list of it and the two states.
@@ -230,7 +231,8 @@ class ConvLSTM2D(_ConvLSTM):
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
     Input shape: `(batch, steps, height, width, channels)`, floating-point;
-    `initial_state=`, `mask=` and `training=` at the call.
+    `initial_state=`, `mask=` and `training=` at the call. Beside `initial_state=` only a mask that
+    is given counts, as in Keras.
 
     Output shape: `(batch, new height, new width, filters)`, with the steps after the batch if
     `return_sequences`; with `return_state` a list of it and the two states.
@@ -283,7 +285,8 @@ class ConvLSTM3D(_ConvLSTM):
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
     Input shape: `(batch, steps, depth, height, width, channels)`, floating-point;
-    `initial_state=`, `mask=` and `training=` at the call.
+    `initial_state=`, `mask=` and `training=` at the call. Beside `initial_state=` only a mask that
+    is given counts, as in Keras.
 
     Output shape: `(batch, new depth, new height, new width, filters)`, with the steps after the
     batch if `return_sequences`; with `return_state` a list of it and the two states.

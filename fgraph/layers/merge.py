@@ -202,8 +202,28 @@ class Average(Merge):
         return a + b
 
 
-class Maximum(Merge):
-    """Take the elementwise maximum of tensors.
+class _Extreme(Merge):
+    """Base of maximum and minimum: where one tensor is masked, the others count."""
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        """Record the extreme; a masked entry takes the value of those before it, or after."""
+        masks = mask or [None] * len(inputs)
+        if all(own is None for own in masks):
+            return super().call(inputs)
+        pairs = list(zip(_of_equal_rank(inputs), masks, strict=True))
+        made, counts = pairs[0]
+        for tensor, own in pairs[1:]:
+            if own is not None:
+                tensor = torch.where(_fit(own, tensor), tensor, made)
+            if counts is not None:
+                made = torch.where(_fit(counts, made), made, tensor)
+            counts = None if own is None or counts is None else torch.logical_or(counts, own)
+            made = self.pair(made, tensor)
+        return made
+
+
+class Maximum(_Extreme):
+    """Take the elementwise maximum of tensors; masked entries do not count.
 
     Equivalent to Keras's `Maximum`; the function is `torch.maximum`.
 
@@ -230,8 +250,8 @@ class Maximum(Merge):
         return torch.maximum(a, b)
 
 
-class Minimum(Merge):
-    """Take the elementwise minimum of tensors.
+class Minimum(_Extreme):
+    """Take the elementwise minimum of tensors; masked entries do not count.
 
     Equivalent to Keras's `Minimum`; the function is `torch.minimum`.
 

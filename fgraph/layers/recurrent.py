@@ -280,7 +280,7 @@ class SimpleRNN(KernelRNN):
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
     Input shape: `(batch, steps, features)`, floating-point; `initial_state=`, `mask=` and
-    `training=` at the call.
+    `training=` at the call. Beside `initial_state=` only a mask that is given counts, as in Keras.
 
     Output shape: `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; with
     `return_state` a list of it and the state.
@@ -367,7 +367,7 @@ class LSTM(KernelRNN):
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
     Input shape: `(batch, steps, features)`, floating-point; `initial_state=`, `mask=` and
-    `training=` at the call.
+    `training=` at the call. Beside `initial_state=` only a mask that is given counts, as in Keras.
 
     Output shape: `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; with
     `return_state` a list of it and the two states, each `(batch, units)`.
@@ -467,7 +467,7 @@ class GRU(KernelRNN):
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
     Input shape: `(batch, steps, features)`, floating-point; `initial_state=`, `mask=` and
-    `training=` at the call.
+    `training=` at the call. Beside `initial_state=` only a mask that is given counts, as in Keras.
 
     Output shape: `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; with
     `return_state` a list of it and the state.

@@ -123,7 +123,7 @@ class Bidirectional(Layer):
             `activity_regularizer`.
 
     Input shape: `(batch, steps, features)`, floating-point; `initial_state=`, `mask=` and
-    `training=` at the call.
+    `training=` at the call. Beside `initial_state=` only a mask that is given counts, as in Keras.
 
     Output shape: that of `layer`, with twice the features for `"concat"`; with its `return_state` a
     list of it and the states of both.

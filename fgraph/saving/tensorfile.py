@@ -336,15 +336,20 @@ def _parse(storage: torch.UntypedStorage, data: Tensor) -> TensorFile:
     return TensorFile(tensors, views, texts, checked, data[start:], check[8:])
 
 
-def parse_json(text: str | bytes) -> Any:
-    """Return what JSON says, of limited size, and without the numbers that JSON does not have.
+def parse_json(text: str | bytes, numbers: bool = False) -> Any:
+    """Return what JSON says, of limited size.
+
+    Args:
+        text: the JSON.
+        numbers: whether it may have `NaN` and `Infinity`, as Python writes them.
 
     Raises:
         LoadError: it has more values than the limit.
         ValueError: it is no JSON, or has a key twice.
     """
     check_length(text)
-    return json.loads(text, parse_constant=_refuse, object_pairs_hook=_unique)
+    constant = float if numbers else _refuse
+    return json.loads(text, parse_constant=constant, object_pairs_hook=_unique)
 
 
 def check_length(text: str | bytes) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fgraph import Input, Model, layers
-from keras_oracle import compare_models
+from keras_oracle import compare_models, keras
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -72,6 +72,13 @@ def pair(L: Any, e: Any) -> Any:
 GRAPHS: dict[str, Any] = {
     "add": lambda L, e: (L.Add()(pair(L, e)), []),
     "multiply": lambda L, e: (L.Multiply()(pair(L, e)), []),
+    "maximum": lambda L, e: (L.Maximum()(pair(L, e)), []),
+    "minimum with unmasked": lambda L, e: (
+        L.Minimum()([L.Reshape((6, 4))(e) / 2, e, L.Activation("tanh")(e)]), []),
+    # Keras fills in no mask where several arguments are tensors
+    "states": lambda L, e: with_states(L.GRU(4, return_sequences=True), e, {}, L),
+    "states and mask": lambda L, e: with_states(
+        L.LSTM(4, return_sequences=True), e, {"mask": mask_of(e)}, L),
     "concatenate": lambda L, e: (L.Concatenate()(pair(L, e)), []),
     "concatenate steps": lambda L, e: (L.Concatenate(axis=1)(pair(L, e)), []),
     "concatenate with unmasked": lambda L, e: (
@@ -94,6 +101,16 @@ GRAPHS: dict[str, Any] = {
     "groups causal": lambda L, e: attend(
         L.GroupQueryAttention(3, 4, 2), e, {"use_causal_mask": True}),
 }  # fmt: skip
+
+
+def with_states(layer: Any, e: Any, call: Any, L: Any) -> Any:
+    state = L.GlobalMaxPooling1D()(e)
+    states = [state] * (2 if "LSTM" in type(layer).__name__ else 1)
+    return layer(e, initial_state=states, **call), [layer]
+
+
+def mask_of(e: Any) -> Any:
+    return e.mask if hasattr(e, "mask") else keras.src.backend.get_keras_mask(e)
 
 
 def attend(layer: Any, e: Any, call: Any) -> Any:

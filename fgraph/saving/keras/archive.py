@@ -106,7 +106,7 @@ def parse_config(text: str | bytes) -> dict[str, Any]:
     try:
         if _depth(text) > MOST_DEPTH:
             raise LoadError(f"its configuration is nested more than {MOST_DEPTH} deep")
-        found = parse_json(text)
+        found = parse_json(text, numbers=True)
     except (json.JSONDecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise LoadError(f"its configuration cannot be read: {error}") from error
     if not isinstance(found, dict):

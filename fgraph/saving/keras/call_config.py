@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from torch import Tensor
+
 from ...errors import SaveError
 from ...graph import Call, Ref
 from ...graph.nested import iter_leaves
@@ -13,7 +15,7 @@ from .keras_operation import Op
 from .layer_config import is_own
 from .layer_order import Operation, Output, flat
 
-_NO_MASK = ("Multiply",)  # Keras's looks at the masks of its inputs by itself
+_NO_MASK = ("Multiply", "Maximum", "Minimum")  # Keras's look at their inputs' masks themselves
 
 
 def mask_of(ref: Any) -> Ref | None:
@@ -42,14 +44,21 @@ def with_masks(call: Call) -> tuple[Any, dict[str, Any]]:
         if kwargs.get(key) is None and any(m is not None for m in iter_leaves(found)):
             kwargs[key] = found
 
-    if "mask" in takes and args and not (is_own(layer) and type(layer).__name__ in _NO_MASK):
-        fill("mask", args[0])
-    for name, value in {**dict(zip(takes, args, strict=False)), **kwargs}.items():
+    given = {**dict(zip(takes, args, strict=False)), **kwargs}
+    tensors = [name for name, value in given.items() if _has_tensors(value)]
+    looks = is_own(layer) and type(layer).__name__ in _NO_MASK
+    if "mask" in takes and len(tensors) == 1 and not looks:
+        fill("mask", given[tensors[0]])
+    for name in tensors:
         if f"{name}_mask" in takes:
-            fill(f"{name}_mask", value)
+            fill(f"{name}_mask", given[name])
     if "training" in kwargs and not isinstance(kwargs["training"], bool):
         del kwargs["training"]
     return args, kwargs
+
+
+def _has_tensors(value: Any) -> bool:
+    return any(isinstance(leaf, (Ref, Tensor)) for leaf in iter_leaves(value))
 
 
 def free_name(name: str, taken: set[str]) -> str:

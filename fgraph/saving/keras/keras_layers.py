@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
 from ... import layers
 from ...errors import LoadError
 from ...layers.augmentation import Augmentation
@@ -159,7 +161,8 @@ def _argument(
         dtype, mixed = dtype_of(value, place)
         if mixed is not None:
             values.mixed.add(mixed)
-        return _NOTHING if dtype is None or str(dtype) == "torch.float32" else dtype
+            dtype = torch.float32
+        return _NOTHING if dtype in (None, torch.get_default_dtype()) else dtype
     own = cls.__module__.startswith("fgraph.")
     known = _names(cls)
     if own and key not in known and key != "data_format":

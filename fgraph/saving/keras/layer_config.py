@@ -117,7 +117,7 @@ def _argument(layer: Layer, key: str, value: Any, inner: Inner, place: str) -> A
                               stacklevel=2)  # fmt: skip
                 return _NOTHING
             return role(kind, made, place)
-    if key.endswith("activation"):
+    if key.endswith("activation") and not isinstance(value, Layer):
         return role("activation", value, place)
 
     def leaf(found: Any, where: str) -> Any:

@@ -20,10 +20,6 @@ _NAMES = {
     "RMSNorm": "rms_normalization", "SSIM": "ssim", "SearchSorted": "searchsorted",
     "Elu": "elu", "ReLU": "relu",
 }  # fmt: skip
-# where the arguments of the call are not the first ones of the function
-_CALLS = {
-    "Average": ("x", "weights"), "Full": ("fill_value",), "Pad": ("x", "constant_values"),
-}  # fmt: skip
 _ROOMS = ("numpy", "nn", "core", "math", "linalg", "image", "einops", "operation_utils")
 _CODE = ("Cond", "WhileLoop", "ForiLoop", "VectorizedMap", "Map", "Scan", "AssociativeScan",
          "Switch", "CustomGradient")  # fmt: skip
@@ -103,7 +99,6 @@ class _Operation:
     ) -> None:
         self.function = function
         self.where = where
-        self.places = _CALLS.get(kind)
         parameters = inspect.signature(function).parameters
         self.splat = next((p.name for p in parameters.values() if p.kind is p.VAR_POSITIONAL), None)
         known = set(parameters)
@@ -114,13 +109,15 @@ class _Operation:
                 f"which fgraph.ops.{function.__name__} has not"
             )
         self.settings = {key: value for key, value in settings.items() if key in known}
+        self.places = [name for name in parameters if name not in self.settings]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function as Keras calls its operation."""
-        if self.places:
-            kwargs |= dict(zip(self.places, args, strict=False))
-            args = ()
+        """Call the function as Keras calls its operation, without the arguments that are set."""
         if self.splat is not None:  # einsum: its settings come first
             first = [self.settings[k] for k in self.settings]
             return self.function(*first, *args, **kwargs)
-        return self.function(*args, **{**self.settings, **kwargs})
+        if len(args) > len(self.places):
+            raise LoadError(f"{self.where}: it is called with {len(args)} arguments, expected at "
+                            f"most {len(self.places)}")  # fmt: skip
+        placed = dict(zip(self.places, args, strict=False))
+        return self.function(**{**self.settings, **placed, **kwargs})

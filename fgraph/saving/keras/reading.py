@@ -10,16 +10,19 @@ from typing import Any, NamedTuple
 import torch
 
 from ...errors import LoadError
+from ...graph.modes import callers_modes
 from ...layers.filling import filled_by
 from ...model import Model
 from .archive import MOST_TEXT, parse_config, read_archive
 from .filler import Filler
-from .functional import Builder, has_models
+from .functional import Builder
 from .hdf5 import Hdf5
 from .keras_values import Values
 from .listed_weights import ListedWeights
+from .shared_parts import shared_groups
 from .stored_weights import GroupedWeights, Place
 from .training_state import compile_as_written
+from .written_parts import has_models
 
 
 def load_keras(
@@ -42,7 +45,8 @@ def load_keras(
         LoadError: the file is damaged, or needs something that is not known here.
     """
     try:
-        read = (_from_archive if kind == "keras" else _from_hdf5)(path, custom, compile)
+        with callers_modes():  # whoever loads it under no_grad() may train it later
+            read = (_from_archive if kind == "keras" else _from_hdf5)(path, custom, compile)
     except LoadError as error:
         raise LoadError(f"cannot load {str(path)!r}: {error}") from error
     except (RecursionError, MemoryError, OSError) as error:
@@ -76,7 +80,7 @@ def _from_archive(path: Path, custom: Mapping[str, Any], compile: bool) -> _Read
     with Hdf5(weights) as file:
         filler = Filler(GroupedWeights(file))
         with filled_by(filler):
-            model = Builder(values, filler).model(config, Place(""))
+            model = Builder(values, filler, shared_groups(config, file)).model(config, Place(""))
         settings = config.get("compile_config") if compile else None
         paths = [f"optimizer/vars/{name}" for name in file.names("optimizer/vars")]
         left = compile_as_written(model, settings, values, filler, file, paths)
