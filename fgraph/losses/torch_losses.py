@@ -109,7 +109,7 @@ class CallableLoss(Loss):
         if sample_weight is None and mask is None:
             if current_share() is not None:
                 return self._of_share(y_true, y_pred)
-            value = self.call(y_true, y_pred)
+            value = self._invoke(self.fn, y_true, y_pred)
             return value.mean() if value.ndim else value
         if "sample_weight" in _parameters(self.fn):  # a loss object of Keras
             weight = apply_mask(sample_weight, mask)

@@ -44,15 +44,19 @@ class RunningMean:
         """Add `scale * term` to the total, and `weight` to the total weight.
 
         Args:
-            term: A scalar without gradient; kept, so it must not be changed afterwards.
+            term: a scalar without gradient, or several to be added up; kept, so it must not be
+                changed afterwards.
             scale: A number on the host, for example the batch size for a mean over the batch.
             weight: what the term weighs, on the host or on the device.
         """
-        if scale != self._scale or len(self._terms) == _PENDING_LIMIT:
+        terms = self._terms
+        if terms and (
+            scale != self._scale or len(terms) == _PENDING_LIMIT or term.shape != terms[0].shape
+        ):
             self._total = self._sum()
-            self._terms = []
-            self._scale = scale
-        self._terms.append(term)
+            terms = self._terms = []
+        self._scale = scale
+        terms.append(term)
         if isinstance(weight, Tensor):
             wide = weight.to(_wide(weight.device))
             self._weights = wide if self._weights is None else self._weights + wide
@@ -292,7 +296,9 @@ class MeanMetric(Metric):
         samples, count = values.shape[0], values.numel()
         share = samples / count if count else 1.0
         if sample_weight is None:
-            self._mean.add(values.sum(), share, samples)
+            # few whole numbers can be added up later, in any order, with the same result
+            waits = count <= _PENDING_LIMIT * 8 and share == 1 and values.dtype is torch.bool
+            self._mean.add(values if waits else values.sum(), share, samples)
         else:
             weights = weighted(torch.ones_like(values, dtype=torch.float32), sample_weight)
             self._mean.add((values * weights).sum(), share, weights.sum() * share)

@@ -16,16 +16,15 @@ from ..graph.record import Symbol, module_calls
 _CALL = nn.Module._wrapped_call_impl  # what nn.Module.__call__ is, unless somebody replaced it
 _CALL_IMPL = nn.Module._call_impl
 # what may be attached to a module, so that a call of it does more than run its forward
-_ATTACHED = tuple(
-    attrgetter(name)
-    for name in (
-        "_forward_hooks",
-        "_forward_pre_hooks",
-        "_backward_hooks",
-        "_backward_pre_hooks",
-        "_compiled_call_impl",
-    )
+_NAMES = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_compiled_call_impl",
 )
+_ATTACHED = tuple(map(attrgetter, _NAMES))
+_all_attached = attrgetter(*_NAMES)
 _forward = attrgetter("forward")
 _plain: set[type] = set()  # classes of modules that are called in torch's own way
 _MOST_KINDS = 256  # parametrised modules have a class each, which must not be kept for ever
@@ -64,7 +63,7 @@ def child_calls(model: Any, *inputs: Any) -> Mapping[str, Callable[..., Any]]:
 
 def has_own_calls(module: nn.Module, inputs: tuple[Any, ...]) -> bool:
     """Return whether `nn.Module.__call__` would do more for a module than run its `forward`."""
-    return any(attached(module) for attached in _ATTACHED) or _watched(inputs)
+    return any(_all_attached(module)) or _watched(inputs)
 
 
 def _watched(inputs: tuple[Any, ...]) -> bool:

@@ -25,6 +25,8 @@ class Penalties:
         Each is a scalar tensor that has gradients; models inside this one are included.
         """
         layers, activities = self._penalised()
+        if not layers and not activities:
+            return super().losses  # type: ignore[misc,no-any-return]
         if layers:
             reshard(cast(Any, self))  # FSDP2 may hold whole weights after a forward, for a while
         of_weights = [penalty for layer in layers for penalty in layer.losses]

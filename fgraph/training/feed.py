@@ -66,7 +66,7 @@ class Feed:
                 self._end_pass()
 
     def _begin_pass(self, skip: int = 0) -> None:
-        if not skip:
+        if not skip and not self._fresh:  # of evaluation no position is saved
             self._random_state = self._current_random_state()
         self._iterator = self.source.batches(skip)
         self._taken = skip

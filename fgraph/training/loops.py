@@ -133,6 +133,9 @@ class Loops(Reporting):
         self, batch: Batch, state: TrainingState, session: Session, training: bool
     ) -> None:
         """Train or evaluate on one batch, and add it to the metrics; read nothing back."""
+        if session.plain:
+            self._plain_step(batch, state, training)
+            return
         step = state.step = Step()
         if session.processes.size == 1:
             returned, size = self._returned(batch, training), batch.size
@@ -151,6 +154,31 @@ class Loops(Reporting):
             if training and session.replicas is not None:
                 session.replicas.check(step.did_backward)
         self._record(returned, batch, size, state, step)
+
+    def _is_plain(self, state: TrainingState, processes: Processes) -> bool:
+        """Return whether `_plain_step` does all that a step of this model does."""
+        own = any(getattr(self, name).__func__ is not step for name, step in _STEPS.items())
+        several = processes.size > 1 or state.takes_closure
+        return not own and not several and state.settings.autocast_dtype is None
+
+    def _plain_step(self, batch: Batch, state: TrainingState, training: bool) -> None:
+        """Do what the steps do together that a subclass can override, with less around it."""
+        _, y, sample_weight, size = batch
+        y_pred, outputs = self._outputs_of(batch, state)
+        losses, metrics, step = state.losses, state.metrics, state.step
+        assert losses is not None
+        assert metrics is not None
+        assert step is not None
+        targets, weights = losses.targets(y), losses.weights(sample_weight)
+        loss = self._total_loss(targets, outputs, weights, state)
+        if training:
+            self.backward(loss)
+            self.optimizer_step()
+        metrics.add_mean("loss", loss, size)
+        if len(step.parts) > 1:
+            for name, part in zip(losses.part_names, step.parts, strict=True):
+                metrics.add_mean(name, part, size)
+        metrics.update(targets, outputs, weights)
 
     def _returned(self, batch: Batch, training: bool) -> Any:
         if training:
@@ -179,12 +207,13 @@ class Loops(Reporting):
             state.clear_gradients()  # a loop by hand, or a run that failed, may have left some
         outer = state.session, state.step
         processes = processes_of(self)
-        session = Session(self._call_for_loss, run, None, processes)
+        plain = self._is_plain(state, processes)
+        session = Session(self._call_for_loss, run, None, processes, plain=plain)
         if run is None and outer[0] is not None:
             session.run = outer[0].run
         if training and processes.size > 1:
             self._join(state, session, run)
-        state.session = session
+        state.session, state.step = session, None
         try:
             yield session
         finally:
@@ -226,7 +255,7 @@ class Loops(Reporting):
                 if ends:
                     _call_with_logs(ends, steps, state)
                 steps += 1
-                if self._agreed_stop("stop_evaluating", asks):
+                if (asks or self.stop_evaluating) and self._agreed_stop("stop_evaluating", asks):
                     break
             require_steps(feed, steps, "evaluate")
             assert state.metrics is not None
@@ -265,6 +294,12 @@ class Loops(Reporting):
         known = [name for name in self._log_names() if name in logs]
         values = [logs[name] for name in [*known, *(n for n in logs if n not in known)]]
         return values[0] if len(values) == 1 else values
+
+
+_STEPS = {
+    name: getattr(Loops, name)
+    for name in ("train_step", "test_step", "forward_batch", "compute_loss", "compute_metrics")
+}
 
 
 def _call_with_logs(hooks: list[Any], number: int, state: TrainingState) -> None:

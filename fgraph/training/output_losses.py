@@ -133,7 +133,7 @@ class OutputLosses:
             if (i, y_true.shape, y_pred.shape) not in self._checked:
                 self._check(i, loss, y_true, y_pred)
             mask = mask_of(y_pred)
-            known = logits_of(y_pred)
+            known = None if on_logits is None else logits_of(y_pred)
             if known is not None and on_logits is not None and loss.activation == known[0]:
                 same_axis = known[0] == "sigmoid" or (loss.axis - known[2]) % y_pred.ndim == 0
                 if same_axis and not loss.from_logits:

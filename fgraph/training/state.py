@@ -52,6 +52,7 @@ class Session:
         replicas: keeps the processes' replicas equal, if several train together.
         processes: those that share each batch.
         norms: refuses batches that are too small for the model's batch normalizations.
+        plain: whether no part of a step is the user's, nor needs anything around it.
     """
 
     forward: Callable[[Any], Any]
@@ -59,6 +60,7 @@ class Session:
     replicas: Any = None
     processes: Processes = field(default_factory=Processes)
     norms: Any = None
+    plain: bool = False
 
 
 class TrainingState:
