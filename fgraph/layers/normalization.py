@@ -392,7 +392,15 @@ class GroupNormalization(Layer):
 
     def call(self, inputs: Any) -> Any:
         """Record the module on a tensor whose features are second."""
-        return _with_features_second(self._module, inputs, self.axis, {})
+        axis = self.axis % inputs.ndim
+        if axis == 1:
+            return self._module(inputs)
+        first = inputs.movedim(axis, 1)
+        if inputs.ndim > 3:
+            # torch 2.13 stops the process in the backward of this module on the CPU where the
+            # memory is channels-last and the input needs no gradient, as that of a model
+            first = first.contiguous()
+        return self._module(first).movedim(1, axis)
 
 
 class UnitNormalization(Layer):
