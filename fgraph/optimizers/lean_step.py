@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,18 +11,6 @@ from torch import Tensor, nn
 from torch.autograd import profiler
 from torch.optim import optimizer as torch_optimizer
 
-# what `Optimizer.__init__` makes of a class's `step`: all such wrappers have one code
-_WRAPPER = torch.optim.Optimizer.profile_hook_step(lambda: None).__code__
-
-
-def _unwrapped(step: Any) -> Any:
-    """Return the `step` of a class without torch's wrapper, `None` if something else wraps it."""
-    if getattr(step, "hooked", False):
-        return step.__wrapped__ if getattr(step, "__code__", None) is _WRAPPER else None
-    return step
-
-
-_ADAM = _unwrapped(torch.optim.Adam.step)  # AdamW inherits it
 _FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -31,29 +21,78 @@ def lean_step(optimizer: Any) -> None:
     small model takes longer than the arithmetic. Where nobody profiles, the hooks and the step are
     called without the first; the tensors of a fused Adam that are of one kind go to torch's kernel
     without the second. Nothing is kept from one step to the next. Optimizers whose `step` was
-    replaced, as torch's schedulers replace it, are called as they are.
+    replaced, as torch's schedulers replace it, are called as they are; so are all of them where
+    the private parts of torch that this uses are not as they were in 2.9 to 2.13.
 
     Args:
         optimizer: an optimizer of torch, or one with its interface.
     """
+    if not _torch_is_known() or _is_watched(optimizer):
+        optimizer.step()
+    else:
+        _step_with_hooks(optimizer)
+
+
+@functools.cache
+def _torch_is_known() -> bool:
+    """Return whether steps made here have the bits of torch's own: two optimizers try it."""
+    try:
+        return all(map(_rehearsed, (torch.optim.Adam, torch.optim.AdamW)))
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError):
+        return False
+
+
+def _rehearsed(kind: Any) -> bool:
+    """Return whether three steps made here, and three of torch, without hooks, are equal."""
+    results = []
+    for lean in (True, False):
+        parameter = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float32, device="cpu"))
+        optimizer = kind([parameter], lr=0.1, weight_decay=0.1, fused=True)
+        _is_watched(optimizer)  # fails where it cannot be told
+        step: Callable[[Any], Any] = _step_with_hooks if lean else kind.step.__wrapped__
+        for _ in range(3):
+            parameter.grad = parameter.detach() + 1
+            step(optimizer)
+        results.append(parameter.detach())
+    return torch.equal(*results)
+
+
+@functools.cache
+def _wrapper() -> Any:
+    """Return what `Optimizer.__init__` makes of a class's `step`: all wrappers have one code."""
+    return torch.optim.Optimizer.profile_hook_step(lambda: None).__code__
+
+
+@functools.cache
+def _step_of_adam() -> Any:
+    """Return `Adam.step` without torch's wrapper, `None` if something else wraps it."""
+    step: Any = torch.optim.Adam.step  # AdamW inherits it
+    if getattr(step, "hooked", False):
+        return step.__wrapped__ if getattr(step, "__code__", None) is _wrapper() else None
+    return step
+
+
+def _is_watched(optimizer: Any) -> bool:
+    """Return whether somebody profiles, replaced the step, or has hooks on all optimizers."""
     step = getattr(type(optimizer), "step", None)
-    if (
-        getattr(step, "__code__", None) is not _WRAPPER
+    return bool(
+        getattr(step, "__code__", None) is not _wrapper()
         or "step" in vars(optimizer)
         or profiler._is_profiler_enabled
         or torch_optimizer._global_optimizer_pre_hooks
         or torch_optimizer._global_optimizer_post_hooks
-    ):
-        optimizer.step()
-        return
-    compute = step.__wrapped__  # type: ignore[union-attr]
+    )
+
+
+def _step_with_hooks(optimizer: Any) -> None:
+    compute = type(optimizer).step.__wrapped__
     args: Any = (optimizer,)
     kwargs: Any = {}
     for hook in tuple(optimizer._optimizer_step_pre_hooks.values()):
         changed = hook(optimizer, args, kwargs)
         if changed is not None:
             args, kwargs = changed
-    if compute is not _ADAM or len(args) > 1 or kwargs or not _fused_adam(optimizer):
+    if compute is not _step_of_adam() or len(args) > 1 or kwargs or not _fused_adam(optimizer):
         compute(*args, **kwargs)
     for hook in tuple(optimizer._optimizer_step_post_hooks.values()):
         hook(optimizer, args, kwargs)

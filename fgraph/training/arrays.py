@@ -144,7 +144,7 @@ class ArraySource(Source):
             return rows
         return (self._placement.place(part, dtype) for part in rows)
 
-    def _joined(self, columns: list[Iterator[Tensor]], skip: int) -> Iterator[Batch]:
+    def _joined(self, columns: Sequence[Iterator[Tensor]], skip: int) -> Iterator[Batch]:
         build, length = self._builder(), self._length
         starts = range(skip * self._batch_size, length, self._batch_size)
         for start, leaves in zip(starts, zip(*columns, strict=True), strict=True):

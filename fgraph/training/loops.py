@@ -13,7 +13,7 @@ import torch
 
 from ..callbacks import CallbackList, History
 from ..callbacks.base import LazyLogs
-from ..callbacks.processes import agreed, agreed_any, processes_of, world_size
+from ..callbacks.processes import Processes, agreed, agreed_any, processes_of, world_size
 from ..losses.across import sharing
 from ..metrics.base import Metric
 from . import distributed
@@ -157,14 +157,14 @@ class Loops(Reporting):
 
     def _is_plain(self, state: TrainingState, processes: Processes) -> bool:
         """Return whether `_plain_step` does all that a step of this model does."""
-        own = any(getattr(self, name).__func__ is not step for name, step in _STEPS.items())
+        parts = {name: getattr(getattr(self, name), "__func__", None) for name in _STEPS}
         several = processes.size > 1 or state.takes_closure
-        return not own and not several and state.settings.autocast_dtype is None
+        return parts == _STEPS and not several and state.settings.autocast_dtype is None
 
     def _plain_step(self, batch: Batch, state: TrainingState, training: bool) -> None:
         """Do what the steps do together that a subclass can override, with less around it."""
         _, y, sample_weight, size = batch
-        y_pred, outputs = self._outputs_of(batch, state)
+        outputs = self._outputs_of(batch, state)[1]
         losses, metrics, step = state.losses, state.metrics, state.step
         assert losses is not None
         assert metrics is not None

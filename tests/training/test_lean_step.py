@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import types
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from fgraph import Input, Model, layers, optimizers
+from fgraph.optimizers import lean_step as lean
 from fgraph.optimizers.lean_step import lean_step
 
 
@@ -140,3 +142,38 @@ def test_hooks_on_a_model_with_logits_are_called_in_training():
     model.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
     model.train_on_batch(*data)
     assert seen == [(4, 2)]
+
+
+_NOTHING = types.SimpleNamespace()
+OTHER_TORCHES = {
+    "no kernel": (torch, "_fused_adam_", None),
+    "another signature": (torch, "_fused_adamw_", lambda params, grads: None),
+    "no list of hooks": (lean, "torch_optimizer", _NOTHING),
+    "no flag of the profiler": (lean, "profiler", _NOTHING),
+    "no wrapper": (lean, "_wrapper", lambda: _NOTHING.code),
+}
+
+
+@pytest.mark.parametrize(("owner", "name", "other"), OTHER_TORCHES.values(), ids=OTHER_TORCHES)
+def test_another_torch_makes_its_own_steps(owner, name, other, monkeypatch):
+    """Where a private part is missing, or does something else, `step` is called as it is."""
+    lean._torch_is_known.cache_clear()
+    try:
+        with monkeypatch.context() as changed:
+            if other is None:
+                changed.delattr(owner, name)
+            else:
+                changed.setattr(owner, name, other)
+            assert not lean._torch_is_known()
+        steps = []
+        for step in (lean_step, lambda optimizer: optimizer.step()):
+            params = _params()
+            optimizer = torch.optim.AdamW(params, fused=True)
+            _set_gradients(params, 0)
+            optimizer.register_step_post_hook(lambda *_: steps.append(1))
+            step(optimizer)
+            steps.append([p.detach() for p in params])
+        assert all(map(torch.equal, steps[1], steps[3]))
+    finally:
+        lean._torch_is_known.cache_clear()
+    assert lean._torch_is_known()

@@ -478,3 +478,52 @@ def test_hooks_get_empty_logs_where_there_are_none():
     net.predict(X, verbose=0, callbacks=[Looks()])
     assert all(isinstance(logs, dict) for logs in seen.values())
     assert seen["on_train_begin"] == seen["on_epoch_begin"] == seen["on_test_begin"] == {}
+
+
+def _two_outputs(overridden):
+    """A model with two outputs, a mask, a penalty and a loss for one of them in two parts."""
+
+    class Stepping(Model):
+        def train_step(self, batch):
+            return super().train_step(batch)
+
+        def test_step(self, batch):
+            return super().test_step(batch)
+
+    torch.manual_seed(1)
+    x = Input((5, 3))
+    masked = layers.Masking()(x)
+    steps = layers.Dense(2, activation="sigmoid", kernel_regularizer="l2", name="steps")(masked)
+    whole = layers.Dense(3, activation="softmax", name="whole")(layers.LSTM(4)(masked))
+    model = (Stepping if overridden else Model)(x, {"steps": steps, "whole": whole})
+    model.compile(
+        "adam",
+        {"steps": ["binary_crossentropy", "mse"], "whole": "sparse_categorical_crossentropy"},
+        {"steps": ["accuracy", "mae"], "whole": ["accuracy"]},
+        weighted_metrics={"whole": ["accuracy"], "steps": ["mae"]},
+        loss_weights={"whole": 0.5},
+        gradient_accumulation_steps=2,
+    )
+    return model
+
+
+def test_steps_with_nothing_overridden_have_the_bits_of_those_called_one_by_one():
+    """Losses, metrics, masks and weights in `fit`, `evaluate` and `train_on_batch`."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(22, 5, 3, generator=generator)
+    x[::3, 2:] = 0
+    y = {
+        "steps": torch.rand(22, 5, 2, generator=generator).round(),
+        "whole": torch.randint(3, (22,), generator=generator),
+    }
+    weight = {"whole": torch.rand(22, generator=generator)}
+    found = []
+    for overridden in (False, True):
+        model = _two_outputs(overridden)
+        torch.manual_seed(2)
+        data = {"batch_size": 4, "sample_weight": weight, "verbose": 0}
+        history = model.fit(x, y, epochs=2, validation_data=(x, y, weight), **data).history
+        batch = model.train_on_batch(x[:3], {name: part[:3] for name, part in y.items()})
+        found.append([history, model.evaluate(x, y, return_dict=True, **data), batch])
+    assert found[0] == found[1]
+    assert len(found[0][1]) == 3 + 2 + 1 + 2
