@@ -191,6 +191,7 @@ class Softmax(Layer):
     """
 
     supports_masking = True
+    expects = Expects(("batch", "..."), "floating")
 
     def __init__(self, axis: int | Sequence[int] = -1, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)

@@ -16,6 +16,8 @@ from .input_checks import Expects
 from .modules.attention import Scale
 from .weight_layout import Weight
 
+_EACH = Expects(("batch", "...", "steps", "features"))
+
 
 class Attention(Layer):
     """Attend by the dot products of queries and keys.
@@ -54,6 +56,7 @@ class Attention(Layer):
         Weight("concat_score_weight", ("concat.weight",), initializer="ones"),
     )
     supports_masking = True
+    expects = Expects(dtype="floating")
 
     def __init__(
         self,
@@ -93,9 +96,7 @@ class Attention(Layer):
             )
         for tensor in given:
             if isinstance(tensor, SymbolicTensor):
-                Expects(("batch", "...", "steps", "features"), "floating").check(
-                    kind, tensor.spec.shape, tensor.dtype
-                )
+                _EACH.check(kind, tensor.spec.shape)
 
     def scores(self, query: Any, key: Any) -> Any:
         """Record the score of each pair: `(batch, steps, others)`."""

@@ -198,6 +198,7 @@ class Layer(LayerConfig, Additions, InboundNodes):
         call = Call(self, to_refs((inputs, kwargs)), current_call())
         inputs, kwargs = map_leaves(_unshared, (inputs, kwargs))
         with recording(call):
+            inputs = (*map_leaves(self._cast, inputs[:1]), *inputs[1:])
             kwargs, mask = self._with_masks(inputs, kwargs)
             with self._symbolic_weights():
                 outputs = self.call(*inputs, **kwargs)
@@ -288,7 +289,7 @@ class Layer(LayerConfig, Additions, InboundNodes):
             )
         if not isinstance(first, SymbolicTensor):
             return
-        self.expects.check(kind, first.spec.shape, first.dtype)
+        self.expects.check(kind, first.spec.shape)
         if axis is None:
             return
         if self._features not in (None, first.spec.shape[axis]):
@@ -296,6 +297,17 @@ class Layer(LayerConfig, Additions, InboundNodes):
                 f"{kind} {self.name!r} was built for {self._features} features (axis {axis}), got "
                 f"{first.shape}: a layer has one set of weights, make another one for other sizes"
             )
+
+    def _cast(self, value: Any) -> Any:
+        """Record the cast that Keras makes by itself, with the mask that its input has."""
+        if not isinstance(value, SymbolicTensor):
+            return value
+        wanted = self.expects.cast(value.dtype, self.dtype)
+        if wanted == value.dtype:
+            return value
+        cast = value.to(wanted)
+        attach_masks(cast, mask_of(value))
+        return cast
 
     def make_module(self, *input_shapes: Any, **named_shapes: Any) -> nn.Module | None:
         """Build the layer, if it is not built yet, and initialize its weights.

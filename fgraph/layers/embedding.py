@@ -35,11 +35,11 @@ class Embedding(Layer):
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
-    Input shape: `(batch, ...)`, integers.
+    Input shape: `(batch, ...)`, integers; floating-point numbers lose their decimals, as in Keras.
 
     Output shape: `(batch, ..., output_dim)`.
 
-    Differs from Keras: floating-point input is refused; no LoRA, no quantization.
+    Differs from Keras: no LoRA, no quantization.
 
     Raises:
         ValueError: A size is not positive, or a name is not known.

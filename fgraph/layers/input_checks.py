@@ -1,4 +1,4 @@
-"""What a layer expects of its input; a refusal names the layer, what it expects and what it got."""
+"""What a layer expects of its input: what is refused, and what is cast as Keras casts it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Expects(Configured):
 
     Args:
         axes: Names of the axes; `...` stands for any number of them. Defaults to any rank.
-        dtype: `"floating"` or `"integer"`. Defaults to any.
+        dtype: `"floating"` or `"integer"`: what inputs are cast to. Defaults to any.
         features: The axis whose size has to be known, and equal at every call. Defaults to none.
     """
 
@@ -28,24 +28,29 @@ class Expects(Configured):
         self.dtype = dtype
         self.features = features
 
-    def check(self, owner: str, shape: Shape, dtype: torch.dtype) -> None:
+    def cast(self, given: torch.dtype, weights: torch.dtype | None) -> torch.dtype:
+        """Return the dtype that Keras computes in: whole numbers for indices, else the weights'.
+
+        Args:
+            given: The input's.
+            weights: The layer's, where it was given one.
+        """
+        if given.is_complex:
+            return given
+        if self.dtype == "integer":
+            return given if given in (torch.int32, torch.int64) else torch.int64
+        if not given.is_floating_point:
+            floating = weights or torch.get_default_dtype()
+            return floating if self.dtype == "floating" else given
+        return weights if weights is not None and weights.is_floating_point else given
+
+    def check(self, owner: str, shape: Shape) -> None:
         """Refuse an input that does not fit.
 
         Raises:
-            BuildError: The rank or dtype is wrong, or the number of features is not known.
+            BuildError: The rank is wrong, or the number of features is not known.
         """
         self._check_rank(owner, shape)
-        floating = dtype.is_floating_point or dtype.is_complex
-        if self.dtype == "floating" and not floating:
-            raise BuildError(
-                f"{owner} expects floating-point values, got {_name(dtype)} of shape {shape}: "
-                "convert it, `x.float()`, or look values up by an Embedding"
-            )
-        if self.dtype == "integer" and (floating or dtype == torch.bool):
-            raise BuildError(
-                f"{owner} expects integers, got {_name(dtype)} of shape {shape}: "
-                'write Input(..., dtype="int64"), or convert it, `x.long()`'
-            )
         if self.features is None:
             return
         if not -len(shape) <= self.features < len(shape):
@@ -63,7 +68,3 @@ class Expects(Configured):
         if len(shape) == least or (len(shape) > least and "..." in self.axes):
             return
         raise BuildError(f"{owner} expects ({', '.join(self.axes)}), got {shape}")
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -293,6 +293,7 @@ class _GlobalPooling(Layer):
     """Base of the poolings of everything."""
 
     rank: ClassVar[int]
+    takes: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -303,7 +304,7 @@ class _GlobalPooling(Layer):
         super().__init__(**options)
         self.channels_last = is_channels_last(type(self).__name__, data_format)
         self.keepdims = keepdims
-        self.expects = Expects(image(self.rank, self.channels_last).axes)
+        self.expects = Expects(image(self.rank, self.channels_last).axes, self.takes)
         self._axes = spatial_axes(self.rank, self.channels_last)
 
 
@@ -317,6 +318,8 @@ class _GlobalMaxPooling(_GlobalPooling):
 
 class _GlobalAveragePooling(_GlobalPooling):
     """Base of `GlobalAveragePooling1D`, `2D` and `3D`."""
+
+    takes = "floating"
 
     def call(self, inputs: Any) -> Any:
         """Record the mean over the spatial axes."""
