@@ -32,6 +32,7 @@ from .masks import attach_masks, mask_of
 from .modules.kept_losses import ActivityLoss
 from .modules.normalization import BatchNorm
 from .training_mode import MODEL_MODE
+from .weights import symbolic
 
 _build_lock = threading.RLock()
 
@@ -184,6 +185,8 @@ class Layer(LayerConfig, Additions, InboundNodes):
         inputs, kwargs = self._ordered(inputs, kwargs)
         if kwargs.get("training") is MODEL_MODE:  # as it would without
             del kwargs["training"]
+        if current_call() is not None:  # `call` of a layer gives constants to another
+            inputs, kwargs = map_leaves(_constant, (inputs, kwargs))
         self._refuse_values(inputs, kwargs)
         try:
             self._check_inputs(inputs)
@@ -438,6 +441,12 @@ class Layer(LayerConfig, Additions, InboundNodes):
 def _has_tensors(value: Any) -> bool:
     """Whether an argument of a call is a tensor, or holds some."""
     return any(isinstance(leaf, (SymbolicTensor, Tensor)) for leaf in iter_leaves(value))
+
+
+def _constant(leaf: Any) -> Any:
+    """Return a handle on a real tensor, which the graph then holds."""
+    is_real = isinstance(leaf, Tensor) and not isinstance(leaf, SymbolicTensor)
+    return symbolic(leaf) if is_real else leaf
 
 
 def _unshared(leaf: Any) -> Any:

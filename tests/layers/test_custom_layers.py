@@ -356,3 +356,35 @@ def test_the_output_shape_is_known_without_building(layer, given, expected):
     made = layer()
     assert made.compute_output_shape(given) == expected
     assert not made.built
+
+
+def recurrent(lib):
+    """The recurrent layer of Keras's functional guide, which begins with a constant."""
+
+    class CustomRNN(lib.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.units = 4
+            self.projection_1 = lib.layers.Dense(4, activation="tanh")
+            self.projection_2 = lib.layers.Dense(4, activation="tanh")
+            self.classifier = lib.layers.Dense(1)
+
+        def call(self, inputs):
+            outputs = []
+            state = lib.ops.zeros(shape=(inputs.shape[0], self.units))
+            for t in range(inputs.shape[1]):
+                y = self.projection_1(inputs[:, t, :]) + self.projection_2(state)
+                state = y
+                outputs.append(y)
+            return self.classifier(lib.ops.stack(outputs, axis=1))
+
+    x = lib.Input(batch_shape=(2, 5, 3))
+    return lib.Model(x, CustomRNN()(x))
+
+
+def test_layers_inside_of_a_call_take_constants():
+    ours, theirs = recurrent(fgraph), recurrent(keras)
+    values = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
+    ours.set_weights(theirs.get_weights())
+    expected = theirs.predict(values, verbose=0)
+    np.testing.assert_allclose(ours.predict(values, verbose=0), expected, rtol=1e-5, atol=1e-6)
