@@ -23,10 +23,10 @@ from .random_state import get_random_state, set_random_state
 def start(device: str | torch.device | None = None) -> torch.device:
     """Join the processes that `torchrun` started, unless the script did so itself.
 
-    `fit` and `evaluate` call it by themselves; a script calls it before it makes a model that is
-    to be distributed, or for a loop of its own. The processes are seeded alike, so that they make
-    equal models; when training begins their seeds part, so that they drop different units. Outside
-    `torchrun` it does nothing.
+    `fit`, `evaluate`, `train_on_batch` and `test_on_batch` call it by themselves; a script calls it
+    before it makes a model that is to be distributed, or for a loop of its own. The processes are
+    seeded alike, so that they make equal models; when training begins their seeds part, so that
+    they drop different units. Outside `torchrun` it does nothing.
 
     Args:
         device: where to compute; by default CUDA if there is one, else the CPU. CUDA

@@ -52,6 +52,8 @@ def move_to_own_card(model: Any) -> None:
     Args:
         model: the model; the state of its optimizer moves along.
     """
+    if "LOCAL_RANK" not in os.environ:  # asked at each `train_on_batch`
+        return
     devices = {t.device for t in chain(model.parameters(), model.buffers())}
     if len(devices) != 1 or next(iter(devices)).type != "cuda" or is_sharded(model):
         return

@@ -14,7 +14,6 @@ from torch import Tensor
 from ..callbacks import CallbackList
 from ..callbacks.processes import agreed_any, processes_of, world_size
 from ..graph.nested import filled, iter_leaves
-from ..losses.base import HALF
 from .feed import Feed
 from .gathering import gathered_rows, own_rows, row_order
 from .steps import Steps
@@ -129,7 +128,7 @@ class _Rows:
                 f"shape {tuple(value.shape)}, those before have rows of shape {tuple(expected)}: "
                 "predict the batches one by one with predict_on_batch"
             )
-        value = value.float() if value.dtype in HALF[:1] else value
+        value = value.float() if value.dtype is torch.bfloat16 else value  # numpy has none
         if own is not None and own < len(value):
             value = value[:own]
         count = len(value)

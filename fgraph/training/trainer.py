@@ -208,7 +208,6 @@ class Trainer(Loops, OnOwnCard):
         steps = arguments.optional_count(steps_per_epoch, "steps_per_epoch")
         validates = arguments.validation_epochs(validation_freq)
         shuffle = arguments.check_shuffle(shuffle)
-        self._join_processes()
         if validation_split:
             parts = arguments.split_validation(x, y, sample_weight, validation_split)
             (x, y, sample_weight), kept = parts
@@ -274,7 +273,6 @@ class Trainer(Loops, OnOwnCard):
             ValueError: something does not fit; the text says what.
         """
         self._require_compiled("evaluate")
-        self._join_processes()
         count = arguments.optional_count(steps, "steps")
         placement = self._placement(sharded_data)
         feed = Feed(self._source(x, y, sample_weight, batch_size, placement), count, fresh=True)
@@ -312,13 +310,15 @@ class Trainer(Loops, OnOwnCard):
             sharded_data: as in `fit`; the rows come process by process.
 
         Returns:
-            numpy arrays in the structure of the model's outputs.
+            numpy arrays in the structure of the model's outputs and, as in Keras, in their dtypes,
+            such as float16 with `precision="float16"`. numpy has no bfloat16, which becomes
+            float32 without a change of its values.
 
         Raises:
             ValueError: there is no data.
         """
         count = arguments.optional_count(steps, "steps")
-        placement = self._placement(sharded_data)
+        placement = self._placement(sharded_data, joins=False)
         feed = Feed(self._source(x, None, None, batch_size, placement), count, fresh=True)
         params = {"verbose": verbose, "epochs": 1, "steps": feed.epoch_steps}
         preflight.check_division(feed)
@@ -384,12 +384,16 @@ class Trainer(Loops, OnOwnCard):
 
     # ---- what `fit`, `evaluate` and `predict` are given
 
-    def _join_processes(self) -> None:
-        """Join the processes of `torchrun`, with the model on this one's device."""
-        move_to_own_card(self)
-        distributed.start(self._device())
+    def _placement(self, sharded: bool = False, joins: bool = True) -> Placement:
+        """Return where batches go, with the model on this process's device.
 
-    def _placement(self, sharded: bool = False) -> Placement:
+        Args:
+            sharded: what the caller was given as `sharded_data`.
+            joins: whether to join the processes of `torchrun`; `predict` is right without.
+        """
+        move_to_own_card(self)
+        if joins:
+            distributed.start(self._device())
         dtypes = [p.dtype for p in self.parameters()]
         floating = (dtype for dtype in dtypes if dtype.is_floating_point)
         return Placement(

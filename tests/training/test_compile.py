@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -190,7 +191,26 @@ def test_mixed_precision_trains_close_to_full_precision(precision):
     assert (net._trainer.scaler is not None) == (precision == "float16")
     assert figures[0] == pytest.approx(figures[1], rel=0.02)
     assert figures[0] != figures[1]
-    assert net.predict(x, verbose=0).dtype in ("float32", "float16")
+
+
+@pytest.mark.parametrize("halved", [False, True], ids=["autocast", "weights"])
+@pytest.mark.parametrize(
+    ("dtype", "expected"), [(torch.float16, np.float16), (torch.bfloat16, np.float32)], ids=str
+)
+def test_predictions_have_the_dtype_of_the_outputs(dtype, expected, halved):
+    """As Keras's under `mixed_float16`; bfloat16, which numpy lacks, in one that holds it."""
+    x = _data()[0]
+    net = _net()
+    if halved:
+        net.to(dtype)
+        outputs = net(x.to(dtype))
+    else:
+        net.compile("adam", nn.CrossEntropyLoss(), precision=str(dtype).removeprefix("torch."))
+        with torch.autocast("cpu", dtype):
+            outputs = net(x)
+    for found in (net.predict(x.numpy(), verbose=0), net.predict_on_batch(x.numpy())):
+        assert found.dtype == expected
+        assert found.tolist() == outputs.tolist()
 
 
 @pytest.mark.parametrize("settings", [{"clip_grad_norm": 0.1}, {"optimizer": "clipped"}])

@@ -160,8 +160,18 @@ def test_the_state_of_an_optimizer_moves_along(cards, moves):
     assert len(loaded) == 1
 
 
-@pytest.mark.parametrize("method", ["fit", "evaluate"])
-def test_training_begins_on_the_own_card(cards, monkeypatch, method):
+CALLS = {
+    "fit": lambda model, x, y: model.fit(x, y, verbose=0),
+    "evaluate": lambda model, x, y: model.evaluate(x, y, verbose=0),
+    "train_on_batch": lambda model, x, y: model.train_on_batch(x, y),
+    "test_on_batch": lambda model, x, y: model.test_on_batch(x, y),
+    "predict": lambda model, x, y: model.predict(x, verbose=0),
+    "predict_on_batch": lambda model, x, y: model.predict_on_batch(x),
+}
+
+
+@pytest.mark.parametrize("method", CALLS)
+def test_all_begins_on_the_own_card(cards, monkeypatch, method):
     """Before the processes are joined, whose backend is that of the device."""
     seen = []
     monkeypatch.setattr("fgraph.training.trainer.move_to_own_card", lambda m: seen.append("card"))
@@ -170,5 +180,5 @@ def test_training_begins_on_the_own_card(cards, monkeypatch, method):
     )
     model = _model()
     model.compile("sgd", "mse")
-    getattr(model, method)(torch.ones(4, 4), torch.ones(4, 2), verbose=0)
-    assert seen[:2] == ["card", "start"]
+    CALLS[method](model, torch.ones(4, 4), torch.ones(4, 2))
+    assert seen == ["card"] if method.startswith("predict") else ["card", "start"]
