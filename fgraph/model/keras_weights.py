@@ -77,7 +77,8 @@ class Weights:
         """Return copies of all weights, layer by layer in call order.
 
         Those of Keras-named layers come in Keras's order and layout; those of raw torch modules,
-        parameters before buffers, and of tensors used in the graph, as torch has them.
+        parameters before buffers, and parameters used in the graph, as torch has them. Other tensors
+        in the graph are constants, which Keras does not count.
         """
         with whole(self, everywhere=True):
             return self._get_weights()
@@ -133,5 +134,4 @@ class Weights:
                 yield layer
             elif layer is not None:
                 yield from (*layer.parameters(), *layer.buffers())
-        own: Any = self
-        yield from (*own.parameters(recurse=False), *own.buffers(recurse=False))
+        yield from self.parameters(recurse=False)  # not what the graph holds as constants
