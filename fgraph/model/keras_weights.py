@@ -77,8 +77,8 @@ class Weights:
         """Return copies of all weights, layer by layer in call order.
 
         Those of Keras-named layers come in Keras's order and layout; those of raw torch modules,
-        parameters before buffers, and parameters used in the graph, as torch has them. Other tensors
-        in the graph are constants, which Keras does not count.
+        parameters before buffers, and parameters used in the graph, as torch has them. Other
+        tensors in the graph are constants, which Keras does not count.
         """
         with whole(self, everywhere=True):
             return self._get_weights()
