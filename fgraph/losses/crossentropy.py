@@ -62,6 +62,15 @@ def _class_indices(y_true: Tensor, y_pred: Tensor) -> Tensor:
     return y_true if y_true.dtype == torch.int64 else y_true.long()
 
 
+def _rows(y_pred: Tensor, axis: int) -> Tensor:
+    """Return predictions as `(rows, classes)`.
+
+    Torch's loss of images takes classes second, and on the CPU has no gradient for those that come
+    from a permuted tensor, as every image with channels last does.
+    """
+    return y_pred.movedim(axis, -1).reshape(-1, y_pred.shape[axis])
+
+
 def sparse_categorical_crossentropy(
     y_true: Tensor,
     y_pred: Tensor,
@@ -82,9 +91,10 @@ def sparse_categorical_crossentropy(
         One value for each label.
     """
     labels = _class_indices(y_true, y_pred)
-    by_class = log_probabilities(y_pred, from_logits, axis).movedim(axis, 1)
+    by_class = log_probabilities(_rows(y_pred, axis), from_logits, -1)
     ignored = -100 if ignore_class is None else ignore_class
-    return F.nll_loss(by_class, labels, reduction="none", ignore_index=ignored)
+    values = F.nll_loss(by_class, labels.reshape(-1), reduction="none", ignore_index=ignored)
+    return values.reshape(labels.shape)
 
 
 def binary_values(y_true: Tensor, y_pred: Tensor, from_logits: bool) -> Tensor:
@@ -244,8 +254,9 @@ class SparseCategoricalCrossentropy(CrossEntropy):
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return the mean, on logits by torch's fused cross-entropy."""
-        if self.from_logits and self.ignore_class is None and y_pred.ndim == 2:
-            return F.cross_entropy(y_pred, _class_indices(y_true, y_pred))
+        if self.from_logits and self.ignore_class is None:
+            labels = _class_indices(y_true, y_pred).reshape(-1)
+            return F.cross_entropy(_rows(y_pred, self.axis), labels)
         return super().mean(y_true, y_pred)
 
     def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:

@@ -341,3 +341,30 @@ def test_circle_equals_keras(keras, settings, labels):
         assert found.item() == pytest.approx(expected, rel=1e-4)
     found.backward()
     assert torch.isfinite(y_pred.grad).all()
+
+
+@pytest.mark.parametrize("from_logits", [True, False])
+@pytest.mark.parametrize("ignore_class", [None, 2])
+@pytest.mark.parametrize("axis", [-1, 1])
+@pytest.mark.parametrize("sizes", [(), (5,), (5, 4), (5, 4, 3)], ids=["rows", "1D", "2D", "3D"])
+def test_labels_of_pixels_have_gradients_wherever_the_classes_are(
+    sizes, axis, ignore_class, from_logits
+):
+    """Classes come second for torch's own loss; those of channels-last images are permuted."""
+    loss = losses.SparseCategoricalCrossentropy(from_logits, ignore_class=ignore_class)
+    loss.axis = axis
+    labels = torch.randint(4, (2, *sizes))
+    memory = torch.randn(2, *sizes, 4)
+    values, other = (memory.clone().requires_grad_() for _ in range(2))
+    second = values.movedim(-1, 1)  # as a convolution leaves it
+    given = second.movedim(1, -1) if axis == -1 else second
+    made = loss(labels, given if from_logits else given.softmax(axis))
+    expected = torch.nn.functional.cross_entropy(
+        other.movedim(-1, 1).contiguous(),
+        labels,
+        ignore_index=-100 if ignore_class is None else ignore_class,
+    )
+    torch.testing.assert_close(made, expected)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(m, v)[0] for m, v in ((made, values), (expected, other)))
+    )
