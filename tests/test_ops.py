@@ -690,3 +690,18 @@ def test_sizes_may_be_known_at_run_time_only(call):
     for steps in (3, 5):
         values = torch.randn(2, steps, 4)
         compare(model(values), call(values))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        (..., slice(None, None, -1)), slice(None, None, -1), (slice(None), slice(-1, 0, -2)),
+        (0, None, slice(9, -9, -1)), (slice(None, None, -1), ..., None, slice(2, None, -1)),
+        (slice(2), slice(None, 1, -1), -1),
+    ],
+)  # fmt: skip
+def test_slices_go_backwards_as_in_numpy(key: Any) -> None:
+    expected = X.numpy()[key]
+    np.testing.assert_array_equal(ops.get_item(X, key), expected)
+    x = Input(batch_shape=(2, 3, 4))
+    np.testing.assert_array_equal(Model(x, ops.get_item(x, key))(X), expected)

@@ -346,18 +346,20 @@ class Layer(LayerConfig, Additions, InboundNodes):
     ) -> tuple[dict[str, Any], Any]:
         """Return the keyword arguments that `call` takes, masks filled in, and the input's mask."""
         takes = self._parameters("call")
-        kwargs = self._with_mode(dict(kwargs), takes)
+        placed = dict(zip(takes, inputs, strict=False))
+        others = {name: value for name, value in takes.items() if name not in placed}
+        kwargs = self._with_mode(dict(kwargs), others)
         mask = mask_of(inputs[0]) if inputs else None
-        given = dict(zip(takes, inputs, strict=False)) | kwargs
+        given = placed | kwargs
         tensors = [name for name, value in given.items() if _has_tensors(value)]
-        if kwargs.get("mask") is not None:
-            mask = kwargs["mask"]
-        elif "mask" in takes:  # as Keras, which looks at each tensor's own mask if there are more
+        if given.get("mask") is not None:
+            mask = given["mask"]
+        elif "mask" in others:  # as Keras, which looks at each tensor's own mask if there are more
             kwargs["mask"] = mask if len(tensors) <= 1 else None
         elif self.supports_masking:
             kwargs.pop("mask", None)
         for name in tensors:
-            if f"{name}_mask" in takes and kwargs.get(f"{name}_mask") is None:
+            if f"{name}_mask" in others and kwargs.get(f"{name}_mask") is None:
                 kwargs[f"{name}_mask"] = mask_of(given[name])
         return kwargs, mask
 

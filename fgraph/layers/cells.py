@@ -9,6 +9,7 @@ from torch import nn
 
 from ..activations import ActivationLike
 from ..constraints import ConstraintLike
+from ..errors import BuildError
 from ..graph import SymbolicTensor
 from ..initializers import InitializerLike
 from ..regularizers import RegularizerLike
@@ -364,8 +365,13 @@ class RNN(Recurrent):
 
     def run(self, x: Any, states: Any, mask: Any, training: bool | None) -> tuple[Any, list[Any]]:
         """Record the loop."""
-        if states is not None and not self._stacked:
-            states = [states]
+        if states is not None:
+            states = [listed(own) for own in (states if self._stacked else [states])]
+            if len(states) != len(self.cells):
+                raise BuildError(
+                    f"RNN expects initial_state= for each of {len(self.cells)} cells, got "
+                    f"{len(states)}: a list of several tensors for a cell with several states"
+                )
         outputs, after = self._module(x, states, mask, training)
         last = after if self._stacked else after[0]
         return outputs if self.return_sequences else outputs[:, -1], last

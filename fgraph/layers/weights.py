@@ -127,13 +127,12 @@ class LayerWeights:
     def get_weights(self) -> list[np.ndarray[Any, Any]]:
         """Return copies of the weights in Keras's order and layout.
 
+        Numpy has no `bfloat16`: such weights come as `float32`, which holds their values exactly.
+
         Raises:
             ValueError: The layer was not called yet, so its sizes are not known.
         """
-        return [
-            weight.read(module).detach().cpu().numpy().copy()
-            for _, module, weight in self._held_weights()
-        ]
+        return [as_array(weight.read(module)) for _, module, weight in self._held_weights()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Copy values in Keras's order and layout into the weights.
@@ -265,3 +264,9 @@ def symbolic(tensor: Tensor) -> Any:
     `+tensor` is the tensor itself in torch.
     """
     return record("function", operator.pos, (tensor,), {})
+
+
+def as_array(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """Return a copy of a weight for numpy, which has no `bfloat16`: such numbers as `float32`."""
+    kept = tensor.detach().cpu()
+    return (kept.float() if kept.dtype == torch.bfloat16 else kept).numpy().copy()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..callbacks.whole_model import whole
 from ..layers.base import Layer
+from ..layers.weights import as_array
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -87,7 +88,7 @@ class Weights:
         found: list[Array] = []
         for part in self._weight_holders():
             if isinstance(part, Tensor):
-                found.append(part.detach().cpu().numpy().copy())
+                found.append(as_array(part))
             else:
                 found += part.get_weights()
         return found

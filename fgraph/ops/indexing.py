@@ -22,8 +22,34 @@ __all__ = [
 
 
 def get_item(x: Any, key: Any) -> Tensor:
-    """Return `x[key]`, with numbers, slices, `None`, `...`, tensors, or a tuple of them."""
-    return tensor(x)[key]
+    """Return `x[key]`, with numbers, slices, `None`, `...`, tensors, or a tuple of them.
+
+    Slices may have negative steps, as numpy's.
+    """
+    x, parts = tensor(x), key if isinstance(key, tuple) else (key,)
+    if not any(_is_reversed(part) for part in parts):
+        return x[key]
+    axis, flipped, forward = 0, [], []
+    for place, part in enumerate(parts, 1):
+        if part is builtins.Ellipsis:
+            axis = x.ndim - sum(other is not None for other in parts[place:])
+        elif _is_reversed(part):
+            flipped.append(axis)
+            part = _mirrored(part)
+        forward.append(part)
+        axis += part is not None and part is not builtins.Ellipsis
+    return torch.flip(x, flipped)[tuple(forward)]
+
+
+def _is_reversed(part: Any) -> bool:
+    """Whether a part of an index goes backwards, which torch does not know."""
+    return isinstance(part, builtins.slice) and isinstance(part.step, int) and part.step < 0
+
+
+def _mirrored(part: Any) -> Any:
+    """Return what a slice with a negative step is of the flipped axis."""
+    start, stop = (None if end is None else -1 - end for end in (part.start, part.stop))
+    return builtins.slice(start, stop, -part.step)
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:

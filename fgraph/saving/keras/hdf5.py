@@ -99,7 +99,9 @@ class Hdf5:
         if shape is not None and tuple(data.shape or ()) != tuple(shape):
             raise LoadError(f"{where} has the shape {tuple(shape)}, {path!r:.120} in the file "
                             f"{data.shape}")  # fmt: skip
-        if data.dtype.kind not in "fiub" or data.dtype.hasobject or data.shape is None:
+        halved = data.dtype.str == "|V2"  # bfloat16, which HDF5 does not have
+        kind = "u" if halved else data.dtype.kind
+        if kind not in "fiub" or data.dtype.hasobject or data.shape is None:
             raise LoadError(f"{where}: {path!r:.120} holds {data.dtype}, expected numbers")
         properties = data.id.get_create_plist()
         if data.external or data.is_virtual:
@@ -116,6 +118,8 @@ class Hdf5:
             found: np.ndarray[Any, Any] = np.asarray(data[()])
         except Exception as error:
             raise LoadError(f"{where}: {path!r:.120} cannot be read: {error}") from error
+        if halved:  # the upper half of a number of 32 bits
+            return (found.view("<u2").astype("u4") << 16).view("f4")
         if not found.dtype.isnative:
             found = found.astype(found.dtype.newbyteorder("="))
         return found

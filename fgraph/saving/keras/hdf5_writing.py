@@ -47,6 +47,7 @@ def _write(file: Any, place: str, group: Group) -> None:
 def _put(file: Any, path: str, value: Tensor) -> None:
     kept = value.detach().cpu().contiguous()
     if kept.dtype == torch.bfloat16:  # which neither numpy nor HDF5 has
-        file.create_dataset(path, data=kept.float().numpy()).attrs["dtype"] = "bfloat16"
+        raw = kept.view(torch.int16).numpy().view("V2")
+        file.create_dataset(path, data=raw).attrs["dtype"] = "bfloat16"
     else:
         file.create_dataset(path, data=kept.numpy())

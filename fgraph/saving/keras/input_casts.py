@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from ... import ops
 from ...graph import Input, SymbolicTensor
 from ...graph.nested import map_leaves
 from ...layers import Lambda
 from ...layers.base import Layer
+from ...layers.core import cast, same_mask
 from ...layers.masks import attach_masks
 
 # layers of Keras that take floating-point numbers as they come
@@ -69,10 +69,10 @@ def with_casts(stack: list[Any]) -> list[Any]:
     found, value = stack[:1], stack[0]
     for part in stack[1:]:
         if isinstance(part, Layer):
-            (cast,), _ = cast_arguments(part, [value], {})
-            if cast is not value:
-                found.append(Lambda(ops.cast, None, _same_mask, {"dtype": cast.dtype}))
-                value = cast
+            (made,), _ = cast_arguments(part, [value], {})
+            if made is not value:
+                found.append(Lambda(cast, None, same_mask, {"dtype": made.dtype}))
+                value = made
         found.append(part)
         value = part(value)
     return found
@@ -83,7 +83,3 @@ def _to(value: SymbolicTensor, dtype: torch.dtype) -> SymbolicTensor:
     made: Any = value.to(dtype)
     attach_masks(made, value.mask)
     return made  # type: ignore[no-any-return]
-
-
-def _same_mask(inputs: Any, mask: Any) -> Any:
-    return mask

@@ -88,7 +88,7 @@ _KNOWN = frozenset(
 
 
 def _item(x: Any, key: Any) -> Any:
-    return x[tuple(key) if isinstance(key, list) else key]
+    return ops.get_item(x, tuple(key) if isinstance(key, list) else key)
 
 
 class _Operation:

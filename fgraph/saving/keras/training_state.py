@@ -54,12 +54,23 @@ def compile_as_written(
     except (TypeError, ValueError) as error:
         return [*left, f"the training ({error})"]
     values.mixed.clear()
+    paths = paths[_own_variables(written) :]
     if paths and settings["optimizer"] is not None:
         try:
             _take_over_state(model, settings, filler, file, list(paths))
         except (LoadError, TypeError, ValueError) as error:
             left.append(f"the optimizer's state ({error})")
     return left
+
+
+def _own_variables(written: Mapping[str, Any]) -> int:
+    """Return how many variables stand before those of the optimizer within.
+
+    They are of a `LossScaleOptimizer`: the step, the learning rate, the scale and its age.
+    """
+    optimizer = written.get("optimizer", written.get("optimizer_config"))
+    kind = optimizer.get("class_name") if isinstance(optimizer, Mapping) else None
+    return 4 if kind == "LossScaleOptimizer" else 0
 
 
 def _take_over_state(

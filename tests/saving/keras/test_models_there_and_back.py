@@ -74,9 +74,22 @@ def of_other_dtypes() -> Any:
     return keras.Model(x, [L.Dense(3)(y), L.Dense(2, dtype="float64")(y), y, inner(y)])
 
 
+def masks_as_second_inputs() -> Any:
+    x, mask = Input((4, 6)), Input((4, 6), dtype="bool")
+    return keras.Model([x, mask], L.Softmax()(x, mask))
+
+
+def states_of_several_cells() -> Any:
+    x, states = Input((5, 3)), [Input((2,)), Input((3,)), Input((3,))]
+    layer = L.RNN([L.GRUCell(2), L.LSTMCell(3)], return_state=True)
+    return keras.Model([x, *states], keras.tree.flatten(
+        layer(x, initial_state=[states[0], states[1:]])))  # fmt: skip
+
+
 QUICK = [
     called_on_a_batch, states_beside_masks, extremes_of_masked, layers_as_activations,
     operations_with_settings, numbers_that_json_lacks, of_other_dtypes,
+    masks_as_second_inputs, states_of_several_cells,
 ]  # fmt: skip
 
 
@@ -86,6 +99,9 @@ def test_outputs_steps_and_files_written_are_those_of_keras(make: Any, tmp_path:
     values = values_for(theirs, np.random.default_rng(0))
     model = opened(theirs, tmp_path / "model.keras")
     assert_same_outputs(model, theirs, values)
+    assert_same_outputs(opened(theirs, tmp_path / "model.h5"), theirs, values)
+    model.save(tmp_path / "model.fgraph")
+    assert_same_outputs(fgraph.load_model(tmp_path / "model.fgraph"), theirs, values)
     model.save(tmp_path / "back.keras")
     again = keras.models.load_model(tmp_path / "back.keras")
     with torch.no_grad():
@@ -151,3 +167,17 @@ def test_the_default_dtype_does_not_change_a_file(tmp_path: Path) -> None:
         assert model(torch.ones(1, 4, dtype=torch.float32)).dtype == torch.float32
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("kind", ["keras", "h5"])
+def test_weights_of_16_bits_go_both_ways(kind: str, tmp_path: Path) -> None:
+    x = Input((6,), dtype="bfloat16")
+    theirs = randomize(keras.Model(x, L.Dense(3, dtype="bfloat16")(x)))
+    expected = [weight.value.detach().float().numpy() for weight in theirs.weights]
+    model = opened(theirs, tmp_path / f"model.{kind}")
+    model.save(tmp_path / "back.keras")
+    again = keras.models.load_model(tmp_path / "back.keras")
+    for mine, back, reference in zip(model.get_weights(), again.weights, expected, strict=True):
+        np.testing.assert_array_equal(mine, reference)
+        np.testing.assert_array_equal(back.value.detach().float().numpy(), reference)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}

@@ -35,6 +35,7 @@ OPTIMIZERS: dict[str, Any] = {
     "schedule": lambda: O.Adam(O.schedules.ExponentialDecay(0.05, 2, 0.5)),
     "cosine": lambda: O.SGD(O.schedules.CosineDecay(0.05, 5, warmup_target=0.1, warmup_steps=2)),
     "averages": lambda: O.Adam(0.01, use_ema=True, ema_momentum=0.5, global_clipnorm=0.1),
+    "scaled loss": lambda: O.LossScaleOptimizer(O.Adam(0.01), initial_scale=8.0),
     "accumulation": lambda: O.Adam(0.01, gradient_accumulation_steps=2),
 }
 
