@@ -132,13 +132,3 @@ class Lambda(Layer):
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
         """Return what the mask function returns."""
         return None if self.mask_function is None else self.mask_function(inputs, mask)
-
-
-def cast(x: Any, dtype: torch.dtype) -> Any:
-    """Cast a tensor: a function for `Lambda`, which files hold by its name."""
-    return x.to(dtype)
-
-
-def same_mask(inputs: Any, mask: Any) -> Any:
-    """Return the mask of the input: likewise."""
-    return mask

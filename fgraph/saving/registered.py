@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -83,7 +82,7 @@ def _namespace(section: str) -> dict[str, Any]:
     if section == "torch.Tensor":
         return {name: getattr(torch.Tensor, name) for name in dir(torch.Tensor)}
     if section != "fgraph.layers.modules":
-        return vars(importlib.import_module(section))
+        return vars(sys.modules[section])
     return {  # wherever the file is in which a part of layers is defined
         name: value
         for module in [m for key, m in sys.modules.items() if key.startswith("fgraph.layers.")]

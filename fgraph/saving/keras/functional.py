@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from ...errors import LoadError
 from ...graph import Input, SymbolicTensor
+from ...layers.base import Layer
 from ...model import Model, Sequential
 from .filler import Filler
-from .input_casts import input_of, with_casts
 from .keras_layers import make_layer
 from .keras_values import Values, text
 from .operations import is_operation, operation
@@ -116,8 +118,6 @@ class Builder:
         own_name = None if name is None else text(name, "a model's name")
         stack = self._stack(config, entries, place, where)
         try:
-            if stack and isinstance(stack[0], SymbolicTensor):
-                stack = with_casts(stack)
             return Sequential(stack, name=own_name)
         except LoadError:
             raise
@@ -148,7 +148,8 @@ class Builder:
         given = config.get("build_input_shape") or (config.get("build_config") or {}).get(
             "input_shape")  # fmt: skip
         if stack and not isinstance(stack[0], SymbolicTensor) and given is not None:
-            stack.insert(0, input_of(stack[0], shape_of(given, where, keeps)))
+            shape = shape_of(given, where, keeps)
+            stack.insert(0, Input(batch_shape=shape, dtype=_wanted(stack[0])))
         return stack
 
     # ------------------------------------------------------------------ Functional
@@ -176,3 +177,8 @@ class Builder:
             raise
         except Exception as error:
             raise LoadError(f"{where} {own_name!r:.60}: {error}") from error
+
+
+def _wanted(part: Any) -> torch.dtype | None:
+    """Return the dtype of a stack's input that its first part takes."""
+    return torch.int64 if isinstance(part, Layer) and part.expects.dtype == "integer" else None

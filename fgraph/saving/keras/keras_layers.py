@@ -162,7 +162,8 @@ def _argument(
         if mixed is not None:
             values.mixed.add(mixed)
             dtype = torch.float32
-        return _NOTHING if dtype in (None, torch.get_default_dtype()) else dtype
+        usual = dtype == torch.get_default_dtype() and not values.has_several_dtypes
+        return _NOTHING if dtype is None or usual else dtype
     own = cls.__module__.startswith("fgraph.")
     known = _names(cls)
     if own and key not in known and key != "data_format":

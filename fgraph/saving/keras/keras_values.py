@@ -72,18 +72,42 @@ def dtype_of(written: Any, where: str) -> tuple[torch.dtype | None, str | None]:
         raise LoadError(f"{where}: dtype={name!r:.60} is not known here") from error
 
 
+def _dtypes_in(config: Any) -> set[str]:
+    """Return the names of the floating-point dtypes of the parts of a model."""
+    found, waiting = set(), [config]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            waiting += part.values()
+            name = part.get("dtype")
+            if isinstance(name, dict) and isinstance(name.get("config"), dict):
+                name = name["config"].get("name")
+            if isinstance(name, str) and "float" in name:
+                found.add("float32" if name.startswith("mixed_") else name)
+        elif isinstance(part, list):
+            waiting += part
+    return found
+
+
 class Values:
     """Turns JSON into values; names are looked up in closed tables and in `custom`.
 
     Args:
         custom: the user's classes and functions by name.
         version: the version of Keras that wrote the file.
+        config: the model in the file.
+
+    Attributes:
+        has_several_dtypes: whether its layers compute in different ones, so that each casts its
+            inputs.
+        mixed: the mixed policies of layers that were made.
     """
 
-    def __init__(self, custom: Mapping[str, Any], version: str = "3") -> None:
+    def __init__(self, custom: Mapping[str, Any], version: str = "3", config: Any = None) -> None:
         self.custom = custom
+        self.has_several_dtypes = len(_dtypes_in(config)) > 1
         self.is_old = version.partition(".")[0] in ("1", "2")
-        self.mixed: set[str] = set()  # the mixed policies of layers that were made
+        self.mixed: set[str] = set()
 
     def plain(self, written: Any, where: str, leaf: Any = None) -> Any:
         """Return a value without layers.

@@ -76,7 +76,7 @@ class _Read(NamedTuple):
 
 def _from_archive(path: Path, custom: Mapping[str, Any], compile: bool) -> _Read:
     config, version, weights = read_archive(path)
-    values = Values(custom, version)
+    values = Values(custom, version, config)
     with Hdf5(weights) as file:
         filler = Filler(GroupedWeights(file))
         with filled_by(filler):
@@ -96,7 +96,7 @@ def _from_hdf5(path: Path, custom: Mapping[str, Any], compile: bool) -> _Read:
                 "weights by set_weights"
             )
         config, version = parse_config(_bounded(written)), _version(file)
-        values, weights = Values(custom, version), ListedWeights(file, has_models(config))
+        values, weights = Values(custom, version, config), ListedWeights(file, has_models(config))
         while True:
             filler = Filler(weights)
             with filled_by(filler):

@@ -12,10 +12,9 @@ from ...errors import LoadError
 from ...graph import SymbolicTensor
 from ...graph.nested import iter_leaves, map_leaves
 from ...layers.base import Layer
-from ...layers.masks import mask_of
+from ...layers.masks import attach_masks, mask_of
 from ...layers.weights import symbolic
 from ...model import Model
-from .input_casts import cast_arguments
 from .keras_values import Values, dtype_of, refusal
 from .layer_order import flat
 from .written_parts import label_of, name_of, nodes_of
@@ -105,7 +104,7 @@ class Calls:
             if isinstance(part, Model) and isinstance(kwargs.get("mask"), dict):
                 kwargs["mask"] = _masks_in_order(part._input_template, kwargs["mask"])
             if isinstance(part, Layer):
-                args, kwargs = cast_arguments(part, *map_leaves(_symbolic, (args, kwargs)))
+                args, kwargs = map_leaves(lambda x: _argument_of(part, x), (args, kwargs))
         if self.has_old and args and "initial_state" in kwargs:  # Keras 3 passes no mask then
             kwargs.setdefault("mask", mask_of(args[0]))
         try:
@@ -223,9 +222,17 @@ def _is_given(value: Any) -> bool:
     return any(leaf is not None for leaf in iter_leaves(value))
 
 
-def _symbolic(leaf: Any) -> Any:
-    """Return a handle on a constant of the graph, which a layer takes like any other."""
-    return symbolic(leaf) if isinstance(leaf, torch.Tensor) else leaf
+def _argument_of(layer: Layer, value: Any) -> Any:
+    """Return what a layer is given: a handle, of its dtype, for a constant like any other."""
+    made = symbolic(value) if isinstance(value, torch.Tensor) else value
+    if not isinstance(made, SymbolicTensor) or not made.dtype.is_floating_point:
+        return made
+    wanted = layer.dtype
+    if wanted is None or not wanted.is_floating_point or wanted == made.dtype:
+        return made
+    cast: Any = made.to(wanted)
+    attach_masks(cast, made.mask)
+    return cast
 
 
 def _constant(written: Mapping[str, Any], where: str) -> Any:
