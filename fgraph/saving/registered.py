@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..errors import LoadError, SaveError
+from ..unfolding import opened_module  # noqa: F401 - a section of the list, in sys.modules
 
 T = TypeVar("T")
 
