@@ -283,3 +283,24 @@ def test_a_chain_of_thousands_is_summarised():
     for _ in range(5000):
         y = y + 1
     assert len(summary_rows(Model(x, y))) == 5001
+
+
+def test_a_layer_of_layers_counts_what_is_in_it():
+    class Block(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.inside = Sequential([layers.Dense(5), layers.Dense(4)])
+            self.norm = layers.LayerNormalization()
+
+        def call(self, inputs):
+            return self.norm(inputs + self.inside(inputs))
+
+    x = Input((4,))
+    shared = Block()
+    model = Model(x, layers.Dense(2)(shared(shared(x))))
+    lines = []
+    model.summary(print_fn=lines.append)
+    rows = [line for line in "\n".join(lines).splitlines() if line.startswith("block_1")]
+    assert ["57" in rows[0], "(shared)" in rows[1]] == [True, True], rows
+    total = sum(p.numel() for p in model.parameters())
+    assert total == (4 * 5 + 5) + (5 * 4 + 4) + 8 + (4 * 2 + 2)

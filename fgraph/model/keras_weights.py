@@ -52,6 +52,10 @@ class Weights:
         """Whether the weights exist; a model without input shapes makes them at its first call."""
         return not self._is_unbuilt
 
+    @built.setter
+    def built(self, value: bool) -> None:
+        """Take what Keras's examples say in `__init__`; the weights tell by themselves."""
+
     @property
     def weights(self) -> list[Tensor]:
         """The parameters and statistics, each once, as torch has them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,12 @@ _INSTEAD = {
     "loss_scale_factor": "compile(precision='float16') scales the loss",
     "decay": "pass learning_rate=schedules.InverseTimeDecay(rate, 1, decay)",
 }
+
+
+_OF_OPTIMIZERS = frozenset(
+    "add_param_group apply apply_gradients assign build iterations minimize param_groups "
+    "state_dict step update_step variables zero_grad".split()
+)
 
 
 class OptimizerFactory(Remembered):
@@ -95,6 +101,19 @@ class OptimizerFactory(Remembered):
         self.name = name or type(self).__name__
         self._undecayed_names: list[str] = []
         self._undecayed: list[Tensor] = []
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in _OF_OPTIMIZERS:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            kind = type(self).__name__
+            raise AttributeError(
+                f"optimizers.{kind} has no {name!r}: it holds settings, and compile makes the "
+                "torch optimizer from it. In a loop of your own make it from the parameters, "
+                f"optimizer = optimizers.{kind}(...)(model.parameters()); then "
+                "`optimizer.zero_grad(); loss.backward(); optimizer.step()`"
+            )
 
     def _refuse_unknown(self, given: dict[str, Any]) -> None:
         for name in given:

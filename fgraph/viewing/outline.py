@@ -194,9 +194,10 @@ class ParameterCount:
 
 
 def parameters_of(step: Step) -> list[nn.Parameter]:
-    """Return the parameters that a step uses, those given to it as arguments included."""
+    """Return the parameters that a step uses, those of inner layers and arguments included."""
     found = list(step.module.parameters()) if step.module is not None else []
     for node in step.nodes:
+        found += node.target.parameters() if isinstance(node.target, nn.Module) else []
         leaves = iter_leaves((node.args, node.kwargs))
         found += [leaf for leaf in leaves if isinstance(leaf, nn.Parameter)]
     return list({id(p): p for p in found}.values())

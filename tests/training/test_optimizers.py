@@ -168,6 +168,12 @@ REFUSED = [
     (lambda: optimizers.SGD(momentum=2), ValueError, r"momentum of SGD must be in \[0, 1\]"),
     (lambda: optimizers.Adam(clipnorm=1, clipvalue=1), ValueError, "give only one of clipnorm"),
     (lambda: optimizers.Adam(lr=0.1), TypeError, "Adam has no 'lr': write learning_rate="),
+    (
+        lambda: optimizers.Adam().apply([], []),
+        AttributeError,
+        r"no 'apply': it holds settings.*optimizers.Adam\(...\)\(model.parameters\(\)\)",
+    ),
+    (lambda: optimizers.Adam().aply, AttributeError, "'Adam' object has no attribute 'aply'"),
     (lambda: optimizers.Adam(beta1=0.1), TypeError, "unknown argument 'beta1'; did you mean"),
     (lambda: optimizers.SGD(clip_norm=1), TypeError, "unknown argument 'clip_norm'; did you mean"),
     (lambda: optimizers.SGD(clipnorm=-1), ValueError, r"clipnorm of SGD must be in \(0, inf\]"),
