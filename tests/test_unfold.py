@@ -90,19 +90,35 @@ class Noisy(nn.Module):
 
 
 class ByMode(nn.Module):
-    """A child that decides on its mode, and one that asks for a value."""
+    """A child that decides on its mode, and one that only chooses numbers by it."""
 
     def __init__(self):
         super().__init__()
-        self.depth, self.first = Depth(), nn.Linear(4, 4)
+        self.depth, self.first, self.attention = Depth(), nn.Linear(4, 4), Chooses()
 
     def forward(self, x):
-        return self.depth(self.first(x))
+        return self.attention(self.depth(self.first(x)))
 
 
 class Depth(nn.Module):
     def forward(self, x):
         return x * 2 if self.training else x
+
+
+class Chooses(nn.Module):
+    """Reads its mode as attention of transformers does, and so does its child."""
+
+    def __init__(self, inner=True):
+        super().__init__()
+        self.rate, self.out = 0.3, nn.Linear(4, 4)
+        self.inner = Chooses(False) if inner else None
+
+    def forward(self, x):
+        q = self.out(x)
+        dropped = 0.0 if not self.training else self.rate
+        y = F.scaled_dot_product_attention(q, q, q, dropout_p=dropped)
+        y = F.dropout(y, 0.5, self.training and self.rate > 0) * (1 - dropped)
+        return y if self.inner is None else self.inner(y)
 
 
 NETS = {
@@ -275,6 +291,20 @@ def test_a_module_that_decides_on_its_mode_is_taken_in_its_present_one():
     assert torch.equal(model.train()(value), value + 1)
     with pytest.raises(BuildError, match="Root decides on its mode"):
         fgraph.unfold(Root(), strict=True)(x)
+
+
+def test_numbers_chosen_by_the_mode_are_chosen_at_run_time():
+    net = Chooses()
+    x, value = Input((4,)), torch.randn(3, 4)
+    model = Model(x, fgraph.unfold(net, strict=True)(x))
+    assert [node.name for node in model.nodes if node.op == "module"] == ["out", "inner.out"]
+    assert [node.name for node in model.nodes if "scaled" in node.name] == [
+        "scaled_dot_product_attention", "inner.scaled_dot_product_attention",
+    ]  # fmt: skip
+    for training in (True, False):
+        assert torch.equal(*(results(m.train(training), value)[0] for m in (net, model)))
+    net.inner.train()  # each part has a mode of its own
+    assert not torch.equal(results(model, value)[0], results(model.eval(), value)[0])
 
 
 class AsksForValues(nn.Module):

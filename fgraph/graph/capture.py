@@ -205,14 +205,15 @@ class Interception:
 
     def settle(self) -> Any:
         """Drop the variables of frames that errors have ended; return `nn.Module.__call__`."""
-        ours, _ = self._replaced[nn.Module, "__call__"]
-        nn.Module.__call__ = ours  # type: ignore[method-assign]
+        place = nn.Module, "__call__"
         errors = [error for made in self._failures if (error := made()) is not None]
         self._failures = [weakref.ref(e) for e in errors if not _cleared(e.__traceback__)]
-        call = nn.Module.__call__  # torch's own, if that was all that held the token
-        if self._failures and call is ours:
-            setattr(nn.Module, "__call__", _Unsettled(self))  # noqa: B010
-        return call
+        if place in self._replaced:  # else that was all that held the token, and torch is restored
+            ours, _ = self._replaced[place]
+            if self._failures:
+                return ours  # asked again at the next call; replacing a method is slow
+            nn.Module.__call__ = ours  # type: ignore[method-assign]
+        return nn.Module.__call__
 
 
 class _Unsettled:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
+from torch.utils.hooks import RemovableHandle
 
 from .held import Held
 from .memory import Watch
@@ -25,7 +27,8 @@ from .modes import Autocast, Modes, under
 from .module_copies import call_of_copy, copy_without_hooks
 from .nested import iter_leaves, map_leaves
 from .node import Ref
-from .sized_by_values import SIZED_BY_VALUES
+from .plain_calls import is_plain
+from .sized_by_values import SIZED_BY_VALUES, pack
 from .specs import DeviceSpec, TensorSpec
 from .torch_functions import torch_name
 
@@ -60,8 +63,14 @@ def run_on_meta(
         mode = _MetaMode(answer, number)
         outer, _inferring.now = _inferring.now, True
         try:
-            with _autocasting(mode, autocast):
-                results.append(_run(target, args, kwargs, lane, mode, watch))
+            try:
+                with _autocasting(mode, autocast):
+                    results.append(_run(target, args, kwargs, lane, mode, watch))
+            except NotImplementedError as error:
+                if mode.device != "meta" or not _lacks_kernel(error):
+                    raise
+                mode = _MetaMode(answer, number)
+                results.append(_run_on_fakes(target, args, kwargs, lane, mode, watch, error))
         except Exception:
             if not mode.asked or (answer and not results):
                 raise
@@ -130,6 +139,37 @@ def _run(
     return result
 
 
+def _lacks_kernel(error: NotImplementedError) -> bool:
+    """Whether an operation cannot run on meta tensors, for lack of a kernel."""
+    return "Meta" in str(error) or "fake impl" in str(error)
+
+
+def _run_on_fakes(
+    target: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    lane: Mapping[Ref, Any],
+    mode: _MetaMode,
+    watch: Watch | None,
+    error: Exception,
+) -> Any:
+    """Run on torch's fake tensors, which call the kernels of the CPU on zeros if need be.
+
+    They refuse operations whose results have sizes that values decide.
+
+    Raises:
+        Exception: `error`, if that fails as well.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode  # slow to import, seldom needed
+
+    mode.device = "cpu"
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            return _run(target, args, kwargs, lane, mode, watch)
+    except Exception:
+        raise error from None
+
+
 @contextmanager
 def _autocasting(mode: _MetaMode, autocast: tuple[Autocast, ...]) -> Iterator[None]:
     """Run on torch's fake tensors of the device that `autocast` is for: meta tensors ignore it."""
@@ -187,16 +227,20 @@ class _MetaMode(TorchFunctionMode):
         device: where the stand-ins are.
         calls: how many torch functions were called.
         counted: whether values decide on a size: how many elements a mask selects.
+        plain: whether all that was called are functions whose results have the sizes of their
+            arguments or settings, and no size was read.
     """
 
     def __init__(self, answer: bool, number: int) -> None:
         super().__init__()
         self.asked = 0
         self.counted = False
+        self.plain = True
         self._number = number
         self.device = "meta"
         self.calls = 0
         self._answer = answer
+        self._batch_sizes: dict[int, Tensor] = {}  # those of packed sequences, which are read
         self._stand_ins: dict[Any, tuple[Tensor, Tensor]] = {}  # keeps the keys' tensors alive
 
     def stand_ins(self) -> list[Tensor]:
@@ -205,6 +249,8 @@ class _MetaMode(TorchFunctionMode):
 
     def to_meta(self, tensor: Tensor) -> Tensor:
         """Return the meta tensor that stands for `tensor` in this run."""
+        if id(tensor) in self._batch_sizes:
+            return tensor
         if not _has_values(tensor) and not isinstance(tensor, nn.Parameter):
             return tensor
         return self._stand_in(tensor, self._meta_like)
@@ -229,12 +275,16 @@ class _MetaMode(TorchFunctionMode):
         """Run `func` with everything real in its arguments replaced."""
         self.calls += 1
         kwargs = dict(kwargs or {})
+        self.plain = self.plain and is_plain(func, args, kwargs)
         tensors = [leaf for leaf in iter_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if len(tensors) == 1 and id(tensors[0]) in self._batch_sizes:
+            return func(*args, **kwargs)
         if tensors and all(map(_is_count, tensors)):
             return func(*map_leaves(self._count, args), **map_leaves(self._count, kwargs))
         if getattr(func, "__name__", "") in _READS and _has_values(args[0]):
             return func(*args, **kwargs)  # a real value that decides the way: read it
         if func in _TRUTH_VALUES:
+            self.plain = False
             return self._decide()
         if self._takes_device(func, tensors, kwargs):
             kwargs["device"] = self.device
@@ -246,7 +296,10 @@ class _MetaMode(TorchFunctionMode):
         if (rule := _RULES.get(func)) is not None:
             return rule(func, *args, **kwargs)
         if (by_values := SIZED_BY_VALUES.get(getattr(func, "__name__", ""))) is not None:
-            return by_values(self._count_of, func, *args, **kwargs)
+            found = by_values(self._count_of, func, *args, **kwargs)
+            if by_values is pack:
+                self._batch_sizes[id(found[1])] = found[1]
+            return found
         return func(*args, **kwargs)
 
     def _count_of(self, most: int) -> int:
@@ -331,11 +384,10 @@ def _recurrent(func: Callable[..., Any], *args: Any) -> Any:
     Args:
         func: `torch.lstm` or its kin.
         *args: `(input, hx, params, has_biases, num_layers, dropout, train, bidirectional,
-            batch_first)`; others for packed sequences, which torch's own kernel runs.
+            batch_first)`; for packed sequences `(input, batch_sizes, hx, ..., bidirectional)`.
     """
-    if not isinstance(args[3], bool):
-        return func(*args)
-    sequence, states, bidirectional = args[0], args[1], args[7]
+    is_packed = not isinstance(args[3], bool)
+    sequence, states, bidirectional = args[0], args[1 + is_packed], args[7 + is_packed]
     states = states if isinstance(states, (tuple, list)) else (states,)
     width = states[0].shape[-1] * (2 if bidirectional else 1)
     dtype, device = sequence.dtype, sequence.device.type
@@ -384,6 +436,45 @@ def _batch_norm(
     return torch.empty_like(x)
 
 
+def _inverse_stft(
+    func: Any,
+    x: Tensor,
+    n_fft: int,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: Tensor | None = None,
+    center: bool = True,
+    normalized: bool = False,
+    onesided: bool | None = None,
+    length: int | None = None,
+    return_complex: bool = False,
+) -> Tensor:
+    """Return what `torch.istft` returns, which looks at the values of the window."""
+    whole = n_fft + (hop_length or n_fft // 4) * (x.shape[-1] - 1)
+    found = (whole - n_fft // 2 * 2 if center else whole) if length is None else length
+    return x.new_empty((*x.shape[:-2], found), dtype=x.dtype if return_complex else x.real.dtype)
+
+
+def _ctc_loss(func: Any, scores: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Return what `ctc_loss` returns for scores of shape `(steps, batch, classes)`."""
+    reduction = args[4] if len(args) > 4 else kwargs.get("reduction", "mean")
+    return scores.new_empty(scores.shape[1:-1] if reduction in ("none", 0) else ())
+
+
+def _no_hook(func: Any, tensor: Tensor, *args: Any) -> RemovableHandle | None:
+    """Return what registering a hook on the gradient returns: no gradients are followed here."""
+    return None if func is Tensor.retain_grad else RemovableHandle(OrderedDict())
+
+
 _RULES: dict[Any, Callable[..., Any]] = dict.fromkeys(
     (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu), _recurrent
-) | {torch.autograd.grad: _gradients, nn.functional.batch_norm: _batch_norm}
+) | {
+    torch.autograd.grad: _gradients,
+    nn.functional.batch_norm: _batch_norm,
+    torch.ctc_loss: _ctc_loss,
+    nn.functional.ctc_loss: _ctc_loss,
+    torch.istft: _inverse_stft,
+    Tensor.istft: _inverse_stft,
+    Tensor.register_hook: _no_hook,
+    Tensor.retain_grad: _no_hook,
+}

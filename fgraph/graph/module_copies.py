@@ -62,7 +62,7 @@ def call_of_copy(module: nn.Module, evaluating: bool = False) -> Callable[..., A
 
 
 def _call_of(real: nn.Module, copied: nn.Module) -> Callable[..., Any]:
-    if _is_uninitialised(real):
+    if is_uninitialised(real):
         return _initialising_call(real)
     compiled = real._modules.get("_orig_mod")  # in torch.compile's wrapper
     if compiled is None:
@@ -71,7 +71,8 @@ def _call_of(real: nn.Module, copied: nn.Module) -> Callable[..., Any]:
     return cast(Callable[..., Any], inner._compiled_call_impl)
 
 
-def _is_uninitialised(module: nn.Module) -> bool:
+def is_uninitialised(module: nn.Module) -> bool:
+    """Return whether it is a lazy module whose first call is to come."""
     return isinstance(module, LazyModuleMixin) and module.has_uninitialized_params()
 
 
@@ -79,7 +80,7 @@ def _initialising_call(real: nn.Module) -> Callable[..., Any]:
     """Return a call that initialises a lazy module for real, then runs a fresh copy."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if _is_uninitialised(real):
+        if is_uninitialised(real):
             with torch._C.DisableTorchFunction():
                 cast(Any, real)._infer_parameters(real, args, kwargs)
         return call_of_copy(real)(*args, **kwargs)

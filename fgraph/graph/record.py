@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import BuildError, SymbolicError, refuse_keras
 from . import shapes
+from .both_modes import current_trial
 from .capture import Interception, refuse_autograd_forward
 from .held import with_held
 from .memory import Memory, changed, setitem
@@ -297,6 +298,9 @@ def make_node(
         name, modes = like.name, like.modes
     args = map_leaves(ref_of, args)
     kwargs = {key: map_leaves(ref_of, value) for key, value in kwargs.items()}
+    trial = current_trial()
+    if trial is not None:
+        args, kwargs = trial.with_choices(args, kwargs, make_node)
     try:
         specs, structure, effects = inferred or shapes.infer(op, target, args, kwargs, modes)
     except Exception as error:
@@ -311,12 +315,36 @@ def make_node(
     elif node.scope is not None and name is None:
         at = node.scope
         node.name = at.home.free(f"{at.name}.{node.kind}" if at.name else node.kind)
+    if op == "module" and type(target).__module__.startswith("torch.nn."):
+        _refuse_other_settings(node)
     for module in node.modules():
         nodes = _inbound.get(module)
         if nodes is None:
             nodes = _inbound[module] = weakref.WeakSet()
         nodes.add(node)
+    if trial is not None:
+        trial.nodes.append(node)
     return node
+
+
+def _refuse_other_settings(node: Node) -> None:
+    """Refuse a call of a module whose settings were others in its last call of the same graph."""
+    target = node.target
+    settings = {
+        key: value
+        for key, value in target.__dict__.items()
+        if type(value) in (bool, int, float, str, tuple) and key != "training"
+    }
+    seen, last = _settings.get(target, (settings, None))
+    _settings[target] = settings, weakref.ref(node)
+    earlier = last and last()
+    if seen != settings and earlier is not None and {*earlier.sources} & {*node.sources}:
+        key = next(key for key in settings if seen.get(key) != settings[key])
+        raise BuildError(
+            f"{target!r} is called with {key}={settings[key]!r}, and was called before with "
+            f"{key}={seen.get(key)!r} in the same graph, where both calls would find the settings "
+            "of run time: make two modules, or write the function of torch.nn.functional"
+        )
 
 
 def record_function(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -418,8 +446,12 @@ def _moves_no_values(name: str) -> bool:
     return any(torch.Tag.inplace_view in getattr(operation, o).tags for o in overloads)
 
 
-def _real_change(function: str, what: str) -> BuildError:
-    return BuildError(  # torch takes a TypeError of `buffer += x` for NotImplemented
+class RealChange(BuildError):
+    """A call that would change a real tensor, when the graph runs."""
+
+
+def _real_change(function: str, what: str) -> RealChange:
+    return RealChange(  # torch takes a TypeError of `buffer += x` for NotImplemented
         f"{function} changes {what} in place, a parameter, buffer or constant of the model: "
         "compute a new value, such as `y = buffer + x`, or write an nn.Module whose forward "
         "changes its own buffers"
@@ -480,6 +512,9 @@ def inbound_nodes(module: nn.Module) -> list[Node]:
 
 _TAKEN = (Symbol, SymbolicDevice, Ref)  # what makes a reference among the arguments of a call
 _inbound: weakref.WeakKeyDictionary[nn.Module, weakref.WeakSet[Node]] = weakref.WeakKeyDictionary()
+_settings: weakref.WeakKeyDictionary[nn.Module, tuple[dict[str, Any], Any]] = (
+    weakref.WeakKeyDictionary()  # those of the last recorded call, and its node
+)
 _FACTORY_NAMES = frozenset(function.__name__ for function in FACTORIES)
 _INSTEAD = {
     "set": "`x = y`",

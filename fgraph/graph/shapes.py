@@ -23,11 +23,12 @@ from torch.utils import _pytree as pytree
 
 from . import limits
 from .hidden import Hidden, holds_tensors
-from .memory import Watch, changed, setitem
+from .memory import Watch
 from .meta import LANES, run_on_meta
 from .modes import Autocast, Modes
 from .nested import iter_leaves
 from .node import Node, Ref, ancestors
+from .plain_calls import is_convolution, is_plain_target, says_plain
 from .specs import Constant, DataSpec, DeviceSpec, Effects, NumberSpec, Spec, TensorSpec
 from .torch_functions import torch_name
 
@@ -91,16 +92,17 @@ def infer(
             if len(_cache) >= _CACHE_SIZE:
                 _cache.clear()
             _cache[key] = found
-    specs, structure, loops, effects = found
+    specs, structure, loops, effects, plain = found
+    plain = plain or is_plain_target(op, target)
     is_certain = True
     for spec in given:
         if type(spec) is not TensorSpec or spec.folded or not spec.proven:
             is_certain = False
             break
-    if is_certain and (_is_plain(op, target) or not any(spec.is_open for spec in given)):
+    if is_certain and (plain or not any(spec.is_open for spec in given)):
         return specs, structure, effects
     is_open = any(spec.is_open for spec in given)
-    if not is_open or (all(spec.is_certain for spec in given) and _is_plain(op, target)):
+    if not is_open or (all(spec.is_certain for spec in given) and plain):
         if all(spec.proven for spec in given):
             return specs, structure, effects
         return [_unproven(spec) for spec in specs], structure, effects
@@ -112,8 +114,10 @@ def infer(
     return [_unproven(spec) for spec in specs], structure, effects
 
 
+# specs, structure, whether the call loops over a size, its effects, whether all in it is plain
+_Found = tuple[list[Spec], "pytree.TreeSpec | None", bool, "Effects | None", bool]
 _CACHE_SIZE = 4096
-_cache: dict[Any, tuple[list[Spec], pytree.TreeSpec | None, bool, Effects | None]] = {}
+_cache: dict[Any, _Found] = {}
 
 
 def _infer(
@@ -122,8 +126,8 @@ def _infer(
     kwargs: dict[str, Any],
     refs: list[Ref],
     autocast: tuple[Autocast, ...],
-) -> tuple[list[Spec], pytree.TreeSpec | None, bool, Effects | None]:
-    """Run the main lanes; return specs, structure, whether the call loops over a size, effects."""
+) -> _Found:
+    """Run the main lanes; return what is found."""
     main: list[Lane] = [{ref: ref.spec.in_lane(which) for ref in refs} for which in (0, 1)]
     is_open = any(ref.spec.is_open for ref in refs)
     watch = Watch()
@@ -139,7 +143,8 @@ def _infer(
         watch.evaluating = True  # a dropout, for one, returns its very input then
         with suppress(Exception):  # only the mode that is recorded has to work
             run_on_meta(target, args, kwargs, main[0], autocast, watch)
-    return specs, structure, last.calls > seen.calls, watch.effects()
+    plain = seen.plain and last.plain and not last.counted
+    return specs, structure, last.calls > seen.calls, watch.effects(), plain
 
 
 def _infer_below(
@@ -148,7 +153,7 @@ def _infer_below(
     kwargs: dict[str, Any],
     refs: list[Ref],
     autocast: tuple[Autocast, ...],
-) -> tuple[list[Spec], pytree.TreeSpec | None, bool, Effects | None] | None:
+) -> _Found | None:
     """Return what `_infer` would, for a call that takes only sizes below those of the main lanes.
 
     `None` if that is not why it refused them.
@@ -190,7 +195,7 @@ def _infer_below(
         return None
     single = isinstance(results[0][0], Tensor)
     loops = results[-1][1] > results[0][1]
-    return specs, None if single else structure, loops, watch.effects()  # type: ignore[return-value]
+    return specs, None if single else structure, loops, watch.effects(), False  # type: ignore[return-value]
 
 
 def _unknown_sizes(lanes: list[Lane]) -> Iterator[tuple[list[Any], tuple[Any, Any]]]:
@@ -362,7 +367,43 @@ def _follow(node: Node, number: int) -> list[Any] | None:
         if given is None:
             return None
         lane[ref] = given[ref.index]
-    return _leaves_at(node, lane, number)
+    return _without_running(node, lane) or _leaves_at(node, lane, number)
+
+
+def _without_running(node: Node, lane: Lane) -> list[Any] | None:
+    """Return what `_leaves_at` would, for a plain call whose unknown sizes its arguments have.
+
+    `None` where that cannot be told: such a size may be one of several of the arguments.
+    """
+    plain = is_plain_target(node.op, node.target)
+    if not plain:
+        key = _cache_key(node.op, node.target, node.args, node.kwargs)
+        found = _cache.get((key, node.modes.autocast if node.modes else ()))
+        if found is None or not found[-1]:
+            return None
+    sizes: dict[tuple[int, int], int] = {}  # by what stands for them in the main lanes
+    for ref, stand_in in lane.items():
+        spec = ref.spec
+        if type(spec) is not TensorSpec:
+            if type(spec) is DeviceSpec or type(stand_in) in (bool, float):
+                continue
+            return None
+        for a, b, size in zip(spec.first, spec.second, stand_in, strict=True):
+            if sizes.setdefault((a, b), size) != size or (a == b != size):
+                return None
+    unknown = sum(a != b for a, b in sizes)
+    if unknown > 1 and (not plain or is_convolution(node.target)):
+        return None  # which may divide one of them, and find another one
+    leaves: list[Any] = []
+    for spec in node.specs:
+        if type(spec) is not TensorSpec:
+            return None
+        pairs = zip(spec.first, spec.second, strict=True)
+        shape = tuple(a if a == b else sizes.get((a, b)) for a, b in pairs)
+        if spec.folded or None in shape:
+            return None
+        leaves.append(shape)
+    return leaves
 
 
 def _leaves_at(node: Node, lane: Lane, number: int = -1) -> list[Any] | None:
@@ -402,14 +443,14 @@ _lane_cache: dict[Any, list[Any] | None] = {}
 
 
 def numbers_agree(first: Ref, second: Ref) -> bool:
-    """Whether two numbers are equal in all lanes in which unknown sizes of inputs are alike.
+    """Whether two numbers are equal in all lanes that both can be had in.
 
     Those that depend on values never are: the second one is taken from lanes with other counts.
     """
     if first.spec[:2] != second.spec[:2]:
         return False
-    for number, (_, _, even) in enumerate(_PROBES):
-        one = _lane_of(first.node, number) if even else None
+    for number in range(len(_PROBES)):
+        one = _lane_of(first.node, number)
         other = None if one is None else _lane_of(second.node, number + LANES)
         if one is not None and other is not None and one[first.index] != other[second.index]:
             return False
@@ -428,57 +469,6 @@ def sizes_at(ref: Ref, inputs: dict[Ref, tuple[int, ...]]) -> tuple[int, ...] | 
         lane.update((Ref(node, index), leaf) for index, leaf in enumerate(leaves))
     shape: tuple[int, ...] = lane[ref]
     return shape
-
-
-# ------------------------------------------------------------------ what needs no probe
-
-# Calls whose results' sizes are those of the arguments, or of the settings: where such a size is
-# the same in both main lanes it is the same for all.
-_PLAIN_MODULES = (
-    nn.Linear, nn.Bilinear, nn.Embedding, nn.EmbeddingBag, nn.Identity, nn.PReLU, nn.RNNBase,
-    nn.RNNCellBase, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.Softmax,
-    nn.LogSoftmax, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer,
-    nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, nn.Flatten,
-)  # fmt: skip
-_PLAIN_KINDS = frozenset({"torch.nn.modules.activation", "torch.nn.modules.conv"})
-_PLAIN_FUNCTIONS = frozenset(
-    "abs absolute add addmm all alpha_dropout any argmax argmin baddbmm batch_norm bilinear bmm "
-    "broadcast_to cat celu clamp clone concat concatenate contiguous cos cosh cumsum detach div "
-    "dropout einsum elu embedding eq erf exp expand expand_as expm1 flatten float floor ge gelu "
-    "group_norm gt half hardtanh isnan layer_norm le leaky_relu lerp linear log log1p log_softmax "
-    "logical_and logical_not logical_or long lt masked_fill matmul max maximum mean min minimum "
-    "mish mm movedim mul multiply ne neg norm normalize ones_like permute pow prod rand_like "
-    "randn_like reciprocal relu relu6 reshape rms_norm round rsqrt scaled_dot_product_attention "
-    "selu sigmoid sign silu sin softmax softplus sqrt square squeeze stack std sub subtract sum "
-    "swapaxes t tan tanh to transpose truediv tril triu true_divide type type_as unsqueeze var "
-    "view where zeros_like T mT bool int".split()
-)
-
-
-def _is_plain(op: str, target: Any) -> bool:
-    if op == "module":
-        kind = type(target)
-        if _says_plain(kind):
-            return True
-        if not kind.__module__.startswith("torch.nn.modules."):
-            # a model whose own graph needed no trials
-            return bool(getattr(getattr(target, "_graph", None), "is_proven", False))
-        if kind.__module__ == "torch.nn.modules.conv":
-            return bool(max(target.stride) < 16)
-        return kind.__module__ in _PLAIN_KINDS or isinstance(target, _PLAIN_MODULES)
-    name = getattr(target, "__name__", "")
-    if target is setitem or target is changed:
-        return True
-    is_in_place = name.endswith("_") and not name.endswith("__")
-    return (name in _PLAIN_FUNCTIONS or is_in_place) and torch_name(target) is not None
-
-
-def _says_plain(kind: type) -> bool:
-    """Whether a class of modules says itself that it is like those of `_PLAIN_MODULES`.
-
-    Subclasses do not inherit that.
-    """
-    return bool(kind.__dict__.get("has_plain_sizes"))
 
 
 # ------------------------------------------------------------------ remembering results
@@ -527,7 +517,7 @@ def _value_key(value: Any, lane: Lane | None) -> Any:
 def _module_key(module: nn.Module) -> Any:
     """Key a module of `torch.nn` by its class, its attributes, and those of its children."""
     kind = type(module)
-    if kind.__module__.startswith("torch.nn.modules.") or _says_plain(kind):
+    if kind.__module__.startswith("torch.nn.modules.") or says_plain(kind):
         period = None
     elif (period := _period.now) is None:
         raise _Uncacheable

@@ -40,6 +40,9 @@ def _indexed(count: Count, func: Any, x: Any, index: Any, *value: Any) -> Any:
     """Call with places where the index has masks: `x[mask]`, `x[:, mask] = value`."""
     found: list[Any] = []
     for item in index if isinstance(index, tuple) else (index,):
+        if type(item) is list and item and type(item[0]) is bool:
+            found.append([place for place, taken in enumerate(item) if taken])
+            continue
         is_mask = isinstance(item, Tensor) and item.dtype in (torch.bool, torch.uint8)
         found += _places(count, item) if is_mask and item.dim() else (item,)
     return func(x, tuple(found) if isinstance(index, tuple) or len(found) > 1 else found[0], *value)
@@ -72,8 +75,41 @@ def _unique(
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
+def _counts(
+    count: Count, func: Any, x: Tensor, weights: Tensor | None = None, minlength: int = 0
+) -> Tensor:
+    found = max(minlength, count(x.numel()))
+    return x.new_empty(found, dtype=torch.long if weights is None else weights.dtype)
+
+
+def _one_hot(count: Count, func: Any, x: Tensor, num_classes: int = -1) -> Tensor:
+    classes = count(x.numel()) if num_classes == -1 else num_classes
+    return x.new_empty((*x.shape, classes))
+
+
+# Packed sequences: all of a batch may be shorter than what they were padded to. `PackedSequence`
+# wants `batch_sizes` on the CPU, and modules read the first one, which is the size of the batch.
+
+
+def pack(count: Count, func: Any, x: Tensor, lengths: Tensor, batch_first: bool) -> Any:
+    batch, steps = x.shape[:2] if batch_first else (x.size(1), x.size(0))
+    steps = max(1, min(steps, (count(steps) + 1) // 2))
+    sizes = torch.full((steps,), batch, dtype=torch.long, device="cpu")
+    return x.new_empty((batch * steps, *x.shape[2:])), sizes
+
+
+def _pad(
+    count: Count, func: Any, x: Tensor, sizes: Tensor, batch_first: bool, value: Any, most: int
+) -> Any:
+    batch = int(sizes[0])
+    shape = (batch, most) if batch_first else (most, batch)
+    return x.new_empty((*shape, *x.shape[1:])), x.new_empty(batch, dtype=torch.long)
+
+
 SIZED_BY_VALUES: dict[str, Callable[..., Any]] = {
     "nonzero": _nonzero, "argwhere": _nonzero, "masked_select": _masked_select, "where": _where,
     "unique": _unique, "unique_consecutive": _unique,
     "__getitem__": _indexed, "__setitem__": _indexed, "repeat_interleave": _repeated,
+    "bincount": _counts, "one_hot": _one_hot,
+    "_pack_padded_sequence": pack, "_pad_packed_sequence": _pad,
 }  # fmt: skip

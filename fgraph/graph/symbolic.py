@@ -151,7 +151,14 @@ class SymbolicTensor(_SymbolicTensor):
             raise TypeError("len() of a 0-d symbolic tensor")
         size = self.size(0)
         if isinstance(size, SymbolicSize):
-            no_value(self, "counted or iterated over", "its first size is not known: use x.size(0)")
+            module = str(sys._getframe(1).f_globals.get("__name__"))
+            instead = "its first size is not known: use x.size(0)"
+            if module.startswith("torch."):
+                instead += (
+                    f". {module}.{sys._getframe(1).f_code.co_name} reads values: put its call, and "
+                    "those on its result, into a function, and write `fgraph.apply(function, x)`"
+                )
+            no_value(self, "counted or iterated over", instead)
         return int(size)
 
     def __bool__(self) -> bool:
@@ -194,7 +201,8 @@ class SymbolicComparison(SymbolicTensor):
     """`x == y` or `x != y`: an elementwise comparison whose truth value is about identity.
 
     It is recorded only when it is used as a tensor, so that `x in [a, b]` and dictionary look-ups
-    leave nothing in the graph and never fail for their shapes.
+    leave nothing in the graph and never fail for their shapes. Where eager torch would decide by
+    the value, as in `if x.sum() == 0`, the truth value is refused.
     """
 
     __slots__ = ("_compare", "_left", "_right")
@@ -217,7 +225,24 @@ class SymbolicComparison(SymbolicTensor):
         return f"<SymbolicComparison {self._compare.__name__}({self._left!r}, {self._right!r})>"
 
     def __bool__(self) -> bool:
-        return (self._left == self._right) is (self._compare is operator.eq)
+        if self._left == self._right:
+            return self._compare is operator.eq
+        if self._asks_for_values():
+            no_value(
+                self,
+                "used as a truth value",
+                "only `a == b` of two symbolic tensors with many elements tells whether they are "
+                "the same one. Choose values by `torch.where`, or wrap the decision in "
+                "`fgraph.apply(fn, x)`",
+            )
+        return self._compare is operator.ne
+
+    def _asks_for_values(self) -> bool:
+        """Whether eager torch would decide by values: there is one, or a number beside it."""
+        if not isinstance(self._right, Ref):
+            return isinstance(self._right, (int, float, complex, torch.Tensor, SymbolicSize))
+        shapes = (self._left.spec.shape, self._right.spec.shape)
+        return all(size == 1 for shape in shapes for size in shape)
 
 
 class Shape(tuple[Any, ...]):
@@ -306,7 +331,7 @@ class SymbolicSize(Symbol):
     __slots__ = ()
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, SymbolicSize) and other.ref == self.ref:
+        if isinstance(other, SymbolicSize) and sizes_agree(self, other):
             return True
         if other is None or (isinstance(other, int) and other < 0 and _is_count(self.ref)):
             return False

@@ -85,6 +85,8 @@ def check_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
             raise LoadError(f"it takes a tensor apart into more than {_MOST_PARTS}, the limit")
     if getattr(function, "__module__", "") not in ("_operator", "math", "builtins"):
         return
+    if name == "getitem" and _is_choice(*args):
+        return
     operands = args[:1] if name == "getitem" else args
     if kwargs or not any(isinstance(operand, (Ref, Tensor)) for operand in operands):
         raise LoadError(f"a node calls {name!r} on no value of the graph")
@@ -94,6 +96,12 @@ def check_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         pairs = zip(numbers, most, strict=False)
         if any(isinstance(n, int) and abs(n) > limit for found, limit in pairs for n in found):
             raise LoadError(f"a node calls {name!r} on numbers that are too large")
+
+
+def _is_choice(values: Any, index: Any) -> bool:
+    """Whether a value of the graph chooses one of a few numbers, as `(0.0, 0.1)[training]`."""
+    plain = type(values) is tuple and all(type(value) in (bool, int, float) for value in values)
+    return plain and type(index) is Ref
 
 
 def _whole(leaf: Any) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import BuildError, SymbolicError
+from ..graph.record import RealChange
 
 Leaf = Callable[[nn.Module], bool] | type | str
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -51,7 +52,8 @@ class Leaves:
     def add(self, module: nn.Module, name: str, error: Exception) -> None:
         """Note that a part is kept as a leaf because of an error; raise it if `strict`."""
         kind, where = type(module).__qualname__, origin(error)
-        what = "" if isinstance(error, SymbolicError) else f"{type(error).__name__}: "
+        is_told = isinstance(error, (SymbolicError, RealChange))
+        what = "" if is_told else f"{type(error).__name__}: "
         text = f"unfold: {kind} is kept as a leaf, {what}{error}{where}: "
         if self.strict:
             raise BuildError(f"{text}{name or 'the module itself'!r}") from error

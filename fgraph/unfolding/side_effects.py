@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import SymbolicError
 from ..graph.meta import is_inferring
+from ..graph.module_copies import is_uninitialised
 from ..graph.nested import iter_leaves
 from ..graph.record import Symbol, record_function
 from ..graph.torch_functions import DRAWS
@@ -36,19 +41,28 @@ class SavedHandles:
 
 
 class OtherDraws:
-    """Notices random numbers of numpy and of Python, which would be constants; undoes the draws."""
+    """Notices draws that are not recorded, which would be constants, and seeds; undoes them.
+
+    Args:
+        of_torch: whether torch's are watched as well as those of numpy and Python. Functions that
+            are known to draw are recorded; other ones, and seeds, are not.
+    """
+
+    def __init__(self, of_torch: bool) -> None:
+        self._of_torch = of_torch
 
     def __enter__(self) -> OtherDraws:
-        self._before = self._states()
+        self._before = random.getstate(), np.random.get_state()
+        self._seed = torch.get_rng_state() if self._of_torch else None
         return self
 
-    @staticmethod
-    def _states() -> tuple[Any, Any]:
-        return random.getstate(), np.random.get_state()
-
     def _are_drawn(self) -> bool:
-        (python, ours), (now, theirs) = self._before, self._states()
+        (python, ours), (now, theirs) = self._before, (random.getstate(), np.random.get_state())
         return python != now or ours[2] != theirs[2] or not np.array_equal(ours[1], theirs[1])
+
+    def _is_seeded(self) -> bool:
+        now = torch.get_rng_state()
+        return self._seed is not None and not np.array_equal(self._seed.numpy(), now.numpy())
 
     def check(self) -> None:
         """Raise an error where a number was drawn."""
@@ -56,19 +70,58 @@ class OtherDraws:
             raise SymbolicError(
                 "it draws random numbers of numpy or Python, which would be the same in all calls"
             )
+        if self._is_seeded():
+            raise SymbolicError(
+                "it seeds torch, or draws random numbers by a function that is not recorded: they "
+                "would be the same in all calls"
+            )
 
     def __exit__(self, *error: object) -> None:
         if self._are_drawn():
             random.setstate(self._before[0])
             np.random.set_state(self._before[1])
+        if self._is_seeded():
+            torch.set_rng_state(cast(Tensor, self._seed))
 
 
 class RecordDraws(TorchFunctionMode):
-    """Records functions that draw random numbers of nothing symbolic: anew at each call."""
+    """Records functions that draw random numbers of nothing symbolic: anew at each call.
+
+    Args:
+        module: the module that is unfolded.
+
+    Attributes:
+        all_recorded: whether nothing else draws, such as lazy modules that are yet to be called.
+        tables: whether tensors that are made to be filled are recorded, too. They are constants
+            otherwise, as is what is computed from them.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.all_recorded = not any(map(is_uninitialised, module.modules()))
+        self.tables = False
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if is_inferring() or getattr(func, "__name__", "") not in DRAWS:
-            return func(*args, **(kwargs or {}))
-        return record_function(func, args, kwargs or {})
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if is_inferring() or not (name in DRAWS or (self.tables and name in _TABLES)):
+            return func(*args, **kwargs)
+        if kwargs.get("generator") is not None:
+            raise SymbolicError(
+                "it draws from a generator, which a graph would not seed or keep as a forward does"
+            )
+        return record_function(func, args, kwargs)
+
+    @contextmanager
+    def with_tables(self) -> Iterator[None]:
+        """Record tensors that are made to be filled, while the context is open."""
+        outer, self.tables = self.tables, True
+        try:
+            yield
+        finally:
+            self.tables = outer
+
+
+_TABLES = frozenset({"empty", "full", "ones", "zeros"})

@@ -8,32 +8,40 @@ recorded as leaves. The graph refers to the real modules and tensors alone.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..errors import BuildError, SymbolicError
+from ..graph.both_modes import Trial, current_trial
 from ..graph.capture import has_own_call
 from ..graph.module_copies import shallow_copy
 from ..graph.module_state import buffer, known_of, parameter, training
 from ..graph.nested import map_leaves
 from ..graph.node import Home, Node, Ref, Scope, current_scope, recording
-from ..graph.record import module_calls, record, result_of, to_refs
+from ..graph.record import RealChange, module_calls, record, result_of, to_refs
 from ..graph.symbolic import SymbolicSize
 from .leaves import Leaves, is_of_torch
-from .side_effects import OtherDraws, SavedHandles
+from .side_effects import OtherDraws, RecordDraws, SavedHandles
 
 _MISSING = object()
 
 
 def trace(
-    home: Home, leaves: Leaves, mode: bool | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    home: Home,
+    leaves: Leaves,
+    draws: RecordDraws,
+    mode: bool | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> Any:
     """Record what a module does, call by call; return its result.
 
     Args:
         home: the module, and where it hangs in the model.
         leaves: which parts are leaves.
+        draws: records random numbers.
         mode: what its `self.training` is; `None` for a symbolic value.
         args, kwargs: what it is called on.
 
@@ -42,7 +50,7 @@ def trace(
         BuildError: the module refuses the arguments.
     """
     traced: dict[int, TracedModule] = {}
-    root = TracedModule(home, leaves, home.module, home.name, mode)
+    root = TracedModule(home, leaves, draws, home.module, home.name, mode)
     waiting = [root]
     try:
         while waiting:
@@ -54,9 +62,11 @@ def trace(
                 known = traced.get(id(child))
                 if known is None:
                     path = _joined(owner.name, name)
-                    known = traced[id(child)] = TracedModule(home, leaves, child, path, None)
+                    known = traced[id(child)] = TracedModule(home, leaves, draws, child, path, None)
                     waiting.append(known)
                 owner.copy.__dict__["_modules"][name] = known.copy
+        for part in traced.values():
+            part.reset()
         return root.trace(args, kwargs)
     finally:
         for part in traced.values():  # cycles that would keep symbolic values alive
@@ -69,37 +79,62 @@ class TracedModule:
     Args:
         home: the unfolded module.
         leaves: which parts are leaves.
+        draws: records random numbers.
         real: the module.
         name: its qualified name.
         mode: what `self.training` is; `None` for a symbolic value.
     """
 
     def __init__(
-        self, home: Home, leaves: Leaves, real: nn.Module, name: str, mode: bool | None
+        self,
+        home: Home,
+        leaves: Leaves,
+        draws: RecordDraws,
+        real: nn.Module,
+        name: str,
+        mode: bool | None,
     ) -> None:
         self.real = real
         self.name = name
         self._home = home
         self._leaves = leaves
+        self._draws = draws
         self._tensors: dict[int, Any] = {}
-        self.copy = shallow_copy(real)
+        self._mode: Any = mode
         if mode is None:
             node = self._node("training", training, real)
-            mode = _Mode(Ref(node), real is home.module)  # type: ignore[assignment]
+            self._mode = _Mode(Ref(node), real is home.module)
+        self.copy = shallow_copy(real)
+        self._first: dict[tuple[str, ...], Any] = {}  # its attributes before the forward ran
+
+    def reset(self) -> None:
+        """Give the copy the attributes of the module, and remember them to notice changes."""
+        children = self.copy.__dict__["_modules"]
+        self.copy.__dict__.clear()
         self.copy.__dict__.update(
-            _parameters=_ReadsSymbolic(real._parameters, self._read),
-            _buffers=_ReadsSymbolic(real._buffers, self._read),
-            training=mode,
+            shallow_copy(self.real).__dict__,
+            _parameters=_ReadsSymbolic(self.real._parameters, self._read),
+            _buffers=_ReadsSymbolic(self.real._buffers, self._read),
+            _modules=children,
+            training=self._mode,
             _traced_module=self,
         )
+        self._first = self._state()
 
     def drop(self) -> None:
         """Let go of all symbolic values."""
         self.copy.__dict__.clear()
         self._tensors.clear()
+        self._first.clear()
+        self._mode = None
 
     def called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Trace the module, or record a call of the real one."""
+        """Trace the module, or record a call of the real one.
+
+        Raises:
+            SymbolicError: the caller has set attributes of the module.
+        """
+        self._refuse_changes(by_caller=True)
         reason = self._leaves.why_kept(self.real, self.name)
         if reason is None:
             return self.trace(args, kwargs)
@@ -109,26 +144,24 @@ class TracedModule:
 
     def trace(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the forward; where that fails, record a call of the real module."""
-        before, state = SavedHandles((args, kwargs)), self._state()
+        before = SavedHandles((args, kwargs))
         failure: Exception | None = None
-        scope = Scope(self._home, self.name, to_refs((args, kwargs)), current_scope())
-        with recording(scope, "scope"), OtherDraws() as draws:
-            try:
-                result: Any = self.copy.forward(*args, **kwargs)
-                draws.check()
-                self._refuse_changes(state)
-                scope.set_outputs(to_refs(result))
-            except ModeIsAsked as error:
-                if error.of_root:
-                    raise
-                failure = error
-            except Exception as error:
-                failure = error
-        if failure is None:
-            return result
-        before.restore()
         try:
-            with OtherDraws():
+            try:
+                return self._in_both_modes(args, kwargs, before)
+            except RealChange:
+                self._go_back(before)
+            with self._draws.with_tables():
+                return self._in_both_modes(args, kwargs, before)
+        except ModeIsAsked as error:
+            if error.of_root:
+                raise
+            failure = error
+        except Exception as error:
+            failure = error
+        self._go_back(before)
+        try:
+            with OtherDraws(of_torch=False):
                 found = self._record_whole(args, kwargs)
             # as documented; only what hides modules that could be unfolded is worth a word
             if not (isinstance(failure, ModeIsAsked) and all(map(is_of_torch, self._inner()))):
@@ -140,6 +173,56 @@ class TracedModule:
         finally:
             failure = None  # its traceback has this frame, and so all symbolic values here
         return found
+
+    def _in_both_modes(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], before: SavedHandles
+    ) -> Any:
+        """Run the forward; where it chooses by its mode, record numbers that depend on the mode.
+
+        Raises:
+            ModeIsAsked: it chooses more than numbers.
+        """
+        given, choices = self._home.given, None
+        trial = Trial(True)
+        try:
+            result = self._run(trial, args, kwargs)
+        except Exception:
+            if trial.asked is None:
+                raise
+        else:
+            if trial.asked is None:
+                trial.accept()
+                return result
+            self._go_back(before, given)
+            other = Trial(False, trial.asked)
+            with suppress(Exception):
+                self._run(other, args, kwargs)
+                choices = other.choices_beside(trial)
+        self._go_back(before, given)
+        # raises an error where the mode is asked, if it is not known what to choose
+        trial = Trial(None) if choices is None else Trial(True, trial.asked, choices)
+        result = self._run(trial, args, kwargs)
+        trial.accept()
+        return result
+
+    def _go_back(self, before: SavedHandles, given: int | None = None) -> None:
+        """Undo what a run has changed: handles, attributes, and names given since."""
+        before.restore()
+        self.reset()
+        if given is not None:
+            self._home.take_back(given)
+
+    def _run(self, trial: Trial, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the forward once."""
+        scope = Scope(self._home, self.name, to_refs((args, kwargs)), current_scope())
+        watched = OtherDraws(self._draws.all_recorded)
+        with recording(scope, "scope"), watched, trial.running():
+            result = self.copy.forward(*args, **kwargs)
+            watched.check()
+            self._refuse_changes()
+            trial.outputs = to_refs(result)
+            scope.set_outputs(trial.outputs)
+        return result
 
     def _record_whole(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args, kwargs = map_leaves(_real, args), map_leaves(_real, kwargs)
@@ -154,7 +237,8 @@ class TracedModule:
     def _node(self, name: str, read: Any, of: Any) -> Node:
         home = self._home
         specs, _, effects = known_of(read, of)
-        made = Node("function", read, (of,), {}, specs, name=home.free(_joined(self.name, name)))
+        free = home.free(_joined(self.name, name), for_good=True)
+        made = Node("function", read, (of,), {}, specs, name=free)
         made.declared, made.modes, made.effects = True, None, effects
         made.scope = made.scope or Scope(home, self.name)  # not yet in a call: a mode
         return made
@@ -180,9 +264,13 @@ class TracedModule:
                 found.update(((name, str(key)), item) for key, item in items)
         return found
 
-    def _refuse_changes(self, before: dict[tuple[str, ...], Any]) -> None:
-        """Refuse a forward that sets attributes, for later calls: a graph would not set them."""
-        now = self._state()
+    def _refuse_changes(self, by_caller: bool = False) -> None:
+        """Refuse a forward that sets attributes, for later calls: a graph would not set them.
+
+        Args:
+            by_caller: whether another module's forward is to be told about.
+        """
+        before, now = self._first, self._state()
         for path in {**before, **now}:
             old, new = before.get(path, _MISSING), now.get(path, _MISSING)
             if old is new or (type(old) is type(new) in (bool, int, float, str) and old == new):
@@ -191,7 +279,9 @@ class TracedModule:
             what = f"{kinds.get(path[0], f'self.{path[0]}, at')} {path[-1]!r}" if path[1:] else (
                 f"self.{path[0]}"
             )  # fmt: skip
-            raise SymbolicError(f"it sets {what}, which the model would not keep")
+            self.reset()
+            whose = f" of {self.name!r}" if by_caller else ""
+            raise SymbolicError(f"it sets {what}{whose}, which the model would not keep")
 
 
 class _ReadsSymbolic(dict[str, Any]):
@@ -215,6 +305,10 @@ class _Mode(SymbolicSize):
         self._of_root = of_root
 
     def __bool__(self) -> bool:
+        trial = current_trial()
+        answer = None if trial is None else trial.ask(self.ref)
+        if answer is not None:
+            return answer
         error = ModeIsAsked("it decides on self.training, which may change", self._of_root)
         module_calls.failed(error)
         raise error

@@ -13,6 +13,7 @@ from ..errors import BuildError
 from ..graph.node import Home
 from ..graph.record import module_calls
 from ..graph.shapes import remembering
+from .factories import symbolic_factories
 from .leaves import Leaf, Leaves, origin
 from .side_effects import RecordDraws
 from .traced_module import ModeIsAsked, trace
@@ -33,9 +34,10 @@ def unfold(
     an attribute of `Model`, such as `layers`, keeps its keys; `get_submodule` finds it, but
     `torch.export` and `to_fx` need a `name`.
 
-    A part that decides on its mode is kept as one leaf; where the module itself does, the way of
-    its present mode is taken, with a warning. A part that cannot be recorded, since it decides on
-    values, is kept as a leaf with a warning that says why.
+    Numbers that a part chooses by its mode, `p if self.training else 0.0`, are chosen when the
+    model runs. A part that calls other things in training than in evaluation is kept as one leaf;
+    where the module itself does, the way of its present mode is taken, with a warning. A part that
+    cannot be recorded, since it decides on values, is kept as a leaf with a warning that says why.
 
     Args:
         module: any torch module: of torchvision, timm, transformers, or your own.
@@ -89,9 +91,9 @@ class Unfolded:
         if not module_calls.has_symbolic((args, kwargs)):
             return module(*args, **kwargs)
         leaves.restart()
-        with RecordDraws(), remembering():
+        with RecordDraws(module) as draws, symbolic_factories(), remembering():
             try:
-                result = trace(self._home, leaves, None, args, kwargs)
+                result = trace(self._home, leaves, draws, None, args, kwargs)
             except ModeIsAsked as error:
                 text = (
                     f"unfold: the forward of {type(module).__qualname__} decides on its mode"
@@ -101,6 +103,6 @@ class Unfolded:
                 if leaves.strict:
                     raise BuildError(text) from error
                 leaves.restart(text)
-                result = trace(self._home, leaves, module.training, args, kwargs)
+                result = trace(self._home, leaves, draws, module.training, args, kwargs)
         leaves.warn()
         return result

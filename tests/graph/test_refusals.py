@@ -16,6 +16,8 @@ pytestmark = pytest.mark.usefixtures("torch_untouched")
 VALUES = {
     "truth value": (lambda x: bool(x.sum() > 0), "truth value.*torch.where"),
     "if": (lambda x: 1 if x[0, 0] > 0 else 2, "truth value"),
+    "equal to a number": (lambda x: 1 if x.sum() == 0 else 2, "truth value.*torch.where"),
+    "equal to another": (lambda x: x.sum() != x.mean() or 2, "truth value.*the same one"),
     "item": (lambda x: x.sum().item(), r"\.item.*fgraph.apply"),
     "float": (lambda x: float(x.sum()), "number.*fgraph.apply"),
     "int": (lambda x: range(x[0, 0]), "number"),

@@ -1,0 +1,180 @@
+"""Forwards that choose numbers by the mode: `p if self.training else 0.0`.
+
+Such a forward asks a mode that is known only at run time for its truth value. It is run for both
+answers. Where the calls that are recorded differ in nothing but numbers, it is run once more, and
+each of these numbers becomes a value that is read at run time: `(0.0, p)[training]`.
+"""
+
+from __future__ import annotations
+
+import operator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .nested import iter_leaves, map_leaves
+from .node import Node, Ref
+from .specs import NumberSpec, TensorSpec
+
+Choices = dict[int, dict[int, tuple[Any, Any]]]
+_NUMBERS = (bool, int, float)
+
+
+class Trial:
+    """One run of a forward, with an answer for a mode that it asks.
+
+    Args:
+        answer: the answer; `None` to give none.
+        choices: for the number of a recorded call, and of a leaf among its arguments, what stands
+            there in evaluation and in training mode.
+
+    Attributes:
+        asked: the mode that was asked; the first one, if there are several.
+        nodes: the calls recorded in the run.
+        outputs: the result, with a `Ref` for each symbolic leaf.
+    """
+
+    def __init__(
+        self, answer: bool | None, asked: Ref | None = None, choices: Choices | None = None
+    ) -> None:
+        self.answer = answer
+        self.asked = asked
+        self.nodes: list[Node] = []
+        self.outputs: Any = None
+        self._choices = choices or {}
+        self._outer: Trial | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Answer questions, and take note of the calls recorded in this thread."""
+        self._outer, _thread.trial = _thread.trial, self
+        try:
+            yield
+        finally:
+            _thread.trial = self._outer
+
+    def accept(self) -> None:
+        """Let the calls of this run count as calls of the run that it is part of."""
+        if self._outer is not None:
+            self._outer.nodes += self.nodes
+
+    def ask(self, mode: Ref) -> bool | None:
+        """Return the truth value to go on with, `None` if there is none."""
+        if self.asked is None:
+            self.asked = mode
+        return self.answer if self.asked == mode else None
+
+    def with_choices(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], make: Callable[..., Node]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of the next call, with values in place of numbers to choose.
+
+        Args:
+            args, kwargs: the arguments.
+            make: records a call.
+        """
+        found: dict[int, Ref] = {}
+        place, trial = 0, self
+        while True:
+            place += len(trial.nodes)
+            for leaf, numbers in trial._choices.get(place, {}).items():
+                _thread.trial = None
+                try:
+                    node = make("function", operator.getitem, (numbers, trial.asked), {})
+                finally:
+                    _thread.trial = self
+                found[leaf] = Ref(node)
+            if trial._outer is None:
+                break
+            trial = trial._outer
+        if not found:
+            return args, kwargs
+        leaves = [found.get(n, leaf) for n, leaf in enumerate(iter_leaves((args, kwargs)))]
+        left = iter(leaves)
+        args, kwargs = map_leaves(lambda _: next(left), (args, kwargs))
+        return args, kwargs
+
+    def choices_beside(self, other: Trial) -> Choices | None:
+        """Return the numbers in which a run in training mode differs from this one.
+
+        `None` where the runs differ in more.
+
+        Args:
+            other: the run in training mode; this one is that in evaluation mode.
+        """
+        if len(self.nodes) != len(other.nodes) or self.asked != other.asked:
+            return None
+        same: dict[Any, Any] = {}  # calls of the other run by the id of ours
+
+        def twin(leaf: Any, trial: Trial) -> Any:
+            if type(leaf) is not Ref:
+                return leaf
+            if leaf == trial.asked:
+                return trial.answer
+            if leaf.node.target is operator.getitem and type(leaf.node.args[0]) is tuple:
+                return leaf.node.args  # a number chosen inside, by another mode
+            return Ref(same.get(id(leaf.node), leaf.node), leaf.index)
+
+        found: Choices = {}
+        for number, (ours, theirs) in enumerate(zip(self.nodes, other.nodes, strict=True)):
+            if not _alike(ours, theirs):
+                return None
+            pairs = zip(
+                (twin(leaf, self) for leaf in iter_leaves((ours.args, ours.kwargs))),
+                (twin(leaf, other) for leaf in iter_leaves((theirs.args, theirs.kwargs))),
+                strict=True,
+            )
+            for place, (no, yes) in enumerate(pairs):
+                if _equal(no, yes):
+                    continue
+                if type(no) not in _NUMBERS or type(yes) not in _NUMBERS:
+                    return None
+                found.setdefault(number, {})[place] = (no, yes)
+            same[id(ours)] = theirs
+        if _outline(self.outputs) != _outline(other.outputs):
+            return None
+        results = zip(iter_leaves(self.outputs), iter_leaves(other.outputs), strict=True)
+        return found if all(_equal(twin(a, self), twin(b, other)) for a, b in results) else None
+
+
+def _alike(ours: Node, theirs: Node) -> bool:
+    """Whether two calls can differ in their arguments only."""
+    return (
+        (ours.op, ours.structure, ours.modes) == (theirs.op, theirs.structure, theirs.modes)
+        and (ours.target is theirs.target or ours.target == theirs.target)
+        and [*map(_known, ours.specs)] == [*map(_known, theirs.specs)]
+        and _outline((ours.args, ours.kwargs)) == _outline((theirs.args, theirs.kwargs))
+    )
+
+
+def _known(spec: Any) -> Any:
+    """Return what has to be the same in both modes of a part of a call's result."""
+    if type(spec) is TensorSpec:
+        return spec.first, spec.second, spec.dtype
+    return type(spec) if type(spec) is NumberSpec else spec
+
+
+def _outline(value: Any) -> Any:
+    return map_leaves(lambda _: None, value)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    comparable = type(one) in (*_NUMBERS, str, tuple, Ref)
+    return comparable and type(one) is type(other) and one == other
+
+
+class _Thread(threading.local):
+    """The run that is under way in this thread."""
+
+    trial: Trial | None = None
+
+
+_thread = _Thread()
+
+
+def current_trial() -> Trial | None:
+    """Return the run that is under way in this thread, if any."""
+    return _thread.trial

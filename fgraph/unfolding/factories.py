@@ -1,0 +1,55 @@
+"""Factories of torch that take symbolic sizes, while a module is opened.
+
+torch's argument parsers want the first of several sizes to be a number: `torch.zeros(n, 8)` fails
+before a symbolic `n` is asked, and so does `torch.tensor(n)`. Code that builds a graph can write
+`torch.zeros((n, 8))`; a module that exists cannot be told so. While its forward is recorded, these
+functions are replaced in the namespace of torch. Calls without symbolic arguments, of other threads
+among them, pass through.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ..graph.record import module_calls, record_function
+
+_NAMES = ("empty", "eye", "ones", "rand", "randint", "randn", "randperm", "tensor", "zeros")
+_lock = threading.Lock()
+_originals: dict[str, Any] = {}
+_users = 0
+
+
+@contextmanager
+def symbolic_factories() -> Iterator[None]:
+    """Let factories of torch take symbolic sizes, until the context ends in all threads."""
+    global _users
+    with _lock:
+        _users += 1
+        if _users == 1:
+            for name in _NAMES:
+                _originals[name] = getattr(torch, name)
+                setattr(torch, name, _taking_symbols(_originals[name]))
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if not _users:
+                for name, original in _originals.items():
+                    setattr(torch, name, original)
+
+
+def _taking_symbols(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def factory(*args: Any, **kwargs: Any) -> Any:
+        if module_calls.has_symbolic((args, kwargs)):
+            return record_function(original, args, kwargs)
+        return original(*args, **kwargs)
+
+    return factory
