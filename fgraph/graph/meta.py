@@ -158,16 +158,20 @@ def _run_on_fakes(
     They refuse operations whose results have sizes that values decide.
 
     Raises:
-        Exception: `error`, if that fails as well.
+        Exception: `error`, if that fails as well, or the result is a sparse tensor.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode  # slow to import, seldom needed
 
     mode.device = "cpu"
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
-            return _run(target, args, kwargs, lane, mode, watch)
+            result = _run(target, args, kwargs, lane, mode, watch)
     except Exception:
         raise error from None
+    leaves = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, Tensor)]
+    if any(leaf.layout is not torch.strided for leaf in leaves):
+        raise error
+    return result
 
 
 @contextmanager

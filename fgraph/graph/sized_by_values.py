@@ -49,8 +49,10 @@ def _indexed(count: Count, func: Any, x: Any, index: Any, *value: Any) -> Any:
 
 
 def _repeated(
-    count: Count, func: Any, x: Tensor, repeats: Any, dim: int | None = None, **named: Any
+    count: Count, func: Any, x: Tensor, repeats: Any = None, dim: int | None = None, **named: Any
 ) -> Any:
+    if repeats is None:  # the places of repeated elements
+        return x.new_empty(named.get("output_size") or count(x.numel()))
     if not isinstance(repeats, Tensor) or named.get("output_size") is not None:
         return func(x, repeats, dim, **named)
     x, dim = (x.flatten(), 0) if dim is None else (x, dim)

@@ -52,13 +52,18 @@ class OtherDraws:
         self._of_torch = of_torch
 
     def __enter__(self) -> OtherDraws:
-        self._before = random.getstate(), np.random.get_state()
+        self._before: tuple[Any, Any] = random.getstate(), np.random.get_state()
         self._seed = torch.get_rng_state() if self._of_torch else None
         return self
 
     def _are_drawn(self) -> bool:
-        (python, ours), (now, theirs) = self._before, (random.getstate(), np.random.get_state())
-        return python != now or ours[2] != theirs[2] or not np.array_equal(ours[1], theirs[1])
+        python, ours = self._before
+        theirs: Any = np.random.get_state()
+        return (
+            python != random.getstate()
+            or ours[2] != theirs[2]
+            or not np.array_equal(ours[1], theirs[1])
+        )
 
     def _is_seeded(self) -> bool:
         now = torch.get_rng_state()

@@ -13,9 +13,9 @@ from ..errors import BuildError
 from ..graph.node import Home
 from ..graph.record import module_calls
 from ..graph.shapes import remembering
-from .factories import symbolic_factories
 from .leaves import Leaf, Leaves, origin
 from .side_effects import RecordDraws
+from .symbolic_factories import symbolic_factories
 from .traced_module import ModeIsAsked, trace
 
 

@@ -16,14 +16,12 @@ from fgraph import Input, Model, SymbolicTensor
 
 # their results' shapes, or what they give, depend on values: fgraph.apply(..., output_shape=) does
 BY_VALUE = {
-    "allclose", "argwhere", "bincount", "combinations", "equal", "histogram", "histogramdd", "item",
-    "masked_select", "nonzero", "nn.functional.one_hot", "repeat_interleave", "tensor_split",
-    "unique", "unique_consecutive", "narrow", "nn.functional.gaussian_nll_loss",
+    "allclose", "combinations", "equal", "histogram", "histogramdd", "item",
+    "tensor_split", "narrow", "nn.functional.gaussian_nll_loss",
 }  # fmt: skip
 # torch has no meta kernel for them
 NO_META = {
-    "corrcoef", "cov", "geqrf", "istft", "linalg.lstsq", "nn.functional.ctc_loss", "to_sparse",
-    "sparse.mm", "sparse.sampled_addmm", "nn.functional.multilabel_margin_loss",
+    "geqrf", "to_sparse", "sparse.mm", "sparse.sampled_addmm",
 }  # fmt: skip
 # they change their input
 IN_PLACE = {"cauchy", "exponential", "geometric", "log_normal", "normal", "resize_", "resize_as_",

@@ -34,7 +34,7 @@ def symbolic_factories() -> Iterator[None]:
         if _users == 1:
             for name in _NAMES:
                 _originals[name] = getattr(torch, name)
-                setattr(torch, name, _taking_symbols(_originals[name]))
+                setattr(torch, name, _Factory(_originals[name]))
     try:
         yield
     finally:
@@ -45,11 +45,23 @@ def symbolic_factories() -> Iterator[None]:
                     setattr(torch, name, original)
 
 
-def _taking_symbols(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def factory(*args: Any, **kwargs: Any) -> Any:
-        if module_calls.has_symbolic((args, kwargs)):
-            return record_function(original, args, kwargs)
-        return original(*args, **kwargs)
+class _Factory:
+    """Calls a factory, or records the call; takes the factory's place in sets and dictionaries.
 
-    return factory
+    Tables of torch's functions may be made meanwhile, and are used afterwards.
+    """
+
+    def __init__(self, original: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, original)
+        self._original = original
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if module_calls.has_symbolic((args, kwargs)):
+            return record_function(self._original, args, kwargs)
+        return self._original(*args, **kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or other == self._original
+
+    def __hash__(self) -> int:
+        return hash(self._original)
