@@ -68,7 +68,8 @@ class Trainer(Loops, OnOwnCard):
         """Set up training; or compile the module in place, as `torch.nn.Module.compile` does.
 
         With any argument of a training it does the first; with any of torch's options or
-        `jit_compile=True`, or with nothing at all, the second; with both sets, both.
+        `jit_compile=True`, or with nothing at all, the second; with both sets, both. A class with a
+        `train_step` or `compute_loss` of its own is set up for training by nothing at all, too.
 
         Args:
             optimizer: a Keras name with Keras's default settings, an object of
@@ -126,6 +127,8 @@ class Trainer(Loops, OnOwnCard):
             "clip_grad_norm": clip_grad_norm,
         }
         trains = gradient_accumulation_steps != 1 or any(v is not None for v in given.values())
+        if not torch_compile_options and not jit_compile:
+            trains = trains or any(map(self._overrides, ("train_step", "compute_loss")))
         if trains:
             settings = CompileSettings(
                 **given,

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
 
-from fgraph import Input, Model, layers, losses, optimizers
+from fgraph import Input, Model, layers, losses, metrics, optimizers
 from fgraph.training import Trainer
 
 
@@ -340,3 +340,37 @@ def test_named_loss_objects_share_nothing_between_outputs():
     }
     expected["loss"] = expected["p_loss"] + 0.5 * expected["q_loss"]
     assert figures == pytest.approx(expected, rel=1e-5)
+
+
+class Pair(Model):
+    """Two models with an optimizer each, as in Keras's examples: `compile` takes both."""
+
+    def __init__(self, first, second):
+        super().__init__()
+        self.first, self.second = first, second
+        self.gap = metrics.Mean(name="gap")
+        self.built = True
+
+    def compile(self, first_optimizer, second_optimizer, loss_fn):
+        super().compile()
+        self.optimizers = first_optimizer, second_optimizer
+        self.loss_fn = loss_fn
+
+    def train_step(self, data):
+        (x,) = data if isinstance(data, tuple) else (data,)
+        self.zero_grad()
+        loss = self.loss_fn(self.first(x), self.second(x))
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.gap.update_state(loss)
+        return {"gap": self.gap.result()}
+
+
+def test_a_class_with_a_step_of_its_own_needs_nothing_from_compile():
+    x = Input((3,))
+    first, second = (Model(x, layers.Dense(2)(x)) for _ in range(2))
+    pair = Pair(first, second)
+    pair.compile(*(torch.optim.SGD(m.parameters(), 0.1) for m in (first, second)), nn.MSELoss())
+    gaps = pair.fit(torch.randn(8, 3), epochs=5, verbose=0).history["gap"]
+    assert gaps[-1] < gaps[0]
