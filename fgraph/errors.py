@@ -219,17 +219,18 @@ def look_up(kind: str, known: Mapping[str, Any], identifier: Any) -> Any:
     return found
 
 
-def whole_number(value: Any, name: str, least: int = 1) -> int:
+def whole_number(value: Any, name: str, least: int = 1, most: int | None = None) -> int:
     """Return a whole number, numpy's included, as an int.
 
     Args:
         value: what the user gave.
         name: what it is, for messages: `"batch_size"`.
         least: the smallest number that is allowed.
+        most: the largest one; by default there is none.
 
     Raises:
         TypeError: it is not a whole number.
-        ValueError: it is too small.
+        ValueError: it is too small or too large.
     """
     try:
         if isinstance(value, bool):
@@ -239,6 +240,8 @@ def whole_number(value: Any, name: str, least: int = 1) -> int:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
+    if most is not None and number > most:
+        raise ValueError(f"{name} must be at most {most}, got {number}")
     return number
 
 

@@ -12,6 +12,8 @@ from ..errors import real_number, whole_number
 from ..losses.base import EPSILON
 from .confusion import ThresholdMetric, safe_divide
 
+_MOST_THRESHOLDS = 100_000  # each is a number in memory as soon as the metric is made
+
 
 def _inner(num_thresholds: int) -> list[float]:
     """Return evenly spaced thresholds between 0 and 1."""
@@ -22,7 +24,7 @@ class AUC(ThresholdMetric):
     """Area under a curve of decisions at many thresholds (Keras: `AUC`).
 
     Args:
-        num_thresholds: number of points on the curve.
+        num_thresholds: number of points on the curve, at most 100,000.
         curve: `"ROC"`, `"PR"` (precision and recall) or `"PRGAIN"`.
         summation_method: `"interpolation"`, or `"minoring"` or `"majoring"` for the smaller or
             larger height of each interval.
@@ -51,7 +53,7 @@ class AUC(ThresholdMetric):
         label_weights: Sequence[float] | None = None,
         from_logits: bool = False,
     ) -> None:
-        inner = _inner(whole_number(num_thresholds, "num_thresholds of AUC", least=2))
+        inner = _inner(whole_number(num_thresholds, "num_thresholds of AUC", 2, _MOST_THRESHOLDS))
         if thresholds is not None:
             inner = sorted(real_number(t, "each threshold of AUC", "[0, 1]") for t in thresholds)
         super().__init__([-EPSILON, *inner, 1 + EPSILON], name)
@@ -138,7 +140,8 @@ class _BestAt(ThresholdMetric):
     def __init__(
         self, value: Any, what: str, num_thresholds: int, class_id: int | None, name: str | None
     ) -> None:
-        count = whole_number(num_thresholds, f"num_thresholds of {type(self).__name__}")
+        what_count = f"num_thresholds of {type(self).__name__}"
+        count = whole_number(num_thresholds, what_count, most=_MOST_THRESHOLDS)
         # Keras's first threshold is 0, but takes predictions of 0 in as well
         super().__init__([0.5] if count == 1 else [-EPSILON, *_inner(count), 1.0], name, class_id)
         self.least = real_number(value, f"{what} of {type(self).__name__}", "[0, 1]")
@@ -169,7 +172,7 @@ class SensitivityAtSpecificity(_BestAt):
 
     Args:
         specificity: the least specificity, from 0 to 1.
-        num_thresholds: the number of thresholds that are tried.
+        num_thresholds: the number of thresholds that are tried, at most 100,000.
         class_id: look at this class only.
         name: key in logs.
         dtype: as in `Metric`.
@@ -197,7 +200,7 @@ class SpecificityAtSensitivity(_BestAt):
 
     Args:
         sensitivity: the least sensitivity, from 0 to 1.
-        num_thresholds: the number of thresholds that are tried.
+        num_thresholds: the number of thresholds that are tried, at most 100,000.
         class_id: look at this class only.
         name: key in logs.
         dtype: as in `Metric`.
@@ -225,7 +228,7 @@ class PrecisionAtRecall(_BestAt):
 
     Args:
         recall: the least recall, from 0 to 1.
-        num_thresholds: the number of thresholds that are tried.
+        num_thresholds: the number of thresholds that are tried, at most 100,000.
         class_id: look at this class only.
         name: key in logs.
         dtype: as in `Metric`.
@@ -253,7 +256,7 @@ class RecallAtPrecision(_BestAt):
 
     Args:
         precision: the least precision, from 0 to 1.
-        num_thresholds: the number of thresholds that are tried.
+        num_thresholds: the number of thresholds that are tried, at most 100,000.
         class_id: look at this class only.
         name: key in logs.
         dtype: as in `Metric`.

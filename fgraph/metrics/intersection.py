@@ -12,6 +12,8 @@ from ..errors import whole_number
 from ..losses.base import EPSILON, weighted
 from .base import Metric
 
+_MOST_CLASSES = 65_536  # the counts are a square matrix
+
 
 class IoU(Metric):
     """Mean over some classes of intersection over union (Keras: `IoU`).
@@ -47,7 +49,7 @@ class IoU(Metric):
         axis: int = -1,
     ) -> None:
         super().__init__(name)
-        self.num_classes = whole_number(num_classes, "num_classes")
+        self.num_classes = whole_number(num_classes, "num_classes", most=_MOST_CLASSES)
         self.target_class_ids = [int(i) for i in target_class_ids]
         if any(not 0 <= i < self.num_classes for i in self.target_class_ids):
             raise ValueError(
@@ -158,7 +160,7 @@ class MeanIoU(IoU):
         sparse_y_pred: bool = True,
         axis: int = -1,
     ) -> None:
-        classes = range(whole_number(num_classes, "num_classes"))
+        classes = range(whole_number(num_classes, "num_classes", most=_MOST_CLASSES))
         super().__init__(
             num_classes, classes, name, dtype, ignore_class, sparse_y_true, sparse_y_pred, axis
         )

@@ -92,7 +92,9 @@ def check_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         raise LoadError(f"a node calls {name!r} on no value of the graph")
     numbers = [_numbers(name, operand) for operand in operands]
     if all(numbers):  # no tensor is among them
-        most = [_MOST_EXPONENT if at and name in ("pow", "lshift") else _WHOLE for at in (0, 1)]
+        most = [
+            _MOST_EXPONENT if at and name in ("pow", "lshift", "round") else _WHOLE for at in (0, 1)
+        ]
         pairs = zip(numbers, most, strict=False)
         if any(isinstance(n, int) and abs(n) > limit for found, limit in pairs for n in found):
             raise LoadError(f"a node calls {name!r} on numbers that are too large")

@@ -63,5 +63,5 @@ def decode_compiled(model: Any, written: dict[str, Any], decoder: Decoder) -> No
     for leaf in iter_leaves(state):
         if type(leaf) not in PLAIN and not isinstance(leaf, (Tensor, torch.dtype, set)):
             raise LoadError(f"the state of training holds {leaf!r:.80}, which is no plain value")
-    model.compile(**settings)
+    model._train_with(CompileSettings(**settings))  # not `compile`, which may mean torch's
     model._trainer.loaded = state

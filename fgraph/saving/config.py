@@ -19,7 +19,7 @@ from .constructor_calls import construction_of
 from .decoder import take_values
 from .model_file import check_document, decode_model, encode_model
 from .registered import name_of
-from .tensorfile import parse_json
+from .tensorfile import on_host, parse_json
 from .values import from_json
 from .values import to_json as value_to_json
 
@@ -38,7 +38,7 @@ def get_config(model: Model) -> dict[str, Any]:
     Raises:
         SaveError: a part of the model cannot be written as data.
     """
-    with torch.device("cpu"):
+    with on_host():
         document, tensors = encode_model(model)
         free = {name_of(kind) for kind in FREE}
         objects = document["objects"]

@@ -99,6 +99,6 @@ class _NoValues(TorchFunctionMode):
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") in _FILLS:
             return args[0] if args else kwargs["tensor"]
-        if func in _device_constructors() and kwargs.get("device") is None:
+        if func in _device_constructors():  # whatever device the constructor is told
             kwargs = {**kwargs, "device": "meta"}
         return func(*args, **kwargs)

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from ..errors import LoadError
 from ..graph import Input
 from ..graph.nested import iter_leaves, map_leaves
+from ..graph.opened import Opened
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
-from ..model import Model
+from ..model import Model, Sequential
 from ..model.naming import check_name
 from .comparing import LAYER_KEYS, MODULE_KEYS, is_setting, parts_of, slots
 from .construction import EMPTY, FREE, Construction
@@ -40,8 +41,10 @@ _FIELDS = {
     "part": {"kind", "of", "settings"} | _MODULE,
     "model": {"kind", "class", "settings", "name", "stack", "graph"} | _MODULE,
 }
-_BASES: dict[str, type] = {"module": nn.Module, "layer": Layer, "model": Model, "object": object}
+_BASES: dict[str, type] = {"module": nn.Module, "layer": Layer}
 _MOST_RANGES = 16384  # numbers in all ranges together: a constructor may make a list of each
+_MOST_PARTS = 20_000  # of modules, each counted wherever it is used
+_MOST_LEVELS = 64  # of modules in modules
 
 
 class Decoder:
@@ -86,6 +89,7 @@ class Decoder:
             with self._about(number):
                 if number not in unused:
                     self._settle(number, entry)
+        self._check_parts()
         pairs = zip(self.made, self._entries, strict=True)
         modules = [(made, entry) for made, entry in pairs if isinstance(made, nn.Module)]
         self._make_parameters([entry.get("tensors", []) for _, entry in modules], set(flipped))
@@ -100,6 +104,7 @@ class Decoder:
         for module, entry in modules:
             if isinstance(module, Model) and entry["kind"] == "model":
                 self._finish_model(module, entry)
+        self._check_opened()
 
     # ------------------------------------------------------------------ values
 
@@ -156,7 +161,7 @@ class Decoder:
     _KINDS: ClassVar[dict[str, Callable[[Decoder, Any, Any], Any]]] = {
         "$object": lambda self, held, read: self.made[number_below(held, self.made)],
         "$tensor": lambda self, held, read: self._tensor(held),
-        "$array": lambda self, held, read: self._tensor(held).numpy().copy(),
+        "$array": lambda self, held, read: self._tensor(held).numpy(force=True),
         "$name": lambda self, held, read: find(held, self._custom),
         "$autograd": lambda self, held, read: self._class(held, torch.autograd.Function).apply,
         "$optimizer": lambda self, held, read: self._class(held[0], torch.optim.Optimizer)(
@@ -226,7 +231,10 @@ class Decoder:
                 raise LoadError(f"a {type(outer).__name__} has no part {name!r:.80}")
             self._check_tensors(part, entry.get("tensors", []))
             return part
-        cls = self._class(entry["class"], _BASES[entry["kind"]])
+        cls = self._class(entry["class"], object)
+        kind = next((kind for kind, base in _BASES.items() if issubclass(cls, base)), "object")
+        if kind != entry["kind"] or cls in (Model, Sequential):
+            raise LoadError(f"{entry['class']!r:.80} is no class of which a file makes {kind}s")
         if cls in EMPTY:
             check_fields(f"a {cls.__name__}", entry, {"kind", "class", "settings"} | _MODULE)
             return EMPTY[cls]()
@@ -277,6 +285,26 @@ class Decoder:
             if self._fresh and child is not None:
                 take_values(child, made.get(name))
             module._modules[name] = child
+
+    def _check_parts(self) -> None:
+        """Refuse modules within themselves, or in so many places that walks would never end."""
+        parts: dict[nn.Module, int] = {}
+
+        def count(module: nn.Module, level: int) -> int:
+            if level > _MOST_LEVELS:
+                raise LoadError(f"its modules are nested more than {_MOST_LEVELS} deep, the limit")
+            if module not in parts:
+                children = [part for part in module._modules.values() if part is not None]
+                parts[module] = 1 + sum(count(part, level + 1) for part in children)
+            return parts[module]
+
+        most = _MOST_PARTS + 4 * len(self.made)
+        for made in reversed(self.made):  # outer ones first
+            if isinstance(made, nn.Module) and count(made, 1) > most:
+                raise LoadError(
+                    f"a {type(made).__name__} has more than {most} parts, the limit for modules "
+                    "that are parts of several others"
+                )
 
     def _set_layer(self, layer: Layer, entry: dict[str, Any]) -> None:
         layer._built_for = self.value(entry["built_for"])
@@ -361,6 +389,17 @@ class Decoder:
                 if not isinstance(layer, (Layer, nn.Module, InputLayer)):
                     raise LoadError(f"a stack holds a {type(layer).__name__}, which is no layer")
                 stack.append(layer)
+
+    def _check_opened(self) -> None:
+        """Refuse what is left of an opened module that no graph calls the parts of."""
+        left = [made for made in self.made if type(made) is Opened]
+        graphs = [made._graph for made in self.made if left and isinstance(made, Model)]
+        called = {part for graph in graphs if graph is not None for part in graph.opened}
+        for module in left:
+            if id(module) not in called:
+                raise LoadError(
+                    f"no graph calls the parts of {module!r:.100}, which has no forward"
+                )
 
     def _input(self, model: Model, name: Any, shape: Any, dtype: Any) -> InputLayer:
         if model._graph is not None:

@@ -48,7 +48,7 @@ def save_model(model: Model, path: str | os.PathLike[str], include_optimizer: bo
         SaveError: a part of the model cannot be kept as data; the text says which, and what to do.
         OSError: the file cannot be written.
     """
-    with torch.device("cpu"):  # whatever device is the default for new tensors
+    with tensorfile.on_host():
         if Path(path).suffix == ".keras":
             save_keras(model, Path(path), include_optimizer)
             return
@@ -72,7 +72,7 @@ def check_savable(model: Model, path: str | os.PathLike[str] = "") -> None:
         SaveError: a part of the model cannot be written.
     """
     if Path(path).suffix == ".keras":
-        with torch.device("cpu"):
+        with tensorfile.on_host():
             check_keras(model, Path(path))
     else:
         encode_model(model, include_optimizer=True)
@@ -185,7 +185,7 @@ def load_model(
             "run: pass the functions that it names by custom_objects={'name': function}"
         )
     device = _device(map_location)
-    with torch.device("cpu"):  # whatever device is the default for new tensors
+    with tensorfile.on_host():
         source = Path(path)
         kind = kind_of(source) if source.is_file() else None
         if kind is not None:

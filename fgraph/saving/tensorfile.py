@@ -11,11 +11,13 @@ single word and is as fast as memory: a CRC of all bytes would take four times a
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,12 @@ class TensorFile:
         """
         if self.checked and f"{checksum(self.data):08x}" != self.check:
             raise LoadError("its weights are damaged (the checksum differs)")
+
+
+def on_host() -> AbstractContextManager[object]:
+    """Return a context in which new tensors are on the CPU, whatever device is the default."""
+    # the context of the default device takes longer than reading a small tensor
+    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
 
 
 # ---------------------------------------------------------------------- writing
@@ -224,7 +232,8 @@ def with_views(tensors: Mapping[str, Tensor], views: Mapping[str, Any]) -> dict[
         whole = tensors[owner]
         if name in tensors or not all(type(n) is int for n in (offset, *shape, *stride)):
             raise LoadError(f"the tensor {name!r} is said to be part of {owner!r}")
-        if not _fits(whole.numel(), offset, shape, stride):
+        fits = _fits(whole.numel(), offset, shape, stride)
+        if not fits or math.prod(shape) > whole.numel():  # the larger one owns the memory
             raise LoadError(f"the tensor {name!r} is not within {owner!r}")
         found[name] = torch.as_strided(whole, shape, stride, offset)
     return found
@@ -279,7 +288,8 @@ def read(path: Path, verify: bool = True) -> TensorFile:
     """
     storage, data = _mapped(path, _file_size(path))
     try:
-        file = _parse(storage, data)
+        with uncollected():
+            file = _parse(storage, data)
         if verify:
             file.verify()
         file.tensors  # noqa: B018 - the views have to fit
@@ -349,7 +359,20 @@ def parse_json(text: str | bytes, numbers: bool = False) -> Any:
     """
     check_length(text)
     constant = float if numbers else _refuse
-    return json.loads(text, parse_constant=constant, object_pairs_hook=_unique)
+    with uncollected():
+        return json.loads(text, parse_constant=constant, object_pairs_hook=_unique)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Make objects of which none is garbage without looking for some: most of the time it takes."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def check_length(text: str | bytes) -> None:
@@ -389,15 +412,15 @@ def _check_entries(header: dict[str, Any], size: int) -> None:
     """Check that the tensors lie one behind the other and fill the file."""
     end = 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        first, last = entry["data_offsets"]
-        shape, dtype = entry["shape"], _DTYPES.get(entry["dtype"])
+        (first, last), shape = entry["data_offsets"], entry["shape"]
+        dtype, numbers = _DTYPES.get(entry["dtype"]), (first, last, *shape)
         if dtype is None:
             raise LoadError(f"the tensor {name!r} has dtype {entry['dtype']!r}, unknown here")
-        if not all(type(number) is int and number >= 0 for number in (first, last, *shape)):
+        if {*map(type, numbers)} != {int} or min(numbers) < 0:
             raise LoadError(f"the tensor {name!r} has no valid shape and place in the file")
         if first != end or last - first != math.prod(shape) * dtype.itemsize:
             raise LoadError(f"the tensor {name!r} is not where the header says")
-        if math.prod(max(size, 1) for size in shape) * dtype.itemsize >= 2**63:
+        if first == last and math.prod(filter(None, shape)) * dtype.itemsize >= 2**63:
             raise LoadError(f"the tensor {name!r} has the shape {shape}, which torch cannot hold")
         end = last
     if end != size:
@@ -413,12 +436,9 @@ def _verify_header(raw: bytes, check: str) -> None:
 
 def _tensor(storage: torch.UntypedStorage, start: int, entry: dict[str, Any]) -> Tensor:
     """Return one tensor as a view of the mapped file, in a storage of its own."""
-    dtype, shape = _DTYPES[entry["dtype"]], entry["shape"]
+    made: Any = torch.empty(0, dtype=_DTYPES[entry["dtype"]])
     first, last = entry["data_offsets"]
-    if first == last:
-        return torch.empty(shape, dtype=dtype)
-    part = torch.empty(0, dtype=torch.uint8).set_(storage[start + first : start + last])
-    if (start + first) % _ALIGNMENT:
-        part = part.clone()  # kernels round differently where vectors are not aligned
-    whole: Tensor = part.view(dtype).view(shape)
+    made.set_(storage[start + first : start + last], 0, entry["shape"])
+    # kernels round differently where vectors are not aligned
+    whole: Tensor = made.clone() if (start + first) % _ALIGNMENT else made
     return whole

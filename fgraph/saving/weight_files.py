@@ -34,7 +34,7 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
         OSError: the file cannot be written.
     """
     target = Path(path)
-    with torch.device("cpu"):  # whatever device is the default for new tensors
+    with tensorfile.on_host():
         if is_keras_weights(target):
             save_keras_weights(model, target)
             return
@@ -64,7 +64,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
         LoadError: the file is damaged, or its names and shapes are not those of the module.
     """
     source = Path(path)
-    with torch.device("cpu"), torch.no_grad():  # whatever device is the default for new tensors
+    with tensorfile.on_host(), torch.no_grad():  # whatever device is the default for new tensors
         if is_keras_weights(source) and source.is_file():
             load_keras_weights(model, source)
             return

@@ -135,14 +135,18 @@ class Trainer(Loops, OnOwnCard):
                 gradient_accumulation_steps=gradient_accumulation_steps,
                 auto_scale_loss=auto_scale_loss,
             )
-            state = TrainingState(settings)
-            outputs = self._known_outputs()
-            if outputs is not None:
-                state.bind(outputs)
-            self._trainer = state
+            self._train_with(settings)
         if torch_compile_options or jit_compile is True or not trains:
             compile_options[self] = torch_compile_options
             nn.Module.compile(self, **torch_compile_options)  # type: ignore[arg-type]
+
+    def _train_with(self, settings: CompileSettings) -> None:
+        """Begin a training with these settings, and without what torch's compiler does."""
+        state = TrainingState(settings)
+        outputs = self._known_outputs()
+        if outputs is not None:
+            state.bind(outputs)
+        self._trainer = state
 
     def fit(
         self,

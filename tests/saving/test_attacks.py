@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import pytest
 import torch
@@ -229,6 +230,31 @@ def test_only_parts_of_tensors_are_read(name, crafted):
     refuse(crafted, change, "node of the kind 'read'")
 
 
+def add_nested(document, levels, places):
+    """Add modules, each of which holds the one before it in some places."""
+    objects = document["objects"]
+    entry = {"kind": "module", "class": "torch.nn.Sequential", "training": True}
+    objects.append(entry)
+    for _ in range(levels):
+        children = {str(place): len(objects) - 1 for place in range(places)}
+        objects.append({**entry, "children": children})
+
+
+def configuration(outputs):
+    """Write the configuration of a model with a large layer as a value."""
+    x = Input((4,))
+    config = Model(x, torch.nn.Linear(4, 2)(x)).get_config()
+    linear = next(e for e in config["objects"] if e["class"].endswith("Linear"))
+    linear["args"], linear["kwargs"] = [4, outputs], {}
+
+    def escaped(part):
+        if isinstance(part, dict):
+            return {"$dict": [[key, escaped(item)] for key, item in part.items()]}
+        return [escaped(item) for item in part] if isinstance(part, list) else part
+
+    return escaped(json.loads(json.dumps(config)))
+
+
 BOMBS = {
     "a tuple of a long range": lambda d, t: node_of(d, "function", "tests>doubled").update(
         kwargs={"factor": {"$tuple": {"$range": [0, 5 * 10**7, 1]}}}
@@ -262,6 +288,46 @@ BOMBS = {
     "a later object": lambda d, t: entry_of(d, "Sequential").update(children={"0": 99}),
     "a child of itself": lambda d, t: entry_of(d, "Sequential").update(
         children={"0": d["objects"].index(entry_of(d, "Sequential"))}
+    ),
+    "a module in many places": lambda d, t: add_nested(d, levels=60, places=2),
+    "modules very deep": lambda d, t: add_nested(d, levels=200, places=1),
+    "a module in itself": lambda d, t: d["objects"].extend(
+        [
+            {
+                "kind": "module",
+                "class": "torch.nn.AdaptiveLogSoftmaxWithLoss",
+                "training": True,
+                "args": [4, 9, [5]],
+                "children": {"head": "made", "tail": "made"},
+            },
+            {
+                "kind": "part",
+                "of": [len(d["objects"]), "tail"],
+                "training": True,
+                "children": {"x": len(d["objects"])},
+            },
+        ]
+    ),
+    "memory of a device": lambda d, t: d["objects"].insert(
+        0,
+        {
+            "kind": "module",
+            "class": "torch.nn.BatchNorm1d",
+            "args": [10**10],
+            "kwargs": {"device": {"$device": "cpu"}},
+        },
+    ),
+    "a model of a configuration": lambda d, t: d["objects"].insert(
+        0, {"kind": "module", "class": "fgraph.Model", "config": configuration(10**10)}
+    ),
+    "a module as an object": lambda d, t: d["objects"].insert(
+        0, {"kind": "object", "class": "fgraph.Model", "config": configuration(10**10)}
+    ),
+    "many thresholds": lambda d, t: d["objects"].append(
+        {"kind": "object", "class": "fgraph.metrics.AUC", "args": [10**10]}
+    ),
+    "many classes": lambda d, t: d["objects"].append(
+        {"kind": "object", "class": "fgraph.metrics.MeanIoU", "args": [10**10]}
     ),
     "many parts of a result": lambda d, t: (
         graph_of(d)["inputs"][0][2].append(10**8),
@@ -316,6 +382,7 @@ ENDLESS = {
     "a huge power": calls("operator.pow", 10**9, 10**9),
     "a huge power of a size": calls("operator.pow", "N", 10**9),
     "a power of a power": calls("operator.pow", 2**70, "N"),
+    "a huge power of ten": calls("builtins.round", "N", -(10**9)),
     "a huge shift": calls("operator.lshift", "N", 10**12),
     "numbers": calls("operator.add", 1, 2),
     "many parts": calls("torch.Tensor.tensor_split", "X", 10**8),
@@ -353,6 +420,13 @@ LIMITS = {
     "a long range": "more than 16384 numbers, the limit",
     "many layers": "calls more than 1400 functions, the limit",
     "nested lists": "more than 64 levels deep, the limit",
+    "a module in many places": "more than 20296 parts, the limit",
+    "modules very deep": "nested more than 64 deep, the limit",
+    "a module in itself": "nested more than 64 deep, the limit",
+    "a model of a configuration": "'fgraph.Model' is no class of which a file makes modules",
+    "a module as an object": "'fgraph.Model' is no class of which a file makes modules",
+    "many thresholds": "num_thresholds of AUC must be at most 100000",
+    "many classes": "num_classes must be at most 65536",
 }
 
 
@@ -475,6 +549,44 @@ def test_a_key_that_is_there_twice_is_refused(crafted):
     tensorfile.write(crafted.path, crafted.tensors, {"fgraph": '{"version": 1, ' + text[1:]})
     with pytest.raises(fgraph.LoadError, match="same key twice"):
         fgraph.load_model(crafted.path)
+
+
+def test_a_view_larger_than_its_owner_is_refused(crafted):
+    """Few bytes could stand for many: an array of it would take them all."""
+    views = {"big": ["hidden.bias", 0, [10**10], [0]]}
+    texts = {"fgraph": json.dumps(crafted.document), "views": json.dumps(views)}
+    tensorfile.write(crafted.path, crafted.tensors, texts)
+    with pytest.raises(fgraph.LoadError, match=r"'big' is not within 'hidden.bias'"):
+        fgraph.load_model(crafted.path)
+
+
+def test_settings_of_a_training_never_compile_the_model(crafted):
+    """`Model.compile` without them is torch's compiler, which runs programs and writes files."""
+    path = crafted.write(lambda document, tensors: document["compiled"].update(settings={}))
+    with nothing_but_reading():
+        loaded = fgraph.load_model(path)
+        loaded(inputs())
+    assert loaded._compiled_call_impl is None
+
+
+def test_many_iterations_are_not_run_to_find_shapes(tmp_path):
+    x = Input((4,))
+    layer = fgraph.layers.SpectralNormalization(fgraph.layers.Dense(3))
+    made = Crafted(Model(x, layer(x)), tmp_path)
+    path = made.write(
+        lambda d, t: entry_of(d, "modules.SpectralNorm")["kwargs"].update(power_iterations=10**9)
+    )
+    assert fgraph.load_model(path).output_shape == (None, 3)
+
+
+def test_many_small_tensors_load_in_a_second(crafted):
+    def change(document, tensors):
+        tensors.update({f"unused.{number}": torch.zeros(1) for number in range(60_000)})
+
+    path = crafted.write(change)
+    start = time.process_time()
+    fgraph.load_model(path)
+    assert time.process_time() - start < 1
 
 
 def test_what_would_not_be_read_again_is_not_written(crafted, tmp_path, monkeypatch):

@@ -115,7 +115,7 @@ def test_changed_descriptions_load_and_work_or_say_why(count, crafted):
     numbers, loaded = random.Random(count), 0
     for number in range(count):
         path = numbers.choice(crafted).write(lambda document, tensors: mutate(numbers, document))
-        before, start = peak(), time.perf_counter()
+        before, start = peak(), time.process_time()
         with nothing_but_reading():
             try:
                 model = fgraph.load_model(path)
@@ -124,7 +124,6 @@ def test_changed_descriptions_load_and_work_or_say_why(count, crafted):
             else:
                 loaded += 1
                 use(model)
-        if count > 1000:  # each takes milliseconds, where the machine has nothing else to do
-            assert time.perf_counter() - start < 10, number
+        assert time.process_time() - start < 1, number
         assert peak() - before < 2 * path.stat().st_size + 64e6, number
     assert loaded > count / 50

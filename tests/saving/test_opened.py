@@ -16,6 +16,7 @@ from fgraph.saving import tensorfile
 from fgraph.unfolding.opened_module import OpenedModule
 from public_models import MODELS, leaves, make, tensors
 from public_models import opened as opened_model
+from saving.crafted import Crafted, opened_victim
 from saving.sameness import assert_same_from_file_and_source, state_of
 from test_unfold import AsksForValues, Convolutions, Noisy, Tokens, opened
 
@@ -197,6 +198,13 @@ def test_a_file_with_other_blocks_is_refused(change, match, tmp_path):
     change(document["objects"][document["root"]]["graph"])
     tensorfile.write(path, file.tensors, {"fgraph": json.dumps(document)})
     with pytest.raises(fgraph.LoadError, match=match):
+        fgraph.load_model(path)
+
+
+def test_a_block_that_no_graph_opens_is_refused(tmp_path):
+    made = Crafted(opened_victim(), tmp_path)
+    path = made.write(lambda d, t: d["objects"][d["root"]]["graph"]["homes"][0][2].remove("0"))
+    with pytest.raises(fgraph.LoadError, match=r"no graph calls the parts of Residual"):
         fgraph.load_model(path)
 
 

@@ -244,7 +244,7 @@ class SpectralNorm(nn.Module):
 
     def _normalize(self) -> None:
         matrix, u = self._matrix(), self.get_buffer("vector_u")
-        for _ in range(self.power_iterations):
+        for _ in range(1 if matrix.is_meta else self.power_iterations):  # for shapes one will do
             v = F.normalize(u @ matrix, dim=1, eps=1e-12)
             u = F.normalize(v @ matrix.T, dim=1, eps=1e-12)
         sigma = (v @ matrix.T @ u.T).squeeze()
