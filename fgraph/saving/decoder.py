@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from ..errors import LoadError
 from ..graph import Input
 from ..graph.nested import iter_leaves, map_leaves
-from ..graph.opened import Opened
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from ..model import Model, Sequential
 from ..model.naming import check_name
+from ..unfolding.opened_module import OpenedModule
 from .comparing import LAYER_KEYS, MODULE_KEYS, is_setting, parts_of, slots
 from .construction import EMPTY, FREE, Construction
 from .encoder import MADE, Encoder
@@ -392,7 +392,7 @@ class Decoder:
 
     def _check_opened(self) -> None:
         """Refuse what is left of an opened module that no graph calls the parts of."""
-        left = [made for made in self.made if type(made) is Opened]
+        left = [made for made in self.made if type(made) is OpenedModule]
         graphs = [made._graph for made in self.made if left and isinstance(made, Model)]
         called = {part for graph in graphs if graph is not None for part in graph.opened}
         for module in left:

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import torch
 
 from ..errors import LoadError, SaveError
-from ..unfolding import opened_module  # noqa: F401 - a section of the list, in sys.modules
+from ..graph import module_state
+from ..unfolding.opened_module import OpenedModule
 
 T = TypeVar("T")
 
@@ -82,6 +83,8 @@ def allowed_names() -> dict[str, Any]:
 def _namespace(section: str) -> dict[str, Any]:
     if section == "torch.Tensor":
         return {name: getattr(torch.Tensor, name) for name in dir(torch.Tensor)}
+    if section == "fgraph.graph.opened":  # where they were when the first files were written
+        return {**vars(module_state), "Opened": OpenedModule}
     if section != "fgraph.layers.modules":
         return vars(sys.modules[section])
     return {  # wherever the file is in which a part of layers is defined
