@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .base import Callback, Logs
+from .processes import like_parameter
 
 
 class SwapEMAWeights(Callback):
@@ -46,10 +47,10 @@ class SwapEMAWeights(Callback):
             self._trained = [p.detach().clone() for p in self.model._trainer.trained]
             keeper.finish(optimizer)
 
-    @torch.no_grad()
     def _swap_out(self) -> None:
         if self._trained is not None:
-            torch._foreach_copy_(self.model._trainer.trained, self._trained)
+            optimizer = self.model.optimizer
+            _keeper(optimizer).set_weights(optimizer, self._trained)
             self._trained = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -84,7 +85,9 @@ class SwapEMAWeights(Callback):
         """Restore the state returned by `state_dict`."""
         kept, params = state["_trained"], self.model._trainer.trained
         if kept is not None:
-            kept = [value.to(p.device) for value, p in zip(kept, params, strict=True)]
+            kept = [
+                like_parameter(p, value.to(p.device)) for value, p in zip(kept, params, strict=True)
+            ]
         self._trained = kept
 
 

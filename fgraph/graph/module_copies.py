@@ -39,6 +39,8 @@ def copy_without_hooks(module: nn.Module) -> nn.Module:
         copied.__dict__["_compiled_call_impl"] = _call_of(real, copied)
         stack.extend(child for child in real._modules.values() if child is not None)
     for copied in copies.values():
+        if isinstance(copied, nn.SyncBatchNorm):
+            copied.__dict__["training"] = False  # or it would ask other processes
         for name, child in copied._modules.items():
             copied._modules[name] = None if child is None else copies[id(child)]
     return copies[id(module)]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .mixed_kinds import by_kind, clip_norm, each_kind, kind_of
+from .mixed_kinds import by_kind, clip_norm, copy_into, each_kind
 
 ITERATIONS = "iterations"
 _AVERAGES = "averages"
@@ -117,17 +117,15 @@ class AroundStep:
         found: list[Tensor] | None = optimizer.state.get(_AVERAGES)
         return found
 
-    @torch.no_grad()
     def finish(self, optimizer: Any) -> None:
         """Replace the weights by their moving averages, if there are any."""
         averages = self.averages(optimizer)
         if averages is not None:
-            for params, kept in each_kind(_params(optimizer), averages):
-                if kind_of(params[0]) is None:
-                    torch._foreach_copy_(params, kept)
-                    continue
-                for p, average in zip(params, kept, strict=True):
-                    p.copy_(average)
+            self.set_weights(optimizer, averages)
+
+    def set_weights(self, optimizer: Any, values: list[Tensor]) -> None:
+        """Replace the weights by others, which are sharded as these are."""
+        copy_into(_params(optimizer), values)
 
 
 def _params(optimizer: Any) -> list[Tensor]:

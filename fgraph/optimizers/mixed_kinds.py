@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -31,6 +32,17 @@ def each_kind(first: list[Tensor], *others: list[Tensor]) -> list[tuple[list[Ten
     return [tuple([given[i] for i in places] for given in lists) for places in kinds.values()]
 
 
+@torch.no_grad()
+def copy_into(parameters: list[Tensor], values: list[Tensor]) -> None:
+    """Replace the values of parameters by others, which are sharded as these are."""
+    for params, kept in each_kind(parameters, values):
+        if kind_of(params[0]) is None:
+            torch._foreach_copy_(params, kept)
+            continue
+        for p, value in zip(params, kept, strict=True):
+            p.copy_(value)
+
+
 def clip_norm(parameters: Iterable[Tensor], limit: float) -> None:
     """Scale gradients so that their norm together is at most `limit`, as torch does.
 
@@ -48,3 +60,32 @@ def clip_norm(parameters: Iterable[Tensor], limit: float) -> None:
         norms.append(norm if kind_of(norm) is None else norm.full_tensor())
     for kind in kinds:
         nn.utils.clip_grads_with_norm_(kind, limit, torch.linalg.vector_norm(torch.stack(norms)))
+
+
+class GradScaler(torch.amp.GradScaler):
+    """Torch's scaler of float16's gradients, also where some of them are sharded.
+
+    Torch looks for overflows in all gradients by one call, which takes gradients of one kind, and
+    asks the other processes by the placement of the first. So each kind gets a call of its own.
+    """
+
+    def _unscale_grads_(
+        self, optimizer: Any, inv_scale: Tensor, found_inf: Tensor, allow_fp16: bool
+    ) -> dict[torch.device, Tensor]:
+        kinds: dict[Any, list[Tensor]] = {}
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    placements = tuple(getattr(p.grad, "placements", ()))
+                    kinds.setdefault((kind_of(p.grad), placements), []).append(p)
+        if len(kinds) < 2:
+            return super()._unscale_grads_(optimizer, inv_scale, found_inf, allow_fp16)
+        found: dict[torch.device, Tensor] = {}
+        for params in kinds.values():
+            part: Any = SimpleNamespace(param_groups=[{"params": params}])
+            for device, value in (
+                super()._unscale_grads_(part, inv_scale, found_inf, allow_fp16).items()
+            ):
+                before = found.get(device)
+                found[device] = value if before is None else torch.maximum(value, before)
+        return found

@@ -13,6 +13,7 @@ from ..callbacks.processes import Processes, rank, remember, world_size
 from ..errors import unknown_name
 from ..training.distributed import part_seeds
 from ..training.replicas import Replicas
+from .shard_groups import shard_groups, tied_weights
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -43,8 +44,8 @@ def distribute(
             `tp`, `tensor` or `model` is the tensor axis, or its last one. All others divide data.
         plan: patterns to torch's `ParallelStyle`s, such as `ColwiseParallel()`.
         fsdp: patterns of layers to shard by `fully_shard`, each on its own; `"*"` is every layer
-            that has parameters. The parameters of all others are sharded together. `None`
-            replicates the model along the data axes.
+            that has parameters. The parameters of all others are sharded together, and so are
+            those of layers that share a weight. `None` replicates the model along the data axes.
         **fully_shard_options: such as `mp_policy`.
 
     Returns:
@@ -52,8 +53,9 @@ def distribute(
 
     Raises:
         RuntimeError: there is no process group yet.
-        ValueError: a pattern matches no layer, the mesh has no axis left for what is asked, or the
-            model is compiled with an optimizer of the parameters that it has now.
+        ValueError: a pattern matches no layer, the mesh has no axis left for what is asked, the
+            plan would divide a shared weight in two ways, or the model is compiled with an
+            optimizer of the parameters that it has now.
 
     Example:
         >>> from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel
@@ -74,9 +76,7 @@ def distribute(
     _forget_optimizer(model)
     Replicas(model, Processes(world_size(), rank()), averages=True).align()
     if styles:
-        from torch.distributed.tensor.parallel import parallelize_module
-
-        parallelize_module(model, tensor, styles)
+        _parallelize(model, tensor, styles)
     if patterns:
         _shard(model, data, blocks, fully_shard_options)
     processes = _processes(data)
@@ -137,13 +137,37 @@ def _axes(mesh: Any, splits_layers: bool, shards: bool) -> tuple[Any, Any]:
     return mesh[data if len(data) > 1 else data[0]], None if tensor is None else mesh[tensor]
 
 
+def _parallelize(model: nn.Module, mesh: Any, styles: dict[str, ParallelStyle]) -> None:
+    """Apply styles; what was one weight of several layers stays one.
+
+    Raises:
+        ValueError: the layers would divide it in different ways.
+    """
+    from torch.distributed.tensor.parallel import parallelize_module
+
+    tied = tied_weights(model)
+    parallelize_module(model, mesh, styles)
+    for first, *others in tied:
+        kept: Any = model.get_parameter(first)
+        for name in others:
+            other: Any = model.get_parameter(name)
+            if getattr(other, "placements", None) != getattr(kept, "placements", None):
+                raise ValueError(
+                    f"distribute: {first!r} and {name!r} are one weight, which the plan would "
+                    "divide in different ways: give both layers styles that divide it alike, or "
+                    "neither of them one"
+                )
+            owner, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(owner), attribute, kept)
+
+
 def _shard(model: nn.Module, mesh: Any, blocks: list[str], options: dict[str, Any]) -> None:
     from torch.distributed.fsdp import fully_shard
 
     # resharded after the forward, the root too: penalties of weights are computed after it
     options = {"reshard_after_forward": True, **options}
-    for name in sorted(set(blocks), key=lambda name: -name.count(".")):  # parts before wholes
-        fully_shard(model.get_submodule(name), mesh=mesh, **options)
+    for group in shard_groups(model, blocks):
+        fully_shard(group if len(group) > 1 else group[0], mesh=mesh, **options)
     fully_shard(model, mesh=mesh, **options)
 
 

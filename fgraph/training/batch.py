@@ -59,6 +59,20 @@ class PartOfBatch(Batch):
         return self
 
 
+def samples_in(x: Any) -> int:
+    """Return how many samples the inputs of a batch hold, by the first of them.
+
+    Raises:
+        TypeError: they hold no array with a first axis.
+    """
+    for leaf in iter_leaves(x):
+        if getattr(leaf, "ndim", 0):
+            return int(leaf.shape[0])
+    raise TypeError(
+        f"a batch must hold tensors or arrays with a first axis, got {type(x).__name__}"
+    )
+
+
 class Source:
     """A source of batches. Can be iterated once, or repeatedly if `repeats` is true.
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from ..callbacks.processes import Processes, agreed, exchange_device, exchanged,
 from ..losses.across import Share
 from .own_card import use_own_card
 from .random_state import get_random_state, set_random_state
+from .replicas import Replicas
 
 
 def start(device: str | torch.device | None = None) -> torch.device:
@@ -124,13 +127,26 @@ class _CallForLoss(nn.Module):
         return self.model._call_for_loss(inputs)
 
 
-def through_ddp(model: Any, processes: Processes) -> Any:
-    """Return the model's call through torch's DDP, which averages gradients in the backward."""
+def through_ddp(model: Any, processes: Processes, replicas: Replicas) -> Callable[[Any], Any]:
+    """Return the model's call through torch's DDP, which averages gradients in the backward.
+
+    Of batches whose gradients make one step together, DDP averages after the last; `replicas`
+    is told what it left.
+    """
     device = next(model.parameters()).device
     ids = [device.index] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(
+    ddp = nn.parallel.DistributedDataParallel(
         _CallForLoss(model), device_ids=ids, process_group=processes.group
     )
+    state = model._trainer
+    count = state.settings.gradient_accumulation_steps
+
+    def call(inputs: Any) -> Any:
+        replicas.owes = state.accumulated + 1 < count and torch.is_grad_enabled()
+        with ddp.no_sync() if replicas.owes else nullcontext():
+            return ddp(inputs)
+
+    return call if count > 1 else ddp
 
 
 def settle(model: Any, at: tuple[int, int]) -> None:

@@ -12,8 +12,8 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from ..callbacks.processes import world_size
-from ..graph.nested import iter_leaves, map_leaves
-from .batch import Batch, Source
+from ..graph.nested import map_leaves
+from .batch import Batch, Source, samples_in
 from .class_weight import ClassWeight
 from .device_copies import begin_copies
 from .divided import is_divided, keeping_step, original_rows, samplers_of
@@ -125,16 +125,18 @@ class LoaderSource(Source):
     def random_state(self) -> Any:
         """Return the states of the loader's and its samplers' own generators, and the shared one.
 
-        The latter is `None` in one process.
+        The latter is `None` in one process. With them goes the number of passes begun, which
+        samplers draw their order from.
         """
         own = [generator.get_state() for generator in self._generators()]
-        return {"own": own, "shared": self._placement.random.state}
+        return {"own": own, "shared": self._placement.random.state, "passes": self._passes}
 
     def set_random_state(self, state: Any) -> None:
         """Restore the states returned by `random_state`."""
         for generator, saved in zip(self._generators(), state["own"], strict=True):
             generator.set_state(saved)
         self._placement.random.restore(state["shared"])
+        self._passes = state.get("passes", self._passes)
 
     def _batch(self, item: Any) -> Batch:
         x, y, sample_weight = split_batch(item, self._placement.input_names)
@@ -142,7 +144,7 @@ class LoaderSource(Source):
             sample_weight = self._class_weight.times(y, sample_weight)
         if self.check is not None:
             self.check(_on_host(y, "y"), _on_host(sample_weight, "sample_weight"))
-        size = _size(x)
+        size = samples_in(x)
         if self._processes.size > 1 and not self.divided:
             first, stop = self._processes.share(size)
             x, y, sample_weight = (
@@ -179,15 +181,6 @@ def _on_host(part: Any, name: str) -> Any:
         return found if found.device.type == "cpu" else None
 
     return map_leaves(tensor, part)
-
-
-def _size(x: Any) -> int:
-    for leaf in iter_leaves(x):
-        if getattr(leaf, "ndim", 0):
-            return int(leaf.shape[0])
-    raise TypeError(
-        f"a batch must hold tensors or arrays with a first axis, got {type(x).__name__}"
-    )
 
 
 def split_batch(item: Any, input_names: list[str]) -> tuple[Any, Any, Any]:

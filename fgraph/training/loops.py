@@ -51,6 +51,7 @@ class Loops(Reporting):
         callbacks = run.callbacks
         with self._running(state, run, True) as session, self._training_modes() as set_modes:
             callbacks.call("on_train_begin")
+            self.stop_training = agreed_any(self.stop_training)
             logs: dict[str, Any] = {}
             while run.epoch < run.epochs and not self.stop_training:
                 logs = self._epoch(run, state, set_modes)
@@ -85,6 +86,7 @@ class Loops(Reporting):
         if run.step == 0:  # not resumed within the epoch
             callbacks.call("on_epoch_begin", run.epoch)
             self.reset_metrics()
+        self.stop_training = agreed_any(self.stop_training)
         set_modes()
         self._train_batches(run, state)
         steps, run.step = run.step, 0
@@ -114,6 +116,7 @@ class Loops(Reporting):
         assert session is not None
         begins = run.callbacks.hooks("on_train_batch_begin")
         ends = run.callbacks.hooks("on_train_batch_end")
+        stops = self.stop_training  # in all processes
         for batch in run.feed.epoch(run.step):
             number = run.step
             for hook in begins:
@@ -122,9 +125,9 @@ class Loops(Reporting):
             run.step = number + 1
             if ends:
                 _call_with_logs(ends, number, state)
-            if run.agrees_each_batch:
-                self.stop_training = agreed_any(self.stop_training)
-            if self.stop_training and (run.agrees_each_batch or world_size() == 1):
+            if run.agrees_each_batch or world_size() == 1:
+                stops = self.stop_training = agreed_any(self.stop_training)
+            if stops:
                 break
         if state.accumulated:
             self._apply_gradients(state)
@@ -232,7 +235,7 @@ class Loops(Reporting):
             distributed.part_seeds(session.processes)
             state.joined = True
         if by_ddp:
-            session.forward = distributed.through_ddp(self, session.processes)
+            session.forward = distributed.through_ddp(self, session.processes, session.replicas)
 
     # ---- evaluation
 

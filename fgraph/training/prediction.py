@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ..callbacks import CallbackList
-from ..callbacks.processes import agreed_any, processes_of, world_size
+from ..callbacks.processes import agreed_any, exchanged, processes_of, world_size
 from ..graph.nested import filled, iter_leaves
+from .batch import samples_in
 from .feed import Feed
 from .gathering import gathered_rows, own_rows, row_order
 from .steps import Steps
@@ -64,8 +65,9 @@ class Prediction(Steps):
                 if not arrays:
                     arrays = [_Rows(rows) for _ in leaves]
                 own = own_rows(batch, processes)
+                given = 0 if own is None else samples_in(batch.x)
                 for array, leaf in zip(arrays, leaves, strict=True):
-                    array.append(leaf, own)
+                    array.append(leaf, own, given)
                 sizes.append(batch.size)
                 for hook in ends:
                     hook(steps, {"outputs": outputs})
@@ -76,6 +78,7 @@ class Prediction(Steps):
         require_steps(feed, steps, "predict")
         found = [array.result() for array in arrays]
         if gather and processes.size > 1:
+            _refuse_other_rows(arrays)
             order = row_order(feed.source, processes, sizes)
             found = [gathered_rows(part, processes, order) for part in found]
         return filled(outputs, found)
@@ -107,13 +110,15 @@ class _Rows:
         self._array: np.ndarray[Any, Any] | None = None
         self._used = 0
         self._other: Any = None
+        self.other_rows: tuple[int, int] | None = None  # how many for how many samples, if others
 
-    def append(self, value: Any, own: int | None = None) -> None:
+    def append(self, value: Any, own: int | None = None, given: int = 0) -> None:
         """Add the rows of a batch; of what is not a tensor the last is kept.
 
         Args:
             value: an output.
-            own: how many of its rows count, `None` for all.
+            own: how many of its samples count, `None` for all.
+            given: how many samples it has.
 
         Raises:
             ValueError: the output has no rows, or rows of another shape than before.
@@ -129,8 +134,10 @@ class _Rows:
                 "predict the batches one by one with predict_on_batch"
             )
         value = value.float() if value.dtype is torch.bfloat16 else value  # numpy has none
-        if own is not None and own < len(value):
-            value = value[:own]
+        if own is not None:
+            if len(value) != given:
+                self.other_rows = self.other_rows or (len(value), given)
+            value = value if own == given else value[:own]
         count = len(value)
         if self._array is None:
             like = torch.empty(0, dtype=value.dtype, device="cpu").numpy()
@@ -143,6 +150,22 @@ class _Rows:
     def result(self) -> Any:
         """Return all rows."""
         return self._other if self._array is None else self._array[: self._used]
+
+
+def _refuse_other_rows(arrays: list[_Rows]) -> None:
+    """Refuse outputs whose rows are not those of the samples; all processes must call this.
+
+    Raises:
+        ValueError: there is one, in any process.
+    """
+    found = next((array.other_rows for array in arrays if array.other_rows is not None), None)
+    everywhere = [other for other in exchanged(found) if other is not None]
+    if everywhere:
+        rows, samples = everywhere[0]
+        raise ValueError(
+            f"predict: an output has {rows} rows for {samples} samples, so it is not known where "
+            "the rows of each process belong: pass gather=False for this process's rows"
+        )
 
 
 def require_steps(feed: Feed, steps: int, caller: str) -> None:

@@ -27,6 +27,9 @@ class Replicas:
         processes: those that share its batches.
         averages: whether gradients are to be averaged here, and not by DDP.
         guards: whether to refuse optimizers that step with gradients of one process.
+
+    Attributes:
+        owes: whether DDP has left gradients of the last batches to be averaged here.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class Replicas:
         managed = fsdp_parameters(model)
         self._parameters = [p for p in model.parameters() if id(p) not in managed]
         self._averages = averages and bool(self._parameters)
-        self._pending = False
+        self._pending = self.owes = False
         self._hook = register_optimizer_step_pre_hook(self._before_step) if guards else None
 
     # ---- equal weights
@@ -71,8 +74,8 @@ class Replicas:
 
         A parameter that has a gradient in none of them gets none.
         """
-        self._pending = False
-        if not self._averages:
+        owes, self._pending, self.owes = self.owes, False, False
+        if not (self._averages or owes):
             return
         trained = [p for p in self._parameters if p.requires_grad]
         has_one = torch.tensor([p.grad is not None for p in trained], dtype=torch.int32)

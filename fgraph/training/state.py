@@ -17,6 +17,7 @@ from ..graph.nested import map_leaves
 from ..metrics.reductions import Mean
 from ..optimizers import OptimizerFactory
 from ..optimizers.learning_rate import with_learning_rate
+from ..optimizers.mixed_kinds import GradScaler, kind_of
 from .output_losses import OutputLosses
 from .output_structure import OutputStructure
 from .running_metrics import RunningMetrics
@@ -160,7 +161,7 @@ class TrainingState:
                 self.scheduler = setting.make(self.optimizer)
                 self.steps_per_batch = setting.per_batch(self.scheduler)
             if self.settings.autocast_dtype == torch.float16 and self.settings.auto_scale_loss:
-                self.scaler = torch.amp.GradScaler(next(iter(named.values())).device.type)
+                self.scaler = GradScaler(next(iter(named.values())).device.type)
             if self.loaded is not None:
                 self.load_optimizer_state(self.loaded)
                 self.loaded = None
@@ -174,6 +175,11 @@ class TrainingState:
             raise ValueError(
                 f"{type(self.optimizer).__name__} evaluates the loss several times a step, which "
                 "cannot be combined with precision='float16' or gradient_accumulation_steps"
+            )
+        if self.takes_closure and any(kind_of(p) is not None for p in self.trained):
+            raise ValueError(
+                f"{type(self.optimizer).__name__} works on all weights as one vector, which "
+                "sharded ones (DTensors) are not: take another optimizer, or replicate the model"
             )
 
     def _compare_parameters(self, model: Any, named: dict[str, Tensor]) -> None:

@@ -85,11 +85,29 @@ def test_what_cannot_be_right_is_refused_before_the_first_step(name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", names_in("loop_checks.py"))
+def test_loops_do_what_those_of_one_process_do(name):
+    """Stops, outputs, data of other processes, recomputation, compilers, resumed samplers."""
+    texts = same("loop_checks.py", name, 2, "")
+    if name == "several_outputs":
+        refused = r"ValueError: predict: an output has 12 rows for 6 samples.*gather=False"
+        assert re.search(refused, texts["text_rows"]), texts
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 4])
 @pytest.mark.parametrize("name", [n for n in names_in("mesh_checks.py") if n != "errors"])
 def test_sharded_models_give_what_whole_ones_give(name, processes):
     """FSDP2 by names and by hand, tensor parallelism, and both on a mesh of two axes."""
     same("mesh_checks.py", name, processes, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("name", [n for n in names_in("layer_checks.py") if n != "errors"])
+def test_whatever_layers_are_sharded_train_as_whole_ones(name, processes):
+    """Opened blocks, containers, shared, frozen and compiled layers, half precision, averages."""
+    same("layer_checks.py", name, processes, "")
 
 
 UNFIT = {
@@ -98,6 +116,8 @@ UNFIT = {
     "optimizer": "ValueError: distribute: the model is compiled with an optimizer",
     "unknown axes": r"RuntimeError: .* call fgraph.parallel.distribute\(model, mesh, plan\)",
     "other rows": "ValueError: the processes were given different data",
+    "tied": "ValueError: distribute: 'tied_1.table.weight' and .* divide in different ways",
+    "vector": "ValueError: LBFGS works on all weights as one vector",
 }
 
 
@@ -105,5 +125,6 @@ UNFIT = {
 @pytest.mark.parametrize("name", UNFIT)
 def test_what_does_not_fit_a_mesh_is_refused(name):
     """With what to write instead."""
-    texts = same("mesh_checks.py", "errors", 2, "")
+    program = "layer_checks.py" if name in ("tied", "vector") else "mesh_checks.py"
+    texts = same(program, "errors", 2, "")
     assert re.search(UNFIT[name], texts[f"text_{name}"]), texts[f"text_{name}"]
