@@ -186,7 +186,15 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
         t.dtype == torch.float64 for t in pytree.tree_leaves(result) if isinstance(t, Tensor)
     ):
         raise DeviceError(f"{func} computes in float64")
-    return pytree.tree_map_only(Tensor, lambda t: OtherTensor(t, device), result)
+    with torch.inference_mode(_makes_inference_tensors(func, args)):
+        return pytree.tree_map_only(Tensor, lambda t: OtherTensor(t, device), result)
+
+
+def _makes_inference_tensors(func: Any, args: Any) -> bool:
+    """Return whether what a call makes belongs to inference mode; a view is as its base."""
+    if torch.is_inference_mode_enabled() and any(r.alias_info for r in func._schema.returns):
+        return bool(args[0].is_inference())
+    return bool(torch.is_inference_mode_enabled())
 
 
 @functools.cache

@@ -116,7 +116,7 @@ class Loops(Reporting):
         assert session is not None
         begins = run.callbacks.hooks("on_train_batch_begin")
         ends = run.callbacks.hooks("on_train_batch_end")
-        stops = self.stop_training  # in all processes
+        stops, alone = self.stop_training, world_size() == 1  # alike in all processes
         for batch in run.feed.epoch(run.step):
             number = run.step
             for hook in begins:
@@ -125,8 +125,10 @@ class Loops(Reporting):
             run.step = number + 1
             if ends:
                 _call_with_logs(ends, number, state)
-            if run.agrees_each_batch or world_size() == 1:
-                stops = self.stop_training = agreed_any(self.stop_training)
+            if run.agrees_each_batch:
+                self.stop_training = agreed_any(self.stop_training)
+            if alone or run.agrees_each_batch:
+                stops = self.stop_training
             if stops:
                 break
         if state.accumulated:

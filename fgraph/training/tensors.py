@@ -141,12 +141,12 @@ class Placement:
         return wanted
 
     def place(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return a tensor on the device, converted there; the host does not wait for it."""
+        """Return a tensor on the device, converted there; only a copy to the host is waited for."""
         if tensor.device != self.device:
             if self.device.type == "cuda" and tensor.device.type == "cpu":
                 tensor = copied(tensor, self.device, self.pinned_is_written)
-            else:
-                tensor = tensor.to(self.device, non_blocking=True)
+            else:  # on the host it would be read before it has arrived
+                tensor = tensor.to(self.device, non_blocking=self.device.type != "cpu")
         return tensor if tensor.dtype is dtype else tensor.to(dtype)
 
     def batch_part(self, value: Any, part: str) -> Any:

@@ -1,10 +1,11 @@
-"""Memory and time of recomputation: `python tests/benchmarks/bench_recompute.py`.
+"""Memory and time of recomputation: `python tests/benchmarks/bench_recompute.py --compile`.
 
 For a transformer, a ResNet and a U-Net: the peak bytes of a training step, as torch's CPU allocator
-tells them beside those from before, and the time of a step. The candidates run in turn in one
-process; figures are ratios to the model without recomputation. The peers are checkpoints around
-each block, by names, and `torch._functorch.config.activation_memory_budget` under `torch.compile`,
-which is compared with compiling alone. `--compile` adds it; it needs a C++ compiler.
+tells them beside those from before, and the time of a step. Each is a class of plain torch, whose
+graph `fgraph.unfold` takes, with the same weights. The peers are the class without checkpoints, the
+class with `torch.utils.checkpoint` around each block, written by hand, and `torch.compile` with
+`torch._functorch.config.activation_memory_budget`. All run in turn in one process; figures are
+ratios to the class without checkpoints. `--compile` needs a C++ compiler and a few minutes.
 """
 
 from __future__ import annotations
@@ -24,25 +25,56 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import fgraph
 from fgraph import Input, Model
 from memory_peak import peak_bytes
 
-Made = tuple[Model, torch.Tensor, list[str]]
+
+class Net(nn.Module):
+    """A network of blocks."""
+
+    by_hand = False
+    """Whether each block is checkpointed."""
+
+    def run(self, block: nn.Module, x: Any) -> Any:
+        """Call a block."""
+        return checkpoint(block, x, use_reentrant=False) if self.by_hand else block(x)
 
 
-def transformer() -> Made:
-    """Pre-norm blocks."""
-    x = h = Input((128, 256))
-    for number in range(8):
-        y = Input((128, 256))
-        a = nn.LayerNorm(256)(y)
-        a = y + nn.MultiheadAttention(256, 4, batch_first=True)(a, a, a, need_weights=False)[0]
-        wide = nn.functional.gelu(nn.Linear(256, 1024)(nn.LayerNorm(256)(a)))
-        block = Model(y, a + nn.Linear(1024, 256)(wide))
-        h = fgraph.unfold(block, name=f"block_{number}")(h)
-    return Model(x, nn.Linear(256, 10)(h.mean(1))), torch.randn(8, 128, 256), ["block_?"]
+class Attention(nn.Module):
+    """A pre-norm block."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, 4, batch_first=True)
+        self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Any) -> Any:
+        """Return the sum of both ways."""
+        h = self.norm1(x)
+        x = x + self.attention(h, h, h, need_weights=False)[0]
+        return x + self.narrow(nn.functional.gelu(self.wide(self.norm2(x))))
+
+
+class Transformer(Net):
+    """Eight blocks."""
+
+    shape, names = (64, 128), ["block?"]
+
+    def __init__(self) -> None:
+        super().__init__()
+        for number in range(8):
+            self.add_module(f"block{number}", Attention(128))
+        self.head = nn.Linear(128, 10)
+
+    def forward(self, x: Any) -> Any:
+        """Return the classes of sequences."""
+        for number in range(8):
+            x = self.run(self.get_submodule(f"block{number}"), x)
+        return self.head(x.mean(1))
 
 
 class Residual(nn.Module):
@@ -62,118 +94,136 @@ class Residual(nn.Module):
         return self.relu(h + self.around(x))
 
 
-def resnet() -> Made:
-    """Three widths of four blocks."""
-    x = Input((3, 64, 64))
-    h = nn.Conv2d(3, 32, 3, padding=1)(x)
-    before, number = 32, 0
-    for width, first in ((32, 1), (64, 2), (128, 2)):
-        for stride in (first, 1, 1, 1):
-            number += 1
-            h = fgraph.unfold(Residual(before, width, stride), name=f"block_{number}")(h)
+class ResNet(Net):
+    """Three widths of three blocks."""
+
+    shape, names = (3, 32, 32), ["block?"]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, before = nn.Conv2d(3, 16, 3, padding=1), 16
+        for number in range(9):
+            width, first = 16 << number // 3, number % 3 == 0
+            block = Residual(before, width, 2 if first and number else 1)
+            self.add_module(f"block{number}", block)
             before = width
-    return Model(x, nn.Linear(128, 10)(h.mean((2, 3)))), torch.randn(8, 3, 64, 64), ["block_*"]
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x: Any) -> Any:
+        """Return the classes of images."""
+        x = self.stem(x)
+        for number in range(9):
+            x = self.run(self.get_submodule(f"block{number}"), x)
+        return self.head(x.mean((2, 3)))
 
 
-class Double(nn.Sequential):
-    """Two convolutions with batch normalization."""
-
-    def __init__(self, before: int, width: int) -> None:
-        parts: list[nn.Module] = []
-        for size in (before, width):
-            parts += [nn.Conv2d(size, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-        super().__init__(*parts)
+def double(before: int, width: int) -> nn.Sequential:
+    """Return two convolutions with batch normalization."""
+    parts: list[nn.Module] = []
+    for size in (before, width):
+        parts += [nn.Conv2d(size, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+    return nn.Sequential(*parts)
 
 
-def unet() -> Made:
+class UNet(Net):
     """Three levels, with skips."""
-    x = h = Input((3, 64, 64))
-    kept = []
-    for level, width in enumerate((16, 32, 64)):
-        h = fgraph.unfold(Double(3 if level == 0 else width // 2, width), name=f"down_{level}")(h)
-        kept.append(h)
-        h = nn.MaxPool2d(2)(h)
-    h = fgraph.unfold(Double(64, 128), name="middle")(h)
-    for width in (64, 32, 16):
-        h = torch.cat([nn.Upsample(scale_factor=2)(h), kept.pop()], 1)
-        h = fgraph.unfold(Double(3 * width, width), name=f"up_{width}")(h)
-    names = ["down_?", "middle", "up_??"]
-    return Model(x, nn.Conv2d(16, 1, 1)(h)), torch.randn(8, 3, 64, 64), names
+
+    shape, names = (3, 32, 32), ["down?", "middle", "up?"]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down0, self.down1, self.down2 = double(3, 16), double(16, 32), double(32, 64)
+        self.middle = double(64, 128)
+        self.up2, self.up1, self.up0 = double(192, 64), double(96, 32), double(48, 16)
+        self.pool, self.wider = nn.MaxPool2d(2), nn.Upsample(scale_factor=2)
+        self.head = nn.Conv2d(16, 1, 1)
+
+    def forward(self, x: Any) -> Any:
+        """Return a mask for each image."""
+        kept = []
+        for block in (self.down0, self.down1, self.down2):
+            kept.append(self.run(block, x))
+            x = self.pool(kept[-1])
+        x = self.run(self.middle, x)
+        for block in (self.up2, self.up1, self.up0):
+            x = self.run(block, torch.cat([self.wider(x), kept.pop()], 1))
+        return self.head(x)
 
 
-KINDS: dict[str, Callable[[], Made]] = {
-    "transformer": transformer, "ResNet": resnet, "U-Net": unet,
-}  # fmt: skip
+KINDS: dict[str, Any] = {"transformer": Transformer, "ResNet": ResNet, "U-Net": UNet}
 
 
-def steps(kind: Callable[[], Made]) -> dict[str, Callable[[], Any]]:
-    """Return a training step for each candidate."""
-    torch.manual_seed(0)
-    model, inputs, names = kind()
-    found = {"without": model}
-    found["each block, by names"] = copy.deepcopy(model)
-    most = found["each block, by names"].recompute(names, inputs).peak_without
-    for part in (0.75, 0.5, 0.35, 0.25):
-        planned = copy.deepcopy(model)
+def graph_of(net: Any) -> Model:
+    """Return the model of a copy of a network's graph."""
+    x = Input(net.shape)
+    return Model(x, fgraph.unfold(copy.deepcopy(net))(x))
+
+
+def candidates(net: Any, inputs: torch.Tensor) -> dict[str, nn.Module]:
+    """Return the network in all ways that need no compiler."""
+    by_hand = copy.deepcopy(net)
+    by_hand.by_hand = True
+    found = {"plain torch": net, "plain torch, each block by hand": by_hand}
+    found["model"] = graph_of(net)
+    found["model, each block by names"] = named = graph_of(net)
+    most = named.recompute(net.names, inputs).peak_without
+    for part in (0.75, 0.5, 0.35):
+        planned = graph_of(net)
         try:
             planned.recompute(int(most * part), inputs)
         except ValueError as error:
             print(f"  {str(error).partition(':')[2].partition(';')[0].strip()}")
             continue
-        found[f"budget of {part:.0%}"] = planned
-    return {name: _step(net, inputs) for name, net in found.items()}
+        found[f"model, budget of {part:.0%}"] = planned
+    return found
 
 
-def show_compiled(kind: Callable[[], Made], rounds: int) -> None:
-    """Print the same for each memory budget of torch.compile, one after the other."""
-    from torch._functorch import config
+def step_of(net: Any, inputs: torch.Tensor) -> Callable[[], Any]:
+    """Return a step of training without an optimizer."""
 
-    first: tuple[float, float] | None = None
-    for part in (1.0, 0.5, 0.25):
-        torch.manual_seed(0)
-        model, inputs, _ = kind()
-        torch.compiler.reset()  # a model like the one before would run its code
-        step = _step(torch.compile(model), inputs)
-        with config.patch(activation_memory_budget=part):
-            step()
-            peak = peak_bytes(step)
-            found = statistics.median(_timed(step) for _ in range(rounds))
-        first = first or (peak, found)
-        name = f"torch.compile, activation_memory_budget={part}"
-        _row(name, peak, peak / first[0], found / first[1])
-
-
-def _step(net: Any, inputs: torch.Tensor) -> Callable[[], Any]:
     def step() -> None:
         net(inputs).square().mean().backward()
 
     return step
 
 
-def _timed(step: Callable[[], Any]) -> float:
+def timed(step: Callable[[], Any]) -> float:
+    """Return the seconds of a step."""
     start = time.perf_counter()
     step()
     return time.perf_counter() - start
 
 
-def _row(name: str, peak: int, *ratios: float) -> None:
-    figures = "".join(f"{ratio:>8.2f}" for ratio in ratios)
-    print(f"  {name:<46}{f'{peak / 2**20:.1f} MiB':>12}{figures}", flush=True)
+def compiled(net: Any, inputs: torch.Tensor, budget: float) -> Callable[[], Any]:
+    """Return a step of the network compiled within a budget, which has run once."""
+    from torch._functorch import config
 
-
-def show(candidates: dict[str, Callable[[], Any]], rounds: int) -> None:
-    """Print what each candidate takes, beside the first one."""
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    for step in candidates.values():
+    step = step_of(torch.compile(copy.deepcopy(net)), inputs)
+    with config.patch(activation_memory_budget=budget):
         step()
-    peaks = {name: peak_bytes(step) for name, step in candidates.items()}
+    return step
+
+
+def show(kind: Any, rounds: int, compiles: bool) -> None:
+    """Print what each candidate takes, beside the first one."""
+    torch.manual_seed(0)
+    net, inputs = kind(), torch.randn(8, *kind.shape)
+    steps = {name: step_of(made, inputs) for name, made in candidates(net, inputs).items()}
+    for budget in (1.0, 0.5) if compiles else ():
+        torch.compiler.reset()  # a network like the one before would run its code
+        steps[f"torch.compile, activation_memory_budget={budget}"] = compiled(net, inputs, budget)
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for step in steps.values():
+        step()  # gradients have their memory
+    peaks = {name: peak_bytes(step) for name, step in steps.items()}
     for _ in range(rounds):
-        for name, step in candidates.items():
-            times[name].append(_timed(step))
-    first = next(iter(candidates))
+        for name, step in steps.items():
+            times[name].append(timed(step))
+    first = next(iter(steps))
     for name, peak in peaks.items():
         ratio = statistics.median(times[name]) / statistics.median(times[first])
-        _row(name, peak, peak / peaks[first], ratio)
+        figures = f"{peak / 2**20:.1f} MiB"
+        print(f"  {name:<46}{figures:>12}{peak / peaks[first]:>8.2f}{ratio:>8.2f}", flush=True)
 
 
 def main() -> None:
@@ -187,9 +237,7 @@ def main() -> None:
     for name, kind in KINDS.items():
         if options.only in (None, name):
             print(name)
-            show(steps(kind), options.rounds)
-            if options.compile:
-                show_compiled(kind, options.rounds)
+            show(kind, options.rounds, options.compile)
 
 
 if __name__ == "__main__":

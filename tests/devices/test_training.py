@@ -312,6 +312,18 @@ def _host(outputs):
     return [output.cpu() for output in outputs]
 
 
+def test_a_model_on_the_host_takes_what_is_on_the_device(device):
+    """It waits until that has arrived."""
+    model = _classifier(torch.device("cpu"))
+    model.compile("sgd", "categorical_crossentropy")
+    twin = copy.deepcopy(model)
+    options = {"epochs": 2, "shuffle": False, "verbose": 0}
+    expected = model.fit(ROWS, HOT, **options).history["loss"]
+    assert twin.fit(ROWS.to(device), HOT.to(device), **options).history["loss"] == expected
+    found = twin.predict(ROWS.to(device), verbose=0)
+    np.testing.assert_array_equal(found, twin.predict(ROWS, verbose=0))
+
+
 class Stop(Callback):
     """Fails after some batches, as a machine that is switched off."""
 

@@ -9,6 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fgraph import Input, Model
 from fgraph.training import own_card
+from fgraph.training.random_state import get_random_state, set_random_state
 
 
 class Cards:
@@ -182,3 +183,10 @@ def test_all_begins_on_the_own_card(cards, monkeypatch, method):
     model.compile("sgd", "mse")
     CALLS[method](model, torch.ones(4, 4), torch.ones(4, 2))
     assert seen == ["card"] if method.startswith("predict") else ["card", "start"]
+
+
+def test_random_states_of_more_cards_than_there_are_here_go_to_those(cards, monkeypatch):
+    restored = []
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", restored.extend)
+    set_random_state({**get_random_state(cuda=False), "cuda": ["first", "second", "third"]})
+    assert restored == ["first", "second"]
