@@ -90,7 +90,8 @@ def _new_file(target: Path) -> tuple[Path, int]:
                     left.unlink()
                 finally:
                     os.close(descriptor)
-    suffix = target.suffix if len(os.fsencode(target.suffix)) < 64 else ""
+    suffix = "".join(target.suffixes[-2:])  # of `.weights.h5` both tell the format
+    suffix = suffix if len(os.fsencode(suffix)) < 64 else ""
     while True:
         made = target.with_name(f"{prefix}{secrets.token_hex(4)}{suffix}")
         descriptor = os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)

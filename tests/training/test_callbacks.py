@@ -272,6 +272,28 @@ def test_a_model_that_cannot_be_saved_is_refused_before_the_first_step(tmp_path)
     assert (tmp_path / "a.pt").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [("a.pt", b"PK"), ("a.safetensors", b'{"'), ("best-{loss:.2f}.weights.h5", b"\x89HDF")],
+    ids=["torch's", "safetensors", "Keras's"],
+)
+def test_weights_of_checkpoints_are_in_the_format_of_their_path(tmp_path, name, begin):
+    if name.endswith("h5"):
+        pytest.importorskip("h5py")
+    x = Input((1,))
+    model = Model(x, layers.Dense(1)(x))
+    model.compile("sgd", "mse")
+    save = callbacks.ModelCheckpoint(tmp_path / name, "loss", save_weights_only=True)
+    model.fit(X, X, verbose=0, callbacks=save)
+    (path,) = tmp_path.iterdir()
+    head = path.read_bytes()[:10]
+    assert head.startswith(begin) or head[8:].startswith(begin)
+    kept = model.get_weights()
+    model.set_weights([weight + 1 for weight in kept])
+    model.load_weights(path)
+    assert all((new == old).all() for new, old in zip(model.get_weights(), kept, strict=True))
+
+
 class Odd(callbacks.Callback):
     """Remembers what a backup cannot hold."""
 
