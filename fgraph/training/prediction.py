@@ -50,7 +50,8 @@ class Prediction(Steps):
         arrays: list[_Rows] = []
         steps = 0
         outputs: Any = None
-        with keeping_modes(self), torch.inference_mode():
+        # not in inference mode: a tensor that a module keeps could not be trained with afterwards
+        with keeping_modes(self), torch.no_grad():
             self.eval()
             callbacks.call("on_predict_begin")
             begins = callbacks.hooks("on_predict_batch_begin")

@@ -597,3 +597,46 @@ def test_parameters_that_become_trainable_later_are_named():
         UserWarning, match=r"0\.weight, 0\.bias require gradients but are not in the optimizer"
     ):
         net.fit(*make_data(), verbose=0)
+
+
+class KeepsPositions(Trainer, nn.Module):
+    """Makes a tensor at its first call and keeps it, as rotary embeddings do."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+        self.kept = None
+
+    def forward(self, x):
+        if self.kept is None:
+            self.kept = torch.linspace(0, 1, 2)
+        return self.linear(x) * self.kept
+
+
+class Forces(Trainer, nn.Module):
+    """Returns the gradient of an energy, as models of physics do."""
+
+    def __init__(self):
+        super().__init__()
+        self.energy = nn.Linear(4, 1)
+
+    def forward(self, x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            energy = torch.tanh(self.energy(x)).sum()
+            return torch.autograd.grad(energy, x, create_graph=self.training)[0]
+
+
+@pytest.mark.parametrize(("kind", "width"), [(KeepsPositions, 2), (Forces, 4)])
+def test_predictions_come_before_and_after_training(kind, width):
+    """Tensors that a module keeps can be trained with; gradients within a forward are computed."""
+    x, y = torch.randn(6, 4), torch.randn(6, width)
+    net = kind()
+    net.compile("sgd", "mse")
+    before = net.predict(x, verbose=0)
+    torch.testing.assert_close(torch.from_numpy(before), net.eval()(x).detach())
+    net.train()
+    net.fit(x, y, epochs=2, verbose=0, validation_data=(x, y))
+    after = net.predict(x, verbose=0)
+    assert not np.allclose(before, after)
+    torch.testing.assert_close(torch.from_numpy(after), net.eval()(x).detach())
