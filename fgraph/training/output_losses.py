@@ -73,7 +73,7 @@ class OutputLosses:
                 self.terms.append(Term(i, loss, 1.0 if share is None else float(share), on_logits))
         self.with_loss = list(dict.fromkeys(term.output for term in self.terms))
         self.part_names = [f"{outputs.names[i]}_loss" for i in self.with_loss]
-        self._checked: set[tuple[int, torch.Size, torch.Size]] = set()
+        self._checked: dict[int, tuple[torch.Size, torch.Size]] = {}  # of the last batch
 
     def targets(self, y: Any) -> list[Any]:
         """Return the targets in the order of the outputs, `None` for those without.
@@ -124,14 +124,15 @@ class OutputLosses:
         """
         parts: dict[int, Tensor] = {}
         total = None
-        for i, loss, weight, on_logits in self.terms:
+        for number, (i, loss, weight, on_logits) in enumerate(self.terms):
             y_true, y_pred = targets[i], outputs[i]
             if y_true is None:
                 raise ValueError(
                     f"no target for output {self.outputs.names[i]!r}, which has a loss"
                 )
-            if (i, y_true.shape, y_pred.shape) not in self._checked:
+            if self._checked.get(number) != (y_true.shape, y_pred.shape):
                 self._check(i, loss, y_true, y_pred)
+                self._checked[number] = y_true.shape, y_pred.shape
             mask = mask_of(y_pred)
             known = None if on_logits is None else logits_of(y_pred)
             if known is not None and on_logits is not None and loss.activation == known[0]:
@@ -158,7 +159,6 @@ class OutputLosses:
                 "with binary_crossentropy, or one unit for each class"
             )
         loss.check(y_true, y_pred, name)
-        self._checked.add((i, y_true.shape, y_pred.shape))
 
     def value_check(self, outputs: list[Tensor]) -> Callable[[Any, Any], None]:
         """Return a function of targets and sample weights that refuses impossible values.

@@ -74,7 +74,10 @@ class Steps(AddedLosses):
         known = getattr(self, "input_names", None)
         if known is not None:
             return list(known)
-        return list(inspect.signature(self.forward).parameters)  # type: ignore[attr-defined]
+        forward = self.forward  # type: ignore[attr-defined]
+        if getattr(forward, "__self__", None) is self:
+            return list(_parameters(forward.__func__))[1:]
+        return list(inspect.signature(forward).parameters)
 
     def _input_dtypes(self) -> dict[str, torch.dtype]:
         """Return the dtype of each input by name, in order; empty if they are not known."""
@@ -392,9 +395,14 @@ class Steps(AddedLosses):
 
 
 @functools.lru_cache(maxsize=256)
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of a function's parameters; dicts of inputs ask for them at each call."""
+    return tuple(inspect.signature(function).parameters)
+
+
 def _takes_data(step: Callable[..., Any]) -> bool:
     """Return whether a step is written as for Keras: `train_step(self, data)`."""
-    return list(inspect.signature(step).parameters)[1:2] == ["data"]
+    return _parameters(step)[1:2] == ("data",)
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,12 +1,12 @@
-"""Times `fit` against the loops that people write and against other trainers.
+"""Times `fit` and `evaluate` against the loops that people write and against other trainers.
 
-Run `python tests/benchmarks/bench_fit.py`, with `--net mlp`, `conv` or `transformer` for one of the
-nets: an MLP 784-64-64-10 on 6,000 samples, a net of two convolutions on 1,280 pictures of 16 by 16,
-and two layers of a transformer on 640 sequences of 16 steps. Batches of 32, Adam, accuracy on. All
-contestants take turns in one process (A B C A B C ...); the table gives each one's best epoch as a
-ratio of the usual `DataLoader(TensorDataset)` loop's best epoch. Contestants whose package is not
-installed are said to be skipped. `--cpu-time` counts the processor's time, where the machine has
-other work.
+Run `python tests/benchmarks/bench_fit.py`, with `--method evaluate` for that, and with `--net mlp`,
+`conv` or `transformer` for one of the nets: an MLP 784-64-64-10 on 6,000 samples, a net of two
+convolutions on 1,280 pictures of 16 by 16, and two layers of a transformer on 640 sequences of 16
+steps. Batches of 32, Adam, accuracy on. All contestants take turns in one process (A B C A B C
+...); the table gives each one's best epoch as a ratio of the usual `DataLoader(TensorDataset)`
+loop's best epoch. Contestants whose package is not installed are said to be skipped. `--cpu-time`
+counts the processor's time, where the machine has other work.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ NETS: dict[str, tuple[Any, Any, tuple[int, ...]]] = {
     "conv": (conv, conv_layers, (1280, 3, SIDE, SIDE)),
     "transformer": (transformer, transformer_layers, (640, STEPS, WIDTH)),
 }
-CURRENT = {"net": "mlp"}
+CURRENT = {"net": "mlp", "method": "fit"}
 
 
 def make_net() -> nn.Sequential:
@@ -176,30 +176,70 @@ def tight_loop(x: torch.Tensor, y: torch.Tensor) -> Epoch:
     return epoch
 
 
+def usual_evaluation(x: torch.Tensor, y: torch.Tensor) -> Epoch:
+    """The loop of most tutorials: a `DataLoader`, and figures read in each step."""
+    net = make_net()
+    loader = DataLoader(TensorDataset(x, y), batch_size=BATCH)
+
+    def epoch() -> None:
+        net.eval()
+        total, right = 0.0, 0
+        with torch.no_grad():
+            for xb, yb in loader:
+                out = net(xb)
+                total += F.cross_entropy(out, yb).item() * len(xb)
+                right += (out.argmax(1) == yb).sum().item()
+
+    return epoch
+
+
+def tight_evaluation(x: torch.Tensor, y: torch.Tensor) -> Epoch:
+    """The tightest loop by hand: slices made at once, nothing read before the end."""
+    net = make_net()
+
+    def epoch() -> None:
+        net.eval()
+        total, right = torch.zeros(()), torch.zeros((), dtype=torch.long)
+        with torch.no_grad():
+            for xb, yb in zip(x.split(BATCH), y.split(BATCH), strict=True):
+                out = net(xb)
+                total += F.cross_entropy(out, yb) * len(xb)
+                right += (out.argmax(1) == yb).sum()
+        total.item(), right.item()
+
+    return epoch
+
+
+def _called(net: Any, x: Any, y: Any) -> Epoch:
+    """A call of the method that is measured."""
+    method = getattr(net, CURRENT["method"])
+    return lambda: method(x, y, batch_size=BATCH, verbose=0)
+
+
 def fgraph_subclass(x: torch.Tensor, y: torch.Tensor) -> Epoch:
-    """fgraph's `fit` on a hand-written module."""
+    """fgraph on a hand-written module."""
     net = Net(*make_net())
     net.compile("adam", nn.CrossEntropyLoss(), metrics=["accuracy"])
-    return lambda: net.fit(x, y, batch_size=BATCH, verbose=0)
+    return _called(net, x, y)
 
 
 def fgraph_model(x: torch.Tensor, y: torch.Tensor) -> Epoch:
-    """fgraph's `fit` on a functional model with a softmax output."""
+    """fgraph on a functional model with a softmax output."""
     a = Input(tuple(x.shape[1:]))
     h = NETS[CURRENT["net"]][1](layers, a)
     net = Model(a, layers.Dense(CLASSES, activation="softmax")(h))
     net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return lambda: net.fit(x, y, batch_size=BATCH, verbose=0)
+    return _called(net, x, y)
 
 
 def fgraph_numpy(x: torch.Tensor, y: torch.Tensor) -> Epoch:
-    """fgraph's `fit` on numpy arrays."""
+    """fgraph on numpy arrays."""
     net = Net(*make_net())
     net.compile("adam", nn.CrossEntropyLoss(), metrics=["accuracy"])
-    return lambda: net.fit(x.numpy(), y.numpy(), batch_size=BATCH, verbose=0)
+    return _called(net, x.numpy(), y.numpy())
 
 
-def keras_fit(x: torch.Tensor, y: torch.Tensor) -> Epoch:
+def keras_on_torch(x: torch.Tensor, y: torch.Tensor) -> Epoch:
     """Keras on torch."""
     import keras
 
@@ -207,7 +247,7 @@ def keras_fit(x: torch.Tensor, y: torch.Tensor) -> Epoch:
     h = NETS[CURRENT["net"]][1](keras.layers, a)
     net = keras.Model(a, keras.layers.Dense(CLASSES, activation="softmax")(h))
     net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return lambda: net.fit(x.numpy(), y.numpy(), batch_size=BATCH, verbose=0)
+    return _called(net, x.numpy(), y.numpy())
 
 
 def poutyne_fit(x: torch.Tensor, y: torch.Tensor) -> Epoch:
@@ -239,15 +279,27 @@ def skorch_fit(x: torch.Tensor, y: torch.Tensor) -> Epoch:
     return lambda: net.partial_fit(x.numpy(), y.numpy())
 
 
-CONTESTANTS: dict[str, tuple[str, Callable[[torch.Tensor, torch.Tensor], Epoch]]] = {
-    "DataLoader(TensorDataset) loop": ("torch", usual_loop),
-    "tightest hand-written loop": ("torch", tight_loop),
-    "fgraph fit, own module": ("", fgraph_subclass),
-    "fgraph fit, own module, numpy": ("", fgraph_numpy),
-    "fgraph fit, functional model": ("", fgraph_model),
-    "keras on torch": ("keras", keras_fit),
-    "poutyne": ("poutyne", poutyne_fit),
-    "skorch": ("skorch", skorch_fit),
+Contestants = dict[str, tuple[str, Callable[[torch.Tensor, torch.Tensor], Epoch]]]
+
+SAME: Contestants = {
+    "fgraph, own module": ("", fgraph_subclass),
+    "fgraph, own module, numpy": ("", fgraph_numpy),
+    "fgraph, functional model": ("", fgraph_model),
+    "keras on torch": ("keras", keras_on_torch),
+}
+CONTESTANTS: dict[str, Contestants] = {
+    "fit": {
+        "DataLoader(TensorDataset) loop": ("torch", usual_loop),
+        "tightest hand-written loop": ("torch", tight_loop),
+        **SAME,
+        "poutyne": ("poutyne", poutyne_fit),
+        "skorch": ("skorch", skorch_fit),
+    },
+    "evaluate": {
+        "DataLoader(TensorDataset) loop": ("torch", usual_evaluation),
+        "tightest hand-written loop": ("torch", tight_evaluation),
+        **SAME,
+    },
 }
 
 
@@ -280,6 +332,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", nargs="*", help="parts of names, to leave the others out")
+    parser.add_argument("--method", choices=[*CONTESTANTS], default="fit")
     parser.add_argument("--net", choices=[*NETS, "all"], default="all")
     parser.add_argument("--cpu-time", action="store_true", help="of the processor, not the clock")
     arguments = parser.parse_args()
@@ -288,7 +341,7 @@ def main() -> None:
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, {arguments.rounds} rounds"
     )
     for net in NETS if arguments.net == "all" else [arguments.net]:
-        CURRENT["net"] = net
+        CURRENT.update(net=net, method=arguments.method)
         compare(net, arguments)
 
 
@@ -297,7 +350,8 @@ def compare(net: str, arguments: argparse.Namespace) -> None:
     torch.manual_seed(0)
     x, y = make_data()
     epochs = {}
-    for name, (package, make) in CONTESTANTS.items():
+    contestants = CONTESTANTS[arguments.method]
+    for name, (package, make) in contestants.items():
         if arguments.only and not any(part in name for part in arguments.only):
             continue
         if not installed(package):
@@ -309,7 +363,7 @@ def compare(net: str, arguments: argparse.Namespace) -> None:
     first = next(iter(seconds.values()))
     print(f"\n{net:34}{'version':>10}{'best':>8}{'median':>8}   (ratios of the first line)")
     for name, values in seconds.items():
-        package = CONTESTANTS[name][0]
+        package = contestants[name][0]
         release = version(package) if package else fgraph.__version__
         median = statistics.median(values) / statistics.median(first)
         print(f"{name:34}{release[:9]:>10}{min(values) / min(first):8.2f}{median:8.2f}")
