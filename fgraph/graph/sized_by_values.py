@@ -36,12 +36,18 @@ def _where(count: Count, func: Any, condition: Tensor, *values: Any, **named: An
     return _places(count, condition)
 
 
+_PLACES = (torch.int8, torch.int16, torch.int32, torch.int64)
+
+
 def _indexed(count: Count, func: Any, x: Any, index: Any, *value: Any) -> Any:
     """Call with places where the index has masks: `x[mask]`, `x[:, mask] = value`."""
     found: list[Any] = []
     for item in index if isinstance(index, tuple) else (index,):
         if type(item) is list and item and type(item[0]) is bool:
             found.append([place for place, taken in enumerate(item) if taken])
+            continue
+        if isinstance(item, Tensor) and not item.dim() and item.dtype in _PLACES:
+            found.append(0)  # what torch reads is a number, and the result a view, as for any
             continue
         is_mask = isinstance(item, Tensor) and item.dtype in (torch.bool, torch.uint8)
         found += _places(count, item) if is_mask and item.dim() else (item,)
@@ -111,7 +117,8 @@ def _pad(
 SIZED_BY_VALUES: dict[str, Callable[..., Any]] = {
     "nonzero": _nonzero, "argwhere": _nonzero, "masked_select": _masked_select, "where": _where,
     "unique": _unique, "unique_consecutive": _unique,
-    "__getitem__": _indexed, "__setitem__": _indexed, "repeat_interleave": _repeated,
+    "__getitem__": _indexed, "__setitem__": _indexed, "setitem": _indexed,
+    "repeat_interleave": _repeated,
     "bincount": _counts, "one_hot": _one_hot,
     "_pack_padded_sequence": pack, "_pad_packed_sequence": _pad,
 }  # fmt: skip
