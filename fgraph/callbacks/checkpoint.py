@@ -83,8 +83,9 @@ class ModelCheckpoint(MonitorCallback):
     def check_run(self, model: Any, callbacks: list[Callback]) -> None:
         """Refuse a model that cannot be written to a file, or a folder that is none."""
         check_folder(Path(self.filepath.split("{")[0] + "x").parent, "filepath of ModelCheckpoint")
-        check = None if self.save_weights_only else getattr(model, "check_savable", None)
-        if check is not None:
+        check = getattr(model, "check_savable", None)
+        whole = not self.save_weights_only or self.filepath.endswith(".weights.h5")
+        if check is not None and whole:  # weights of any other format can be written of any model
             check(self.filepath)
 
     def needs_all_processes(self, model: Any) -> bool:

@@ -409,6 +409,13 @@ def recording(span: Span | None, kind: Literal["call", "scope"] = "call") -> Ite
         setattr(_current, kind, outer)
 
 
+@contextmanager
+def recording_apart() -> Iterator[None]:
+    """Record a graph of its own, whose nodes are no parts of the call that it is made in."""
+    with recording(None), recording(None, "scope"):
+        yield
+
+
 def spans_of(nodes: Iterable[Node], kind: Literal["call", "scope"]) -> list[Any]:
     """Return the calls, or the scopes, that nodes are part of, in the order of recording."""
     found: dict[int, Any] = {}

@@ -170,6 +170,12 @@ class Layer(LayerConfig, Additions, InboundNodes):
         found = {id(v): v for v in iter_leaves(kept) if isinstance(v, Layer)}
         return list(found.values())
 
+    def inner_parts(self) -> list[Any]:
+        """Return the layers, models and torch modules that are attributes of this one."""
+        kept = [value for key, value in vars(self).items() if not key.startswith("_")]
+        parts = {id(v): v for v in iter_leaves(kept) if isinstance(v, (Layer, nn.Module))}
+        return [part for part in parts.values() if part is not self.module]
+
     # ------------------------------------------------------------------ calling
 
     def __call__(self, *inputs: Any, **kwargs: Any) -> SymbolicTensor:
@@ -407,13 +413,14 @@ class Layer(LayerConfig, Additions, InboundNodes):
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self._trainable = bool(value)
-        for layer in self.inner_layers():
-            layer.trainable = value
-        if self.module is not None:
-            self.module.requires_grad_(self._trainable)
-            for part in self.module.modules():
-                if isinstance(part, BatchNorm):  # its statistics are weights, too
-                    part.frozen = not self._trainable
+        for inner in (*self.inner_parts(), self.module):
+            if isinstance(inner, nn.Module) and not hasattr(inner, "_weight_holders"):
+                inner.requires_grad_(self._trainable)
+                for part in inner.modules():
+                    if isinstance(part, BatchNorm):  # its statistics are weights, too
+                        part.frozen = not self._trainable
+            elif inner is not None:
+                inner.trainable = value
 
     @property
     def name(self) -> str:

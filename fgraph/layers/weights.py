@@ -49,6 +49,10 @@ class LayerWeights:
         """Return the layers that are attributes of this one; their weights are its weights."""
         return ()
 
+    def inner_parts(self) -> Sequence[Any]:
+        """Return the layers, models and modules that are attributes of this one."""
+        return self.inner_layers()
+
     def _added_weights(self) -> list[Weight]:
         """Return the weights of `add_weight`, as in Keras those that are trained first."""
         prefix = "" if isinstance(self.module, (AddedWeights, type(None))) else f"{ADDED}."
@@ -113,8 +117,8 @@ class LayerWeights:
             raise ValueError(
                 f"Layer {self.name} has no weights yet: call it on a symbolic tensor first"
             )
-        inner = self.inner_layers()
-        held = [found for layer in inner for found in layer._held_weights()]
+        inner = self.inner_parts()
+        held = [found for part in inner for found in held_by(part)]
         if self.module is None:
             return held
         declared = [*self.keras_weights, *self._added_weights()]
@@ -256,6 +260,41 @@ class LayerWeights:
             for layer, module, weight in self._held_weights()
         ]
         return [(module, weight, option) for module, weight, option in found if option is not None]
+
+
+class _NoLayer(LayerWeights):
+    """Holds the weights of models and modules, whose penalties are their own."""
+
+    def __init__(self) -> None:
+        self._options = {}
+
+
+_NO_LAYER = _NoLayer()
+
+
+def held_by(part: Any) -> list[tuple[LayerWeights, nn.Module, Weight]]:
+    """Return the weights of a part of a layer: who holds them, in Keras's order.
+
+    Args:
+        part: a layer, a model, or a torch module, whose parameters come before its buffers.
+    """
+    if isinstance(part, LayerWeights):
+        return part._held_weights()
+    if not hasattr(part, "_weight_holders"):
+        named = (*part.named_parameters(), *part.named_buffers())
+        return [(_NO_LAYER, part, Weight(name, (name,), trainable=isinstance(t, nn.Parameter)))
+                for name, t in named]  # fmt: skip
+    names = {id(t): name for name, t in (*part.named_parameters(), *part.named_buffers())}
+    found: list[tuple[LayerWeights, nn.Module, Weight]] = []
+    for holder in part._weight_holders() if part.built else ():
+        if isinstance(holder, Tensor):
+            trained = isinstance(holder, nn.Parameter)
+            weight = Weight(names[id(holder)], (names[id(holder)],), trainable=trained)
+            found.append((_NO_LAYER, part, weight))
+        else:
+            # penalties of a model's layers are the model's own
+            found += [(_NO_LAYER, module, weight) for _, module, weight in held_by(holder)]
+    return found
 
 
 def symbolic(tensor: Tensor) -> Any:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import BuildError
 from .arguments import LayerOptions, one_of
 from .base import Layer
 from .input_checks import Expects
 from .recurrent import Recurrent
-from .weight_layout import Weight
+from .weights import held_by
 
 
 class TimeDistributed(Layer):
@@ -58,8 +58,7 @@ class TimeDistributed(Layer):
         """Return the weights of the inner layer; those of a model as its layers hold them."""
         if not self.built or not hasattr(self.layer, "_weight_holders"):
             return super()._held_weights()
-        # penalties of a model's layers are the model's own
-        return [(self, module, weight) for module, weight in _held_by(self.layer)]
+        return held_by(self.layer)
 
     def build(self, input_shape: Any) -> nn.Module | None:
         """Build the inner layer for the shape of one step."""
@@ -83,18 +82,6 @@ class TimeDistributed(Layer):
         if isinstance(made, (list, tuple, dict)):
             raise BuildError(f"TimeDistributed expects a layer of one output, got {made!r}")
         return made.unflatten(0, (batch, steps))
-
-
-def _held_by(model: Any) -> Iterator[tuple[nn.Module, Weight]]:
-    """Yield the weights of a model with the modules that hold them, in Keras's order."""
-    names = {id(t): name for name, t in (*model.named_parameters(), *model.named_buffers())}
-    for holder in model._weight_holders():
-        if isinstance(holder, Layer):
-            yield from ((module, weight) for _, module, weight in holder._held_weights())
-        elif isinstance(holder, Tensor):
-            yield model, Weight(names[id(holder)], (names[id(holder)],))
-        else:
-            yield from _held_by(holder)
 
 
 _MERGES: dict[str, Callable[[Any, Any], Any]] = {

@@ -12,6 +12,7 @@ from ..graph import Input, SymbolicTensor, to_shapes
 from ..graph.input import input_like
 from ..graph.modes import callers_modes
 from ..graph.nested import leaves_with_paths, map_leaves
+from ..graph.node import recording_apart
 from ..layers.training_mode import MODEL_MODE
 from .naming import Naming
 
@@ -44,7 +45,7 @@ def record_call(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
                     f"{f' at {path}' if path else ''}: give it to {kind}.__init__, or write "
                     "forward() with torch modules in place of call()"
                 )
-    with callers_modes():  # not those of the first call, perhaps torch.no_grad()
+    with recording_apart(), callers_modes():  # not those of the first call, perhaps torch.no_grad()
         values = {
             name: _like(value, name) if isinstance(value, (Tensor, SymbolicTensor))
             else map_leaves(_like, value)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import refuse_keras
 from ..graph import Input, SymbolicTensor
 from ..graph.modes import callers_modes
+from ..graph.node import recording_apart
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from .model import Model
@@ -151,13 +152,14 @@ class Sequential(Model):
 
     def _extend(self, x: SymbolicTensor, value: Any, layers: list[Any]) -> None:
         """Build the graph from `x` to what `layers` make of `value`."""
-        for layer in layers:
-            value = layer(value)
-            if not isinstance(value, SymbolicTensor):
-                raise TypeError(
-                    f"Sequential needs layers with one output each; {layer!r} returns "
-                    f"{type(value).__name__}. Write a Model with Input(...) instead"
-                )
+        with recording_apart():
+            for layer in layers:
+                value = layer(value)
+                if not isinstance(value, SymbolicTensor):
+                    raise TypeError(
+                        f"Sequential needs layers with one output each; {layer!r} returns "
+                        f"{type(value).__name__}. Write a Model with Input(...) instead"
+                    )
         self._drop_graph()
         self._build(x, value)
 

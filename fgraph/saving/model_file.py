@@ -22,6 +22,7 @@ from .decoder import Decoder
 from .encoder import Encoder
 from .graphs import check_fields
 from .keras.archive import kind_of
+from .keras.keras_weight_files import is_keras_weights, places_of_weights
 from .keras.reading import load_keras
 from .keras.writing import check_keras, save_keras
 
@@ -74,6 +75,9 @@ def check_savable(model: Model, path: str | os.PathLike[str] = "") -> None:
     if Path(path).suffix == ".keras":
         with tensorfile.on_host():
             check_keras(model, Path(path))
+    elif is_keras_weights(Path(path)):
+        with tensorfile.on_host():
+            places_of_weights(model, Path(path))
     else:
         encode_model(model, include_optimizer=True)
 

@@ -388,3 +388,62 @@ def test_layers_inside_of_a_call_take_constants():
     ours.set_weights(theirs.get_weights())
     expected = theirs.predict(values, verbose=0)
     np.testing.assert_allclose(ours.predict(values, verbose=0), expected, rtol=1e-5, atol=1e-6)
+
+
+def block_of_models(lib):
+    """A layer that holds layers, models and a list of both, as Keras's examples write it."""
+
+    class Block(lib.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.attention = lib.layers.MultiHeadAttention(num_heads=2, key_dim=4)
+            self.ffn = lib.Sequential([lib.layers.Dense(6, activation="relu"), lib.layers.Dense(5)])
+            self.norm = lib.layers.LayerNormalization()
+            self.several = [lib.layers.Dense(5), lib.Sequential([lib.layers.Dense(5)])]
+
+        def call(self, x):
+            y = self.norm(x + self.attention(x, x))
+            for part in self.several:
+                y = part(y)
+            return y + self.ffn(y)
+
+    x = lib.Input((3, 5))
+    return lib.Model(x, lib.layers.Dense(2)(Block()(x)))
+
+
+def test_weights_of_models_in_a_layer_are_the_layers():
+    ours, theirs = block_of_models(fgraph), block_of_models(keras)
+    values = np.random.default_rng(0).normal(size=(2, 3, 5)).astype("float32")
+    ours.set_weights(theirs.get_weights())
+    expected = theirs.predict(values, verbose=0)
+    np.testing.assert_allclose(ours.predict(values, verbose=0), expected, rtol=1e-4, atol=1e-6)
+    counts = [layer.count_params() for layer in theirs.layers]
+    assert [layer.count_params() for layer in ours.layers] == counts
+    for model in (ours, theirs):
+        model.layers[1].trainable = False
+    assert len(ours.trainable_weights) == len(theirs.trainable_weights) == 2
+
+
+def test_a_model_built_within_a_call_has_its_own_layers():
+    model = block_of_models(fgraph)
+    inner = model.layers[1].ffn
+    assert [type(layer) for layer in inner.layers] == [layers.Dense, layers.Dense]
+    assert inner.get_layer("dense_1") is inner.layers[0]
+    assert len(inner.get_weights()) == 4
+
+
+def test_a_torch_module_in_a_layer_is_frozen_with_it():
+    class Mixed(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(3, 2)
+
+        def call(self, x):
+            return self.linear(x)
+
+    x = Input((3,))
+    layer = Mixed()
+    model = Model(x, layer(x))
+    assert [weight.shape for weight in layer.get_weights()] == [(2, 3), (2,)]
+    layer.trainable = False
+    assert model.trainable_weights == []

@@ -294,6 +294,23 @@ def test_weights_of_checkpoints_are_in_the_format_of_their_path(tmp_path, name, 
     assert all((new == old).all() for new, old in zip(model.get_weights(), kept, strict=True))
 
 
+def test_weights_that_keras_has_no_place_for_are_refused_before_the_first_step(tmp_path):
+    class Own(layers.Layer):
+        def call(self, inputs):
+            return inputs * 2
+
+    x = Input((1,))
+    model = Model(x, Own()(layers.Dense(1)(x)))
+    model.compile("sgd", "mse")
+    before = model.get_weights()[0].copy()
+    save = callbacks.ModelCheckpoint(tmp_path / "a.weights.h5", save_weights_only=True)
+    with pytest.raises(
+        SaveError, match=r"/a.weights.h5'.*'own_1'.*\.safetensors or \.pt takes the"
+    ):
+        model.fit(X, X, verbose=0, callbacks=save)
+    assert (model.get_weights()[0] == before).all()
+
+
 class Odd(callbacks.Callback):
     """Remembers what a backup cannot hold."""
 

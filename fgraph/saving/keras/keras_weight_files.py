@@ -27,12 +27,24 @@ def save_keras_weights(model: Any, path: Path) -> None:
         SaveError: the model is none that Keras has.
         OSError: the file cannot be written.
     """
-    try:
-        root = _groups(model)
-    except SaveError as error:
-        raise SaveError(f"cannot save {str(path)!r} as a file of Keras: {error}") from error
+    root = places_of_weights(model, path)
     with replacing(path) as temporary, temporary.open("w+b") as file:
         write_weights(file, root)
+
+
+def places_of_weights(model: Any, path: Path) -> Group:
+    """Return where Keras looks for the weights of a model.
+
+    Raises:
+        SaveError: the model is none that Keras has.
+    """
+    try:
+        return _groups(model)
+    except SaveError as error:
+        raise SaveError(
+            f"cannot save {str(path)!r} as a file of Keras: {error}; a path that ends in "
+            ".safetensors or .pt takes the weights of any model"
+        ) from error
 
 
 def load_keras_weights(model: Any, path: Path) -> None:

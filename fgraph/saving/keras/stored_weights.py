@@ -97,6 +97,8 @@ def _places(layer: Any) -> list[str]:
         return [f"{part}_dense/vars/{int(kind == 'bias')}"
                 for part, _, kind in (name.rpartition("_") for name in names)]  # fmt: skip
     inner = layer.inner_layers()
+    if len(layer.inner_parts()) > len(inner):  # models and torch modules: it is not known where
+        return []
     if not inner:
         return _own(layer)
     if not all(part.built for part in inner):  # each has a place of its own
