@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import LoadError
+from .cudnn_weights import CLASSES as _CUDNN
 
 _NOTHING = ""
 _KERNEL = {f"kernel_{role}": _NOTHING for role in ("initializer", "regularizer", "constraint")}
@@ -23,32 +23,23 @@ _ARGUMENTS: dict[str, dict[str, str]] = {
     "Conv2DTranspose": {"groups": _NOTHING},
     "Conv3DTranspose": {"groups": _NOTHING},
 }
-_CLASSES = {"ThresholdedReLU": "ReLU", "SyncBatchNormalization": "BatchNormalization",
+_CLASSES = {**_CUDNN, "ThresholdedReLU": "ReLU", "SyncBatchNormalization": "BatchNormalization",
             **{f"Custom>{name}": name  # of Keras's applications
                for name in ("LayerScale", "StochasticDepth", "CustomScaleLayer")}}  # fmt: skip
 _RECURRENT = ("GRU", "GRUCell")
 _OLD_NAMES = {"hard_sigmoid": "legacy_hard_sigmoid"}
 
 
-def in_new_words(written: Mapping[str, Any], where: str) -> dict[str, Any]:
+def in_new_words(written: Mapping[str, Any]) -> dict[str, Any]:
     """Return the class and configuration of a layer as Keras 3 would write them.
 
     Args:
         written: a layer of Keras 2.
-        where: the layer, for errors.
-
-    Raises:
-        LoadError: its weights lie in another order than those of any layer here.
     """
     kind: Any = written.get("class_name")
     config = written.get("config")
     if not isinstance(kind, str) or not isinstance(config, dict):
         return dict(written)
-    if kind.startswith("CuDNN"):
-        raise LoadError(
-            f"{where}: {kind} keeps its weights in the order of cuDNN; open the file with Keras 2 "
-            f"without a GPU, where it is a {kind.removeprefix('CuDNN')}, and save it again"
-        )
     names = _ARGUMENTS.get(kind, {})
     found: dict[str, Any] = {names.get(str(key), str(key)): v for key, v in config.items()}
     found.pop(_NOTHING, None)

@@ -14,6 +14,7 @@ from ...errors import LoadError
 from ...layers.augmentation import Augmentation
 from ...layers.base import Layer
 from ...layers.configuration import _names
+from .cudnn_weights import CLASSES as CUDNN
 from .keras2 import in_new_words
 from .keras_values import Values, custom_object, dtype_of, is_of_keras, refusal, text
 
@@ -82,8 +83,9 @@ def make_layer(
     Raises:
         LoadError: the class or an argument is not known, or a value does not fit.
     """
+    cudnn, others = False, len(values.cudnn)
     if values.is_old and is_of_keras(written):
-        written = in_new_words(written, where)
+        cudnn, written = written.get("class_name") in CUDNN, in_new_words(written)
     named = _named_function(written, values, where)
     if named is not None:
         return named
@@ -108,6 +110,10 @@ def make_layer(
         raise
     except Exception as error:
         raise LoadError(f"{where}: {error}") from error
+    if cudnn:
+        values.cudnn.append(made)
+    elif len(values.cudnn) > others:  # of a layer in it, which it may have copied
+        values.cudnn += made.inner_layers()
     if isinstance(made, Augmentation):
         warnings.warn(
             f"{where}: it changes its input at random during training, by other random numbers "

@@ -101,6 +101,7 @@ class Values:
         has_several_dtypes: whether its layers compute in different ones, so that each casts its
             inputs.
         mixed: the mixed policies of layers that were made.
+        cudnn: layers whose weights are cuDNN's in the file.
     """
 
     def __init__(self, custom: Mapping[str, Any], version: str = "3", config: Any = None) -> None:
@@ -108,6 +109,7 @@ class Values:
         self.has_several_dtypes = len(_dtypes_in(config)) > 1
         self.is_old = version.partition(".")[0] in ("1", "2")
         self.mixed: set[str] = set()
+        self.cudnn: list[Any] = []
 
     def plain(self, written: Any, where: str, leaf: Any = None) -> Any:
         """Return a value without layers.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import LoadError
+from .cudnn_weights import stored_shape, usual
 from .hdf5 import Hdf5
 from .stored_weights import Held, Place
 
@@ -23,13 +24,15 @@ class ListedWeights:
     Args:
         file: the file.
         nested: whether there are models in the model.
+        cudnn: the layers whose weights are cuDNN's; it grows as layers are made.
 
     Attributes:
         measured: whether the values that were given in this round are all there are.
     """
 
-    def __init__(self, file: Hdf5, nested: bool) -> None:
+    def __init__(self, file: Hdf5, nested: bool, cudnn: Sequence[Any] = ()) -> None:
         self.file = file
+        self.cudnn = cudnn
         self.measured = not nested
         self._is_second = False
         self._groups: dict[str, list[str]] = {}  # of each outermost layer, in Keras's order
@@ -63,10 +66,20 @@ class ListedWeights:
             self._plans[place.top] = self._plan(place.top)
         names = self._plans[place.top].get(place.group, [])
         return [
-            self.file.read(f"{_ROOT}/{place.top}/{name}", tuple(weight.read(part).shape),
-                           f"{where}, weight {weight.name!r}")
-            for name, (_, part, weight) in zip(names, held, strict=True)
+            self._read(f"{_ROOT}/{place.top}/{name}", owner, weight, tuple(weight.read(part).shape),
+                       f"{where}, weight {weight.name!r}")
+            for name, (owner, part, weight) in zip(names, held, strict=True)
         ]  # fmt: skip
+
+    def _read(
+        self, path: str, owner: Any, weight: Any, shape: tuple[int, ...], where: str
+    ) -> np.ndarray[Any, Any]:
+        """Return one weight in Keras's layout."""
+        if not any(owner is layer for layer in self.cudnn):
+            return self.file.read(path, shape, where)
+        kind = type(owner).__name__
+        stored = self.file.read(path, stored_shape(kind, weight.name, shape), where)
+        return usual(kind, weight.name, stored)
 
     def begin_second_round(self) -> None:
         """Give values from now on: all layers were built once."""

@@ -96,7 +96,8 @@ def _from_hdf5(path: Path, custom: Mapping[str, Any], compile: bool) -> _Read:
                 "weights by set_weights"
             )
         config, version = parse_config(_bounded(written)), _version(file)
-        values, weights = Values(custom, version, config), ListedWeights(file, has_models(config))
+        values = Values(custom, version, config)
+        weights = ListedWeights(file, has_models(config), values.cudnn)
         while True:
             filler = Filler(weights)
             with filled_by(filler):

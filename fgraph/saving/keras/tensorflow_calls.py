@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ... import activations, ops
 from ...errors import LoadError
+from ...graph.symbolic import SymbolicSize
 
 _CLASSES = ("TFOpLambda", "SlicingOpLambda")
 
@@ -72,7 +74,11 @@ def _of_one(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _of_two(function: Callable[..., Any]) -> Callable[..., Any]:
+    on_sizes = _ON_SIZES.get(function.__name__)
+
     def call(x: Any, y: Any) -> Any:
+        if on_sizes is not None and all(isinstance(v, (int, SymbolicSize)) for v in (x, y)):
+            return on_sizes(x, y)
         return function(x, y)
 
     return call
@@ -96,8 +102,32 @@ def _axes(axis: Any) -> Any:
     return tuple(axis) if isinstance(axis, list) else axis
 
 
+def _of_sizes(shape: Any) -> Any:
+    return shape.sizes if isinstance(shape, Sizes) else tuple(shape)
+
+
 def _reshape(tensor: Any, shape: Any) -> Any:
-    return ops.reshape(tensor, shape)
+    return ops.reshape(tensor, _of_sizes(shape))
+
+
+def _broadcast_to(input: Any, shape: Any) -> Any:
+    return ops.broadcast_to(input, _of_sizes(shape))
+
+
+def _fill(dims: Any, value: Any) -> Any:
+    return ops.full(_of_sizes(dims), value)
+
+
+def _zeros(shape: Any, dtype: Any = "float32") -> Any:
+    return ops.zeros(_of_sizes(shape), dtype)
+
+
+def _ones(shape: Any, dtype: Any = "float32") -> Any:
+    return ops.ones(_of_sizes(shape), dtype)
+
+
+def _range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None) -> Any:
+    return ops.arange(start, limit, delta, dtype)
 
 
 def _transpose(a: Any, perm: Any = None, conjugate: bool = False) -> Any:
@@ -132,7 +162,7 @@ def _split(value: Any, num_or_size_splits: Any, axis: int = 0, num: int | None =
 
 
 def _tile(input: Any, multiples: Any) -> Any:
-    return ops.tile(input, multiples)
+    return ops.tile(input, _of_sizes(multiples))
 
 
 def _repeat(input: Any, repeats: Any, axis: int | None = None) -> Any:
@@ -254,13 +284,38 @@ def _resize(
                             data_format="channels_last")  # fmt: skip
 
 
+class Sizes:
+    """The sizes of a tensor, as `tf.shape` returns them.
+
+    Args:
+        sizes: a number for each axis, symbolic where it is not known.
+    """
+
+    def __init__(self, sizes: Any) -> None:
+        self.sizes = tuple(sizes)
+
+    def __getitem__(self, key: Any) -> Any:
+        found = self.sizes[key]
+        return Sizes(found) if isinstance(found, tuple) else found
+
+
+def _shape(input: Any, out_type: Any = None) -> Sizes:
+    return Sizes(input.shape)
+
+
 def _item(tensor: Any, slice_spec: Any) -> Any:
     given = slice_spec if isinstance(slice_spec, (list, tuple)) else [slice_spec]
     parts = [
         slice(part.get("start"), part.get("stop"), part.get("step")) if isinstance(part, dict)
         else part for part in given
     ]  # fmt: skip
-    return tensor[tuple(parts)]
+    if isinstance(tensor, Sizes):
+        return tensor[parts[0]]
+    return ops.get_item(tensor, tuple(parts))
+
+
+_ON_SIZES = {"add": operator.add, "subtract": operator.sub, "multiply": operator.mul,
+             "floor_divide": operator.floordiv, "mod": operator.mod}  # fmt: skip
 
 
 def _table() -> dict[str, Callable[..., Any]]:
@@ -276,7 +331,9 @@ def _table() -> dict[str, Callable[..., Any]]:
     for name, own in _names(_UNITS):
         found[f"nn.{name}"] = _unit(getattr(activations, own))
     return found | {
-        "reshape": _reshape, "transpose": _transpose, "compat.v1.transpose": _transpose,
+        "shape": _shape, "compat.v1.shape": _shape, "broadcast_to": _broadcast_to, "fill": _fill,
+        "zeros": _zeros, "ones": _ones, "range": _range, "reshape": _reshape,
+        "transpose": _transpose, "compat.v1.transpose": _transpose,
         "expand_dims": _expand_dims, "squeeze": _squeeze, "compat.v1.squeeze": _squeeze,
         "concat": _concat, "stack": _stack, "unstack": _unstack, "split": _split, "tile": _tile,
         "repeat": _repeat, "reverse": _reverse, "pad": _pad, "compat.v1.pad": _pad,

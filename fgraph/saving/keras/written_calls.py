@@ -11,15 +11,18 @@ import torch
 from ...errors import LoadError
 from ...graph import SymbolicTensor
 from ...graph.nested import iter_leaves, map_leaves
+from ...graph.symbolic import SymbolicSize
 from ...layers.base import Layer
 from ...layers.masks import attach_masks, mask_of
 from ...layers.weights import symbolic
 from ...model import Model
 from .keras_values import Values, dtype_of, refusal
 from .layer_order import flat
+from .tensorflow_calls import Sizes
 from .written_parts import label_of, name_of, nodes_of
 
 MOST_NODES = 100_000
+_RESULTS = (SymbolicTensor, SymbolicSize, Sizes, int)  # the rest are of shapes
 
 
 class _Reference:
@@ -121,7 +124,7 @@ class Calls:
         made = self.outputs.get(ref.layer, [])
         if ref.node >= len(made):
             raise LoadError(f"{self.where}: call {ref.node} of layer {ref.layer!r:.60} is missing")
-        tensors = [t for t in flat(made[ref.node]) if isinstance(t, SymbolicTensor)]
+        tensors = [t for t in flat(made[ref.node]) if isinstance(t, _RESULTS)]
         if ref.index >= len(tensors):
             raise LoadError(f"{self.where}: layer {ref.layer!r:.60} has no output {ref.index}")
         return tensors[ref.index]

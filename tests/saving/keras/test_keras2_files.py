@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,106 @@ def test_lists_of_weights_are_compared(tmp_path: Path) -> None:
     for change, text in ((one_less, "has 2 weights"), (link, "a link"), (outside, "no dataset")):
         with pytest.raises(LoadError, match=text):
             fgraph.load_model(changed(tmp_path, change))
+
+
+def written_by_hand(path: Path, layers: list[Any], weights: dict[str, Any], **ends: Any) -> Path:
+    """Write a file as Keras 2 does: the model, and a list of weights for each layer."""
+    config = {"name": "model", "layers": layers, **ends}
+    with h5py.File(path, "w") as file:
+        file.attrs["keras_version"], file.attrs["backend"] = "2.4.3", "tensorflow"
+        kind = "Functional" if ends else "Sequential"
+        file.attrs["model_config"] = json.dumps({"class_name": kind, "config": config})
+        root = file.create_group("model_weights")
+        for layer in layers:
+            name = layer["config"]["name"]
+            group, arrays = root.create_group(name), weights.get(name, [])
+            group.attrs["weight_names"] = [f"{name}/w{k}:0" for k in range(len(arrays))]
+            for k, array in enumerate(arrays):
+                group[f"{name}/w{k}:0"] = array
+    return path
+
+
+def cudnn_steps(kind: str, x: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
+    """Run cuDNN's recurrence by its own formulas, and return the last output."""
+    kernel, recurrent, bias = weights
+    units, gates = recurrent.shape[0], recurrent.shape[1] // recurrent.shape[0]
+    # a gate's matrix is what its numbers are, in their order, as (units, inputs)
+    w, r = ([np.ravel(part).reshape(units, -1) for part in np.split(array, gates, axis=1)]
+            for array in (kernel, recurrent))  # fmt: skip
+    b, c = (np.split(half, gates) for half in np.split(bias, 2))
+    h = memory = np.zeros((len(x), units))
+    for step in np.moveaxis(x, 1, 0):
+        given = [step @ m.T + v for m, v in zip(w, b, strict=True)]
+        kept = [h @ m.T + v for m, v in zip(r, c, strict=True)]
+        if kind == "LSTM":
+            i, f, g, o = (p + q for p, q in zip(given, kept, strict=True))
+            memory = sigmoid(f) * memory + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(memory)
+        else:
+            z, s = (sigmoid(p + q) for p, q in zip(given[:2], kept[:2], strict=True))
+            h = z * h + (1 - z) * np.tanh(given[2] + s * kept[2])
+    return h
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize(("kind", "gates"), [("LSTM", 4), ("GRU", 3)])
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_weights_of_cudnn_are_read(kind: str, gates: int, both_ways: bool, tmp_path: Path) -> None:
+    rng, units = np.random.default_rng(0), 3
+    shapes = [(5, gates * units), (units, gates * units), (2 * gates * units,)]
+    runs = [[rng.normal(size=s).astype("float32") for s in shapes] for _ in range(1 + both_ways)]
+    layer = {"class_name": f"CuDNN{kind}", "config": {
+        "name": "rnn", "trainable": True, "units": units, "return_sequences": False,
+        "return_state": False, "go_backwards": False, "stateful": False,
+        **({"unit_forget_bias": True} if kind == "LSTM" else {}),
+    }}  # fmt: skip
+    if both_ways:
+        layer = {"class_name": "Bidirectional", "config": {
+            "name": "rnn", "merge_mode": "concat", "layer": layer}}  # fmt: skip
+    layer["config"]["batch_input_shape"] = [None, 4, 5]
+    path = written_by_hand(
+        tmp_path / "cudnn.h5", [layer], {"rnn": [*runs[0], *runs[-1][: 3 * both_ways]]}
+    )
+    x = rng.normal(size=(2, 4, 5)).astype("float32")
+    expected = [
+        cudnn_steps(kind, given, run) for given, run in zip((x, x[:, ::-1]), runs, strict=False)
+    ]
+    found = read(path)(torch.as_tensor(x))
+    np.testing.assert_allclose(found.detach(), np.concatenate(expected, 1), rtol=1e-4, atol=1e-5)
+
+
+def of_tensorflow(name: str, function: str, first: Any, **arguments: Any) -> dict[str, Any]:
+    """Return a call of a function as Keras 2.4 and later write it."""
+    kind = "SlicingOpLambda" if function.endswith("getitem") else "TFOpLambda"
+    config = {"name": name, "trainable": True, "dtype": "float32", "function": function}
+    calls = [[*first, arguments]]
+    return {"class_name": kind, "name": name, "inbound_nodes": calls, "config": config}
+
+
+def test_shapes_of_tensorflow_are_sizes_of_run_time(tmp_path: Path) -> None:
+    first = {"start": None, "stop": 2, "step": None}
+    layers = [
+        {"class_name": "InputLayer", "name": "x", "inbound_nodes": [], "config": {
+            "name": "x", "batch_input_shape": [None, None, 6], "dtype": "float32"}},
+        of_tensorflow("shape", "compat.v1.shape", ["x", 0, 0], out_type="int32"),
+        of_tensorflow("batch", "__operators__.getitem", ["shape", 0, 0], slice_spec=0),
+        of_tensorflow("steps", "__operators__.getitem", ["shape", 0, 0], slice_spec=1),
+        of_tensorflow("twice", "math.multiply", ["steps", 0, 0], y=2),
+        of_tensorflow("folded", "reshape", ["x", 0, 0],
+                      shape=[["batch", 0, 0], ["twice", 0, 0], 3]),
+        of_tensorflow("outer", "__operators__.getitem", ["shape", 0, 0], slice_spec=first),
+        of_tensorflow("ones", "ones", ["outer", 0, 0], dtype="float32"),
+    ]  # fmt: skip
+    path = written_by_hand(
+        tmp_path / "shapes.h5", layers, {}, input_layers=[["x", 0, 0]],
+        output_layers=[["folded", 0, 0], ["ones", 0, 0]],
+    )  # fmt: skip
+    model = read(path)
+    for batch, steps in ((2, 5), (3, 1)):
+        x = torch.randn(batch, steps, 6)
+        folded, ones = model(x)
+        torch.testing.assert_close(folded, x.reshape(batch, 2 * steps, 3))
+        torch.testing.assert_close(ones, torch.ones(batch, steps))
