@@ -175,7 +175,9 @@ CALLS = {
 def test_all_begins_on_the_own_card(cards, monkeypatch, method):
     """Before the processes are joined, whose backend is that of the device."""
     seen = []
-    monkeypatch.setattr("fgraph.training.trainer.move_to_own_card", lambda m: seen.append("card"))
+    monkeypatch.setattr(
+        "fgraph.training.preparation.move_to_own_card", lambda m: seen.append("card")
+    )
     monkeypatch.setattr(
         "fgraph.training.distributed.start", lambda device, *a, **k: seen.append("start")
     )
