@@ -194,31 +194,33 @@ def load_model(
         kind = kind_of(source) if source.is_file() else None
         if kind is not None:
             return load_keras(source, kind, dict(custom_objects or {}), compile, device)
-        file = tensorfile.read(source, verify=False)
-        if _TEXT not in file.texts or not file.checked:
-            raise LoadError(
-                f"cannot load {str(path)!r}: it holds weights but no model; make the model and "
-                "call model.load_weights(path)"
+        with tensorfile.reading(source):
+            return _read(
+                tensorfile.read(source, verify=False), custom_objects, compile, device, verify
             )
-        try:
-            # the weights are read by one thread while this one makes the model
-            with ThreadPoolExecutor(1) as executor:
-                verified = executor.submit(file.verify) if verify else None
-                document = check_document(tensorfile.parse_json(file.texts[_TEXT]))
-                tensors = _placed(file.owners, document.get("devices", {}), device)
-                tensors = tensorfile.with_views(tensors, file.views)
-                custom = dict(custom_objects or {})
-                model = decode_model(document, tensors, custom, compile=compile)
-                if verified is not None:
-                    verified.result()
-            return model
-        except LoadError as error:
-            raise LoadError(f"cannot load {str(path)!r}: {error}") from error
-        except Exception as error:
-            raise LoadError(
-                f"cannot load {str(path)!r}: its description of the model does not fit this "
-                f"version of fgraph and torch ({type(error).__name__}: {error})"
-            ) from error
+
+
+def _read(
+    file: tensorfile.TensorFile,
+    custom: Mapping[str, Any] | None,
+    compile: bool,
+    device: torch.device | None,
+    verify: bool,
+) -> Model:
+    if _TEXT not in file.texts or not file.checked:
+        raise LoadError(
+            "it holds weights but no model; make the model and call model.load_weights(path)"
+        )
+    # the weights are read by one thread while this one makes the model
+    with ThreadPoolExecutor(1) as executor:
+        verified = executor.submit(file.verify) if verify else None
+        document = check_document(tensorfile.parse_json(file.texts[_TEXT]))
+        tensors = _placed(file.owners, document.get("devices", {}), device)
+        tensors = tensorfile.with_views(tensors, file.views)
+        model = decode_model(document, tensors, dict(custom or {}), compile=compile)
+        if verified is not None:
+            verified.result()
+    return model
 
 
 def check_document(document: Any) -> dict[str, Any]:

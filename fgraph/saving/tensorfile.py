@@ -80,6 +80,22 @@ class TensorFile:
             raise LoadError("its weights are damaged (the checksum differs)")
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Name the file in errors; whatever else goes wrong in the block is a `LoadError` as well."""
+    try:
+        yield
+    except LoadError as error:
+        raise LoadError(f"cannot load {str(path)!r}: {error}") from error
+    except OSError:
+        raise
+    except Exception as error:
+        raise LoadError(
+            f"cannot load {str(path)!r}: what it describes does not fit this version of fgraph and "
+            f"torch, or is damaged ({type(error).__name__}: {error})"
+        ) from error
+
+
 def on_host() -> AbstractContextManager[object]:
     """Return a context in which new tensors are on the CPU, whatever device is the default."""
     # the context of the default device takes longer than reading a small tensor
@@ -286,30 +302,19 @@ def read(path: Path, verify: bool = True) -> TensorFile:
         FileNotFoundError, IsADirectoryError: there is no such file.
         LoadError: the file is of another kind, cut off or damaged.
     """
-    storage, data = _mapped(path, _file_size(path))
-    try:
-        with uncollected():
-            file = _parse(storage, data)
-        if verify:
-            file.verify()
-        file.tensors  # noqa: B018 - the views have to fit
-        return file
-    except LoadError as error:
-        raise LoadError(f"cannot load {str(path)!r}: {error}") from error.__cause__
-    except Exception as error:
-        raise LoadError(f"cannot load {str(path)!r}: its header is damaged") from error
-
-
-def _file_size(path: Path) -> int:
     if path.is_dir():
         raise IsADirectoryError(f"cannot load {str(path)!r}: it is a directory, not a file")
     if not path.exists():
         raise FileNotFoundError(f"cannot load {str(path)!r}: there is no such file")
-    size = path.stat().st_size
-    if size < 10:
-        raise LoadError(f"cannot load {str(path)!r}: the file is empty, or cut off")
-    with path.open("rb"):  # may this process read it?
-        return size
+    if path.stat().st_size < 10:
+        raise LoadError("the file is empty, or cut off")
+    path.open("rb").close()  # may this process read it?
+    with uncollected():
+        file = _parse(*_mapped(path, path.stat().st_size))
+    if verify:
+        file.verify()
+    file.tensors  # noqa: B018 - the views have to fit
+    return file
 
 
 def _parse(storage: torch.UntypedStorage, data: Tensor) -> TensorFile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 import zipfile
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -68,17 +69,20 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
         if is_keras_weights(source) and source.is_file():
             load_keras_weights(model, source)
             return
-        whole_model = False
-        if source.is_file() and _is_zip_or_pickle(source):
-            found = _read_torch(source)
-        else:
-            file = tensorfile.read(source)
-            found, whole_model = file.tensors, "fgraph" in file.texts
-        state = model.state_dict(keep_vars=True)
-        wanted = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
-        values = _matched(str(path), wanted, found, dict(slots(model)) if whole_model else None)
+        with tensorfile.reading(source):
+            state = model.state_dict(keep_vars=True)
+            wanted = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+            values = _matched(wanted, *_found(model, source))
         for name, value in values.items():
             wanted[name].copy_(value)
+
+
+def _found(model: nn.Module, path: Path) -> tuple[dict[str, Tensor], Container[str]]:
+    """Return the tensors in a file by name, and the names of those that the model may not want."""
+    if path.is_file() and _is_zip_or_pickle(path):
+        return _read_torch(path), ()
+    file = tensorfile.read(path)
+    return file.tensors, dict(slots(model)) if "fgraph" in file.texts else ()
 
 
 def _is_zip_or_pickle(path: Path) -> bool:
@@ -94,16 +98,12 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise LoadError(
-            f"cannot load {str(path)!r}: it is not a whole file of weights written by torch.save, "
-            "or holds more than tensors"
+            "it is not a whole file of weights written by torch.save, or holds more than tensors"
         ) from error
     if not isinstance(found, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
     ):
-        raise LoadError(
-            f"cannot load {str(path)!r}: it holds no state_dict, tensors by name, but "
-            f"{type(found).__name__}"
-        )
+        raise LoadError(f"it holds no state_dict, tensors by name, but {type(found).__name__}")
     return found
 
 
@@ -117,18 +117,15 @@ def _refuse_packed(path: Path) -> None:
     unpacked = sum(entry.file_size for entry in entries)
     if unpacked > path.stat().st_size or any(entry.compress_type for entry in entries):
         raise LoadError(
-            f"cannot load {str(path)!r}: it is an archive of compressed files, {unpacked} bytes "
-            "unpacked, and was not written by torch.save"
+            f"it is an archive of compressed files, {unpacked} bytes unpacked, and was not written "
+            "by torch.save"
         )
     if any(".." in entry.filename.split("/") or entry.filename[:1] == "/" for entry in entries):
-        raise LoadError(f"cannot load {str(path)!r}: a path in it leads out of the archive")
+        raise LoadError("a path in it leads out of the archive")
 
 
 def _matched(
-    path: str,
-    wanted: dict[str, Tensor],
-    found: dict[str, Tensor],
-    ignorable: dict[str, Tensor] | None,
+    wanted: dict[str, Tensor], found: dict[str, Tensor], ignorable: Container[str]
 ) -> dict[str, Tensor]:
     """Return the value of each tensor of the model; check all before anything is changed."""
     first = {id(tensor): name for name, tensor in reversed(wanted.items())}
@@ -138,24 +135,23 @@ def _matched(
         if key in found:
             values[name] = found[key]
     missing = [name for name in wanted if name not in values]
-    unknown = [n for n in found if n not in wanted and "/" not in n and n not in (ignorable or ())]
+    unknown = [n for n in found if n not in wanted and "/" not in n and n not in ignorable]
     if missing or unknown:
         raise LoadError(
-            f"cannot load {path!r}: its weights are not those of this model: missing {missing}, "
-            f"unknown {unknown}"
+            f"its weights are not those of this model: missing {missing}, unknown {unknown}"
         )
     for name, value in values.items():
-        _check_fit(path, name, wanted[name], value)
+        _check_fit(name, wanted[name], value)
     return values
 
 
-def _check_fit(path: str, name: str, tensor: Any, value: Tensor) -> None:
+def _check_fit(name: str, tensor: Any, value: Tensor) -> None:
     if nn.parameter.is_lazy(tensor):
-        raise LoadError(f"cannot load {path!r}: {name!r} has no shape yet; call the model once")
+        raise LoadError(f"{name!r} has no shape yet; call the model once")
     if tensor.shape != value.shape:
         raise LoadError(
-            f"cannot load {path!r}: {name!r} has shape {tuple(value.shape)} in the file, but "
-            f"{tuple(tensor.shape)} in the model"
+            f"{name!r} has shape {tuple(value.shape)} in the file, but {tuple(tensor.shape)} in "
+            "the model"
         )
     if value.is_complex() and not tensor.is_complex():
-        raise LoadError(f"cannot load {path!r}: {name!r} is complex in the file, not in the model")
+        raise LoadError(f"{name!r} is complex in the file, not in the model")
