@@ -32,10 +32,12 @@ MODEL_KEYS = MODULE_KEYS | {
     "_segments", "_recomputed", "_stack", "_trainer", "_added_outside", "history", "stop_training",
     "forward", "stop_evaluating", "stop_predicting",
 }  # fmt: skip
-LAYER_KEYS = frozenset({
-    "_calls", "_arguments", "module", "built", "explicit_name", "_features", "_model_name",
-    "_trainable", "_built_for", "_container",
-})  # fmt: skip
+# what is written of each layer: its name in files, and the attribute
+LAYER_STATE = {
+    "name": "explicit_name", "model_name": "_model_name", "module": "module", "built": "built",
+    "features": "_features", "built_for": "_built_for", "trainable": "_trainable",
+}  # fmt: skip
+LAYER_KEYS = frozenset(LAYER_STATE.values()) | {"_calls", "_arguments", "_container"}
 _DERIVED = (weakref.ReferenceType, torch.Generator)  # made anew by whoever needs them
 
 

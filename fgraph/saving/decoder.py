@@ -23,7 +23,7 @@ from ..layers.input_layer import InputLayer
 from ..model import Model, Sequential
 from ..model.naming import check_name
 from ..unfolding.opened_module import OpenedModule
-from .comparing import LAYER_KEYS, MODULE_KEYS, is_setting, parts_of, slots
+from .comparing import LAYER_KEYS, LAYER_STATE, MODULE_KEYS, is_setting, parts_of, slots
 from .construction import EMPTY, FREE, Construction
 from .encoder import MADE, Encoder
 from .graphs import check_fields, decode_graph, number_below, parts_of_homes
@@ -32,7 +32,7 @@ from .values import from_json
 
 _CALL = {"kind", "class", "config", "args", "kwargs", "settings"}
 _MODULE = {"training", "tensors", "children"}
-_LAYER = {"name", "model_name", "module", "built", "features", "built_for", "trainable"}
+_LAYER = LAYER_STATE.keys()
 _FIELDS = {
     "object": _CALL,
     "module": _CALL | _MODULE,
@@ -307,17 +307,16 @@ class Decoder:
                 )
 
     def _set_layer(self, layer: Layer, entry: dict[str, Any]) -> None:
-        layer._built_for = self.value(entry["built_for"])
-        if entry["built"] and not type(layer).__module__.startswith("fgraph."):
-            shapes, named = layer._built_for
+        held = {key: self.value(entry[key]) for key in LAYER_STATE}
+        held |= {key: _text(held[key]) for key in ("name", "model_name")}
+        held |= {key: bool(held[key]) for key in ("built", "trainable")}
+        layer._built_for = held["built_for"]
+        if held["built"] and not type(layer).__module__.startswith("fgraph."):
+            shapes, named = held["built_for"]
             with torch.random.fork_rng(devices=()):  # its attributes may hold what it builds
                 self._built[layer] = parts_of(layer.make_module(*shapes, **named)), layer.module
-        layer.explicit_name = _text(entry["name"])
-        layer._model_name = _text(entry["model_name"])
-        layer.module = self.value(entry["module"])
-        layer.built = bool(entry["built"])
-        layer._features = entry["features"]
-        layer._trainable = bool(entry["trainable"])
+        for key, attribute in LAYER_STATE.items():
+            setattr(layer, attribute, held[key])
         if not (layer.module is None or isinstance(layer.module, nn.Module)):
             raise LoadError(f"the module of layer {layer.name!r} is a {type(layer.module)}")
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionMeta
+from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from ..errors import Remembered, SaveError
@@ -24,7 +25,7 @@ from ..layers.input_layer import InputLayer
 from ..model import Model
 from ..optimizers.learning_rate import own_class
 from ..unfolding.opened_module import OpenedModule
-from .comparing import MODEL_KEYS, changed_settings, parts_of, slots
+from .comparing import LAYER_STATE, MODEL_KEYS, changed_settings, parts_of, slots
 from .construction import EMPTY
 from .constructor_calls import construction_of, has_own_config
 from .graphs import encode_graph
@@ -211,6 +212,11 @@ class Encoder:
             )
         if isinstance(value, Model) and not self._is_constructed(value):
             return self._model(value)
+        if isinstance(value, nn.Module) and parametrize.is_parametrized(value):
+            raise SaveError(
+                "its weights are computed from others by torch.nn.utils.parametrize: call "
+                "parametrize.remove_parametrizations(module, name) for each before it is saved"
+            )
         if isinstance(value, nn.Module):
             return {"kind": "module", **self._call(value), **self._module_state(value)}
         if isinstance(value, Layer):
@@ -246,15 +252,7 @@ class Encoder:
         return id(value) in self._opened and not is_allowed(type(value))
 
     def _layer_state(self, layer: Layer) -> dict[str, Any]:
-        return {
-            "name": layer.explicit_name,
-            "model_name": layer._model_name,
-            "module": self.value(layer.module),
-            "built": layer.built,
-            "features": layer._features,
-            "built_for": self.value(layer._built_for),
-            "trainable": bool(layer._trainable),
-        }
+        return {key: self.value(getattr(layer, name)) for key, name in LAYER_STATE.items()}
 
     def _module_state(self, module: nn.Module) -> dict[str, Any]:
         """Write the children, parameters and buffers of a module, in order, and its mode."""
@@ -352,7 +350,10 @@ class Encoder:
             if isinstance(value, Layer):
                 where = f"layer {value.name!r}"
             kind = type(value).__name__
-            raise _LocatedError(f"{where} ({kind}) cannot be written as data: {error}") from error
+            raise _LocatedError(
+                f"{where} ({kind}) cannot be written as data: {error}. The weights alone can be "
+                "kept: model.save_weights(path), for a model that is built by the same code"
+            ) from error
 
 
 class _LocatedError(SaveError):

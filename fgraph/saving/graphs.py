@@ -52,28 +52,61 @@ def encode_graph(model: Model, graph: Graph, encoder: Any) -> dict[str, Any]:
     """
     if unknown := set(Entry._fields) - _NODE_FIELDS:
         raise SaveError(f"a file cannot hold what nodes have in {sorted(unknown)}")
-    flat = flatten(graph, cast(Signature, model._signature).reads)
-    given = {at: position for position, at in enumerate(flat.inputs)}
+    return _Writer(model, graph, encoder).record()
 
-    homes = {id(home.module): number for number, home in enumerate(graph.homes) if not home.name}
 
-    def at(item: Any) -> Any:
-        if id(item) in homes:
-            return {"$home": homes[id(item)]}
+class _Writer:
+    """Writes one graph, with the numbers of inputs and nodes in place of references."""
+
+    def __init__(self, model: Model, graph: Graph, encoder: Any) -> None:
+        self._model = model
+        self._graph = graph
+        self._encoder = encoder
+        self._flat = flatten(graph, cast(Signature, model._signature).reads)
+        self._given = {at: position for position, at in enumerate(self._flat.inputs)}
+        homes = enumerate(graph.homes)
+        self._homes = {id(home.module): number for number, home in homes if not home.name}
+
+    def record(self) -> dict[str, Any]:
+        """Return all of the graph."""
+        write, model, flat = self._write, self._model, self._flat
+        parts = zip_longest(flat.entries[flat.sources :], model._node_paths)
+        record = {
+            "inputs": [[_name_of(ref), *_source(ref.spec, write)] for ref in self._graph.inputs],
+            "outputs": [write(item) for item in flat.outputs],
+            "nodes": [self._node(*part) for part in parts],
+            "reads": [[write(item), axis] for item, axis in flat.reads],
+            "calls": [[write(part) for part in call] for call in flat.calls],
+            "input_structure": write(model._input_template),
+            "output_structure": write(model._output_template),
+            "input_names": model.input_names,
+            "node_names": model._node_names,
+        }
+        if self._graph.homes:
+            record["homes"] = [_home(home, model, self._graph) for home in self._graph.homes]
+            record["scopes"] = [
+                [*scope, write((tuple(_values(inputs)), {})), write(_shown(outputs))]
+                for *scope, inputs, outputs in flat.scopes
+            ]
+        return record
+
+    def _write(self, value: Any) -> Any:
+        return self._encoder.value(value, self._reference)
+
+    def _reference(self, item: Any) -> Any:
+        if id(item) in self._homes:
+            return {"$home": self._homes[id(item)]}
         if type(item) is not At:
             return None
-        place = given.get(item)
-        later = [len(given) + item.node - flat.sources, item.index]
+        place = self._given.get(item)
+        later = [len(self._given) + item.node - self._flat.sources, item.index]
         return {"$at": later if place is None else [place, 0]}
 
-    def write(value: Any) -> Any:
-        return encoder.value(value, at)
-
-    def node(entry: Entry, path: tuple[str, ...] | None) -> dict[str, Any]:
+    def _node(self, entry: Entry, path: tuple[str, ...] | None) -> dict[str, Any]:
         """Return what a node does; what is `None` or empty is left out."""
+        write = self._write
         target = resolve(entry.function) if entry.function else entry.target
         reads = target is getattr and entry.args[1] in _READ
-        masks = [[index, write(at)] for index, at in (entry.masks or {}).items()]
         try:
             record = {
                 "op": "read" if reads else entry.op,
@@ -83,7 +116,7 @@ def encode_graph(model: Model, graph: Graph, encoder: Any) -> dict[str, Any]:
                 "kwargs": write(entry.kwargs),
                 "name": entry.name,
                 "call": entry.call,
-                "masks": masks,
+                "masks": [[index, write(at)] for index, at in (entry.masks or {}).items()],
                 "declared": _declaration(entry, write),
                 "modes": None if entry.modes is None else entry.modes.to_data(),
                 "scope": entry.scope,
@@ -92,26 +125,6 @@ def encode_graph(model: Model, graph: Graph, encoder: Any) -> dict[str, Any]:
             called = entry.function or getattr(target, "__name__", type(target).__name__)
             raise SaveError(f"the call of {called} cannot be saved: {error}") from error
         return {key: item for key, item in record.items() if item not in (None, [], {})}
-
-    parts = zip_longest(flat.entries[flat.sources :], model._node_paths)
-    record = {
-        "inputs": [[_name_of(ref), *_source(ref.spec, write)] for ref in graph.inputs],
-        "outputs": [write(item) for item in flat.outputs],
-        "nodes": [node(*part) for part in parts],
-        "reads": [[write(item), axis] for item, axis in flat.reads],
-        "calls": [[write(part) for part in call] for call in flat.calls],
-        "input_structure": write(model._input_template),
-        "output_structure": write(model._output_template),
-        "input_names": model.input_names,
-        "node_names": model._node_names,
-    }
-    if graph.homes:
-        record["homes"] = [_home(home, model, graph) for home in graph.homes]
-        record["scopes"] = [
-            [*scope, write((tuple(_values(inputs)), {})), write(_shown(outputs))]
-            for *scope, inputs, outputs in flat.scopes
-        ]
-    return record
 
 
 def _home(home: Home, model: Model, graph: Graph) -> list[Any]:
