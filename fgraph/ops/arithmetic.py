@@ -277,7 +277,7 @@ def allclose(
 
 def isin(x1: Any, x2: Any, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Return whether each element of `x1` is among those of `x2`, or is not if `invert`."""
-    first, second = promoted(*map(unbool, (x1, x2)))
+    first, second = promoted(*map(unbool, tensors(x1, x2)))
     return torch.isin(first, second, assume_unique=assume_unique, invert=invert)
 
 

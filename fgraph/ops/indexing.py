@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..graph import SymbolicTensor
-from .conversion import DType, promoted, tensor, to_dtype
+from .conversion import DType, promoted, tensor, tensors, to_dtype
 
 __all__ = [
     "argpartition", "argsort", "bincount", "digitize", "get_item", "histogram", "in_top_k",
@@ -138,8 +138,8 @@ def scatter_update(inputs: Any, indices: Any, updates: Any, reduction: str | Non
     Raises:
         ValueError: The reduction is not known.
     """
-    x, index = tensor(inputs), tensor(indices).long()
-    updates = tensor(updates, x.dtype)
+    x, index, updates = tensors(inputs, indices, updates)
+    index, updates = index.long(), tensor(updates, x.dtype)
     if reduction in (None, "add"):
         return x.index_put(_columns(index), updates, accumulate=reduction == "add")
     known = {"mul": "prod", "max": "amax", "min": "amin"}
@@ -416,7 +416,8 @@ def segment_min(
 
 
 def _segments(name: str, kind: str, data: Any, segment_ids: Any, count: int | None) -> Tensor:
-    data, ids = tensor(data), tensor(segment_ids).long()
+    data, ids = tensors(data, segment_ids)
+    ids = ids.long()
     if count is None:
         _refuse_symbolic(name, segment_ids, "`num_segments=`")
         count = int(ids.max()) + 1

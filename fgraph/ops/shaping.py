@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..graph import SymbolicTensor
-from .conversion import Axis, axes, axis_list, known_shape, promoted, tensor
+from .conversion import Axis, axes, axis_list, beside, known_shape, promoted, tensor
 
 __all__ = [
     "append", "array_split", "broadcast_to", "concatenate", "diag", "diagflat", "diagonal", "diff",
@@ -191,6 +191,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
     if not isinstance(times, SymbolicTensor) and times.numel() == 1:
         return torch.repeat_interleave(x, int(times), dim=axis)
     total = None if isinstance(times, SymbolicTensor) else int(times.sum())
+    times = beside(x, repeats).long()
     return torch.repeat_interleave(x, times, dim=axis, output_size=total)
 
 

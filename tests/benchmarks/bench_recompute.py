@@ -194,36 +194,45 @@ def timed(step: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def compiled(net: Any, inputs: torch.Tensor, budget: float) -> Callable[[], Any]:
-    """Return a step of the network compiled within a budget, which has run once."""
-    from torch._functorch import config
-
-    step = step_of(torch.compile(copy.deepcopy(net)), inputs)
-    with config.patch(activation_memory_budget=budget):
-        step()
-    return step
-
-
 def show(kind: Any, rounds: int, compiles: bool) -> None:
     """Print what each candidate takes, beside the first one."""
     torch.manual_seed(0)
     net, inputs = kind(), torch.randn(8, *kind.shape)
     steps = {name: step_of(made, inputs) for name, made in candidates(net, inputs).items()}
-    for budget in (1.0, 0.5) if compiles else ():
-        torch.compiler.reset()  # a network like the one before would run its code
-        steps[f"torch.compile, activation_memory_budget={budget}"] = compiled(net, inputs, budget)
-    times: dict[str, list[float]] = {name: [] for name in steps}
     for step in steps.values():
         step()  # gradients have their memory
     peaks = {name: peak_bytes(step) for name, step in steps.items()}
+    times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
             times[name].append(timed(step))
-    first = next(iter(steps))
+    first, *_ = steps
     for name, peak in peaks.items():
-        ratio = statistics.median(times[name]) / statistics.median(times[first])
-        figures = f"{peak / 2**20:.1f} MiB"
-        print(f"  {name:<46}{figures:>12}{peak / peaks[first]:>8.2f}{ratio:>8.2f}", flush=True)
+        row(name, peak, peaks[first], times[name], times[first])
+    for budget in (1.0, 0.5) if compiles else ():
+        show_compiled(net, inputs, budget, peaks[first], rounds)
+
+
+def show_compiled(net: Any, inputs: torch.Tensor, budget: float, most: int, rounds: int) -> None:
+    """Print the same for a network compiled within a budget, which has to hold while it runs."""
+    from torch._functorch import config
+
+    torch.compiler.reset()  # a network like the one before would run its code
+    plain, step = step_of(net, inputs), step_of(torch.compile(copy.deepcopy(net)), inputs)
+    with config.patch(activation_memory_budget=budget):
+        step()
+        peak = peak_bytes(step)
+        pairs = [(timed(step), timed(plain)) for _ in range(rounds)]
+    name = f"torch.compile, activation_memory_budget={budget}"
+    row(name, peak, most, *map(list, zip(*pairs, strict=True)))
+
+
+def row(name: str, peak: int, most: int, times: list[float], others: list[float]) -> None:
+    """Print a candidate's bytes, and their and its time's ratios to the first one's."""
+    ratio = statistics.median(times) / statistics.median(others)
+    print(
+        f"  {name:<46}{f'{peak / 2**20:.1f} MiB':>12}{peak / most:>8.2f}{ratio:>8.2f}", flush=True
+    )
 
 
 def main() -> None:

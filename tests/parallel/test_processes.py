@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parallel.launching import HERE, figures
+from parallel.launching import HERE, figures, finished, start
 
 FAST = ["arrays", "sequences", "predictions", "single_batches", "few_samples", "stopping"]
 
@@ -128,3 +128,14 @@ def test_what_does_not_fit_a_mesh_is_refused(name):
     program = "layer_checks.py" if name in ("tied", "vector") else "mesh_checks.py"
     texts = same(program, "errors", 2, "")
     assert re.search(UNFIT[name], texts[f"text_{name}"]), texts[f"text_{name}"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["callback", "data"])
+def test_an_error_in_one_process_ends_all(where):
+    """The others do not wait for it; torchrun names the first that failed."""
+    running = start(Path(HERE, "failing.py"), 2, where)
+    (_, other), (_, own) = finished(running, 200)
+    assert all(process.returncode for process in running)
+    assert "ZeroDivisionError: a mistake of the user's" in own
+    assert re.search("RuntimeError|DistBackendError|DistNetworkError", other), other[-2000:]
