@@ -239,6 +239,10 @@ ROWS: list[Row] = [
     # indices
     ("get_item", lambda o, x: o.get_item(x, (slice(None), 1, slice(None, 2))), X),
     ("take", lambda o, x: o.take(x, [0, -1, 1], axis=1), X),
+    ("matmul of bytes", lambda o, x: o.matmul(x, x), (50 * M).to(torch.int8)),
+    ("einsum of bytes", lambda o, x: o.einsum("aij,ajk->aik", x, x), (50 * M).to(torch.int8)),
+    ("median of 16 bits", lambda o, x: o.median(x, axis=1), X.to(torch.bfloat16)),
+    ("transpose of a number", lambda o, x: o.transpose(o.max(x)), X),
     ("take flat", lambda o, x: o.take(x, [[0, 5], [7, 2]]), X),
     ("take tensor", lambda o, x, i: o.take(x, i, axis=2), X, L),
     ("take one", lambda o, x: o.take(x, 1, axis=-1), X),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -18,9 +18,13 @@ __all__ = [
 
 
 def matmul(x1: Any, x2: Any) -> Tensor:
-    """Return the matrix product; leading axes broadcast."""
-    first, second = promoted(x1, x2)
-    return torch.matmul(first, second)
+    """Return the matrix product; leading axes broadcast, and of `int8` it is `int32`."""
+    return torch.matmul(*_widened(promoted(x1, x2)))
+
+
+def _widened(tensors: Iterable[Any]) -> list[Any]:
+    """Return tensors of 8 bits in 32, as sums of their products are."""
+    return [x.to(torch.int32) if x.dtype == torch.int8 else x for x in tensors]
 
 
 def dot(x1: Any, x2: Any) -> Tensor:
@@ -76,7 +80,7 @@ def einsum(subscripts: str, *operands: Any, **kwargs: Any) -> Tensor:
         *operands: Tensors.
         **kwargs: `optimize` is accepted, and has no effect.
     """
-    return torch.einsum(subscripts, *promoted(*operands))
+    return torch.einsum(subscripts, *_widened(promoted(*operands)))
 
 
 def cdist(x: Any, y: Any) -> Tensor:

@@ -234,6 +234,8 @@ def nanquantile(
 
 def _quantile(function: Any, x: Any, q: Any, axis: Axis, method: str, keepdims: bool) -> Tensor:
     x = floating(x)
+    dtype = x.dtype
+    x = x.float() if dtype.itemsize < 4 else x  # torch has none of 16 bits
     q = beside(x, q, x.dtype)
     dims = axis_list(axis, x.ndim)
     kept = [dim for dim in range(x.ndim) if dim not in dims]
@@ -242,7 +244,7 @@ def _quantile(function: Any, x: Any, q: Any, axis: Axis, method: str, keepdims: 
     if keepdims:
         for dim in dims:
             made = made.unsqueeze(dim + q.ndim)
-    return made
+    return made if made.dtype == dtype else made.to(dtype)
 
 
 def percentile(

@@ -36,7 +36,7 @@ def ravel(x: Any) -> Tensor:
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
     """Return the axes in another order, reversed for `None`."""
     x = tensor(x)
-    return x.permute(*(reversed(range(x.ndim)) if axes is None else axes))
+    return x.permute(tuple(reversed(range(x.ndim)) if axes is None else axes))
 
 
 def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
