@@ -133,9 +133,14 @@ class Weights:
         return list(self._layers_by_name().values())  # type: ignore[attr-defined]
 
     def _weight_holders(self) -> Iterator[Any]:
-        """Yield what holds weights, each weight once: layers, nested models, or single tensors."""
+        """Yield what holds weights, layers or single tensors, each once, whoever shares it."""
+        yield from {id(part): part for part in self._held_parts()}.values()
+
+    def _held_parts(self) -> Iterator[Any]:
         for layer in self._own_layers():
-            if isinstance(layer, (Layer, Weights)):
+            if isinstance(layer, Weights):
+                yield from layer._weight_holders() if layer.built else ()
+            elif isinstance(layer, Layer):
                 yield layer
             elif layer is not None:
                 yield from (*layer.parameters(), *layer.buffers())
