@@ -211,7 +211,7 @@ _READS = frozenset({"item", "tolist", "numpy", "__array__"}) | frozenset(
     {"__bool__", "__int__", "__float__", "__index__", "__complex__", "__repr__", "__format__"}
 )
 _TRUTH_VALUES = frozenset(
-    {Tensor.__bool__, Tensor.is_nonzero, Tensor.equal, Tensor.allclose}
+    {Tensor.__bool__, Tensor.__contains__, Tensor.is_nonzero, Tensor.equal, Tensor.allclose}
     | {torch.is_nonzero, torch.equal, torch.allclose}
     | {torch._nested_tensor_from_mask_left_aligned}  # asked by nn.TransformerEncoder
 )
@@ -465,6 +465,18 @@ def _ctc_loss(func: Any, scores: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return scores.new_empty(scores.shape[1:-1] if reduction in ("none", 0) else ())
 
 
+def _grouped_mm(
+    func: Any, a: Tensor, b: Tensor, *, offs: Tensor | None = None, **settings: Any
+) -> Tensor:
+    """Return what `grouped_mm` returns, whose meta kernel takes no dtype but bfloat16."""
+    if offs is None:
+        shape = torch.bmm(a, b).shape
+    else:
+        groups = offs.shape[:1] if a.dim() == b.dim() else ()
+        shape = torch.Size((*groups, a.shape[-2], b.shape[-1]))
+    return a.new_empty(shape, dtype=settings.get("out_dtype"))
+
+
 def _no_hook(func: Any, tensor: Tensor, *args: Any) -> RemovableHandle | None:
     """Return what registering a hook on the gradient returns: no gradients are followed here."""
     return None if func is Tensor.retain_grad else RemovableHandle(OrderedDict())
@@ -476,6 +488,13 @@ _RULES: dict[Any, Callable[..., Any]] = dict.fromkeys(
     torch.autograd.grad: _gradients,
     nn.functional.batch_norm: _batch_norm,
     torch.ctc_loss: _ctc_loss,
+    **{
+        function: _grouped_mm
+        for function in (
+            getattr(torch, "_grouped_mm", None),
+            getattr(nn.functional, "grouped_mm", None),
+        )
+    },
     nn.functional.ctc_loss: _ctc_loss,
     torch.istft: _inverse_stft,
     Tensor.istft: _inverse_stft,

@@ -100,6 +100,9 @@ class Symbol:
 
     __float__ = __complex__ = __index__ = __int__
 
+    def __repr__(self) -> str:
+        return f"<symbolic {self._ref.node.kind}>"  # of a device, which has no handle of its own
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return symbol(self.ref)  # its node belongs to the graph
 
