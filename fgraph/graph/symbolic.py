@@ -34,7 +34,7 @@ from .specs import DataSpec, DeviceSpec, NumberSpec, TensorSpec
 
 if TYPE_CHECKING:
 
-    class _SymbolicTensor(Symbol, torch.Tensor):
+    class _SymbolicTensor(Symbol, torch.Tensor):  # type: ignore[misc]
         """What type checkers see: it may stand wherever torch takes a tensor."""
 
         def _binary(self, other: Any) -> SymbolicTensor: ...
