@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import zlib
 from collections.abc import Iterator
@@ -93,7 +92,7 @@ def _new_file(target: Path) -> tuple[Path, int]:
     suffix = "".join(target.suffixes[-2:])  # of `.weights.h5` both tell the format
     suffix = suffix if len(os.fsencode(suffix)) < 64 else ""
     while True:
-        made = target.with_name(f"{prefix}{secrets.token_hex(4)}{suffix}")
+        made = target.with_name(f"{prefix}{os.urandom(4).hex()}{suffix}")
         descriptor = os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         if fcntl is None:
             return made, descriptor

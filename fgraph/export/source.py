@@ -71,7 +71,7 @@ def to_source(
     """
     if identifier(class_name) != class_name or not class_name or class_name in _RESERVED:
         raise ValueError(f"to_source: class_name={class_name!r} is not a free Python name")
-    if _by_hand(model):
+    if model._has_own_forward:
         raise SaveError(
             f"to_source: the forward of {type(model).__name__} is written by hand: its own source "
             "is the plain PyTorch that there is"
@@ -100,7 +100,7 @@ class _FileWriter:
         for name, part in model.named_modules():
             if id(part) in self.class_names or not isinstance(part, Model):
                 continue
-            if part._graph is not None and not _by_hand(part):
+            if part._graph is not None and not part._has_own_forward:
                 inner = self._fresh_class(name.rpartition(".")[2])
                 self.add_model(part, inner, f"{path}{name}.")
         self._reserve(model)
@@ -258,11 +258,6 @@ class _Literals(ForwardWriter):
         if isinstance(value, Tensor):
             raise SaveError(f"a tensor of shape {tuple(value.shape)} cannot be written as source")
         return self._value(value)
-
-
-def _by_hand(model: Model) -> bool:
-    """Whether a subclass has a forward of its own, which the graph does not show."""
-    return model._public_class().forward is not Model.forward
 
 
 def _children(model: Model) -> dict[str, nn.Module]:

@@ -9,16 +9,17 @@ from torch import nn
 
 from ..errors import SaveError
 from ..graph import Node, Ref
+from ..graph.closures import LiftedFunction, MethodCall
 from ..graph.graph import Graph
-from ..graph.held import Held, Method
 from ..graph.memory import setitem
-from ..graph.modes import Modes
-from ..model.codegen import _leaf_paths, _pattern, _Rebuild, _Writer, in_blocks, quoted
-from ..model.keras_weights import Weights
+from ..interface.keras_weights import Weights
+from ..model import codegen
+from ..model.codegen import Statement, in_blocks
+from ..model.expressions import Rebuild, quoted
 from ..model.naming import Naming, identifier
 
 
-class ForwardWriter(_Writer):
+class ForwardWriter(codegen.ForwardWriter):
     """Writes `self.dense_1(x)` where the running forward looks up `m["dense_1"]`.
 
     Args:
@@ -49,35 +50,21 @@ class ForwardWriter(_Writer):
     def lines(self, outputs: Any) -> list[str]:
         """Return the statements of the body."""
         graph = self._graph
-        used = {ref for node in graph.nodes for ref in node.refs()}
-        used |= {*graph.outputs, *graph.inputs}
-        statements: list[tuple[Modes | None, list[str]]] = [(None, self._opening())]
+        statements = [Statement(None, self._opening())]
         for node in graph.nodes:
-            lines = self._lines(node, used)
-            statements += [(None, self._saved(node)), (node.modes, lines)]
-        body, _ = in_blocks(statement for statement in statements if statement[1])
+            lines = self._statements(node)
+            statements += [Statement(None, self._saved(node)), Statement(node.modes, lines)]
+        body, _ = in_blocks(statement for statement in statements if statement.lines)
         return [*body, f"return {self._value(outputs)}"]
 
-    def _lines(self, node: Node, used: set[Ref]) -> list[str]:
+    def _statements(self, node: Node) -> list[str]:
         if node.target is setitem:
             value, index, item = node.args
             name = self._value(value)
             line = f"{name}[{self._index(index)}] = {self._value(item)}"
             return [line, f"{self._name(node, Ref(node))} = {name}"]
-        call = self._call(node)
-        if node.structure is None:
-            return [f"{self._name(node, Ref(node))} = {call}"]
-        wanted = [ref for index in range(len(node.specs)) if (ref := Ref(node, index)) in used]
-        paths = _leaf_paths(node)
-        if len(wanted) == 1:
-            path = self._path(paths[wanted[0].index])
-            return [f"{self._name(node, wanted[0])} = {call}{path}"]
-        names = {ref.index: self._name(node, ref) for ref in wanted}
-        if (pattern := _pattern(node, names)) is not None:
-            return [f"{pattern} = {call}"]
-        whole = self._fresh("result")
-        parts = [f"{name} = {whole}{self._path(paths[i])}" for i, name in names.items()]
-        return [f"{whole} = {call}", *parts]
+        lines = super()._statements(node)
+        return [line for line in lines if not line.startswith("del ")]
 
     def _call(self, node: Node) -> str:
         if node.op == "module":
@@ -94,10 +81,10 @@ class ForwardWriter(_Writer):
                     "code then than its forward: make one model of all layers"
                 )
             return f"{self._module(path)}({self._arguments(node.args, node.kwargs)})"
-        if isinstance(node.target, Method):
+        if isinstance(node.target, MethodCall):
             method = f"{self._value(node.args[0])}.{node.target.__name__}"
             return f"{method}({self._arguments(node.args[1:], node.kwargs)})"
-        if isinstance(node.target, Held):
+        if isinstance(node.target, LiftedFunction):
             raise SaveError(
                 f"{node.target.__name__} uses modules or tensors that are not among its arguments"
             )
@@ -107,7 +94,7 @@ class ForwardWriter(_Writer):
         return "self" + reach(self._root, path)
 
     def _constant(self, value: Any) -> str:
-        if isinstance(value, _Rebuild):
+        if isinstance(value, Rebuild):
             raise SaveError(f"a {value.__name__} cannot be written as source")
         return self._write_constant(value)
 

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from ..errors import SaveError
 from ..layers.modules.recurrent import with_one_bias
 from ..model import Model
-from ..model.codegen import quoted
+from ..model.expressions import quoted
 from ..model.naming import identifier
 from ..saving.comparing import changed_settings
 from ..saving.construction import Construction
 from ..saving.constructor_calls import construction_of, has_own_config, parameters_of
+from ..unfolding.registered_parts import unfolded_modules
 from .inline import Inliner
 from .source_forward import reach
 from .source_state import state_lines
@@ -50,7 +51,7 @@ class ConstructorWriter:
         self._dtypes: dict[int, torch.dtype] = {}  # of each tensor, as its module is made
         self._frozen: set[int] = set()
         self._later: list[str] = []
-        self._opened = model._live_graph("to_source").opened
+        self._opened = unfolded_modules(model._live_graph("to_source"))
         self._unfilled: list[tuple[nn.Module, tuple[str, ...]]] = []
         homes = model._live_graph("to_source").homes
         self._marked = {id(part) for home in homes for part in home.module.modules()}

@@ -69,13 +69,13 @@ def _autograd_function(code: types.CodeType) -> type | None:
 
 
 class _Token:
-    """Held by every symbolic value; weakly referenced by the interceptor."""
+    """Held by every symbolic value; the interceptor has a weak reference to it."""
 
     __slots__ = ("__weakref__",)
 
 
 class Interception:
-    """Hands calls that have a symbolic argument to `record`, while a token is held.
+    """Hand calls that have a symbolic argument to `record`, as long as a token is held.
 
     `nn.Module.__call__` is replaced, and `nn.Module._call_impl` below it, which is reached as well
     where another package has replaced `__call__` meanwhile. `torch.autograd.Function.apply` is
@@ -194,7 +194,7 @@ class Interception:
     # ------------------------------------------------------------------ failed builds
 
     def failed(self, error: BaseException) -> None:
-        """Take note of an error that may end the building of a graph.
+        """Remember an error that may end the building of a graph.
 
         Whoever keeps the error keeps its traceback, and so the variables of the frames that it
         ended, symbolic values among them. They are dropped when `nn.Module.__call__` is next used.

@@ -1,4 +1,4 @@
-"""A graph as lists, in which it is copied, pickled and saved: nothing recurses along its edges."""
+"""Graphs as lists, for copying, pickling and saving: no function recurses along their edges."""
 
 from __future__ import annotations
 
@@ -71,55 +71,71 @@ def flatten(graph: Graph, reads: Sequence[tuple[Ref, int]] = ()) -> Flat:
     sources = {id(r.node): r.node for r in graph.inputs if id(r.node) not in inner}
     nodes = [*sources.values(), *graph.nodes]
     nodes += [n for n in ancestors([ref for ref, _ in reads], graph.inputs) if id(n) not in inner]
-    place = _places(nodes)
-    calls, homes, scopes = graph.calls, graph.homes, graph.scopes
-    span_place = _places([*calls]) | _places([*scopes])
+    homes = graph.homes
+    writer = _EntryWriter(nodes, graph)
+    return Flat(
+        [writer.at(ref) for ref in graph.inputs],
+        [writer.at(ref) for ref in graph.outputs],
+        len(sources),
+        [writer.source(n) if id(n) in sources else writer.entry(n) for n in nodes],
+        [(call.owner, *writer.ends(call), writer.outer(call)) for call in graph.calls],
+        [(home.module, home.name) for home in homes],
+        [(homes.index(s.home), s.name, writer.outer(s), *writer.ends(s)) for s in graph.scopes],
+        [(writer.at(ref), axis) for ref, axis in reads],
+        len(graph.nodes),
+    )
 
-    def at(leaf: Any) -> Any:
+
+class _EntryWriter:
+    """Writes nodes and spans with numbers in place of references."""
+
+    def __init__(self, nodes: list[Node], graph: Graph) -> None:
+        self._place = _places(nodes)
+        self._span_place = _places(graph.calls) | _places(graph.scopes)
+
+    def at(self, leaf: Any) -> Any:
+        """Return where a reference leads to; another leaf as it is."""
         if type(leaf) is not Ref:
             return leaf
-        position = place.get(id(leaf.node))  # a call may have arguments that no output needs
+        position = self._place.get(id(leaf.node))  # calls may have arguments that nothing needs
         return None if position is None else At(position, leaf.index)
 
-    def entry(node: Node) -> Entry:
-        template = node.build(lambda ref: At(-1, ref.index))
-        if id(node) in sources:  # its outputs are given from outside
-            return Entry("input", None, None, (), {}, node.specs, template, node.name, None)
+    def source(self, node: Node) -> Entry:
+        """Write a node whose outputs are given from outside."""
+        return Entry("input", None, None, (), {}, node.specs, _template(node), node.name, None)
+
+    def entry(self, node: Node) -> Entry:
+        """Write a node."""
         function = torch_name(node.target)
         return Entry(
             node.op,
             None if function else node.target,
             function,
-            map_leaves(at, node.args),
-            map_leaves(at, node.kwargs),
+            map_leaves(self.at, node.args),
+            map_leaves(self.at, node.kwargs),
             node.specs,
-            template,
+            _template(node),
             node.name,
-            span_place.get(id(node.call)),
-            {i: at(ref) for i, ref in (node.masks or {}).items() if at(ref)} or None,
+            self._span_place.get(id(node.call)),
+            {i: at for i, ref in (node.masks or {}).items() if (at := self.at(ref))} or None,
             node.declared,
             node.effects,
             node.modes,
-            span_place.get(id(node.scope)),
+            self._span_place.get(id(node.scope)),
         )
 
-    def ends(span: Span) -> tuple[Any, Any]:
-        return map_leaves(at, span.inputs), map_leaves(at, span.outputs) if span.alive else None
+    def ends(self, span: Span) -> tuple[Any, Any]:
+        """Write the inputs and the outputs of a call or scope."""
+        outputs = map_leaves(self.at, span.outputs) if span.alive else None
+        return map_leaves(self.at, span.inputs), outputs
 
-    def outer(span: Span) -> int | None:
-        return None if span.outer is None else span_place[id(span.outer)]
+    def outer(self, span: Span) -> int | None:
+        """Return the number of what a call or scope is part of."""
+        return None if span.outer is None else self._span_place[id(span.outer)]
 
-    return Flat(
-        [at(ref) for ref in graph.inputs],
-        [at(ref) for ref in graph.outputs],
-        len(sources),
-        [entry(node) for node in nodes],
-        [(call.owner, *ends(call), outer(call)) for call in calls],
-        [(home.module, home.name) for home in homes],
-        [(homes.index(s.home), s.name, outer(s), *ends(s)) for s in scopes],
-        [(at(ref), axis) for ref, axis in reads],
-        len(graph.nodes),
-    )
+
+def _template(node: Node) -> Any:
+    return node.build(lambda ref: At(-1, ref.index))
 
 
 def _places(things: Iterable[Any]) -> dict[int, int]:
@@ -150,7 +166,7 @@ def restore(flat: Flat, make: Callable[[Entry, Any, Any], Node] = _as_before) ->
     homes = [Home(module, name) for module, name in flat.homes]
     for owner, _, _, outer in flat.calls:
         calls.append(Call(owner, outer=_at(calls, outer)))
-    for home, name, outer, _, _ in flat.scopes:
+    for home, name, outer, *_ in flat.scopes:
         scopes.append(Scope(homes[home], name, outer=_at(scopes, outer)))
 
     def ref(leaf: Any) -> Any:
@@ -158,9 +174,7 @@ def restore(flat: Flat, make: Callable[[Entry, Any, Any], Node] = _as_before) ->
             return leaf
         made = Ref(nodes[leaf.node], leaf.index)
         if type(made.spec) is Constant:  # or an IndexError
-            raise ValueError(
-                f"{leaf} is no value, but the same {made.spec.value!r:.20} at all runs"
-            )
+            raise ValueError(f"{leaf} is no value, but always {made.spec.value!r:.20}")
         return made
 
     for entry in flat.entries:

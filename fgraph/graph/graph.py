@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from torch import nn
-
 from .memory import needed_copies
-from .module_state import training
 from .node import Call, Home, Node, Ref, Scope, ancestors, spans_of
 from .torch_functions import torch_name
 
@@ -67,18 +64,6 @@ class Graph:
     def calls(self) -> list[Call]:
         """The calls of layers that the nodes are part of, outer ones before inner ones."""
         return spans_of(self.nodes, "call")
-
-    @property
-    def opened(self) -> dict[int, nn.Module]:
-        """The modules, not torch's, whose parts are called in place of themselves, by `id`."""
-        users = [node for node in self.nodes if node.target is not training]
-        called = {id(p) for node in users for module in node.modules() for p in module.modules()}
-        return {
-            id(part): part
-            for home in self.homes
-            for part in home.module.modules()
-            if id(part) not in called and not type(part).__module__.startswith("torch.nn.")
-        }
 
 
 def describe(node: Node) -> str:

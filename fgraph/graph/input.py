@@ -119,6 +119,15 @@ def input_like(spec: Any, name: str | None = None) -> Any:
     return symbol(Ref(Node("input", None, (), {}, [spec], name=name)))
 
 
+def inputs_like(shape: Any) -> Any:
+    """Return symbolic tensors of these shapes, batch included, in their structure."""
+    if isinstance(shape, dict):
+        return {key: inputs_like(part) for key, part in shape.items()}
+    if shape and isinstance(shape[0], (list, tuple, dict)):
+        return [inputs_like(part) for part in shape]
+    return Input(batch_shape=shape)
+
+
 def _data_input(example: Any, name: str | None, others: tuple[Any, ...]) -> Any:
     """Make a handle for an input that is no tensor."""
     if any(value is not None for value in others):

@@ -22,7 +22,7 @@ from .specs import REAL, Effects
 
 
 class Watch:
-    """Gathers the effects of one call over its runs on meta tensors.
+    """Collects the effects of a call over its runs on meta tensors.
 
     Args:
         evaluating: whether modules are to run in evaluation mode, whatever their own.
@@ -34,7 +34,7 @@ class Watch:
         self._shares: set[tuple[int, int]] = set()
 
     def see(self, given: Sequence[tuple[Any, Any]], result: Any, real: Iterable[Tensor]) -> None:
-        """Look at one run.
+        """Add the effects of one run.
 
         Args:
             given: for each value that the call took, the new tensor that stood for it, and the
@@ -92,7 +92,7 @@ def setitem(x: Tensor, index: Any, value: Any) -> Tensor:
 
 
 class Memory:
-    """A piece of memory, as the handles on the values in it know it.
+    """Memory that several values share, and the calls that change it.
 
     Attributes:
         changes: an output of each call that changes something in it, in the order of recording;
@@ -124,7 +124,7 @@ class Memory:
             ours.changes = sorted(ours.changes + theirs.changes, key=lambda ref: ref.node.seq)
 
     def add_change(self, change: Ref) -> None:
-        """Note a change through a value that has seen all changes before."""
+        """Add a change made through a value that all earlier changes have reached."""
         if not self._of_several:
             self.changes.clear()
         self.changes.append(change)
@@ -138,7 +138,7 @@ class Memory:
 
 
 class Copies(NamedTuple):
-    """The values to copy, so that in-place operations change nothing that is wanted unchanged.
+    """The values to copy before in-place operations, because they are needed unchanged later.
 
     Attributes:
         inputs: inputs of the graph that a call changes: the forward begins with copies of them.

@@ -1,4 +1,4 @@
-"""Running a call on `meta` tensors, without a trace in the real world.
+"""Running a call on `meta` tensors, without side effects.
 
 Every real tensor that an operation meets is replaced by a `meta` tensor of its shape, modules by
 shallow copies, and factories are sent to `meta` as well: no random number is drawn, no buffer is
@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils.hooks import RemovableHandle
 
-from .held import Held
+from .closures import LiftedFunction
 from .memory import Watch
 from .modes import Autocast, Modes, under
 from .module_copies import call_of_copy, copy_without_hooks
@@ -122,10 +122,10 @@ def _run(
 
     known = [leaf for leaf in iter_leaves((args, kwargs)) if isinstance(leaf, (Tensor, nn.Module))]
     with torch.inference_mode(False), torch.no_grad():
-        if isinstance(target, Held):
+        if isinstance(target, LiftedFunction):
             with contextlib.suppress(RuntimeError):  # else it runs with the real modules
-                target = target.renewed(tuple(map(concrete, args[0])))
-            target, args, kwargs = target.opened((target.held, *args[1:]), kwargs)
+                target = target.with_captured(tuple(map(concrete, args[0])))
+            target, args, kwargs = target.original_call((target.captured, *args[1:]), kwargs)
         args, kwargs = map_leaves(concrete, args), map_leaves(concrete, kwargs)
         call = target
         if isinstance(target, nn.Module):

@@ -22,7 +22,7 @@ class Autocast(NamedTuple):
 
 
 class Modes(NamedTuple):
-    """What a call runs under beside the modes of whoever runs the model.
+    """The grad mode and autocast of a call, where they are not those of the caller.
 
     Attributes:
         grad: `"no_grad"`, `"inference_mode"`, or `""` for the caller's own mode.
@@ -44,30 +44,6 @@ class Modes(NamedTuple):
             found.append((getattr(torch, self.grad), (), {}))
         return found
 
-    def to_data(self) -> list[Any]:
-        """Return the modes as plain data: `["no_grad", [["cpu", True, "bfloat16", True]]]`."""
-        return [
-            self.grad,
-            [[d, on, str(dtype).removeprefix("torch."), cache] for d, on, dtype, cache in
-             self.autocast],
-        ]  # fmt: skip
-
-    @classmethod
-    def from_data(cls, data: Any) -> Modes:
-        """Return the modes that `to_data` wrote.
-
-        Raises:
-            ValueError: the data stand for none.
-        """
-        try:
-            grad, autocast = data
-            found = cls(grad, tuple(_read_autocast(*settings) for settings in autocast))
-        except TypeError as error:
-            raise ValueError(f"{data!r:.100} is no grad mode and autocast") from error
-        if grad not in ("", "no_grad", "inference_mode"):
-            raise ValueError(f"{grad!r:.100} is no grad mode")
-        return found
-
 
 @contextmanager
 def under(modes: Modes | None) -> Iterator[None]:
@@ -78,13 +54,6 @@ def under(modes: Modes | None) -> Iterator[None]:
         yield
 
 
-def _read_autocast(device: Any, enabled: Any, dtype: Any, cache_enabled: Any) -> Autocast:
-    plain = {"None": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if device not in _DEVICES or dtype not in plain:
-        raise ValueError(f"there is no autocast of {device!r:.20} to {dtype!r:.20}")
-    return Autocast(device, enabled is True, plain[dtype], cache_enabled is True)
-
-
 class _Thread(threading.local):
     """How many autocast contexts, and which hooks, belong to the caller, not to the graph."""
 
@@ -93,7 +62,7 @@ class _Thread(threading.local):
 
 
 _thread = _Thread()
-_DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "mtia", "maia")
+AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "mtia", "maia")
 
 
 def current_modes() -> Modes | None:
@@ -112,7 +81,7 @@ def current_modes() -> Modes | None:
 
 def _autocast() -> tuple[Autocast, ...]:
     cache = torch.is_autocast_cache_enabled()
-    devices = [device for device in _DEVICES if torch.is_autocast_enabled(device)]
+    devices = [device for device in AUTOCAST_DEVICES if torch.is_autocast_enabled(device)]
     if not devices:
         return tuple(Autocast(device, False, None, True) for device in ("cpu", "cuda"))
     return tuple(Autocast(d, True, torch.get_autocast_dtype(d), cache) for d in devices)
@@ -134,7 +103,7 @@ def callers_modes() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        for device in _DEVICES:
+        for device in AUTOCAST_DEVICES:
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
         _thread.callers_autocasts, _thread.callers_hooks = _autocast_depth(), _hooks()

@@ -179,7 +179,7 @@ class Node:
 
 
 class Span:
-    """Several nodes seen from outside as one step, with arguments and a result.
+    """Several nodes that belong to one call, of a layer or of an unfolded module.
 
     Attributes:
         inputs: the arguments `(args, kwargs)`, with a `Ref` for each symbolic value.
@@ -249,7 +249,7 @@ class Call(Span):
 
 
 class Home:
-    """A module that `unfold` opens, and where it hangs in a model.
+    """A module that `unfold` opens, and the name that it is registered under in a model.
 
     Attributes:
         module: the module.
@@ -305,36 +305,6 @@ class Home:
             module.__dict__[group] = {name: new.get(id(part), part) for name, part in held.items()}
         return Home(module, self.name)
 
-    def parts_for(self, nodes: Iterable[Node]) -> dict[str, nn.Module]:
-        """Return the modules that a model of these nodes registers, by name.
-
-        If the nodes lead to what the opened module returns, these are all of its children, used or
-        not; else those that the nodes use.
-        """
-        if self.name:
-            return {self.name: self.module}
-        own = [node for node in nodes if node.scope is not None and node.scope.home is self]
-        kept = {name: part for name, part in self.module._modules.items() if part is not None}
-        if self.is_whole(own):
-            return kept
-        used = {id(leaf) for node in own for leaf in (node.target, *node.args)}
-        return {
-            name: part
-            for name, part in kept.items()
-            if any(id(p) in used for p in (*part.modules(), *part.parameters(), *part.buffers()))
-        }
-
-    def is_whole(self, nodes: Iterable[Node]) -> bool:
-        """Return whether some of the nodes make what the opened module returns."""
-        nodes = list(nodes)
-        made = {id(node) for node in nodes}
-        scopes = {id(whole): whole for n in nodes if n.scope and (whole := n.scope.outermost)}
-        return any(
-            any(type(leaf) is Ref and id(leaf.node) in made for leaf in iter_leaves(scope.outputs))
-            for scope in scopes.values()
-            if scope.home is self and scope.alive
-        )
-
 
 class Scope(Span):
     """One call of an unfolded module, or of one inside it: the nodes recorded during it.
@@ -379,10 +349,11 @@ def _strengthen(leaf: Any) -> Any:
 
 
 class _Current(threading.local):
-    """The layer call, and the opened module, that is being recorded in this thread."""
+    """The layer call, and the unfolded module, that is being recorded in this thread."""
 
     call: Call | None = None
     scope: Scope | None = None
+    trial: Any = None  # told of each node that is recorded, see `unfolding.both_modes`
 
 
 _current = _Current()
@@ -398,8 +369,13 @@ def current_scope() -> Scope | None:
     return _current.scope
 
 
+def current_trial() -> Any:
+    """Return what is told of the nodes recorded in this thread, if anything."""
+    return _current.trial
+
+
 @contextmanager
-def recording(span: Span | None, kind: Literal["call", "scope"] = "call") -> Iterator[None]:
+def recording(span: Any, kind: Literal["call", "scope", "trial"] = "call") -> Iterator[None]:
     """Tag the nodes recorded in this thread, while the context is open, as parts of a step."""
     outer = getattr(_current, kind)
     setattr(_current, kind, span)

@@ -102,3 +102,21 @@ _ARITHMETIC = frozenset(
 def _has_plain_name(function: Any, names: frozenset[str]) -> bool:
     name = getattr(function, "__name__", "")
     return name in names or (name.endswith("_") and not name.endswith("__"))
+
+
+# What torch tells of a tensor without its values, by shape and dtype; its strides, its device, and
+# whether it requires gradients are those of run time.
+_OF_KIND = frozenset(
+    "can_cast dense_dim dim dtype element_size is_complex is_conj is_floating_point is_mkldnn "
+    "is_neg is_nested is_quantized is_signed is_sparse itemsize layout ndimension result_type "
+    "sparse_dim".split()
+)
+_OF_SIZES = frozenset({"is_same_size", "nbytes", "nelement", "numel", "size"})
+
+
+def tells_from_spec(target: Any, args: tuple[Any, ...], is_open: bool) -> bool:
+    """Return whether numbers and truths that a call returns are the same at every run."""
+    name = args[1] if target is getattr else getattr(target, "__name__", "")
+    if torch_name(target) is None:
+        return False
+    return name in _OF_KIND or (not is_open and name in _OF_SIZES)

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import operator
 import sys
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, NoReturn
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from ..errors import BuildError, SymbolicError, refuse_keras
 from . import shapes
-from .both_modes import current_trial
+from .build_errors import build_error, function_name
 from .capture import Interception, refuse_autograd_forward
-from .held import with_held
-from .memory import Memory, changed, setitem
-from .meta import FACTORIES
+from .closures import lift_captured
+from .memory import Memory, changed
 from .modes import current_modes, refuse_hooks
 from .nested import iter_leaves, map_leaves
-from .node import Node, Ref, add_reads, ancestors
-from .refusal import function_name, refusal
-from .specs import REAL, Effects, NumberSpec, TensorSpec
+from .node import Node, Ref, add_reads, current_trial
+from .specs import REAL, Effects
 from .torch_functions import torch_name
 
 
@@ -78,13 +72,6 @@ class Symbol:
     def node(self) -> Any:
         """The `Node` that makes this value."""
         return self.ref.node
-
-    @classmethod
-    def __torch_function__(
-        cls, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Record a torch function that was called with a symbolic argument."""
-        return record_function(func, args, kwargs or {})
 
     def __hash__(self) -> int:
         return hash(self._first)
@@ -231,7 +218,7 @@ def record(
         BuildError: torch refuses the arguments, or the result's shape cannot be inferred.
     """
     if op == "function" and torch_name(target) is None:
-        target, args, kwargs = with_held(target, args, kwargs, Symbol)
+        target, args, kwargs = lift_captured(target, args, kwargs, Symbol)
     node = make_node(op, target, args, kwargs, name=name, inferred=inferred)
     return result_of(node, (args, kwargs))
 
@@ -249,7 +236,7 @@ def result_of(node: Node, arguments: Any) -> Any:
     taken: list[Any] = [x for x in iter_leaves(arguments) if isinstance(x, _TAKEN)]
     for position in effects.changes:
         if isinstance(taken[position], Symbol) and taken[position].memory.real:
-            raise _real_change(function_name(node.target), "a view of a real tensor")
+            raise real_change(function_name(node.target), "a view of a real tensor")
     handles = dict(enumerate(taken))
 
     def handle(ref: Ref) -> Any:
@@ -277,6 +264,19 @@ def result_of(node: Node, arguments: Any) -> Any:
                 value.become(result)
                 result = value
     return result
+
+
+class RealChange(BuildError):
+    """A call that would change a real tensor, when the graph runs."""
+
+
+def real_change(function: str, what: str) -> RealChange:
+    """Return the error for a function that would change a real tensor in place."""
+    return RealChange(  # torch takes a TypeError of `buffer += x` for NotImplemented
+        f"{function} changes {what} in place, a parameter, buffer or constant of the model: "
+        "compute a new value, such as `y = buffer + x`, or write an nn.Module whose forward "
+        "changes its own buffers"
+    )
 
 
 def make_node(
@@ -308,7 +308,7 @@ def make_node(
         specs, structure, effects = inferred or shapes.infer(op, target, args, kwargs, modes)
     except Exception as error:
         refs = [leaf for leaf in iter_leaves((args, kwargs)) if type(leaf) is Ref]
-        refused = refusal(op, target, refs, name, error)
+        refused = build_error(op, target, refs, name, error)
         module_calls.failed(refused)
         raise refused from error
     node = Node(op, target, args, kwargs, specs, structure, name, modes)
@@ -350,164 +350,6 @@ def _refuse_other_settings(node: Node) -> None:
         )
 
 
-def record_function(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Record a torch function or tensor method."""
-    name = getattr(func, "__name__", "")
-    if kwargs.get("out") is not None:
-        raise SymbolicError(
-            f"{function_name(func)}(..., out=...) writes into a tensor, which a graph cannot "
-            "record: use the returned tensor instead"
-        )
-    if getattr(func, "__self__", None).__class__ in _DESCRIPTORS and name == "__get__":
-        return record("function", getattr, (args[0], func.__self__.__name__), {})
-    if name == "__setitem__":
-        func = setitem
-    if name in _FACTORY_NAMES and kwargs.get("device") is None:
-        kwargs = _placed(args, kwargs)
-    if func is setitem or (name.endswith("_") and not name.endswith("__")):
-        return _record_in_place(func, tuple(args), kwargs)
-    return record("function", func, tuple(args), kwargs)
-
-
-def _placed(args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Put a tensor that is made of sizes where the tensor is that has these sizes.
-
-    torch would put it on the default device, and fail as soon as the model runs on another one.
-    """
-    leaves = [leaf for leaf in iter_leaves((args, kwargs)) if isinstance(leaf, Symbol)]
-    specs = [leaf.ref.spec for leaf in leaves]
-    if torch.get_default_device().type != "cpu" or any(type(s) is TensorSpec for s in specs):
-        return kwargs
-    for leaf in leaves:
-        if type(leaf.ref.spec) is NumberSpec:
-            for node in ancestors([leaf.ref]):
-                tensors = [ref for ref in node.refs() if type(ref.spec) is TensorSpec]
-                if tensors:
-                    device = record("function", getattr, (symbol(tensors[0]), "device"), {})
-                    return {**kwargs, "device": device}
-    return kwargs
-
-
-def _record_in_place(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Record a function that is called to change its first argument."""
-    name = function_name(func)
-    if any(isinstance(leaf, torch.Tensor) for leaf in iter_leaves(args[0])):
-        raise _real_change(name, "a real tensor")
-    plain = func.__name__.rstrip("_")
-    is_setting = func is torch.Tensor.requires_grad_
-    if (is_setting or _moves_no_values(func.__name__)) and isinstance(args[0], Symbol):
-        if plain not in ("resize", "resize_as", "set"):
-            function = func if is_setting else getattr(torch.Tensor, plain)
-            args[0].become(record("function", function, args, kwargs))
-            return args[0]
-    else:
-        node = make_node("function", func, args, kwargs)
-        if node.effects is not None and node.effects.changes:
-            return result_of(node, (args, kwargs))
-    makes_new = callable(getattr(torch.Tensor, plain, None)) and "resize" not in plain
-    instead = f"`x = x.{plain}(...)`" if makes_new else _INSTEAD.get(plain, "`fgraph.apply(fn, x)`")
-    raise SymbolicError(
-        f"{name} changes a tensor in a way that a graph cannot record: write {instead}"
-    )
-
-
-def record_operator(value: Symbol, name: str, other: Any) -> Any:
-    """Record `value += other`, or another augmented assignment.
-
-    Where no other handle shares the memory, nobody can tell `x += y` from `x = x + y`, which
-    spoils nothing that autograd has saved. `expand_as` refuses what would make `x` larger.
-
-    Args:
-        value: what is changed.
-        name: `"add"` for `+=`, as in `operator.iadd`.
-        other: what stands on the right.
-    """
-    if value._memory is None and torch.is_grad_enabled() and name != "pow":
-        with suppress(BuildError):  # which the operation in place raises again
-            known = other.ref.spec if isinstance(other, Symbol) else other
-            if _might_enlarge(value._ref.spec.shape, getattr(known, "shape", None) or ()):
-                added = record("function", torch.Tensor.expand_as, (other, value), {})
-            else:
-                added = other
-            made = make_node("function", getattr(operator, name), (value, added), {})
-            if made.specs[0][:3] == value._ref.spec[:3]:
-                value.become(made.build(symbol))
-                return value
-    return record_function(getattr(torch.Tensor, _IN_PLACE[name]), (value, other), {})
-
-
-def _might_enlarge(shape: tuple[int | None, ...], other: tuple[int | None, ...]) -> bool:
-    """Whether a sum could be larger than `shape`, for some unknown sizes."""
-    pairs = zip(reversed(shape), reversed(other), strict=False)
-    return any(size is None and another != 1 for size, another in pairs)
-
-
-def _moves_no_values(name: str) -> bool:
-    """Whether an in-place operation changes a tensor's shape or strides, and no values."""
-    operation = getattr(torch.ops.aten, name, None)
-    overloads = [] if operation is None else operation.overloads()
-    return any(torch.Tag.inplace_view in getattr(operation, o).tags for o in overloads)
-
-
-class RealChange(BuildError):
-    """A call that would change a real tensor, when the graph runs."""
-
-
-def _real_change(function: str, what: str) -> RealChange:
-    return RealChange(  # torch takes a TypeError of `buffer += x` for NotImplemented
-        f"{function} changes {what} in place, a parameter, buffer or constant of the model: "
-        "compute a new value, such as `y = buffer + x`, or write an nn.Module whose forward "
-        "changes its own buffers"
-    )
-
-
-def apply(
-    target: Callable[..., Any],
-    *args: Any,
-    name: str | None = None,
-    output_shape: Any = None,
-    output_dtype: torch.dtype | None = None,
-    **kwargs: Any,
-) -> Any:
-    """Record any Python callable as one node, a leaf that is called as it is at run time.
-
-    Args:
-        target: a function, or a `torch.nn.Module`.
-        *args: its positional arguments; symbolic tensors may be nested in containers.
-        name: a name for the node.
-        output_shape: the shape of the result, batch dimension included, `None` where a size is
-            unknown: `(None, 10)`. A list of shapes stands for a tuple of tensors. By default the
-            callable is run on meta tensors to find out.
-        output_dtype: the dtype that goes with `output_shape`; by default that of the first
-            symbolic tensor among the arguments.
-        **kwargs: its keyword arguments.
-
-    Returns:
-        The symbolic result, in the structure that `target` returns.
-
-    Raises:
-        TypeError: `target` is not callable, or no argument is symbolic.
-        BuildError: the result's shape cannot be inferred and `output_shape` is missing.
-    """
-    if not callable(target):
-        raise TypeError(f"fgraph.apply expects a callable first, got {target!r}")
-    symbols = [leaf for leaf in iter_leaves((args, kwargs)) if isinstance(leaf, Symbol)]
-    if not symbols:
-        given = [type(leaf).__name__ for leaf in iter_leaves((args, kwargs))]
-        raise TypeError(
-            f"fgraph.apply({function_name(target)}, ...) expects at least one symbolic tensor "
-            f"among its arguments, got {given}"
-        )
-    inferred = None
-    if output_shape is not None:
-        dtypes = [s.ref.spec.dtype for s in symbols if type(s.ref.spec) is TensorSpec]
-        inferred = _declared(
-            output_shape, output_dtype or (dtypes or [torch.get_default_dtype()])[0], symbols
-        )
-    op = "module" if isinstance(target, nn.Module) else "function"
-    return record(op, target, args, kwargs, name=name, inferred=inferred)
-
-
 def inbound_nodes(module: nn.Module) -> list[Node]:
     """Return the nodes that call `module` in graphs that still exist, in call order."""
     return sorted(_inbound.get(module, ()), key=lambda node: node.seq)
@@ -518,29 +360,6 @@ _inbound: weakref.WeakKeyDictionary[nn.Module, weakref.WeakSet[Node]] = weakref.
 _settings: weakref.WeakKeyDictionary[nn.Module, tuple[dict[str, Any], Any]] = (
     weakref.WeakKeyDictionary()  # those of the last recorded call, and its node
 )
-_FACTORY_NAMES = frozenset(function.__name__ for function in FACTORIES)
-_INSTEAD = {
-    "set": "`x = y`",
-    "resize": "`x = x.reshape(...)`",
-    "resize_as": "`x = x.reshape_as(...)`",
-}
-_DESCRIPTORS = (type(torch.Tensor.T), property)
-_IN_PLACE = {
-    "add": "add_", "sub": "sub_", "mul": "mul_", "truediv": "div_", "floordiv": "floor_divide_",
-    "mod": "remainder_", "pow": "pow_", "and_": "bitwise_and_", "or_": "bitwise_or_",
-    "xor": "bitwise_xor_", "lshift": "__ilshift__", "rshift": "__irshift__",
-}  # fmt: skip
-
-
-def _declared(output_shape: Any, dtype: torch.dtype, taken: list[Symbol]) -> shapes.Inferred:
-    """Make specs of what the caller says of the result, which may share memory with anything."""
-    several = isinstance(output_shape, list)
-    given = output_shape if several else [output_shape]
-    _, structure = pytree.tree_flatten((0,) * len(given))
-    tensors = [i for i, value in enumerate(taken) if type(value._ref.spec) is TensorSpec]
-    effects = Effects((), tuple((index, i) for index in range(len(given)) for i in tensors))
-    specs = [shapes.spec_of(tuple(shape), dtype) for shape in given]
-    return list(specs), structure if several else None, effects
 
 
 def ref_of(leaf: Any) -> Any:

@@ -100,6 +100,7 @@ def _one_hot(count: Count, func: Any, x: Tensor, num_classes: int = -1) -> Tenso
 
 
 def pack(count: Count, func: Any, x: Tensor, lengths: Tensor, batch_first: bool) -> Any:
+    """Return what `torch._pack_padded_sequence` does: the steps of all rows, and their counts."""
     batch, steps = x.shape[:2] if batch_first else (x.size(1), x.size(0))
     steps = max(1, min(steps, (count(steps) + 1) // 2))
     sizes = torch.full((steps,), batch, dtype=torch.long, device="cpu")

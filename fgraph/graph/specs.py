@@ -1,4 +1,4 @@
-"""What is known of a value before it exists, and what a call does to memory."""
+"""What is known of a value before the graph runs, and the effects of a call on memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 class ValueSpec:
-    """What is known of a value before it exists; by default it is no tensor and wholly unknown."""
+    """What is known of a value before the graph runs. By default: nothing, and it is no tensor."""
 
     __slots__ = ()
 

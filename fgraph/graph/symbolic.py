@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import nn
 
-from .asked_class import asks_for, called
+from .function_calls import record_function, record_operator
+from .isinstance_checks import is_isinstance_check
 from .memory import changed, setitem
 from .nested import map_leaves
 from .node import Ref
@@ -24,13 +23,11 @@ from .record import (
     no_value,
     note_read,
     record,
-    record_function,
-    record_operator,
     refuse_caller_of_keras,
     symbol,
 )
-from .shapes import numbers_agree
 from .specs import DataSpec, DeviceSpec, NumberSpec, TensorSpec
+from .symbolic_sizes import Shape, SymbolicData, SymbolicSize
 
 if TYPE_CHECKING:
 
@@ -69,7 +66,9 @@ class SymbolicTensor(_SymbolicTensor):
         @property
         def __class__(self) -> type:
             """`torch.Tensor` where code asks `isinstance(x, torch.Tensor)`, else its class."""
-            return torch.Tensor if asks_for(sys._getframe(1), torch.Tensor) else type(self)
+            return (
+                torch.Tensor if is_isinstance_check(sys._getframe(1), torch.Tensor) else type(self)
+            )
 
     @property
     def spec(self) -> TensorSpec:
@@ -245,56 +244,6 @@ class SymbolicComparison(SymbolicTensor):
         return all(size == 1 for shape in shapes for size in shape)
 
 
-class Shape(tuple[Any, ...]):
-    """The sizes of a symbolic tensor, with a symbolic number for each unknown one.
-
-    It prints as, and equals, the tuple with `None` for these. A comparison that only the sizes of
-    run time could decide is refused.
-    """
-
-    __slots__ = ()
-
-    def __getitem__(self, index: Any) -> Any:
-        found = super().__getitem__(index)
-        return Shape(found) if isinstance(index, slice) else found
-
-    @property
-    def _known(self) -> tuple[int | None, ...]:
-        return tuple(None if isinstance(size, SymbolicSize) else size for size in self)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, tuple):
-            return NotImplemented
-        known, others = self._known, other._known if isinstance(other, Shape) else other
-        if len(known) != len(others):
-            return False
-        pairs = [*zip(known, others, self, other, strict=True)]
-        if any(None not in (a, b) and a != b for a, b, _, _ in pairs):
-            return False
-        for a, b, size, another in pairs:
-            decided = a == b and (another is None or sizes_agree(size, another))
-            if not decided:
-                unknown = size if a is None else another
-                no_value(unknown, f"compared, in {self} == {others}", _COMPARE)
-        return True
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))  # refused for a size that is not known
-
-    def __repr__(self) -> str:
-        return repr(self._known)
-
-    def __reduce__(self) -> Any:
-        return tuple, (self._known,)
-
-    def numel(self) -> Any:
-        """Return the product of the sizes."""
-        return math.prod(self)
-
-
 def to_shapes(structure: Any) -> Any:
     """Return a structure with the shape of each symbolic tensor, or reference to one, in it."""
 
@@ -302,144 +251,6 @@ def to_shapes(structure: Any) -> Any:
         return leaf.spec.shape if isinstance(leaf, (SymbolicTensor, Ref)) else leaf
 
     return map_leaves(shape, structure)
-
-
-def sizes_agree(first: Any, second: Any) -> bool:
-    """Whether two sizes are equal, as far as trying out sizes tells where they are not known."""
-    if not (isinstance(first, SymbolicSize) and isinstance(second, SymbolicSize)):
-        return bool(first == second)
-    return first.ref == second.ref or numbers_agree(first.ref, second.ref)
-
-
-_COMPARE = (
-    "sizes are known only at run time; compare those that are known, `x.shape[1:]`, or put code "
-    "that decides on them into `fgraph.apply(fn, x)`"
-)
-_AS_INDEX = (
-    "it is known only at run time: write `fgraph.apply(lambda x, p: x + p[:, :x.size(1)], x, p)` "
-    "to take a part of a real tensor p; code that counts up to it goes into `fgraph.apply(fn, x)`"
-)
-
-
-# what cannot be called with a symbolic size as the first of several
-_TAKE_SIZES = frozenset("empty expand new_empty new_ones new_zeros ones rand randn zeros".split())
-
-
-class SymbolicSize(Symbol):
-    """A number computed from a size that is not known until run time: an int, float or bool."""
-
-    __slots__ = ()
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, SymbolicSize) and sizes_agree(self, other):
-            return True
-        if other is None or (isinstance(other, int) and other < 0 and _is_count(self.ref)):
-            return False
-        no_value(self, "compared", "sizes are known only at run time")
-
-    def __hash__(self) -> int:
-        no_value(
-            self,
-            "looked up in a dict or set",
-            "sizes are known only at run time; put code that decides on them into "
-            "`fgraph.apply(fn, x)`",
-        )
-
-    def __bool__(self) -> bool:
-        no_value(
-            self,
-            "used as a truth value",
-            "it is known only at run time; write `torch.sym_min(a, b)` and `torch.sym_max(a, b)` "
-            "for min and max; put code that decides on it into `fgraph.apply(fn, x)`",
-        )
-
-    def __int__(self) -> NoReturn:
-        no_value(self, "converted to an int", "write `//` for whole numbers, or `math.floor`")
-
-    def __float__(self) -> NoReturn:
-        no_value(
-            self,
-            "converted to a float",
-            "write `1.0 * n`, `n ** 0.5` for the root, `fgraph.apply(math.log, n)` for others",
-        )
-
-    def __index__(self) -> NoReturn:
-        name, count = called(sys._getframe(1)) or ("", 0)
-        if name in _TAKE_SIZES and count > 1:
-            # torch's argument parser hides the error behind one of its own, which says nothing
-            warnings.warn(
-                f"{name} takes a symbolic size as the first of several only in a tuple: write "
-                f"`{name}((n, ...))`",
-                stacklevel=2,
-            )
-        no_value(self, "used as a plain number", _AS_INDEX)
-
-    def __divmod__(self, other: Any) -> Any:
-        return self // other, self % other
-
-    def __rdivmod__(self, other: Any) -> Any:
-        return other // self, other % self
-
-    def __round__(self, digits: int | None = None) -> Any:
-        return record("function", round, (self,) if digits is None else (self, digits), {})
-
-    def __ceil__(self) -> Any:
-        return record("function", math.ceil, (self,), {})
-
-    def __floor__(self) -> Any:
-        return record("function", math.floor, (self,), {})
-
-    def __trunc__(self) -> Any:
-        return record("function", math.trunc, (self,), {})
-
-    def __repr__(self) -> str:
-        return f"<SymbolicSize of {self.node.kind}>"
-
-
-def _is_count(ref: Ref) -> bool:
-    """Whether a number cannot be negative: it is a size, or a sum or product of sizes."""
-    parts: list[Any] = [ref]
-    while parts:
-        part = parts.pop()
-        if type(part) is not Ref:
-            if type(part) is not int or part < 0:
-                return False
-        elif part.node.target in (operator.add, operator.mul):
-            parts += part.node.args
-        elif part.node.target not in (torch.Tensor.size, torch.Tensor.numel):
-            return False
-    return True
-
-
-class SymbolicData(Symbol):
-    """Python data that is given at run time: an argument for calls, which see it as it is."""
-
-    __slots__ = ()
-
-    def __getitem__(self, key: Any) -> Any:
-        return record("function", operator.getitem, (self, key), {})
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, SymbolicData) and other.ref == self.ref:
-            return True
-        no_value(self, "compared", _IN_CALLS)
-
-    __hash__ = Symbol.__hash__
-
-    def __bool__(self) -> bool:
-        no_value(self, "used as a truth value", _IN_CALLS)
-
-    def __iter__(self) -> NoReturn:
-        no_value(self, "iterated over", _IN_CALLS)
-
-    def __len__(self) -> int:
-        no_value(self, "counted", _IN_CALLS)
-
-    def __repr__(self) -> str:
-        return f"<SymbolicData like {self.ref.spec.example!r:.60}>"
-
-
-_IN_CALLS = "it is known only at run time: wrap the code in `fgraph.apply(fn, x)`"
 
 
 class _Method:
@@ -475,7 +286,8 @@ _BITWISE = ("and_", "or_", "xor", "lshift", "rshift")
 
 
 def _install_operators() -> None:
-    """Give symbols the arithmetic operators."""
+    """Give symbols the arithmetic operators, and let torch's functions record them."""
+    setattr(Symbol, "__torch_function__", classmethod(_torch_function))  # noqa: B010
     shared = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", *_BITWISE)
     tensor_only = ("matmul",)
     for kind, names in ((Symbol, shared), (SymbolicTensor, tensor_only)):
@@ -491,6 +303,13 @@ def _install_operators() -> None:
         setattr(SymbolicTensor, name, _attribute(name))
     for name in ("neg", "pos", "abs", "invert"):
         setattr(Symbol, f"__{name}__", _unary(getattr(operator, name)))
+
+
+def _torch_function(
+    cls: type, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+) -> Any:
+    """Record a torch function that was called with a symbolic argument."""
+    return record_function(func, args, kwargs or {})
 
 
 def _forward(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:

@@ -1,4 +1,4 @@
-"""The names under which torch's own functions are written: `torch.cat`, `torch.Tensor.mean`."""
+"""The full names of torch's functions, such as `torch.cat` and `torch.Tensor.mean`, and back."""
 
 from __future__ import annotations
 

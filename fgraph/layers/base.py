@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from .. import regularizers
 from ..errors import BuildError, refuse_keras
 from ..graph import Call, Input, Symbol, SymbolicTensor, apply, symbol, to_refs, to_shapes
+from ..graph.build_errors import place_in_graph
 from ..graph.input import as_dtype
 from ..graph.nested import iter_leaves, map_leaves
 from ..graph.node import current_call, recording
-from ..graph.refusal import place
 from ..regularizers import RegularizerLike
 from .additions import Additions
 from .arguments import NoOptions
@@ -201,7 +201,7 @@ class Layer(LayerConfig, Additions, InboundNodes):
                     self._build_for(inputs, kwargs)
         except BuildError as error:
             refs = [leaf.ref for leaf in iter_leaves((inputs, kwargs)) if isinstance(leaf, Symbol)]
-            if where := place(refs).removeprefix(". "):
+            if where := place_in_graph(refs).removeprefix(". "):
                 error.add_note(where)
             raise
         call = Call(self, to_refs((inputs, kwargs)), current_call())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,7 @@ def _choose_f1(y_true: Tensor, y_pred: Tensor, name: str) -> Metric:
     return f_scores.F1Score("macro", 0.5 if binary else None, name)
 
 
+@functools.cache  # signatures take time to read: not at import
 def _made_without_arguments() -> dict[str, type[Metric]]:
     """Return the metrics that a name alone can make, by class name and by name in logs."""
     found: dict[str, type[Metric]] = {}
@@ -33,8 +35,6 @@ def _made_without_arguments() -> dict[str, type[Metric]]:
                     found[name] = found[cls().name] = cls
     return found
 
-
-_CLASSES = _made_without_arguments()
 
 _FACTORIES: dict[str, Callable[[str], Metric]] = {
     "accuracy": lambda name: ResolvedMetric(name, accuracy.resolve_accuracy),
@@ -93,13 +93,14 @@ def get(identifier: Any) -> Metric:
 def _by_name(name: str) -> Metric:
     if name in _FACTORIES:
         return _FACTORIES[name](name)
-    if name in _CLASSES:
-        return _CLASSES[name](name=name)
+    classes = _made_without_arguments()
+    if name in classes:
+        return classes[name](name=name)
     if name in losses.loss_names.NAMES:
         loss = losses.get(name)
         return MeanMetric(loss.call, name, "min")
     raise ValueError(
-        unknown_name("metric", name, [*_FACTORIES, *_CLASSES, *losses.loss_names.NAMES])
+        unknown_name("metric", name, [*_FACTORIES, *classes, *losses.loss_names.NAMES])
     )
 
 

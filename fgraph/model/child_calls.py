@@ -1,4 +1,4 @@
-"""Call children with less overhead, where torch would only run their forward."""
+"""Fast path for calling child modules: skip `nn.Module.__call__` when no hook is registered."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _MOST_KINDS = 256  # parametrised modules have a class each, which must not be k
 def child_calls(model: Any, *inputs: Any) -> Mapping[str, Callable[..., Any]]:
     """Return what a generated forward calls, by name: `m["dense_1"](x)`.
 
-    These are the children themselves. Only where calling them would do nothing but run their
-    `forward`, these methods are returned instead, which saves half of a call's overhead: torch asks
-    each module at each call for hooks of its own, here all are asked at once. Nothing is kept from
-    one run to the next, so replaced children and new hooks count at once.
+    These are the children themselves, or their `forward` methods if calling the children would do
+    nothing else. That saves half of the overhead of a call: torch looks for hooks in every call of
+    a module, this function once for all children. Nothing is cached between runs, so replaced
+    children and new hooks take effect at once.
 
     Args:
         model: the model that runs.

@@ -8,12 +8,12 @@ from typing import Any
 from torch import nn
 
 from ..graph import Node, Ref, symbol
+from ..graph.closures import LiftedFunction
 from ..graph.graph import Graph
-from ..graph.held import Held
 from ..graph.modes import Modes, callers_modes, under
 from ..graph.nested import iter_leaves, map_leaves
 from ..graph.record import record
-from .keras_weights import Weights
+from ..interface.keras_weights import Weights
 
 
 class Replay:
@@ -96,6 +96,6 @@ class Replay:
         kwargs = self.now(node.kwargs)
         if node.op == "module" and self._call_function is not None:
             return self._call_function(target, *args, **kwargs)
-        target = target.renewed(args[0]) if isinstance(target, Held) else target
+        target = target.with_captured(args[0]) if isinstance(target, LiftedFunction) else target
         known = (node.specs, node.structure, node.effects) if node.declared else None
         return record(node.op, target, args, kwargs, name=node.name, inferred=known)

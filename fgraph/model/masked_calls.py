@@ -1,4 +1,4 @@
-"""Calls of a model on masked tensors: as in Keras, masks reach the layers inside and come out.
+"""Calls of a model on masked tensors: as in Keras, layers inside see masks and pass them on.
 
 The graph inside a model was recorded without the masks of its inputs. Where these matter, a call
 gets them as `masks=`, and the model runs a second forward, made by calling its layers once more
@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from ..graph import Node, Ref, shapes, symbol
+from ..graph import Node, Ref, SymbolicTensor, shapes, symbol
 from ..graph.graph import Graph
 from ..graph.nested import filled, iter_leaves
 from ..graph.node import ancestors
 from ..graph.record import record, ref_of
 from ..graph.specs import TensorSpec
-from ..layers.masks import attach_masks
+from ..layers.masks import attach_masks, mask_of
 from . import codegen
 from .layer_replay import Replay
 from .naming import Naming, identifier, maker_of
@@ -41,6 +41,39 @@ class _Masked(NamedTuple):
     matters: bool
     masks: dict[int, Ref]
     inside: list[int]
+
+
+def masks_given(model: Any, kwargs: dict[str, Any]) -> dict[str, Any] | None:
+    """Take masks out of the keyword arguments of a call; `None` if there are none."""
+    names = model._signature.names
+    wanted = [key for key in ("mask", "masks") if key in kwargs and key not in names]
+    return {key: kwargs.pop(key) for key in wanted} or None
+
+
+def call_with_masks(
+    model: Any, values: Sequence[Any], given: dict[str, Any] | None, **options: Any
+) -> Any:
+    """Record a call of a model, or run one on masked inputs.
+
+    Args:
+        model: The model.
+        values: Its inputs.
+        given: What `masks_given` returned; by default the inputs have masks of their own.
+        options: Keyword arguments of the call that fix its mode.
+    """
+    masks = [mask_of(v) if isinstance(v, SymbolicTensor) else None for v in values]
+    if given is not None:
+        wanted = next(iter(given.values()))
+        masks = list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
+    by_hand = model._has_own_forward
+    if any(isinstance(value, SymbolicTensor) for value in values):
+        return record_model(model, values, [None] * len(values) if by_hand else masks, options)
+    if by_hand:
+        raise TypeError(f"{type(model).__name__}: mask= does not reach a forward by hand")
+    if model._signature.reads:
+        model._signature.check_reads(tuple(values))
+    pair = run_with_masks(model, values, masks)
+    return pair if "masks" in (given or {}) else model._output_structure(pair[0])
 
 
 def record_model(
@@ -165,12 +198,9 @@ def _make_kind(model: Any, ranks: _Ranks) -> type:
         [paths[id(node.target)] if node.op == "module" else None for node in whole.nodes],
         {name: child for name, child in model._modules.items() if child is not None},
     )
-    parameters = list(model._signature.parameters)
-    parameters += [
-        f"{p}_mask" for p, rank in zip(parameters, ranks, strict=True) if rank is not None
-    ]
-    own = {**model._parameters, **model._buffers}
-    source = codegen.generate(whole, naming, outputs, parameters, own)
+    parameters = zip(model._signature.parameters, ranks, strict=True)
+    more = [f"{name}_mask" for name, rank in parameters if rank is not None]
+    source = model._generate(whole, naming, outputs, more_parameters=more)
     forward = codegen.compile_forward(source, f"{model.name} with masks")
     return type(type(model).__name__, (type(model),), {"forward": forward})
 

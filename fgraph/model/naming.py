@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from ..graph import Node
 from ..graph.graph import Graph
-from ..graph.nested import iter_leaves
+from ..graph.nested import iter_leaves, label, leaves_with_paths
 from ..layers.base import snake_case
+from ..unfolding.registered_parts import registered_parts
 
 
 def distinct(names: Iterable[str]) -> list[str]:
@@ -138,6 +139,15 @@ def name_graph(graph: Graph, input_names: Iterable[str | None], reserved: Contai
     return _Namer(graph, reserved).run(input_names)
 
 
+def output_names(graph: Graph, naming: Naming, structure: Any) -> list[str]:
+    """Name outputs by their dict keys, else by the layers that make them, as Keras does."""
+    if isinstance(structure, dict):
+        return [label(path) for path, _ in leaves_with_paths(structure)]
+    names = {id(node): name for node, name in zip(graph.nodes, naming.nodes, strict=True)}
+    inputs = dict(zip(graph.inputs, naming.inputs, strict=True))
+    return distinct(inputs.get(ref) or names[id(ref.node)] for ref in graph.outputs)
+
+
 def maker_of(node: Node) -> Any:
     """Return the layer or module that made the node, or the node itself."""
     if node.call is not None:
@@ -257,7 +267,7 @@ class _Namer:
         """Return the parts of opened modules that become children, by name."""
         found: dict[str, nn.Module] = {}
         for home in self._graph.homes:
-            for name, part in home.parts_for(self._graph.nodes).items():
+            for name, part in registered_parts(home, self._graph.nodes).items():
                 if found.setdefault(name, part) is part is self._names.holder(name, part):
                     continue
                 raise ValueError(

@@ -15,7 +15,6 @@ from ..graph.node import recording_apart
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from .model import Model
-from .signature import Signature
 
 
 class Sequential(Model):
@@ -92,19 +91,18 @@ class Sequential(Model):
         """The layers and torch modules of the stack, in order, inputs left out."""
         return [layer for layer in self._stack if not isinstance(layer, InputLayer)]
 
-    def _signature_for(self, values: list[Any]) -> Signature | None:
+    def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Build the stack for the first input, where no input shape was given."""
-        if self._stack:
-            if len(values) != 1 or not isinstance(values[0], (Tensor, SymbolicTensor)):
-                raise ValueError(
-                    f"model {self.name!r} is not built yet and expects one tensor, got "
-                    f"{[type(value).__name__ for value in values]}"
-                )
-            value = values[0]
-            known = value.spec if isinstance(value, SymbolicTensor) else value
-            with callers_modes():  # not those of the first call, perhaps torch.no_grad()
-                self.build((None, *known.shape[1:]), value.dtype)
-        return self._signature
+        values = [*args, *kwargs.values()]
+        if len(values) != 1 or not isinstance(values[0], (Tensor, SymbolicTensor)):
+            raise ValueError(
+                f"model {self.name!r} is not built yet and expects one tensor, got "
+                f"{[type(value).__name__ for value in values]}"
+            )
+        value = values[0]
+        known = value.spec if isinstance(value, SymbolicTensor) else value
+        with callers_modes():  # not those of the first call, perhaps torch.no_grad()
+            self.build((None, *known.shape[1:]), value.dtype)
 
     @property
     def _is_unbuilt(self) -> bool:

@@ -1,4 +1,4 @@
-"""The boundary of a model: how a call's arguments become its inputs, and what they must be."""
+"""Matching the arguments of a call to the inputs of a model, and checking them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..graph import Ref, Symbol, SymbolicTensor
 from ..graph.graph import describe
+from ..graph.lanes import sizes_at
 from ..graph.nested import Path, label
 from ..graph.node import Node, ancestors, reads_of
-from ..graph.shapes import sizes_at
-from .codegen import RESERVED
+from .expressions import RESERVED
 from .naming import identifier
 
 _MOST_SHAPES = 4096  # combinations of input sizes that are remembered
@@ -22,7 +22,7 @@ _NO_TENSOR = -1  # the number of dimensions of an input that is no tensor: no te
 
 
 class Signature:
-    """What a model takes.
+    """The inputs that a model takes.
 
     Args:
         owner: how the model is called in messages.

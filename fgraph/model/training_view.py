@@ -1,10 +1,10 @@
-"""What a training step needs beside a model's outputs: logits behind probabilities, and masks."""
+"""A second forward for training steps, which also returns logits of probabilities, and masks."""
 
 from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -147,28 +147,39 @@ def _wrapped_hook(hook: Callable[..., Any], model: Any) -> Callable[..., Any]:
     return lambda _, *given: hook(model, *given)
 
 
-def training_view(
-    graph: Graph,
-    naming: Naming,
-    parameters: list[str],
-    own: Mapping[str, Any],
-    segments: codegen.Segments | None = None,
-) -> TrainingView | None:
-    """Make the view of a graph; `None` where no output has logits or a mask.
+def view_of(model: Any) -> TrainingView | None:
+    """Return what a training step runs in place of the forward; `None` where that is enough.
 
-    Args:
-        graph: the model's graph.
-        naming: its names.
-        parameters: the names of the inputs in the signature.
-        own: the parameters and buffers that the model itself has, by name.
-        segments: the nodes that are computed again for gradients.
+    It is made anew if a child whose output is one of the model's was replaced: these decide on the
+    logits.
     """
+    if model._graph is None or "forward" in model.__dict__:
+        return None
+    made = model.__dict__.get("_view")
+    if made is None or any(model.get_submodule(at) is not part for at, part in made[0].items()):
+        graph = model._live_graph("training")
+        last = {id(ref.node) for ref in graph.outputs}
+        children = {
+            ".".join(path): node.target
+            for node, path in zip(graph.nodes, model._node_paths, strict=True)
+            if path is not None and id(node) in last
+        }
+        made = model.__dict__["_view"] = (children, _make_view(model, graph))
+    view: TrainingView | None = made[1]
+    return view
+
+
+def _make_view(model: Any, graph: Graph) -> TrainingView | None:
+    """Make the view of a model; `None` where no output has logits or a mask."""
+    if model._has_own_forward:
+        return None
     activations = output_activations(graph)
     masks = _output_masks(graph)
     if not activations and not masks:
         return None
     refs = (*graph.outputs, *(found.logits for found in activations), *masks.values())
     wide = Graph(graph.inputs, refs)
+    naming: Naming = model._naming()
     known = {
         id(node): (name, path)
         for node, name, path in zip(graph.nodes, naming.nodes, naming.paths, strict=True)
@@ -176,14 +187,8 @@ def training_view(
     # what only computes masks has no name in the model
     rows = [known.get(id(node), ("mask", None)) for node in wide.nodes]
     names = Naming(naming.inputs, [r[0] for r in rows], [r[1] for r in rows], naming.children)
-    place = {id(node): position for position, node in enumerate(wide.nodes)}
-    if segments is not None:
-        ends = {
-            place[id(graph.nodes[first])]: place[id(graph.nodes[last])]
-            for first, last in segments.ends.items()
-        }
-        segments = segments._replace(ends=ends)
-    source = codegen.generate(wide, names, refs, parameters, own, segments)
+    segments = model._segments
+    source = model._generate(wide, names, refs, segments and segments.moved(graph, wide))
     forward = codegen.compile_forward(source, "with logits")
     return TrainingView(forward, activations, list(masks), source, wide, names.nodes)
 

@@ -13,11 +13,10 @@ from ..graph import Node
 from ..graph.graph import Graph
 from ..graph.node import Scope
 from ..model import Model
-from ..model.codegen import Segments
 from .checkpoint_plan import Memory, Planner, Run
 from .cuts import Span, closed, generator_spans, memory_spans
 from .footprint import measure
-from .recomputing import recomputed
+from .segments import Segments
 
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 _UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", 1)}
@@ -44,7 +43,7 @@ class Recomputation:
 def recompute(model: Model, budget: Any, example: Any = None) -> Recomputation:
     """Plan what is computed again for gradients: see `Model.recompute`."""
     graph = model._live_graph("recompute")
-    if "_generated" not in vars(type(model)) or model._public_class().forward is not Model.forward:
+    if "_generated" not in vars(type(model)) or model._has_own_forward:
         raise TypeError(
             f"recompute: the forward of {type(model).__name__} is not the generated one: call "
             "recompute() before fully_shard, and write checkpoints into a forward of your own"
@@ -76,7 +75,8 @@ def recompute(model: Model, budget: Any, example: Any = None) -> Recomputation:
 
 def rerun(model: Model, runs: Iterable[Run]) -> None:
     """Let a model compute these runs of nodes again for gradients, and keep the others."""
-    model._rerun_segments(Segments({run.first: run.end - 1 for run in runs}, recomputed))
+    ends = {run.first: run.end - 1 for run in runs}
+    model._rerun_segments(Segments(ends) if ends else None)
 
 
 def bytes_of(budget: Any) -> int:

@@ -10,13 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..model.codegen import UsedPart
+
+class UsedPart(NamedTuple):
+    """A module that a segment uses.
+
+    Attributes:
+        path: the names on the way from the model to it.
+        whole: whether the modules inside of it are used too, not only its own tensors.
+    """
+
+    path: tuple[str, ...]
+    whole: bool
 
 
 def recomputed(model: Any, segment: Callable[..., Any], *args: Any) -> Any:
@@ -31,8 +41,13 @@ def recomputed(model: Any, segment: Callable[..., Any], *args: Any) -> Any:
         return checkpoint(segment, *args, use_reentrant=False)
     if not torch.is_grad_enabled() or _is_watched(args):
         return segment(*args)
-    kept = _Kept(model, model._recomputed[segment.__name__])
+    kept = _Kept(model, _parts_of(model, segment))
     return checkpoint(segment, *args, use_reentrant=False, context_fn=kept.contexts)
+
+
+def _parts_of(model: Any, segment: Callable[..., Any]) -> Sequence[UsedPart]:
+    parts: Sequence[UsedPart] = model._forward_source.segments[segment.__name__]
+    return parts
 
 
 @contextmanager

@@ -86,7 +86,7 @@ def parts_of(
         raise ValueError(f"stages: n= must be at least 1, got {n}")
     if by not in _BY:
         raise ValueError(f"stages: {unknown_name('by', by, _BY)}")
-    if "_generated" not in vars(type(model)) or model._public_class().forward is not Model.forward:
+    if "_generated" not in vars(type(model)) or model._has_own_forward:
         raise TypeError(
             f"stages: the forward of {type(model).__name__} is not the generated one, so it cannot "
             "be cut: call stages() before fully_shard, on a model made of inputs and outputs"

@@ -29,7 +29,7 @@ _PARAMETER_KEYS = MODULE_KEYS | {"_size", "_keys"}
 MODEL_KEYS = MODULE_KEYS | {
     "_graph", "_signature", "_input_template", "_output_template", "_node_names",
     "_node_paths", "_output_names", "_graph_tensors", "_forward_source", "_view",
-    "_segments", "_recomputed", "_stack", "_trainer", "_added_outside", "history", "stop_training",
+    "_segments", "_stack", "_trainer", "_added_outside", "history", "stop_training",
     "forward", "stop_evaluating", "stop_predicting",
 }  # fmt: skip
 # what is written of each layer: its name in files, and the attribute

@@ -23,6 +23,7 @@ from ..layers.input_layer import InputLayer
 from ..model import Model, Sequential
 from ..model.naming import check_name
 from ..unfolding.opened_module import OpenedModule
+from ..unfolding.registered_parts import unfolded_modules
 from .comparing import LAYER_KEYS, LAYER_STATE, MODULE_KEYS, is_setting, parts_of, slots
 from .construction import EMPTY, FREE, Construction
 from .encoder import MADE, Encoder
@@ -393,7 +394,7 @@ class Decoder:
         """Refuse what is left of an opened module that no graph calls the parts of."""
         left = [made for made in self.made if type(made) is OpenedModule]
         graphs = [made._graph for made in self.made if left and isinstance(made, Model)]
-        called = {part for graph in graphs if graph is not None for part in graph.opened}
+        called = {part for graph in graphs if graph is not None for part in unfolded_modules(graph)}
         for module in left:
             if id(module) not in called:
                 raise LoadError(

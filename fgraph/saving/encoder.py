@@ -19,12 +19,13 @@ from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from ..errors import Remembered, SaveError
-from ..graph.held import Held, Method
+from ..graph.closures import LiftedFunction, MethodCall
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from ..model import Model
 from ..optimizers.learning_rate import own_class
 from ..unfolding.opened_module import OpenedModule
+from ..unfolding.registered_parts import unfolded_modules
 from .comparing import LAYER_STATE, MODEL_KEYS, changed_settings, parts_of, slots
 from .construction import EMPTY
 from .constructor_calls import construction_of, has_own_config
@@ -106,8 +107,10 @@ class Encoder:
         if dataclasses.is_dataclass(value) and kind in pytree.SUPPORTED_NODES:
             fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
             return {"$structure": [self.name(kind), [], write(fields)]}
-        if isinstance(value, Held):
-            return {"$held": [[write(function) for function in value.given], list(value.places)]}
+        if isinstance(value, LiftedFunction):
+            return {
+                "$held": [[write(function) for function in value.functions], list(value.places)]
+            }
         if isinstance(value, functools.partial):
             parts = (value.func, list(value.args), value.keywords)
             return {"$partial": [write(part) for part in parts]}
@@ -198,7 +201,7 @@ class Encoder:
         return (own and not drawn) or id(outer) in self._parts
 
     def _entry(self, value: Any) -> dict[str, Any]:
-        if isinstance(value, (types.MethodType, Method)):
+        if isinstance(value, (types.MethodType, MethodCall)):
             name = value.__name__
             raise SaveError(
                 f"{name} is a method: write a function that calls it, such as `def {name}(x, "
@@ -279,7 +282,7 @@ class Encoder:
         """Write a model that has a graph, or a `Sequential` that will have one."""
         graph = None if model._graph is None else model._live_graph("save")
         if graph is not None:
-            self._opened |= graph.opened.keys()
+            self._opened |= unfolded_modules(graph).keys()
             self._marked |= {id(part) for home in graph.homes for part in home.module.modules()}
         own = {k: v for k, v in vars(model).items() if k not in MODEL_KEYS | {"explicit_name"}}
         entry = {

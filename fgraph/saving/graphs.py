@@ -13,11 +13,10 @@ from torch.utils import _pytree as pytree
 
 from ..errors import LoadError, SaveError
 from ..graph import Node, Ref, shapes
+from ..graph.closures import LiftedFunction
 from ..graph.flat import At, Entry, Flat, flatten, restore
 from ..graph.graph import Graph
-from ..graph.held import Held
 from ..graph.memory import changed
-from ..graph.modes import Modes
 from ..graph.module_state import READS, known_of
 from ..graph.nested import iter_leaves, label, leaves_with_paths
 from ..graph.node import Home, ancestors, reads_of
@@ -30,7 +29,9 @@ from ..model.masked_calls import infer_call
 from ..model.naming import Naming, check_name
 from ..model.signature import Signature
 from ..unfolding.opened_module import OpenedModule
+from ..unfolding.registered_parts import makes_result, registered_parts
 from .bounded import BoundedCalls, check_call
+from .mode_records import modes_from_data, modes_to_data
 from .registered import is_allowed
 
 # what the entry of a node has: the first are written, the others follow when it is recorded
@@ -118,7 +119,7 @@ class _Writer:
                 "call": entry.call,
                 "masks": [[index, write(at)] for index, at in (entry.masks or {}).items()],
                 "declared": _declaration(entry, write),
-                "modes": None if entry.modes is None else entry.modes.to_data(),
+                "modes": None if entry.modes is None else modes_to_data(entry.modes),
                 "scope": entry.scope,
             }
         except SaveError as error:
@@ -129,8 +130,8 @@ class _Writer:
 
 def _home(home: Home, model: Model, graph: Graph) -> list[Any]:
     """Return the name of an opened module, its class's, and those of what the model has of it."""
-    module, parts = home.module, [*home.parts_for(graph.nodes)]
-    tensors = [*module._parameters, *module._buffers] if home.is_whole(graph.nodes) else []
+    module, parts = home.module, [*registered_parts(home, graph.nodes)]
+    tensors = [*module._parameters, *module._buffers] if makes_result(home, graph.nodes) else []
     kind = type(module)._get_name(module)
     return [home.name, kind, parts, [] if home.name else tensors]
 
@@ -330,7 +331,7 @@ class _Reader:
             name=_name(held.get("name")),
             call=call,
             masks={number: self._value(item) for number, item in held.get("masks", ())},
-            modes=None if modes is None else Modes.from_data(modes),
+            modes=None if modes is None else modes_from_data(modes),
             scope=scope,
         )
 
@@ -383,7 +384,7 @@ class _Reader:
             given = tuple(self._function(function, ()) for function in functions)
             if is_allowed(given[0]) or isinstance(given[0], functools.partial):
                 raise LoadError(f"a node calls {held!r:.80}, which brings nothing along")
-            return Held(given, tuple(places), args[0])
+            return LiftedFunction(given, tuple(places), args[0])
         target = self._decoder.value(held)
         called = getattr(target, "func", target)
         kind = called if isinstance(called, type) else type(called)

@@ -1,4 +1,4 @@
-"""Which parts of an unfolded module are kept as leaves, and what is said about it."""
+"""Which parts of an unfolded module are kept as leaves, and the warnings about them."""
 
 from __future__ import annotations
 

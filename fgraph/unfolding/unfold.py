@@ -12,7 +12,7 @@ from torch import nn
 from ..errors import BuildError
 from ..graph.node import Home
 from ..graph.record import module_calls
-from ..graph.shapes import remembering
+from ..graph.shape_cache import remembering
 from .leaves import Leaf, Leaves, origin
 from .side_effects import RecordDraws
 from .symbolic_factories import symbolic_factories

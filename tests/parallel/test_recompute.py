@@ -14,6 +14,7 @@ from torch import nn
 
 import fgraph
 from fgraph import Input, Model, layers
+from fgraph.model.training_view import view_of
 from fgraph.parallel.checkpoint_plan import Memory, Run
 from fgraph.parallel.footprint import measure
 from fgraph.parallel.recompute import _Limits, bytes_of, rerun
@@ -430,7 +431,7 @@ def test_fit_is_the_same_with_logits_and_masks():
         torch.manual_seed(5)
         net.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
         found.append(net.fit(x, y, epochs=2, verbose=0).history)
-    assert "def segment_1" in model._training_view().source.text
+    assert "def segment_1" in view_of(model).source.text
     assert found[0] == found[1]
     assert_same(list(model.state_dict().values()), list(plain.state_dict().values()))
 

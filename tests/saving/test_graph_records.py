@@ -224,7 +224,7 @@ def knowledge(model):
     nodes = [
         (
             node.op, node.kind, node.name, node.specs, str(node.structure), node.effects,
-            node.modes and node.modes.to_data(), node.declared, node.loops,
+            node.modes, node.declared, node.loops,
             {i: placed(ref) for i, ref in (node.masks or {}).items()},
             [placed(ref) for ref in node.refs()],
             node.call and (node.call.owner.name, type(node.call.owner)),

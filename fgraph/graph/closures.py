@@ -1,8 +1,8 @@
-"""Modules and tensors that functions bring along: in closures, global variables and partials.
+"""Lifting the modules and tensors that a function captures into arguments.
 
-A function that is recorded as one call may use a module that is not among its arguments. The
-module has to move, train and be saved with the model all the same, so it becomes an argument of
-the node.
+A function that is recorded as one call may use a module that is not among its arguments: one in a
+closure, a global variable or a `functools.partial`. The module has to move, train and be saved
+with the model all the same, so it becomes an argument of the node.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _LIBRARIES = frozenset(sys.stdlib_module_names - {"__main__"}) | {"torch", "nump
 _OUTSIDE = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"})
 
 
-def with_held(
+def lift_captured(
     target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], symbolic: type
 ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """Return a call that does the same, with all modules and tensors among its arguments.
+    """Return an equal call, with the modules and tensors that functions capture as arguments.
 
     Args:
         target: a function that is not torch's.
@@ -43,7 +43,7 @@ def with_held(
     while isinstance(target, functools.partial):
         target, args, kwargs = target.func, (*target.args, *args), {**target.keywords, **kwargs}
     if type(target) is MethodType and isinstance(target.__self__, nn.Module):
-        target, args = Method(target.__name__), (target.__self__, *args)
+        target, args = MethodCall(target.__name__), (target.__self__, *args)
     callables = [leaf for leaf in iter_leaves((args, kwargs)) if _may_hold(leaf)]
     found = _found((target, *callables), (nn.Module, Tensor, symbolic))
     for value in found.values():
@@ -55,12 +55,12 @@ def with_held(
     if not found:
         return target, args, kwargs
     places = tuple(n for n, leaf in enumerate(iter_leaves((args, kwargs))) if _may_hold(leaf))
-    made = Held((target, *callables), places)
+    made = LiftedFunction((target, *callables), places)
     args, kwargs = map_leaves(lambda leaf: None if _may_hold(leaf) else leaf, (args, kwargs))
-    return made, (made.held, *args), kwargs
+    return made, (made.captured, *args), kwargs
 
 
-class Method:
+class MethodCall:
     """A function that calls the method of this name of its first argument."""
 
     def __init__(self, name: str) -> None:
@@ -70,64 +70,62 @@ class Method:
         return getattr(owner, self.__name__)(*args, **kwargs)
 
 
-class Held:
-    """A function that takes the modules and tensors it uses from outside as its first argument.
+class LiftedFunction:
+    """A function whose first argument is a tuple of the modules and tensors that it captures.
 
-    If the model has others by now, after copying it or replacing a child, they take their place
-    in the function.
+    If it is called with others, since the model was copied or a child replaced, they take their
+    place in the function.
 
     Args:
         functions: what is called, and the callables among its arguments.
-        places: the numbers of these callables among the leaves of the other arguments.
-        held: what the functions are to use in place of what they bring along.
+        places: the positions of these callables among the leaves of the other arguments.
+        captured: what the functions are to use in place of what they capture.
 
     Attributes:
-        given, places: the first two arguments.
-        held: the modules and tensors, in the order in which they were found.
+        functions, places: the first two arguments.
+        captured: the modules and tensors, in the order in which they were found.
     """
 
     def __init__(
         self,
         functions: tuple[Any, ...],
         places: tuple[int, ...],
-        held: tuple[Any, ...] | None = None,
+        captured: tuple[Any, ...] | None = None,
     ) -> None:
         self.__name__ = getattr(functions[0], "__name__", type(functions[0]).__name__)
-        self.given, self.places = functions, places
-        self.held = tuple(_found(functions).values())
-        self._now = (self.held, functions)
-        if held is not None:
-            self.held = held
-            self._now = (held, self._around(held))
+        self.functions, self.places = functions, places
+        self.captured = tuple(_found(functions).values())
+        self._now = (self.captured, functions)
+        if captured is not None:
+            self.captured = captured
+            self._now = (captured, self._around(captured))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        function, args, kwargs = self.opened(args, kwargs)
+        function, args, kwargs = self.original_call(args, kwargs)
         return function(*args, **kwargs)
 
-    def opened(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def original_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the call as it was before the modules became an argument."""
-        held, args = args[0], args[1:]
+        captured, args = args[0], args[1:]
         known, functions = self._now
-        for now, before in zip(held, known, strict=True):
+        for now, before in zip(captured, known, strict=True):
             if now is not before:
-                functions = self._around(held)
-                self._now = (held, functions)
+                functions = self._around(captured)
+                self._now = (captured, functions)
                 break
         if self.places:
-            numbers, callables = (
-                itertools.count(),
-                dict(zip(self.places, functions[1:], strict=True)),
-            )
+            numbers = itertools.count()
+            callables = dict(zip(self.places, functions[1:], strict=True))
             args, kwargs = map_leaves(
                 lambda leaf: callables.get(next(numbers), leaf), (args, kwargs)
             )
         return functions[0], args, kwargs
 
-    def _around(self, held: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _around(self, captured: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the functions with other modules and tensors in their place."""
-        new = dict(zip(_found(self.given), held, strict=True))
-        functions = tuple(_renewed(function, new) for function in self.given)
-        if [*_found(functions)] != [*map(id, held)]:
+        new = dict(zip(_found(self.functions), captured, strict=True))
+        functions = tuple(_renewed(function, new) for function in self.functions)
+        if [*_found(functions)] != [*map(id, captured)]:
             raise RuntimeError(
                 f"{self.__name__} brings along a module or tensor in a way that cannot be followed "
                 "after the model was copied or changed: make it an argument, as in "
@@ -135,15 +133,15 @@ class Held:
             )
         return functions
 
-    def renewed(self, held: tuple[Any, ...]) -> Held:
+    def with_captured(self, captured: tuple[Any, ...]) -> LiftedFunction:
         """Return a function like this one, for other modules and tensors."""
-        return Held(self.given, self.places, held)
+        return LiftedFunction(self.functions, self.places, captured)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Held:
-        return self.renewed(copy.deepcopy(self.held, memo))
+    def __deepcopy__(self, memo: dict[int, Any]) -> LiftedFunction:
+        return self.with_captured(copy.deepcopy(self.captured, memo))
 
     def __reduce__(self) -> Any:
-        return Held, (self.given, self.places, self.held)
+        return LiftedFunction, (self.functions, self.places, self.captured)
 
 
 def _found(value: Any, kinds: tuple[type, ...] = (nn.Module, Tensor)) -> dict[int, Any]:

@@ -1,4 +1,4 @@
-"""What a model's layers ask of training: penalties for the loss, constraints after each step."""
+"""Penalties that layers add to the loss, and constraints that they apply after each step."""
 
 from __future__ import annotations
 

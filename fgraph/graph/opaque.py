@@ -1,4 +1,4 @@
-"""Parts of results that hold tensors out of torch's sight, as the caches of language models do."""
+"""Objects in results that hold tensors but are no pytrees, such as caches of language models."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def holds_tensors(value: Any, depth: int = 0) -> bool:
     )
 
 
-class Hidden:
-    """What stands, while shapes are inferred, for an object that holds tensors.
+class OpaqueObject:
+    """Stands for an object that holds tensors, while shapes are inferred.
 
     It keeps nothing of the object: the graph would keep its meta tensors. Calls get the object
     itself at run time; one that looks into it cannot be recorded.
@@ -47,7 +47,7 @@ class Hidden:
         )
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Hidden) and other.kind == self.kind
+        return isinstance(other, OpaqueObject) and other.kind == self.kind
 
     def __hash__(self) -> int:
         return hash(self.kind)

@@ -8,16 +8,15 @@ each of these numbers becomes a value that is read at run time: `(0.0, p)[traini
 from __future__ import annotations
 
 import operator
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from .nested import iter_leaves, map_leaves
-from .node import Node, Ref
-from .specs import NumberSpec, TensorSpec
+from ..graph.nested import iter_leaves, map_leaves
+from ..graph.node import Node, Ref, current_trial, recording
+from ..graph.specs import NumberSpec, TensorSpec
 
 Choices = dict[int, dict[int, tuple[Any, Any]]]
 _NUMBERS = (bool, int, float)
@@ -51,11 +50,9 @@ class Trial:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Answer questions, and take note of the calls recorded in this thread."""
-        self._outer, _thread.trial = _thread.trial, self
-        try:
+        self._outer = current_trial()
+        with recording(self, "trial"):
             yield
-        finally:
-            _thread.trial = self._outer
 
     def accept(self) -> None:
         """Let the calls of this run count as calls of the run that it is part of."""
@@ -82,11 +79,8 @@ class Trial:
         while True:
             place += len(trial.nodes)
             for leaf, numbers in trial._choices.get(place, {}).items():
-                _thread.trial = None
-                try:
+                with recording(None, "trial"):
                     node = make("function", operator.getitem, (numbers, trial.asked), {})
-                finally:
-                    _thread.trial = self
                 found[leaf] = Ref(node)
             if trial._outer is None:
                 break
@@ -171,17 +165,3 @@ def _equal(one: Any, other: Any) -> bool:
         known = (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
         return known and torch.equal(one, other)
     return type(one) in _COMPARABLE and bool(one == other)
-
-
-class _Thread(threading.local):
-    """The run that is under way in this thread."""
-
-    trial: Trial | None = None
-
-
-_thread = _Thread()
-
-
-def current_trial() -> Trial | None:
-    """Return the run that is under way in this thread, if any."""
-    return _thread.trial

@@ -9,7 +9,7 @@ from torch import nn
 import fgraph
 from fgraph import Input, Model, layers
 from fgraph.errors import BuildError
-from fgraph.graph import limits
+from fgraph.graph import extrapolation
 
 BLOCK = 20
 
@@ -119,7 +119,7 @@ def test_what_fits_only_some_sizes_is_refused(call):
     ],
 )
 def test_lanes_that_are_taken_have_to_be_the_small_ones(lengths, taken, fits):
-    assert limits.fits_below(lengths, [bool(took) for took in taken]) is fits
+    assert extrapolation.takes_only_small(lengths, [bool(took) for took in taken]) is fits
 
 
 @pytest.mark.parametrize(
@@ -138,5 +138,5 @@ def test_lanes_that_are_taken_have_to_be_the_small_ones(lengths, taken, fits):
 )
 def test_numbers_are_continued_by_a_rule_or_not_at_all(values, continued):
     unknown = [([2, 3, 4], (24, 36)), ([1, 2, 5], (192, 288))]
-    found = limits.continued(values, unknown)
+    found = extrapolation.extrapolated(values, unknown)
     assert found is None if continued is None else list(found) == continued

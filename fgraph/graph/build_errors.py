@@ -1,4 +1,4 @@
-"""What is said where a call does not fit: on what, where in the graph, in which part of it."""
+"""The messages of errors while a graph is built: which call, on what, where in the graph."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .specs import TensorSpec
 from .torch_functions import torch_name
 
 
-def refusal(
+def build_error(
     op: str, target: Any, refs: Sequence[Ref], name: str | None, error: Exception
 ) -> BuildError:
-    """Say which call was refused, on what, and what to do.
+    """Return the error for a call that was refused: on what, and what to do.
 
     Args:
         op: `"module"` or `"function"`.
@@ -39,7 +39,7 @@ def refusal(
         what = f"layer {call.outermost.owner!r}: {what}"
     given = ", ".join(_describe(ref) for ref in refs)
     text = f"{what} cannot be called on {given}: {part}{type(error).__name__}: {error}"
-    text += _stand_ins(refs, str(error)) + place(refs)
+    text += _stand_ins(refs, str(error)) + place_in_graph(refs)
     if isinstance(error, NotImplementedError) or "meta" in str(error).lower():
         text += (
             ". If its shape depends on values, which are not known yet, write "
@@ -53,8 +53,8 @@ def function_name(func: Any) -> str:
     return torch_name(func) or getattr(func, "__qualname__", None) or repr(func)
 
 
-def place(refs: Sequence[Ref]) -> str:
-    """Say which call of the graph so far takes these values, and which calls made them."""
+def place_in_graph(refs: Sequence[Ref]) -> str:
+    """Return which call of the graph takes these values, and which calls made them, as text."""
     made: dict[int, Node] = {}
     for node in ancestors(refs):
         if node.op != "input":
@@ -95,7 +95,7 @@ def _outline(module: nn.Module) -> str:
 
 
 def _inner_part(target: Any, error: Exception) -> str:
-    """Say in which module inside `target` an error arose, and what that was given."""
+    """Return in which module inside `target` an error arose, and what it was given, as text."""
     if not isinstance(target, nn.Module):
         return ""
     found = []
@@ -142,10 +142,21 @@ def _stand_ins(refs: Sequence[Ref], text: str) -> str:
 
 _ROOM = Path(__file__).parent
 _TORCH = Path(torch.__file__).parent
+_INFERRING = ("meta", "lanes", "shapes", "record", "function_calls", "capture")
 _INTERNAL = tuple(
     str(path)
     for path in (
-        *(_ROOM / name for name in ("meta.py", "shapes.py", "record.py", "capture.py")),
+        *(
+            _ROOM / name
+            for name in (
+                "meta.py",
+                "lanes.py",
+                "shapes.py",
+                "record.py",
+                "function_calls.py",
+                "capture.py",
+            )
+        ),
         *(_TORCH / name for name in ("_prims_common", "_decomp", "_meta_registrations.py")),
         *(_TORCH / name for name in ("_refs", "_ops.py", "__init__.py", "_library", "_subclasses")),
     )
@@ -153,7 +164,7 @@ _INTERNAL = tuple(
 
 
 def _without_internals(traceback: TracebackType | None) -> TracebackType | None:
-    """Drop the frames that are about finding out shapes, and say nothing to a user."""
+    """Return a traceback without the frames of shape inference."""
     frames = []
     while traceback is not None:
         if not traceback.tb_frame.f_code.co_filename.startswith(_INTERNAL):

@@ -1,4 +1,4 @@
-"""A model's weights and whether they are trained, under the names that Keras gives them."""
+"""The weights of a model, and whether they are trained, under Keras's names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Weights:
-    """What `Model` has of Keras's weight interface, on a class that is also an `nn.Module`."""
+    """Keras's weight interface, for a class that is also an `nn.Module`."""
 
     # torch.nn.Module provides these
     parameters: Any
@@ -28,8 +28,8 @@ class Weights:
     def trainable(self) -> bool:
         """Whether training changes the weights.
 
-        Setting it holds for all layers, whoever shares them; as in Keras that of a
-        `BatchNormalization` stops its statistics, too.
+        Setting it applies to all layers, also to those that other models share. Setting it to
+        `False` on a `BatchNormalization` also freezes its running statistics, as in Keras.
         """
         return bool(self.__dict__.get("_trainable", True))
 
@@ -98,7 +98,7 @@ class Weights:
         return found
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Take over weights in the order and layout of `get_weights`.
+        """Set all weights, given in the order and layout of `get_weights`.
 
         Raises:
             ValueError: their number or a shape is wrong; nothing is changed then.

@@ -1,4 +1,4 @@
-"""Calls that take sizes only up to a limit below the stand-ins: tables of positions, causal masks.
+"""Extrapolation to the main lanes, for calls that take sizes only up to a limit below these.
 
 A module with a table of 64 positions refuses both main lanes, which stand for an unknown length by
 192 and 288. If it takes all small sizes, from one or a few on and without a gap, its result in the
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 Values = Sequence[Any]  # a size or number in each of several lanes
@@ -18,7 +17,7 @@ Values = Sequence[Any]  # a size or number in each of several lanes
 FEWEST = 4  # lanes of different sizes that have to agree before more are believed
 
 
-def fits_below(lengths: Sequence[int], taken: Sequence[bool]) -> bool:
+def takes_only_small(lengths: Sequence[int], taken: Sequence[bool]) -> bool:
     """Return whether the lanes that a call takes are the small ones, up to a limit.
 
     Args:
@@ -31,8 +30,8 @@ def fits_below(lengths: Sequence[int], taken: Sequence[bool]) -> bool:
     return not few and runs in ([True], [True, False], [False, True, False], [False, True])
 
 
-def continued(values: Values, unknown: Sequence[tuple[Values, Values]]) -> Values | None:
-    """Continue a number from the probe lanes to the main ones; `None` where no rule fits.
+def extrapolated(values: Values, unknown: Sequence[tuple[Values, Values]]) -> Values | None:
+    """Return a number of the probe lanes, extrapolated to the main ones; `None` if no rule fits.
 
     Args:
         values: the number in each of the probe lanes.
@@ -57,6 +56,8 @@ def continued(values: Values, unknown: Sequence[tuple[Values, Values]]) -> Value
 
 def _line(values: Values, probes: Values, main: Values) -> Values | None:
     """Return `a * main + b` where `values` are `a * probes + b` with the same `a` and `b`."""
+    from fractions import Fraction  # seldom needed: not at import
+
     at = next((i for i, probe in enumerate(probes) if probe != probes[0]), None)
     if at is None:
         return None

@@ -1,4 +1,4 @@
-"""What class `isinstance(x, ...)` asks for, and what is called, told from the instruction.
+"""Finding out whether running code checks `isinstance(x, ...)`, and what it calls.
 
 A symbolic tensor is no `torch.Tensor`: torch's C++ code would read memory that is not there. Code
 that asks before it goes on has to go the way of real tensors all the same. `isinstance` asks an
@@ -8,12 +8,16 @@ argument is the class.
 
 from __future__ import annotations
 
+import ast
 import dis
+import itertools
+import linecache
 import operator
+import sys
 from collections.abc import Callable
 from functools import lru_cache, partial
 from types import CodeType, FrameType, UnionType
-from typing import Any
+from typing import Any, cast
 
 from ..errors import SymbolicError
 
@@ -24,7 +28,7 @@ _TELLING_APART = ("torch.", __name__.partition(".")[0] + ".")
 Expression = Callable[[FrameType], Any]  # evaluates a part of the code in the frame that runs it
 
 
-def asks_for(frame: FrameType, kind: type) -> bool:
+def is_isinstance_check(frame: FrameType, kind: type) -> bool:
     """Return whether the call that `frame` is about to make is `isinstance(..., kind)`.
 
     The class may be one of several, as a tuple or a union. Where it is not a name, an attribute
@@ -55,33 +59,27 @@ def asks_for(frame: FrameType, kind: type) -> bool:
 def called(frame: FrameType) -> tuple[str, int] | None:
     """Return the name of what `frame` calls, and the number of positional arguments.
 
-    Those of `f(*values)` count as many. `None` where the instructions do not tell.
+    Those of `f(*values)` count as many. `None` where the source is not at hand.
     """
-    return _called(frame.f_code, frame.f_lasti)
-
-
-@lru_cache(maxsize=1024)
-def _called(code: CodeType, offset: int) -> tuple[str, int] | None:
-    before = [step for step in dis.get_instructions(code) if step.offset <= offset]
-    call = before.pop()
-    if not call.opname.startswith(("CALL", "PRECALL")) or call.arg is None:
+    code = frame.f_code
+    position = next(itertools.islice(code.co_positions(), frame.f_lasti // 2, None))
+    if None in position:
         return None
-    named = 0
-    while before and before[-1].opname in ("PRECALL", "KW_NAMES", "CACHE", "EXTENDED_ARG"):
-        step = before.pop()  # they belong to this call
-        named = len(code.co_consts[step.arg or 0]) if step.opname == "KW_NAMES" else named
-    if call.opname == "CALL_KW" and isinstance(before[-1].argval, tuple):
-        named = len(before[-1].argval)
-    spread = call.opname == "CALL_FUNCTION_EX"
-    above = 1 + (call.arg & 1) if spread else call.arg + (call.opname == "CALL_KW")
-    while above and before:  # go back over the instructions of the arguments
-        step = before.pop()
-        if step.opcode in dis.hasjrel or step.opcode in dis.hasjabs:
-            return None
-        above -= dis.stack_effect(step.opcode, step.arg)
-    while before and before[-1].opname in ("PUSH_NULL", "CACHE"):
-        before.pop()
-    return (str(before[-1].argval), 9 if spread else call.arg - named) if before else None
+    first, last, begin, end = cast(tuple[int, int, int, int], position)
+    lines = linecache.getlines(code.co_filename, frame.f_globals)[first - 1 : last]
+    if not lines:
+        return None
+    lines[-1] = lines[-1].encode()[:end].decode()
+    lines[0] = lines[0].encode()[begin:].decode()
+    try:
+        call = ast.parse(f"({''.join(lines)})", mode="eval").body
+    except SyntaxError:
+        return None
+    if not isinstance(call, ast.Call):
+        return None
+    spread = any(isinstance(argument, ast.Starred) for argument in call.args)
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    return name, sys.maxsize if spread else len(call.args)
 
 
 def _classes(value: Any) -> list[Any]:

@@ -1,0 +1,1 @@
+"""What a model offers beside running its graph: methods that `Model` inherits."""

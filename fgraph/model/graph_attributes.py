@@ -1,0 +1,271 @@
+"""The graph as attributes of a model: inputs, outputs, layers, and the tensors between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+from torch import nn
+
+from ..errors import AmbiguousNodeError, unknown_name
+from ..graph import Node, SymbolicTensor, symbol, to_symbols
+from ..graph.graph import Graph
+from ..graph.nested import filled
+from ..graph.replacing import with_replaced
+from ..layers.input_layer import InputLayer
+from ..layers.opened_layer import OpenedLayer
+from .naming import maker_of
+
+
+class GraphAttributes(nn.Module):
+    """Properties and look-ups of a model that has a graph."""
+
+    _graph: Graph | None
+    _signature: Any
+    _forward_source: Any
+    _input_template: Any
+    _output_template: Any
+    _node_names: list[str]
+    _node_paths: list[tuple[str, ...] | None]
+    _output_names: list[str]
+    _graph_tensors: dict[str, Any]
+    explicit_name: str | None
+
+    if TYPE_CHECKING:
+
+        @property
+        def _is_unbuilt(self) -> bool: ...
+
+    @property
+    def name(self) -> str:
+        """The name given to the constructor, else `"model"`."""
+        return self.explicit_name or "model"
+
+    @property
+    def code(self) -> str:
+        """The generated source of `forward`."""
+        return str(self._forward_source.text)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The recorded calls, in the order in which they run."""
+        return list(self._live_graph("nodes").nodes)
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The symbolic inputs, in order."""
+        return [symbol(ref) for ref in self._live_graph("inputs").inputs]
+
+    @property
+    def outputs(self) -> list[SymbolicTensor]:
+        """The symbolic outputs, in order."""
+        return [symbol(ref) for ref in self._live_graph("outputs").outputs]
+
+    @property
+    def input(self) -> Any:
+        """The symbolic inputs, in the structure that the model was made of."""
+        return filled(self._input_template, self.inputs)
+
+    @property
+    def output(self) -> Any:
+        """The symbolic outputs, in the structure that the model was made of."""
+        return filled(self._output_template, self.outputs)
+
+    @property
+    def input_shape(self) -> Any:
+        """The shapes of the inputs, in their structure, `None` for unknown sizes."""
+        return filled(self._input_template, self._signature.shapes)
+
+    @property
+    def output_shape(self) -> Any:
+        """The shapes of the outputs, in their structure, `None` for unknown sizes."""
+        shapes = [value.spec.shape for value in self.outputs]
+        return filled(self._output_template, shapes)
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the inputs, in order."""
+        return list(self._signature.names)
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the outputs, in order: dict keys, else the layers that make them."""
+        return list(self._output_names)
+
+    @property
+    def layers(self) -> list[Any]:
+        """The inputs, layers and raw torch modules, in call order, each once."""
+        return list(self._layers_by_name().values())
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """Return a layer, or a raw torch module, by its name or its place in `layers`.
+
+        Raises:
+            ValueError: there is no such layer, or not exactly one of the arguments is given.
+        """
+        if (name is None) == (index is None):
+            raise ValueError(
+                f"get_layer expects either a name or an index, got name={name!r}, index={index!r}"
+            )
+        found = self._layers_by_name()
+        if name is not None:
+            if name not in found and (block := self._opened_layer(name)) is not None:
+                return block
+            if name not in found:
+                raise ValueError(f"No such layer: {name}. Existing layers are: {list(found)}.")
+            return found[name]
+        try:
+            return list(found.values())[cast(int, index)]
+        except IndexError:
+            raise ValueError(
+                f"There is no layer at index {index}: the model has {len(found)} layers."
+            ) from None
+
+    def output_of(self, name: str, node_index: int | None = None) -> Any:
+        """Return the symbolic output of a layer, module or function, to cut the graph there.
+
+        Unlike `layer.output` it knows raw torch modules and functions too, and only this model's
+        calls count.
+
+        Args:
+            name: the name, as `summary` and `get_layer` have it.
+            node_index: which call of it, from 0, where there are several.
+
+        Returns:
+            A symbolic tensor, or the structure of them that the call returns.
+
+        Raises:
+            ValueError: there is no such name, or no such call.
+            AmbiguousNodeError: there are several calls, and `node_index` is not given.
+
+        Example:
+            >>> x = Input((3,))
+            >>> model = Model(x, nn.Linear(5, 2)(nn.Linear(3, 5)(x).relu()))
+            >>> Model(x, model.output_of("linear_1")).output_shape
+            (None, 5)
+        """
+        graph = self._live_graph("output_of")
+        calls: dict[int, list[Node]] = {}
+        for node, node_name in zip(graph.nodes, self._node_names, strict=True):
+            if node_name == name:
+                key = id(node) if node.call is None else id(node.call.outermost)
+                calls.setdefault(key, []).append(node)
+        if not calls and (opened := self._opened_layer(name)) is not None:
+            count = len(opened.inbound_nodes)
+            if node_index is None and count > 1:
+                raise self._several(name, count)
+            return opened.get_output_at(node_index or 0)
+        if not calls:
+            given = dict(zip(self.input_names, graph.inputs, strict=True))
+            if name in given:
+                return symbol(given[name])
+            raise ValueError(f"output_of: {unknown_name('layer', name, self._node_names)}")
+        if node_index is None and len(calls) > 1:
+            raise self._several(name, len(calls))
+        try:
+            nodes = list(calls.values())[node_index or 0]
+        except IndexError:
+            raise ValueError(
+                f"output_of: {name!r} is called {len(calls)} times, node_index={node_index} is not "
+                "among them"
+            ) from None
+        call = nodes[0].call
+        made = nodes[-1].build(lambda ref: ref) if call is None else call.outermost.outputs
+        return to_symbols(made)
+
+    def _several(self, name: str, count: int) -> AmbiguousNodeError:
+        return AmbiguousNodeError(
+            f"{name!r} is called {count} times in model {self.name!r}: say which call, "
+            f"output_of({name!r}, node_index=0)"
+        )
+
+    def count_params(self) -> int:
+        """Return the number of parameters, each counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def _layers_by_name(self) -> dict[str, Any]:
+        graph = self._live_graph("layers")
+        found: dict[str, Any] = {
+            name: InputLayer.of(ref, name)
+            for name, ref in zip(self.input_names, graph.inputs, strict=True)
+        }
+        for node, name in zip(graph.nodes, self._node_names, strict=True):
+            maker = maker_of(node)
+            if node.scope is not None and node.op == "module" and name not in found:
+                found[name] = self._opened_layer(name)
+            elif not isinstance(maker, Node):
+                found.setdefault(name, maker)
+        return found
+
+    def _opened_layer(self, name: str) -> OpenedLayer | None:
+        """Return a part of an opened module: a block, or a module that was not opened."""
+        graph = self._live_graph("layers")
+        named = zip(graph.nodes, self._node_names, strict=True)
+        calls: list[Any] = [n for n, at in named if at == name and n.scope and n.op == "module"]
+        calls = calls or [s for s in graph.scopes if s.name == name and s.alive and s.outputs]
+        if not calls:
+            return None
+        return OpenedLayer(name, self._part_at(name.split(".")), calls)
+
+    def __getattr__(self, name: str) -> Any:
+        """Find children and tensors; a property that failed for lack of a graph says so."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            known = isinstance(getattr(type(self), name, None), property)
+            if known and self.__dict__.get("_graph") is None:
+                raise AttributeError(self._missing_graph(name)) from None
+            raise
+
+    def _missing_graph(self, attribute: str) -> str:
+        """Return why there is no graph, as the text of an error."""
+        if self._is_unbuilt:
+            return (
+                f"{type(self).__name__}.{attribute}: this model is not built yet: call it on a "
+                "tensor, or model.build((None, ...)) with the shape of the input"
+            )
+        return (
+            f"{type(self).__name__}.{attribute}: this model has no graph, its forward is written "
+            "by hand"
+        )
+
+    def _live_graph(self, attribute: str) -> Graph:
+        """Return the graph, brought up to date with the children that the model has now."""
+        graph = self._graph
+        if graph is None:
+            raise AttributeError(self._missing_graph(attribute))
+        new: dict[int, Any] = {}
+        for node, path in zip(graph.nodes, self._node_paths, strict=True):
+            if path is not None:
+                module = self._part_at(path)
+                if module is not node.target:
+                    new[id(node.target)] = module
+        tensors = {name: self._part_at(name.split(".")) for name in self._graph_tensors}
+        for name, tensor in self._graph_tensors.items():
+            if tensors[name] is not tensor:
+                new[id(tensor)] = tensors[name]
+        if new:
+            self._graph = graph = with_replaced(graph, new)
+            self._graph_tensors = tensors
+        return graph
+
+    def get_submodule(self, target: str) -> nn.Module:
+        """Return the module at a dotted path, whatever attributes have these names.
+
+        Raises:
+            AttributeError: there is no such module.
+        """
+        part: Any = self
+        for name in target.split(".") if target else ():
+            part = part._modules.get(name)
+            if part is None:
+                return super().get_submodule(target)
+        return cast(nn.Module, part)
+
+    def _part_at(self, path: Iterable[str]) -> Any:
+        """Return the module or tensor at a path, whatever attributes have these names."""
+        part: Any = self
+        for name in path:
+            found = part._modules.get(name)
+            part = getattr(part, name) if found is None else found
+        return part
