@@ -305,7 +305,7 @@ class _Mode(SymbolicSize):
         self._of_root = of_root
 
     def __bool__(self) -> bool:
-        trial = current_trial()
+        trial: Trial | None = current_trial()
         answer = None if trial is None else trial.ask(self.ref)
         if answer is not None:
             return answer

@@ -9,7 +9,7 @@ from typing import Any
 
 from ... import activations, ops
 from ...errors import LoadError
-from ...graph.symbolic import SymbolicSize
+from ...graph import SymbolicSize
 
 _CLASSES = ("TFOpLambda", "SlicingOpLambda")
 

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from ...errors import LoadError
-from ...graph import SymbolicTensor
+from ...graph import SymbolicSize, SymbolicTensor
 from ...graph.nested import iter_leaves, map_leaves
-from ...graph.symbolic import SymbolicSize
 from ...layers.base import Layer
 from ...layers.masks import attach_masks, mask_of
 from ...layers.weights import symbolic
