@@ -89,13 +89,18 @@ class Weights:
             return self._get_weights()
 
     def _get_weights(self) -> list[Array]:
-        found: list[Array] = []
+        return [as_array(_value_of(slot)) for slot in self._slots()]
+
+    def _slots(self) -> list[Any]:
+        """Return each weight once: a tensor, or the module that holds it and how Keras has it."""
+        found: dict[Any, Any] = {}
         for part in self._weight_holders():
             if isinstance(part, Tensor):
-                found.append(as_array(part))
+                found[id(part)] = part
             else:
-                found += part.get_weights()
-        return found
+                for _, module, weight in part._held_weights():
+                    found.setdefault((id(module), weight.paths), (module, weight))
+        return list(found.values())
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Set all weights, given in the order and layout of `get_weights`.
@@ -107,24 +112,22 @@ class Weights:
             self._set_weights(weights)
 
     def _set_weights(self, weights: Sequence[Any]) -> None:
-        holders = list(self._weight_holders())
-        counts = [1 if isinstance(part, Tensor) else len(part.get_weights()) for part in holders]
-        if len(weights) != sum(counts):
-            raise ValueError(f"the model has {sum(counts)} weights, got {len(weights)}")
-        shapes = [weight.shape for weight in self._get_weights()]
-        for position, (shape, weight) in enumerate(zip(shapes, weights, strict=True)):
+        slots = self._slots()
+        if len(weights) != len(slots):
+            raise ValueError(f"the model has {len(slots)} weights, got {len(weights)}")
+        for position, (slot, weight) in enumerate(zip(slots, weights, strict=True)):
+            shape = tuple(_value_of(slot).shape)
             if tuple(np.shape(weight)) != shape:
                 raise ValueError(
                     f"weight {position} has the shape {shape}, got {tuple(np.shape(weight))}"
                 )
-        left = list(weights)
-        for part, count in zip(holders, counts, strict=True):
-            given, left = left[:count], left[count:]
-            if isinstance(part, Tensor):
+        for slot, given in zip(slots, weights, strict=True):
+            value = torch.as_tensor(given)
+            if isinstance(slot, Tensor):
                 with torch.no_grad():
-                    part.copy_(torch.as_tensor(np.asarray(given[0])))
+                    slot.copy_(value)
             else:
-                part.set_weights(given)
+                slot[1].write(slot[0], value)
 
     def _own_layers(self) -> list[Any]:
         """Return layers, nested models and raw modules, in call order; children without a graph."""
@@ -145,3 +148,9 @@ class Weights:
             elif layer is not None:
                 yield from (*layer.parameters(), *layer.buffers())
         yield from self.parameters(recurse=False)  # not what the graph holds as constants
+
+
+def _value_of(slot: Any) -> Tensor:
+    """Return a weight as Keras has it, or as torch does if Keras does not know it."""
+    value: Tensor = slot if isinstance(slot, Tensor) else slot[1].read(slot[0])
+    return value
