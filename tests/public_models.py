@@ -55,17 +55,23 @@ TIMM = (
     "resnet18 swin_tiny_patch4_window7_224 vit_tiny_patch16_224"
 ).split()
 TRANSFORMERS = ("BERT", "GPT-2", "Llama", "T5 encoder", "ViT", "Whisper encoder")
+# others: what their classes begin with, and settings beside the small ones
+LANGUAGE: dict[str, dict[str, Any]] = {
+    "Albert": {"embedding_size": 16}, "Electra": {"embedding_size": 16}, "MPNet": {}, "Roberta": {},
+    "Falcon": {}, "GPTNeoX": {}, "Gemma2": {"num_key_value_heads": 2, "head_dim": 8}, "Olmo": {},
+    "Mistral": {"num_key_value_heads": 2}, "Phi": {}, "StableLm": {"num_key_value_heads": 4},
+    "Qwen3": {"num_key_value_heads": 2, "head_dim": 8},
+}  # fmt: skip
+VISION: dict[str, dict[str, Any]] = {
+    "Beit": {}, "CLIPVision": {}, "DeiT": {}, "Dinov2": {}, "SiglipVision": {},
+}  # fmt: skip
 MODELS = (
     [f"torchvision {name}" for name in TORCHVISION]
     + [f"timm {name}" for name in TIMM]
-    + [f"transformers {name}" for name in TRANSFORMERS]
+    + [f"transformers {name}" for name in (*TRANSFORMERS, *LANGUAGE, *VISION)]
 )
-# what decides on its mode, and so stays a leaf
-LEAVES = {
-    "Attention", "BatchNormAct2d", "BertSelfAttention", "DropPath", "GPT2Attention",
-    "LlamaAttention", "StochasticDepth", "T5Attention", "ViTAttention", "WhisperAttention",
-    "WindowAttention",
-}  # fmt: skip
+# what calls other things in training than in evaluation, and so stays a leaf
+LEAVES = {"BatchNormAct2d", "BeitDropPath", "DropPath", "StochasticDepth"}
 _SIZES = {"inception_v3": 299, "maxvit_t": 224, "vit_b_32": 224}
 
 
@@ -95,7 +101,15 @@ def _transformer(kind: str) -> tuple[nn.Module, dict[str, torch.Tensor], dict[st
         "intermediate_size": 64,
     }  # fmt: skip
     words: dict[str, Any] = {"vocab_size": 50, "bos_token_id": 1, "eos_token_id": 2}
-    ids = {"input_ids": torch.randint(0, 50, (2, 12))}
+    ids = {"input_ids": torch.randint(1, 50, (2, 12))}
+    if kind in LANGUAGE or kind in VISION:
+        config = getattr(hf, f"{kind}Config")
+        make: Any = getattr(hf, f"{kind}Model")
+        if kind in LANGUAGE:
+            net = make(config(**small, **words, pad_token_id=0, **LANGUAGE[kind]))
+            return net, ids, {"use_cache": False} if hasattr(net.config, "use_cache") else {}
+        net = make(config(**{"image_size": 32, "patch_size": 8} | small | VISION[kind]))
+        return net, {"pixel_values": torch.randn(2, 3, 32, 32)}, {}
     if kind == "BERT":
         return hf.BertModel(hf.BertConfig(vocab_size=50, **small)), ids, {}
     if kind == "GPT-2":
