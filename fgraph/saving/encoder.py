@@ -215,10 +215,11 @@ class Encoder:
             )
         if isinstance(value, Model) and not self._is_constructed(value):
             return self._model(value)
-        if isinstance(value, nn.Module) and parametrize.is_parametrized(value):
+        if isinstance(value, nn.Module) and _computes_weights(value):
             raise SaveError(
-                "its weights are computed from others by torch.nn.utils.parametrize: call "
-                "parametrize.remove_parametrizations(module, name) for each before it is saved"
+                "its weights are computed from others by torch.nn.utils: make them plain first, by "
+                "parametrize.remove_parametrizations(module, name), prune.remove(module, name) or "
+                "remove_spectral_norm(module)"
             )
         if isinstance(value, nn.Module):
             return {"kind": "module", **self._call(value), **self._module_state(value)}
@@ -361,6 +362,13 @@ class Encoder:
 
 class _LocatedError(SaveError):
     """One that says which part of the model it is about."""
+
+
+def _computes_weights(module: nn.Module) -> bool:
+    """Whether `torch.nn.utils` parametrizes, prunes or normalizes the weights of a module."""
+    hooks = [type(hook).__module__ for hook in module._forward_pre_hooks.values()]
+    of_torch = any(name.startswith("torch.nn.utils.") for name in hooks)
+    return of_torch or parametrize.is_parametrized(module)
 
 
 def _refuse_other_state(value: Any) -> None:

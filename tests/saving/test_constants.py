@@ -12,6 +12,7 @@ import types
 import numpy as np
 import pytest
 import torch
+import torch.nn.utils.prune
 from torch import nn
 
 import fgraph
@@ -143,6 +144,23 @@ def test_what_would_come_back_changed_is_refused_when_saved(name, tmp_path):
     with pytest.raises(fgraph.SaveError, match=r"the call of .*note.* cannot be saved|cannot be"):
         model.save(tmp_path / "model.fgraph")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.spectral_norm,
+        lambda linear: nn.utils.prune.l1_unstructured(linear, "weight", 0.5),
+    ],
+)
+def test_weights_that_are_computed_are_refused_with_the_way_out(change, tmp_path):
+    linear = nn.Linear(2, 2)
+    change(linear)
+    x = Input((2,))
+    model = Model(x, linear(x))
+    with pytest.raises(fgraph.SaveError, match=r"remove_parametrizations.*save_weights\(path\)"):
+        model.save(tmp_path / "model.fgraph")
 
 
 def scaled(factor):
