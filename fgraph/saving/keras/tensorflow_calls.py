@@ -10,6 +10,7 @@ from typing import Any
 from ... import activations, ops
 from ...errors import LoadError
 from ...graph import SymbolicSize
+from .tensorflow_shapes import ON_SHAPES, Sizes
 
 _CLASSES = ("TFOpLambda", "SlicingOpLambda")
 
@@ -102,34 +103,6 @@ def _axes(axis: Any) -> Any:
     return tuple(axis) if isinstance(axis, list) else axis
 
 
-def _of_sizes(shape: Any) -> Any:
-    return shape.sizes if isinstance(shape, Sizes) else tuple(shape)
-
-
-def _reshape(tensor: Any, shape: Any) -> Any:
-    return ops.reshape(tensor, _of_sizes(shape))
-
-
-def _broadcast_to(input: Any, shape: Any) -> Any:
-    return ops.broadcast_to(input, _of_sizes(shape))
-
-
-def _fill(dims: Any, value: Any) -> Any:
-    return ops.full(_of_sizes(dims), value)
-
-
-def _zeros(shape: Any, dtype: Any = "float32") -> Any:
-    return ops.zeros(_of_sizes(shape), dtype)
-
-
-def _ones(shape: Any, dtype: Any = "float32") -> Any:
-    return ops.ones(_of_sizes(shape), dtype)
-
-
-def _range(start: Any, limit: Any = None, delta: Any = 1, dtype: Any = None) -> Any:
-    return ops.arange(start, limit, delta, dtype)
-
-
 def _transpose(a: Any, perm: Any = None, conjugate: bool = False) -> Any:
     return ops.transpose(a, axes=perm)
 
@@ -159,10 +132,6 @@ def _split(value: Any, num_or_size_splits: Any, axis: int = 0, num: int | None =
         return ops.split(value, num_or_size_splits, axis=axis)
     ends = [sum(num_or_size_splits[: k + 1]) for k in range(len(num_or_size_splits) - 1)]
     return ops.split(value, ends, axis=axis)
-
-
-def _tile(input: Any, multiples: Any) -> Any:
-    return ops.tile(input, _of_sizes(multiples))
 
 
 def _repeat(input: Any, repeats: Any, axis: int | None = None) -> Any:
@@ -284,25 +253,6 @@ def _resize(
                             data_format="channels_last")  # fmt: skip
 
 
-class Sizes:
-    """The sizes of a tensor, as `tf.shape` returns them.
-
-    Args:
-        sizes: a number for each axis, symbolic where it is not known.
-    """
-
-    def __init__(self, sizes: Any) -> None:
-        self.sizes = tuple(sizes)
-
-    def __getitem__(self, key: Any) -> Any:
-        found = self.sizes[key]
-        return Sizes(found) if isinstance(found, tuple) else found
-
-
-def _shape(input: Any, out_type: Any = None) -> Sizes:
-    return Sizes(input.shape)
-
-
 def _item(tensor: Any, slice_spec: Any) -> Any:
     given = slice_spec if isinstance(slice_spec, (list, tuple)) else [slice_spec]
     parts = [
@@ -330,12 +280,10 @@ def _table() -> dict[str, Callable[..., Any]]:
         found[f"reduce_{name}"] = found[f"math.reduce_{name}"] = made
     for name, own in _names(_UNITS):
         found[f"nn.{name}"] = _unit(getattr(activations, own))
-    return found | {
-        "shape": _shape, "compat.v1.shape": _shape, "broadcast_to": _broadcast_to, "fill": _fill,
-        "zeros": _zeros, "ones": _ones, "range": _range, "reshape": _reshape,
+    return found | ON_SHAPES | {
         "transpose": _transpose, "compat.v1.transpose": _transpose,
         "expand_dims": _expand_dims, "squeeze": _squeeze, "compat.v1.squeeze": _squeeze,
-        "concat": _concat, "stack": _stack, "unstack": _unstack, "split": _split, "tile": _tile,
+        "concat": _concat, "stack": _stack, "unstack": _unstack, "split": _split, 
         "repeat": _repeat, "reverse": _reverse, "pad": _pad, "compat.v1.pad": _pad,
         "gather": _gather, "compat.v1.gather": _gather, "cast": _cast, "where": _where,
         "clip_by_value": _clip, "linalg.matmul": _matmul, "nn.softmax": _softmax,

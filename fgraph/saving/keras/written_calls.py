@@ -17,7 +17,7 @@ from ...layers.weights import symbolic
 from ...model import Model
 from .keras_values import Values, dtype_of, refusal
 from .layer_order import flat
-from .tensorflow_calls import Sizes
+from .tensorflow_shapes import Sizes
 from .written_parts import label_of, name_of, nodes_of
 
 MOST_NODES = 100_000
