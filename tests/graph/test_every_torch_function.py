@@ -21,7 +21,7 @@ BY_VALUE = {
 }  # fmt: skip
 # torch has no meta kernel for them
 NO_META = {
-    "geqrf", "to_sparse", "sparse.mm", "sparse.sampled_addmm",
+    "corrcoef", "cov", "geqrf", "linalg.lstsq", "to_sparse", "sparse.mm", "sparse.sampled_addmm",
 }  # fmt: skip
 # they change their input
 IN_PLACE = {"cauchy", "exponential", "geometric", "log_normal", "normal", "resize_", "resize_as_",
