@@ -58,7 +58,7 @@ class Weights:
 
     @property
     def weights(self) -> list[Tensor]:
-        """The parameters and statistics, each once, as torch has them."""
+        """The parameters and statistics, each once, as torch has them; in the order of `layers`."""
         held: list[Tensor] = []
         for part in self._weight_holders() if self.built else ():
             held += [part] if isinstance(part, Tensor) else part.weights
@@ -66,8 +66,8 @@ class Weights:
 
     @property
     def trainable_weights(self) -> list[nn.Parameter]:
-        """The parameters that training changes."""
-        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+        """The parameters that training changes, in Keras's order of layers."""
+        return [p for p in self.weights if isinstance(p, nn.Parameter) and p.requires_grad]
 
     @property
     def non_trainable_weights(self) -> list[Tensor]:
@@ -79,10 +79,11 @@ class Weights:
     non_trainable_variables = non_trainable_weights
 
     def get_weights(self) -> list[Array]:
-        """Return copies of all weights, layer by layer in call order.
+        """Return copies of all weights, layer by layer in the order of `layers`, which is Keras's.
 
-        Those of Keras-named layers come in Keras's order and layout; those of raw torch modules,
-        parameters before buffers, and parameters used in the graph, as torch has them. Other
+        So `model.set_weights(keras_model.get_weights())` is right for a model made by the same
+        code. Those of Keras-named layers have Keras's layout; those of raw torch modules,
+        parameters before buffers, and parameters used in the graph, are as torch has them. Other
         tensors in the graph are constants, which Keras does not count.
         """
         with whole(self, everywhere=True):
@@ -130,7 +131,7 @@ class Weights:
                 slot[1].write(slot[0], value)
 
     def _own_layers(self) -> list[Any]:
-        """Return layers, nested models and raw modules, in call order; children without a graph."""
+        """Return layers, nested models and raw modules in Keras's order; children if no graph."""
         if self._graph is None:
             return list(self._modules.values())  # type: ignore[attr-defined]
         return list(self._layers_by_name().values())  # type: ignore[attr-defined]

@@ -14,7 +14,9 @@ from ..graph.nested import filled
 from ..graph.replacing import with_replaced
 from ..layers.input_layer import InputLayer
 from ..layers.opened_layer import OpenedLayer
+from .keras_order import RecordedCalls
 from .naming import maker_of
+from .recorded_call import names_of_attributes
 
 
 class GraphAttributes(nn.Module):
@@ -94,7 +96,11 @@ class GraphAttributes(nn.Module):
 
     @property
     def layers(self) -> list[Any]:
-        """The inputs, layers and raw torch modules, in call order, each once."""
+        """The inputs, layers and raw torch modules, in Keras's order, each once.
+
+        That is by the longest way to an output, not the order of the calls. A model written with
+        `call` has its layers in the order in which they became its attributes.
+        """
         return list(self._layers_by_name().values())
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
@@ -107,7 +113,7 @@ class GraphAttributes(nn.Module):
             raise ValueError(
                 f"get_layer expects either a name or an index, got name={name!r}, index={index!r}"
             )
-        found = self._layers_by_name()
+        found = self._layers_by_name(sort=name is None)
         if name is not None:
             if name not in found and (block := self._opened_layer(name)) is not None:
                 return block
@@ -183,7 +189,8 @@ class GraphAttributes(nn.Module):
         """Return the number of parameters, each counted once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def _layers_by_name(self) -> dict[str, Any]:
+    def _layers_by_name(self, sort: bool = True) -> dict[str, Any]:
+        """Return inputs, layers and raw modules by name, in Keras's order if `sort`."""
         graph = self._live_graph("layers")
         found: dict[str, Any] = {
             name: InputLayer.of(ref, name)
@@ -195,7 +202,12 @@ class GraphAttributes(nn.Module):
                 found[name] = self._opened_layer(name)
             elif not isinstance(maker, Node):
                 found.setdefault(name, maker)
-        return found
+        if not sort:
+            return found
+        order = [*self.input_names, *names_of_attributes(self, found)]
+        if not hasattr(self, "call"):
+            order = RecordedCalls(graph, self.input_names, self._node_names).names_in_order()
+        return {name: found[name] for name in (*order, *found) if name in found}
 
     def _opened_layer(self, name: str) -> OpenedLayer | None:
         """Return a part of an opened module: a block, or a module that was not opened."""

@@ -415,6 +415,12 @@ class Model(GraphAttributes, LazyMethods, Weights, Penalties, Trainer, nn.Module
             and type(self).forward is Model.forward
         )
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a model that is written with `call` remembers their order."""
+        super().__setattr__(name, value)
+        if hasattr(type(self), "call"):
+            self.__dict__.setdefault("_assigned", {}).setdefault(name)
+
     # ------------------------------------------------------------------ copies
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:

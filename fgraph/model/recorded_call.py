@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -88,6 +88,34 @@ def keep_children(model: nn.Module, naming: Naming) -> None:
     for name in moved:
         del naming.children[name]
     naming.children.update({name: part for name, part in kept.items() if part is not None})
+
+
+def names_of_attributes(model: Any, layers: Mapping[str, Any]) -> list[str]:
+    """Return the names of a model's layers in the order in which they became its attributes.
+
+    That is the order of Keras for models that are written with `call`.
+
+    Args:
+        model: the model.
+        layers: its layers and modules by name.
+    """
+    names = {id(layer): name for name, layer in layers.items()}
+    values = [getattr(model, name, None) for name in model.__dict__.get("_assigned", ())]
+    leaves = [leaf for value in values for leaf in _parts(value)]
+    return [names[id(leaf)] for leaf in leaves if id(leaf) in names]
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """Yield what a list, tuple, dict or torch container of layers holds, and other values."""
+    if isinstance(value, (nn.ModuleList, nn.ModuleDict)):
+        value = list(value.children())
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _parts(item)
+    else:
+        yield value
 
 
 def _like(leaf: Any, name: str | None = None) -> Any:

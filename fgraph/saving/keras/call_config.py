@@ -10,10 +10,11 @@ from torch import Tensor
 from ...errors import SaveError
 from ...graph import Call, Ref
 from ...graph.nested import iter_leaves
+from ...model.keras_order import flat
 from .keras_config import dtype_name, keras_object, plain, with_lists
 from .keras_operation import Op
 from .layer_config import is_own
-from .layer_order import Operation, Output, flat
+from .written_operation import Operation, Output
 
 _NO_MASK = ("Multiply", "Maximum", "Minimum")  # Keras's look at their inputs' masks themselves
 

@@ -15,6 +15,7 @@ from ...graph.specs import TensorSpec
 from ...layers import Lambda
 from ...layers.base import snake_case
 from ...model import Model
+from ...model.keras_order import flat
 from ...model.naming import maker_of
 from .call_config import (
     allowed_name,
@@ -31,9 +32,9 @@ from .call_config import (
 from .keras_config import dtype_name, keras_object
 from .keras_operation import Op
 from .layer_config import label
-from .layer_order import Operation, Output, flat, in_keras_order
 from .torch_operations import expressed, is_narrow, result_of
 from .weight_groups import Group, number
+from .written_operation import Operation, Output, sorted_operations
 
 ADVICE = (
     "write it with layers and fgraph.ops, or save it as .fgraph, which holds whatever torch has"
@@ -79,7 +80,7 @@ class Functional:
         outputs = [self.value(ref) for ref in self.graph.outputs]
         taken = filled(self.model._input_template, inputs)
         returned = filled(self.model._output_template, outputs)
-        ordered = in_keras_order(inputs, returned)
+        ordered = sorted_operations(inputs, returned)
         number(ordered, self.group)
         places = call_places(ordered, returned)
         config = {

@@ -16,10 +16,10 @@ from .call_config import allowed_name, free_name, input_entry, part_name
 from .functional_config import ADVICE, Functional, dtypes_made, is_trainable
 from .keras_config import dtype_policy, keras_object
 from .layer_config import dtype_of_layer, label, layer_entry, weights_of
-from .layer_order import Operation
 from .stored_weights import places
 from .torch_layers import REASONS, as_layer
 from .weight_groups import Group, number
+from .written_operation import Operation
 
 
 class ModelWriter:

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .layer_order import Operation
 from .stored_weights import counted
+from .written_operation import Operation
 
 
 class Group:

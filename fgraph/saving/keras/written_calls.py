@@ -15,8 +15,8 @@ from ...layers.base import Layer
 from ...layers.masks import attach_masks, mask_of
 from ...layers.weights import symbolic
 from ...model import Model
+from ...model.keras_order import flat
 from .keras_values import Values, dtype_of, refusal
-from .layer_order import flat
 from .tensorflow_shapes import Sizes
 from .written_parts import label_of, name_of, nodes_of
 
