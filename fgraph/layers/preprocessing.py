@@ -275,7 +275,8 @@ class Normalization(Layer):
 
     def _take_statistics(self) -> None:
         if isinstance(self.module, Standardize) and self.mean is not None:
-            self.module.set_statistics(torch.as_tensor(self.mean), torch.as_tensor(self.variance))
+            exact = (torch.as_tensor(v, dtype=torch.float64) for v in (self.mean, self.variance))
+            self.module.set_statistics(*exact)
 
     def _initialize(self) -> None:
         super()._initialize()

@@ -61,3 +61,13 @@ def test_a_layer_with_a_dtype_casts_to_it():
     model = Model(x, layer(x))
     value = torch.rand(4, 3)
     assert torch.equal(model(value), layer.module(value.double()))
+
+
+def test_constants_of_a_layer_in_double_precision_are_exact():
+    """A list of numbers is not rounded to float32 on the way."""
+    x = Input((3,), dtype="float64")
+    mean, variance = [0.485, 0.456, 0.406], [0.229**2, 0.224**2, 0.225**2]
+    model = Model(x, layers.Normalization(mean=mean, variance=variance, dtype="float64")(x))
+    value = torch.rand(4, 3, dtype=torch.float64)
+    shift, scale = (torch.tensor(v, dtype=torch.float64) for v in (mean, variance))
+    torch.testing.assert_close(model(value), (value - shift) / scale.sqrt(), rtol=1e-15, atol=1e-15)
