@@ -633,3 +633,8 @@ def test_calls_are_named_by_what_they_do(call, name):
     made = Model(x, call(x))
     assert made.output_names == [name]
     assert f"    return {name}" in made.code
+
+
+def test_what_a_part_of_the_class_overrides_comes_before_the_module():
+    """A part that derived from `nn.Module` would hide the overrides of those behind it."""
+    assert Model.__mro__[-2:] == (nn.Module, object)

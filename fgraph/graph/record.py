@@ -336,7 +336,9 @@ def _refuse_other_settings(node: Node) -> None:
     settings = {
         key: value
         for key, value in target.__dict__.items()
-        if type(value) in (bool, int, float, str, tuple) and key != "training"
+        if type(value) in (bool, int, float, str, tuple)
+        and key != "training"
+        and not key.startswith("_")  # notes of hooks and of FSDP2, no settings
     }
     seen, last = _settings.get(target, (settings, None))
     _settings[target] = settings, weakref.ref(node)

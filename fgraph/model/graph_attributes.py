@@ -18,8 +18,13 @@ from .keras_order import RecordedCalls
 from .naming import maker_of
 from .recorded_call import names_of_attributes
 
+if TYPE_CHECKING:
+    _Part = nn.Module
+else:  # as a base it would come before what other parts of `Model` override of it
+    _Part = object
 
-class GraphAttributes(nn.Module):
+
+class GraphAttributes(_Part):
     """Properties and look-ups of a model that has a graph."""
 
     _graph: Graph | None

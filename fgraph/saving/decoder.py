@@ -382,7 +382,7 @@ class Decoder:
         if "graph" in entry:
             decode_graph(model, entry["graph"], self)
         if "stack" in entry:
-            stack = vars(model)["_stack"] = []
+            stack = model.__dict__["_stack"] = []
             for held in entry["stack"]:
                 is_input = isinstance(held, dict) and "$input" in held
                 layer = self._input(model, *held["$input"]) if is_input else self.value(held)

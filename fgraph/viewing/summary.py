@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ..graph import Ref
-from ..graph.nested import map_leaves
+from ..graph.nested import iter_leaves, map_leaves
 from ..layers.base import Layer
 from ..model import Model
 from .outline import Outline, ParameterCount, Step, nested_call, parameters_of
@@ -69,7 +69,7 @@ def _rows(outline: Outline, expand_nested: bool, depth: int) -> list[Row]:
         new = count.new(step)
         parameters = None if step.call else _number(new)
         sources = [source.name for source in outline.sources(step)]
-        shape = map_leaves(_shape, step.outputs)
+        shape = map_leaves(_shape, _in_plain_containers(step.outputs))
         trainable = _trainable(parameters_of(step))
         rows.append(
             Row(step.name, step.kind, shape, parameters, sources, step.maker, trainable, depth)
@@ -80,6 +80,21 @@ def _rows(outline: Outline, expand_nested: bool, depth: int) -> list[Row]:
         elif expand_nested and nested is not None and not step.call:
             rows += _rows(Outline(nested[1], "summary"), expand_nested, depth + 1)
     return rows
+
+
+def _in_plain_containers(outputs: Any) -> Any:
+    """Return what a call returned with a tuple of its tensors in place of other classes.
+
+    These may be results of other packages, with many fields that are `None`; model files do not
+    hold them either.
+    """
+    if type(outputs) in (tuple, list):
+        return type(outputs)(map(_in_plain_containers, outputs))
+    if type(outputs) is dict:
+        return {key: _in_plain_containers(item) for key, item in outputs.items()}
+    if isinstance(outputs, Ref):
+        return outputs
+    return tuple(leaf for leaf in iter_leaves(outputs) if isinstance(leaf, Ref)) or None
 
 
 def _rows_without_graph(model: Model) -> list[Row]:
