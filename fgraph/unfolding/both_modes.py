@@ -35,7 +35,10 @@ class Trial:
         asked: the mode that was asked; the first one, if there are several.
         nodes: the calls recorded in the run.
         outputs: the result, with a `Ref` for each symbolic leaf.
+        scope: the call of the opened module that the run is.
     """
+
+    scope: Any = None
 
     def __init__(
         self, answer: bool | None, asked: Ref | None = None, choices: Choices | None = None

@@ -183,7 +183,7 @@ class TracedModule:
             ModeIsAsked: it chooses more than numbers.
         """
         given, choices = self._home.given, None
-        trial = Trial(True)
+        trial, other = Trial(True), None
         try:
             result = self._run(trial, args, kwargs)
         except Exception:
@@ -199,6 +199,7 @@ class TracedModule:
                 self._run(other, args, kwargs)
                 choices = other.choices_beside(trial)
         self._go_back(before, given)
+        self._leave_scopes({id(run.scope) for run in (trial, other) if run is not None})
         # raises an error where the mode is asked, if it is not known what to choose
         trial = Trial(None) if choices is None else Trial(True, trial.asked, choices)
         result = self._run(trial, args, kwargs)
@@ -212,9 +213,20 @@ class TracedModule:
         if given is not None:
             self._home.take_back(given)
 
+    def _leave_scopes(self, left: set[int]) -> None:
+        """Let tensors read in runs that are given up belong to the call that reads them next."""
+        for part in self.copy.modules():
+            traced = part.__dict__.get("_traced_module")
+            for found in traced._tensors.values() if traced is not None else ():
+                scope = found.node.scope
+                while scope is not None and id(scope) not in left:
+                    scope = scope.outer
+                if scope is not None:
+                    found.node.scope = None
+
     def _run(self, trial: Trial, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the forward once."""
-        scope = Scope(self._home, self.name, to_refs((args, kwargs)), current_scope())
+        trial.scope = scope = Scope(self._home, self.name, to_refs((args, kwargs)), current_scope())
         watched = OtherDraws(self._draws.all_recorded)
         with recording(scope, "scope"), watched, trial.running():
             result = self.copy.forward(*args, **kwargs)
@@ -252,6 +264,8 @@ class TracedModule:
             read = parameter if isinstance(tensor, nn.Parameter) else buffer
             node = self._node(name, read, tensor)
             found = self._tensors[id(tensor)] = result_of(node, ())
+        elif found.node.scope is None:
+            found.node.scope = current_scope() or Scope(self._home, self.name)
         return found
 
     def _state(self) -> dict[tuple[str, ...], Any]:

@@ -59,7 +59,7 @@ def test_a_graph_equals_direct_execution(program):
 
 
 @in_both_sizes(
-    60,
+    30,
     program=programs(),
     copier=st.sampled_from([copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]),
 )
@@ -76,7 +76,7 @@ def test_a_copy_equals_the_original_and_leaves_it_alone(program, copier):
     assert_same(run(again, inputs, backward=backward), run(rebuilt, inputs, backward=backward))
 
 
-@in_both_sizes(60, program=programs(leave_out=RANDOM_OPS), place=st.integers(0, 1000))
+@in_both_sizes(30, program=programs(leave_out=RANDOM_OPS), place=st.integers(0, 1000))
 def test_two_halves_of_a_graph_equal_the_whole(program, place):
     """A cut at any value: the front gives that value, and the back goes on from it."""
     program.eval()

@@ -66,7 +66,7 @@ def peak_without(model, example) -> int:
 # ------------------------------------------------------------------ nothing else changes
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(programs(), st.floats(0.1, 0.9), st.integers(1, 3))
 def test_random_graphs_compute_the_same_within_a_budget(program, part, seed):
     twin, model = program.twin(), program.model()
@@ -83,7 +83,7 @@ def test_random_graphs_compute_the_same_within_a_budget(program, part, seed):
     assert_same(state(program), state(twin))
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=25)
 @given(programs(), st.data())
 def test_any_runs_of_nodes_that_are_allowed_compute_the_same(program, data):
     twin, model = program.twin(), program.model()

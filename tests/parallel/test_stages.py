@@ -61,7 +61,7 @@ def deep(width=16, depth=6):
 # ------------------------------------------------------------------ random and public graphs
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=25)
 @given(programs(leave_out={"dropout"}), st.integers(2, 4))
 def test_random_graphs_compute_the_same_in_stages(program, n):
     twin, model = program.twin(), program.model()
