@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import pytest
 import torch
-from hypothesis import assume
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -415,3 +416,28 @@ def assert_same(found: Sequence[Tensor | None], expected: Sequence[Tensor | None
         assert (ours is None) == (theirs is None)
         if ours is not None:
             torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
+
+
+CHECKED = settings(
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+MORE = 10  # how many times as many programs the slow profile draws
+
+
+def in_both_sizes(count: int, **strategies: st.SearchStrategy[Any]) -> Callable[[Any], Any]:
+    """Run a property on `count` programs, and on many more, other ones, when slow tests run."""
+
+    def decorate(check):
+        @pytest.mark.parametrize(
+            "count", [count, pytest.param(count * MORE, marks=pytest.mark.slow)]
+        )
+        def test(count: int) -> None:
+            settings(CHECKED, max_examples=count)(given(**strategies)(check))()
+
+        test.__doc__ = check.__doc__
+        return test
+
+    return decorate

@@ -336,7 +336,7 @@ def _refuse_other_settings(node: Node) -> None:
     settings = {
         key: value
         for key, value in target.__dict__.items()
-        if type(value) in (bool, int, float, str, tuple)
+        if type(value) in _SETTINGS
         and key != "training"
         and not key.startswith("_")  # notes of hooks and of FSDP2, no settings
     }
@@ -359,6 +359,7 @@ def inbound_nodes(module: nn.Module) -> list[Node]:
 
 _TAKEN = (Symbol, SymbolicDevice, Ref)  # what makes a reference among the arguments of a call
 _inbound: weakref.WeakKeyDictionary[nn.Module, weakref.WeakSet[Node]] = weakref.WeakKeyDictionary()
+_SETTINGS = frozenset((bool, int, float, str, tuple))  # types of what a module is told
 _settings: weakref.WeakKeyDictionary[nn.Module, tuple[dict[str, Any], Any]] = (
     weakref.WeakKeyDictionary()  # those of the last recorded call, and its node
 )

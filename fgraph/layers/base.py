@@ -166,9 +166,7 @@ class Layer(LayerConfig, Additions, InboundNodes):
 
     def inner_layers(self) -> list[Layer]:
         """Return the layers that are attributes of this one; their weights are its weights."""
-        kept = [value for key, value in vars(self).items() if not key.startswith("_")]
-        found = {id(v): v for v in iter_leaves(kept) if isinstance(v, Layer)}
-        return list(found.values())
+        return [part for part in self.inner_parts() if isinstance(part, Layer)]
 
     def inner_parts(self) -> list[Any]:
         """Return the layers, models and torch modules that are attributes of this one."""

@@ -7,36 +7,21 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fgraph import Model
-from strategies import RANDOM_OPS, RECURRENT_OPS, Program, assert_same, programs, run, state
+from strategies import (
+    RANDOM_OPS,
+    RECURRENT_OPS,
+    Program,
+    assert_same,
+    in_both_sizes,
+    programs,
+    run,
+    state,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:all of model .* was recorded under")
-CHECKED = settings(
-    deadline=None,
-    database=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-MORE = 5  # how many times as many programs the slow profile draws
-
-
-def in_both_sizes(count: int, **strategies: st.SearchStrategy):
-    """Run a property on `count` programs, and on many more, other ones, when slow tests run."""
-
-    def decorate(check):
-        @pytest.mark.parametrize(
-            "count", [count, pytest.param(count * MORE, marks=pytest.mark.slow)]
-        )
-        def test(count: int) -> None:
-            settings(CHECKED, max_examples=count)(given(**strategies)(check))()
-
-        test.__doc__ = check.__doc__
-        return test
-
-    return decorate
 
 
 def assert_equal_to_direct_execution(model: Model, owner: torch.nn.Module, twin: Program) -> None:

@@ -12,6 +12,7 @@ from keras_oracle import keras
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Keras's own code warns
 
+# not LayerNormalization, whose results Keras rounds to whole numbers
 LAYERS = {
     "Dense": (lambda lib: lib.layers.Dense(2), (5,)),
     "LSTM": (lambda lib: lib.layers.LSTM(2), (4, 3)),

@@ -8,7 +8,7 @@ import re
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume
 from hypothesis import strategies as st
 from torch import nn
 
@@ -19,7 +19,7 @@ from fgraph.parallel.checkpoint_plan import Memory, Run
 from fgraph.parallel.footprint import measure
 from fgraph.parallel.recompute import _Limits, bytes_of, rerun
 from memory_peak import peak_bytes
-from strategies import assert_same, programs, run, state
+from strategies import assert_same, in_both_sizes, programs, run, state
 
 
 def chain(depth: int = 6, width: int = 64, per_block=lambda h: h) -> Model:
@@ -66,8 +66,7 @@ def peak_without(model, example) -> int:
 # ------------------------------------------------------------------ nothing else changes
 
 
-@settings(deadline=None, max_examples=25)
-@given(programs(), st.floats(0.1, 0.9), st.integers(1, 3))
+@in_both_sizes(25, program=programs(), part=st.floats(0.1, 0.9), seed=st.integers(1, 3))
 def test_random_graphs_compute_the_same_within_a_budget(program, part, seed):
     twin, model = program.twin(), program.model()
     peak = peak_without(model, program.inputs())
@@ -83,8 +82,7 @@ def test_random_graphs_compute_the_same_within_a_budget(program, part, seed):
     assert_same(state(program), state(twin))
 
 
-@settings(deadline=None, max_examples=25)
-@given(programs(), st.data())
+@in_both_sizes(25, program=programs(), data=st.data())
 def test_any_runs_of_nodes_that_are_allowed_compute_the_same(program, data):
     twin, model = program.twin(), program.model()
     limits = _Limits(model._graph)

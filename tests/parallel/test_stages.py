@@ -7,14 +7,14 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils import _pytree as pytree
 
 import fgraph
 from fgraph import Input, Model, layers, parallel
-from strategies import assert_same, programs, run, state
+from strategies import assert_same, in_both_sizes, programs, run, state
 
 
 class Chained(nn.Module):
@@ -61,8 +61,7 @@ def deep(width=16, depth=6):
 # ------------------------------------------------------------------ random and public graphs
 
 
-@settings(deadline=None, max_examples=25)
-@given(programs(leave_out={"dropout"}), st.integers(2, 4))
+@in_both_sizes(25, program=programs(leave_out={"dropout"}), n=st.integers(2, 4))
 def test_random_graphs_compute_the_same_in_stages(program, n):
     twin, model = program.twin(), program.model()
     inputs = program.inputs()

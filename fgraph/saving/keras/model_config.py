@@ -138,8 +138,6 @@ class ModelWriter:
         entries, held = [first], []
         dtypes = dtypes_made(graph.nodes)
         for layer in model.layers:
-            if isinstance(layer, Lambda):  # a cast, which Keras makes by itself
-                continue
             made = self.part(layer, part_name(names[id(layer)]), model, iter(dtypes(layer)))
             entries.append(made.entry)
             held.append(made)
@@ -159,10 +157,8 @@ def _is_stack(model: Sequential) -> bool:
     items = model.layers
     if len({id(item) for item in items}) < len(items):
         return False
-    for item, after in zip(items, [*items[1:], None], strict=True):
-        if isinstance(item, Lambda):
-            if item.name != "cast" or not isinstance(after, Layer):
-                return False
-        elif not isinstance(item, (Layer, Model)) and as_layer(item, "") is None:
-            return False
-    return True
+    return not any(
+        isinstance(item, Lambda)  # what it records may have a counterpart; it has none itself
+        or (not isinstance(item, (Layer, Model)) and as_layer(item, "") is None)
+        for item in items
+    )

@@ -576,3 +576,14 @@ def test_applications_go_through_both_ways(name: str, tmp_path: Path) -> None:
     assert [x.name for x in again.layers if x.weights] == [
         x.name for x in theirs.layers if x.weights
     ]
+
+
+def test_a_users_lambda_is_written_whatever_its_name(tmp_path):
+    double = layers.Lambda(lambda x: x * 2, name="cast")
+    model = Sequential([Input((3,)), double, layers.Dense(2)])
+    model.save(tmp_path / "model.keras")
+    x = torch.rand(4, 3)
+    expected = model(x)
+    torch.testing.assert_close(fgraph.load_model(tmp_path / "model.keras")(x), expected)
+    again = keras.models.load_model(tmp_path / "model.keras")
+    torch.testing.assert_close(again(x), expected)
