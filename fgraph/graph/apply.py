@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from . import shapes
 from .build_errors import function_name
 from .nested import iter_leaves
+from .node import Inferred
 from .record import Symbol, record
 from .specs import Effects, TensorSpec
 
@@ -63,7 +64,7 @@ def apply(
     return record(op, target, args, kwargs, name=name, inferred=inferred)
 
 
-def _declared(output_shape: Any, dtype: torch.dtype, taken: list[Symbol]) -> shapes.Inferred:
+def _declared(output_shape: Any, dtype: torch.dtype, taken: list[Symbol]) -> Inferred:
     """Make specs of what the caller says of the result, which may share memory with anything."""
     several = isinstance(output_shape, list)
     given = output_shape if several else [output_shape]

@@ -34,7 +34,7 @@ class Entry(NamedTuple):
     function: str | None
     args: Any
     kwargs: Any
-    specs: list[Spec]
+    specs: Sequence[Spec]
     template: Any
     name: str | None
     call: int | None

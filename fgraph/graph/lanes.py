@@ -90,8 +90,7 @@ def _without_running(node: Node, lane: Lane) -> list[Any] | None:
     """
     plain = is_plain_target(node.op, node.target)
     if not plain:
-        key = call_key(node.op, node.target, node.args, node.kwargs)
-        found = main_results.get((key, node.modes.autocast if node.modes else ()))
+        found = main_results.get(call_key(node))
         if found is None or not found.plain:
             return None
     sizes: dict[tuple[int, int], int] = {}  # by what stands for them in the main lanes
@@ -121,15 +120,11 @@ def _without_running(node: Node, lane: Lane) -> list[Any] | None:
 
 def _leaves_at(node: Node, lane: Lane, number: int = -1) -> list[Any] | None:
     """Return shapes and numbers of a node's result; `None` where the call refuses the sizes."""
-    autocast = node.modes.autocast if node.modes else ()
-    key = call_key(node.op, node.target, node.args, node.kwargs, lane)
-    key = None if key is None else (key, autocast)
+    key = call_key(node, lane)
     if key is not None and key in _cache:
         return _cache[key]
     try:
-        result, seen = run_on_meta(
-            node.target, node.args, node.kwargs, lane, autocast, number=number
-        )
+        result, seen = run_on_meta(node, lane, number=number)
         leaves, structure = pytree.tree_flatten(result)
         found = _leaves_like(node, leaves, structure)
         counted = seen.counted

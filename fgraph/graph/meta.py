@@ -26,7 +26,7 @@ from .memory import Watch
 from .modes import Autocast, Modes, under
 from .module_copies import call_of_copy, copy_without_hooks
 from .nested import iter_leaves, map_leaves
-from .node import Ref
+from .node import Node, Ref
 from .plain_calls import is_plain
 from .sized_by_values import SIZED_BY_VALUES, pack
 from .specs import DeviceSpec, TensorSpec
@@ -34,21 +34,13 @@ from .torch_functions import torch_name
 
 
 def run_on_meta(
-    target: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    lane: Mapping[Ref, Any],
-    autocast: tuple[Autocast, ...] = (),
-    watch: Watch | None = None,
-    number: int = 0,
+    node: Node, lane: Mapping[Ref, Any], watch: Watch | None = None, number: int = 0
 ) -> tuple[Any, _MetaMode]:
-    """Call `target` on meta tensors; return the result and what was seen on the way.
+    """Run a call on meta tensors; return the result and what was seen on the way.
 
     Args:
-        target: a module or function.
-        args, kwargs: its arguments, with a `Ref` for each symbolic value.
+        node: the call.
         lane: for each `Ref` the shape of the meta tensor, or the number, that stands for it.
-        autocast: the autocast modes to run under.
         watch: is told what the call does to memory.
         number: the number of the lane, on which stand-ins for sizes decided by values depend.
 
@@ -64,13 +56,13 @@ def run_on_meta(
         outer, _inferring.now = _inferring.now, True
         try:
             try:
-                with _autocasting(mode, autocast):
-                    results.append(_run(target, args, kwargs, lane, mode, watch))
+                with _autocasting(mode, node.autocast):
+                    results.append(_run(node, lane, mode, watch))
             except NotImplementedError as error:
                 if mode.device != "meta" or not _lacks_kernel(error):
                     raise
                 mode = _MetaMode(answer, number)
-                results.append(_run_on_fakes(target, args, kwargs, lane, mode, watch, error))
+                results.append(_run_on_fakes(node, lane, mode, watch, error))
         except Exception:
             if not mode.asked or (answer and not results):
                 raise
@@ -97,14 +89,8 @@ def is_inferring() -> bool:
     return _inferring.now
 
 
-def _run(
-    target: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    lane: Mapping[Ref, Any],
-    mode: _MetaMode,
-    watch: Watch | None,
-) -> Any:
+def _run(node: Node, lane: Mapping[Ref, Any], mode: _MetaMode, watch: Watch | None) -> Any:
+    target, args, kwargs = node.target, node.args, node.kwargs
     given: list[tuple[Any, Any]] = []
 
     def concrete(leaf: Any) -> Any:
@@ -145,9 +131,7 @@ def _lacks_kernel(error: NotImplementedError) -> bool:
 
 
 def _run_on_fakes(
-    target: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    node: Node,
     lane: Mapping[Ref, Any],
     mode: _MetaMode,
     watch: Watch | None,
@@ -165,7 +149,7 @@ def _run_on_fakes(
     mode.device = "cpu"
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
-            result = _run(target, args, kwargs, lane, mode, watch)
+            result = _run(node, lane, mode, watch)
     except Exception:
         raise error from None
     leaves = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, Tensor)]

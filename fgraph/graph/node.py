@@ -7,17 +7,18 @@ import itertools
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from .modes import Modes, under
+from .modes import Autocast, Modes, under
 from .nested import iter_leaves, map_leaves
 from .specs import Constant, Effects, Spec
 
+Inferred = tuple[Sequence[Spec], "pytree.TreeSpec | None", "Effects | None"]
 _sequence = itertools.count()  # next() on it is atomic: graphs may be built in several threads
 
 
@@ -39,7 +40,7 @@ class Ref:
         return type(other) is Ref and self.node is other.node and self.index == other.index
 
     def __hash__(self) -> int:
-        return hash((id(self.node), self.index))
+        return hash(self.node) + self.index
 
     def __repr__(self) -> str:
         return f"Ref({self.node!r}, {self.index})"
@@ -65,13 +66,14 @@ class Node:
         reads: of an input, the sizes that code read while the graph was built: values and axes.
         loops: whether the call does more the larger the sizes are, as a loop over them.
         scope: the call of an opened module during which this node was recorded, see `unfold`.
+        settings: of a module that is called, the settings that it had then, by name.
         sources: the inputs that it is computed from; none for an input.
     """
 
     __slots__ = (
         "__weakref__", "_refs", "args", "call", "declared", "effects", "kwargs", "lanes", "loops",
-        "masks", "modes", "name", "op", "reads", "scope", "seq", "sources", "specs", "structure",
-        "target",
+        "masks", "modes", "name", "op", "reads", "scope", "seq", "settings", "sources", "specs",
+        "structure", "target",
     )  # fmt: skip
 
     def __init__(
@@ -80,7 +82,7 @@ class Node:
         target: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        specs: list[Spec],
+        specs: Sequence[Spec] = (),
         structure: pytree.TreeSpec | None = None,
         name: str | None = None,
         modes: Modes | None = None,
@@ -89,7 +91,7 @@ class Node:
         self.target = target
         self.args = args
         self.kwargs = kwargs
-        self.specs = specs
+        self.specs: Sequence[Spec] = specs
         self.structure = structure
         self.name = name
         self.seq = next(_sequence)
@@ -101,13 +103,12 @@ class Node:
         self.modes = modes
         self.lanes: dict[int, Any] | None = None
         self.loops = False
+        self.settings: tuple[tuple[str, Any], ...] = ()
         self.reads: dict[tuple[Ref, int], None] | None = None
-        leaves = [leaf for leaf in iter_leaves(args) if type(leaf) is Ref]
-        if kwargs:
-            leaves += [leaf for leaf in iter_leaves(kwargs) if type(leaf) is Ref]
-        self._refs = tuple(leaves)
+        leaves = iter_leaves((args, kwargs) if kwargs else args)
+        self._refs = tuple([leaf for leaf in leaves if type(leaf) is Ref])
         found: tuple[Node, ...] = ()
-        for ref in leaves:
+        for ref in self._refs:
             of = ref.node.sources if ref.node.op != "input" else (ref.node,)
             if of is not found and of != found:
                 found = tuple(dict.fromkeys((*found, *of))) if found else of
@@ -116,6 +117,16 @@ class Node:
     def refs(self) -> tuple[Ref, ...]:
         """Return the node outputs that this call takes, in argument order, repeats included."""
         return self._refs
+
+    @property
+    def autocast(self) -> tuple[Autocast, ...]:
+        """The settings of autocast that the call runs under; empty for the caller's own."""
+        return self.modes.autocast if self.modes else ()
+
+    @property
+    def known(self) -> Inferred:
+        """What is known of the result: its specs, its structure, and the call's effects."""
+        return self.specs, self.structure, self.effects
 
     def modules(self) -> list[nn.Module]:
         """Return the modules that the call uses: the target, or some among the arguments."""

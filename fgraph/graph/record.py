@@ -17,7 +17,8 @@ from .closures import lift_captured
 from .memory import Memory, changed
 from .modes import current_modes, refuse_hooks
 from .nested import iter_leaves, map_leaves
-from .node import Node, Ref, add_reads, current_trial
+from .node import Inferred, Node, Ref, add_reads, current_trial
+from .shape_cache import changed_setting, settings_of
 from .specs import REAL, Effects
 from .torch_functions import torch_name
 
@@ -203,7 +204,7 @@ def record(
     kwargs: dict[str, Any],
     *,
     name: str | None = None,
-    inferred: shapes.Inferred | None = None,
+    inferred: Inferred | None = None,
 ) -> Any:
     """Record one call and return its result, with a handle for each symbolic leaf.
 
@@ -286,7 +287,7 @@ def make_node(
     kwargs: dict[str, Any],
     *,
     name: str | None = None,
-    inferred: shapes.Inferred | None = None,
+    inferred: Inferred | None = None,
     like: Node | None = None,
 ) -> Node:
     """Record one call and return its node; arguments and errors are those of `record`.
@@ -296,72 +297,68 @@ def make_node(
     """
     refuse_hooks()
     refuse_autograd_forward()
-    modes = current_modes()
-    if like is not None:
-        name, modes = like.name, like.modes
     args = map_leaves(ref_of, args)
     kwargs = {key: map_leaves(ref_of, value) for key, value in kwargs.items()}
     trial = current_trial()
     if trial is not None:
         args, kwargs = trial.with_choices(args, kwargs, make_node)
+    node = Node(op, target, args, kwargs, name=name)
+    if like is None:
+        node.modes = current_modes()
+    else:
+        node.name, node.modes, node.seq, node.scope = like.name, like.modes, like.seq, like.scope
+    if op == "module":
+        node.settings = settings_of(target)
+    node.declared = inferred is not None
     try:
-        specs, structure, effects = inferred or shapes.infer(op, target, args, kwargs, modes)
+        node.specs, node.structure, node.effects = inferred or shapes.infer(node)
     except Exception as error:
-        refs = [leaf for leaf in iter_leaves((args, kwargs)) if type(leaf) is Ref]
-        refused = build_error(op, target, refs, name, error)
+        refused = build_error(op, target, node.refs(), name, error)
         module_calls.failed(refused)
         raise refused from error
-    node = Node(op, target, args, kwargs, specs, structure, name, modes)
-    node.declared, node.effects = inferred is not None, effects
-    if like is not None:
-        node.seq, node.scope = like.seq, like.scope
-    elif node.scope is not None and name is None:
+    if like is None and node.scope is not None and name is None:
         at = node.scope
         node.name = at.home.free(f"{at.name}.{node.kind}" if at.name else node.kind)
-    if op == "module" and type(target).__module__.startswith("torch.nn."):
-        _refuse_other_settings(node)
     for module in node.modules():
-        nodes = _inbound.get(module)
-        if nodes is None:
-            nodes = _inbound[module] = weakref.WeakSet()
-        nodes.add(node)
+        calls = _inbound.get(module)
+        if calls is None:
+            calls = _inbound[module] = {}
+        elif module is target and like is None:
+            _refuse_other_settings(node, _last(calls))
+        calls[weakref.ref(node, calls.__delitem__)] = None
     if trial is not None:
         trial.nodes.append(node)
     return node
 
 
-def _refuse_other_settings(node: Node) -> None:
+def _refuse_other_settings(node: Node, last: Node | None) -> None:
     """Refuse a call of a module whose settings were others in its last call of the same graph."""
-    target = node.target
-    settings = {
-        key: value
-        for key, value in target.__dict__.items()
-        if type(value) in _SETTINGS
-        and key != "training"
-        and not key.startswith("_")  # notes of hooks and of FSDP2, no settings
-    }
-    seen, last = _settings.get(target, (settings, None))
-    _settings[target] = settings, weakref.ref(node)
-    earlier = last and last()
-    if seen != settings and earlier is not None and {*earlier.sources} & {*node.sources}:
-        key = next(key for key in settings if seen.get(key) != settings[key])
+    if last is None or last.settings is node.settings or not {*last.sources} & {*node.sources}:
+        return
+    kind = type(node.target)
+    changed = changed_setting(last.settings, node.settings)
+    if changed is not None and kind.__module__.startswith("torch.nn."):
         raise BuildError(
-            f"{target!r} is called with {key}={settings[key]!r}, and was called before with "
-            f"{key}={seen.get(key)!r} in the same graph, where both calls would find the settings "
-            "of run time: make two modules, or write the function of torch.nn.functional"
+            f"{node.target!r} is called with another {changed}= than before in the same graph, "
+            "where both calls would find the settings of run time: make two modules, or write the "
+            "function of torch.nn.functional"
         )
+
+
+def _last(calls: dict[weakref.ref[Node], None]) -> Node | None:
+    return next(reversed(calls))() if calls else None
 
 
 def inbound_nodes(module: nn.Module) -> list[Node]:
     """Return the nodes that call `module` in graphs that still exist, in call order."""
-    return sorted(_inbound.get(module, ()), key=lambda node: node.seq)
+    found = [node for call in [*_inbound.get(module, ())] if (node := call()) is not None]
+    return sorted(found, key=lambda node: node.seq)
 
 
 _TAKEN = (Symbol, SymbolicDevice, Ref)  # what makes a reference among the arguments of a call
-_inbound: weakref.WeakKeyDictionary[nn.Module, weakref.WeakSet[Node]] = weakref.WeakKeyDictionary()
-_SETTINGS = frozenset((bool, int, float, str, tuple))  # types of what a module is told
-_settings: weakref.WeakKeyDictionary[nn.Module, tuple[dict[str, Any], Any]] = (
-    weakref.WeakKeyDictionary()  # those of the last recorded call, and its node
+# the nodes that call a module, in the order of recording; each leaves when it dies
+_inbound: weakref.WeakKeyDictionary[nn.Module, dict[weakref.ref[Node], None]] = (
+    weakref.WeakKeyDictionary()
 )
 
 

@@ -66,7 +66,7 @@ class _Replacement:
             node: the other one.
             same: whether it calls the same, with the same arguments.
         """
-        known = (node.specs, node.structure, node.effects) if same or node.declared else None
+        known = node.known if same or node.declared else None
         args, kwargs = map_leaves(self._now, (node.args, node.kwargs))
         target = self._new.get(id(node.target), node.target)
         with recording(self._span(node.call)):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from .node import Ref
+from .node import Node, Ref
 from .plain_calls import says_plain
 from .specs import DataSpec, Effects, Spec
 from .torch_functions import torch_name
@@ -20,6 +20,7 @@ from .torch_functions import torch_name
 _PLAIN = (int, float, bool, str, complex, type(None), torch.dtype, torch.Size, type(Ellipsis))
 _PLAIN_TYPES = frozenset({*_PLAIN, torch.device, torch.memory_format, torch.layout})
 _BOOKKEEPING = frozenset(nn.Module().__dict__) - {"training"}
+Settings = tuple[tuple[str, Any], ...]
 Value = TypeVar("Value")
 
 
@@ -58,31 +59,29 @@ class Found(NamedTuple):
 
 
 main_results: Cache[Found] = Cache(4096)
+_interned: Cache[Settings] = Cache(4096)
+_UNKNOWN = object()  # the key of a setting that cannot be compared
 
 
 class _Uncacheable(Exception):
     """A result that depends on more than can be compared."""
 
 
-def call_key(
-    op: str, target: Any, args: Any, kwargs: Any, lane: Mapping[Ref, Any] | None = None
-) -> Any:
+def call_key(node: Node, lane: Mapping[Ref, Any] | None = None) -> Any:
     """Return what the shapes of a call's result depend on, or `None` where that is not known.
 
     Args:
-        op: `"module"` or `"function"`.
-        target: what is called.
-        args, kwargs: its arguments, with a `Ref` for each symbolic value.
-        lane: what stands for these; `None` for the main lanes.
+        node: the call.
+        lane: what stands for each symbolic value; `None` for the main lanes.
     """
+    target, kwargs = node.target, node.kwargs
     try:
-        if op == "module":
-            head = _module_key(target)
-        elif torch_name(target) is not None:
-            head = target
-        else:
+        if node.op == "module":
+            target = _module_key(target, node.settings)
+        elif torch_name(target) is None:
             return None
-        return (head, _key(args, lane), _key(kwargs, lane) if kwargs else None)
+        named = _key(kwargs, lane) if kwargs else None
+        return (target, _key(node.args, lane), named, node.autocast)
     except _Uncacheable:
         return None
 
@@ -105,18 +104,47 @@ def _key(value: Any, lane: Mapping[Ref, Any] | None = None) -> Any:
     raise _Uncacheable
 
 
+def settings_of(module: nn.Module) -> Settings:
+    """Return the attributes of a module that are neither tensors nor modules, by name."""
+    attributes = module.__dict__
+    found = [(n, _setting_key(v)) for n, v in attributes.items() if n not in _BOOKKEEPING]
+    settings = (*found,)
+    if (same := _interned.get(settings)) is not None:
+        return same
+    _interned[settings] = settings
+    return settings
+
+
+def changed_setting(before: Settings, now: Settings) -> str | None:
+    """Return the name of a number, text or such that differs; `None` if there is none.
+
+    The mode and private notes, such as those of FSDP2, are no settings.
+    """
+    earlier = dict(before)
+    for name, key in now:
+        public = name != "training" and not name.startswith("_")
+        if public and key is not _UNKNOWN and key != earlier.get(name, key):
+            return name
+    return None
+
+
 def _setting_key(value: Any) -> Any:
     kind = type(value)
+    if kind in _PLAIN_TYPES:
+        return (kind, value)
     if kind is nn.Parameter or kind is Tensor:
         return (kind, value.shape, value.dtype)
     if kind is weakref.ReferenceType:  # recurrent modules hold their weights so, a second time
         return None
     if callable(value) and torch_name(value) is not None:
         return value
-    return _key(value)
+    try:
+        return _key(value)
+    except _Uncacheable:
+        return _UNKNOWN
 
 
-def _module_key(module: nn.Module) -> Any:
+def _module_key(module: nn.Module, settings: Settings) -> Any:
     """Key a module of `torch.nn` by its class, its attributes, and those of its children."""
     kind = type(module)
     if kind.__module__.startswith("torch.nn.modules.") or says_plain(kind):
@@ -124,17 +152,18 @@ def _module_key(module: nn.Module) -> Any:
     elif (period := _period.now) is None:
         raise _Uncacheable
     attributes = module.__dict__
-    settings = [(n, _setting_key(v)) for n, v in attributes.items() if n not in _BOOKKEEPING]
     tensors = [
         (name, _setting_key(value))
         for group in ("_parameters", "_buffers")
         for name, value in attributes[group].items()
     ]
+    if any(key is _UNKNOWN for _, key in (*settings, *tensors)):
+        raise _Uncacheable
     children = [
-        (name, None if child is None else _module_key(child))
+        (name, None if child is None else _module_key(child, settings_of(child)))
         for name, child in attributes["_modules"].items()
     ]
-    return (kind, period, (*settings,), (*tensors,), (*children,))
+    return (kind, period, settings, (*tensors,), (*children,))
 
 
 class _Period(threading.local):

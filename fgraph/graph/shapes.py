@@ -9,7 +9,7 @@ such a call, and every call on its result, is also run in the probe lanes. `lane
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,16 +21,12 @@ from . import extrapolation
 from .lanes import BATCH, OTHER, PROBES, Lane, lane_of
 from .memory import Watch
 from .meta import run_on_meta
-from .modes import Autocast, Modes
-from .nested import iter_leaves
-from .node import Node, Ref
+from .node import Inferred, Node
 from .opaque import OpaqueObject, holds_tensors
 from .plain_calls import is_plain_target, tells_from_spec
 from .shape_cache import Found, call_key
 from .shape_cache import main_results as _cache
-from .specs import Constant, DataSpec, DeviceSpec, Effects, NumberSpec, Spec, TensorSpec
-
-Inferred = tuple[list[Spec], "pytree.TreeSpec | None", "Effects | None"]
+from .specs import Constant, DataSpec, DeviceSpec, NumberSpec, Spec, TensorSpec
 
 
 def spec_of(shape: tuple[int | None, ...], dtype: torch.dtype) -> TensorSpec:
@@ -45,14 +41,8 @@ def spec_of(shape: tuple[int | None, ...], dtype: torch.dtype) -> TensorSpec:
     return TensorSpec(first, second, dtype)
 
 
-def infer(
-    op: str,
-    target: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    modes: Modes | None = None,
-) -> Inferred:
-    """Return the specs of the leaves of `target(*args, **kwargs)`, its structure and effects.
+def infer(node: Node) -> Inferred:
+    """Work out what is known of the result of a call, and give it to its node.
 
     Results of torch's own modules and functions are remembered by their settings and the specs of
     their inputs.
@@ -60,75 +50,66 @@ def infer(
     Raises:
         Exception: whatever the call itself raises when the shapes do not fit.
     """
-    refs = [leaf for leaf in iter_leaves((args, kwargs)) if type(leaf) is Ref]
-    given = [ref.spec for ref in refs]
-    autocast = modes.autocast if modes else ()
-    key = call_key(op, target, args, kwargs)
-    key = None if key is None else (key, autocast)
+    given = [ref.spec for ref in node.refs()]
+    key = call_key(node)
     found = _cache.get(key) if key is not None else None
     if found is None:
         try:
-            found = _infer(target, args, kwargs, refs, autocast)
+            found = _infer(node)
         except Exception:
-            found, key = _infer_below(target, args, kwargs, refs, autocast), None
+            found, key = _infer_below(node), None
             if found is None:
                 raise
         if key is not None:
             _cache[key] = found
-    specs, structure, loops, effects, plain = found
-    plain = plain or is_plain_target(op, target)
+    node.specs, node.structure, node.loops, node.effects, plain = found
     is_open = any(spec.is_open for spec in given)
-    if not is_open or (all(spec.is_certain for spec in given) and plain):
-        if all(spec.proven for spec in given):
-            return specs, structure, effects
-        return [_unproven(spec) for spec in specs], structure, effects
-    if any(type(spec) is TensorSpec and spec.has_equal_sizes for spec in specs):
-        node = Node(op, target, args, kwargs, specs, structure, modes=modes)
-        node.loops = loops
-        lanes = [lane for n in range(len(PROBES)) if (lane := lane_of(node, n)) is not None]
-        specs = [_folded(spec, [lane[i] for lane in lanes]) for i, spec in enumerate(specs)]
-    return [_unproven(spec) for spec in specs], structure, effects
+    if is_open:
+        plain = plain or is_plain_target(node.op, node.target)
+        if not plain or not all(spec.is_certain for spec in given):
+            node.specs = [_unproven(spec) for spec in _compared_in_probes(node)]
+            return node.known
+    if not all(spec.proven for spec in given):
+        node.specs = [_unproven(spec) for spec in node.specs]
+    return node.known
 
 
-def _infer(
-    target: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    refs: list[Ref],
-    autocast: tuple[Autocast, ...],
-) -> Found:
+def _compared_in_probes(node: Node) -> Sequence[Spec]:
+    """Return the specs of a call's result, with the sizes as unknown that a probe lane tells."""
+    if not any(type(spec) is TensorSpec and spec.has_equal_sizes for spec in node.specs):
+        return node.specs
+    lanes = [lane for n in range(len(PROBES)) if (lane := lane_of(node, n)) is not None]
+    return [_folded(spec, [lane[i] for lane in lanes]) for i, spec in enumerate(node.specs)]
+
+
+def _infer(node: Node) -> Found:
     """Run the main lanes; return what is found."""
+    target, refs = node.target, node.refs()
     main: list[Lane] = [{ref: ref.spec.in_lane(which) for ref in refs} for which in (0, 1)]
     is_open = any(ref.spec.is_open for ref in refs)
     watch = Watch()
-    first, seen = run_on_meta(target, args, kwargs, main[0], autocast, watch, -1)
+    first, seen = run_on_meta(node, main[0], watch, -1)
     second, last = first, seen
     if is_open or seen.counted:
-        second, last = run_on_meta(target, args, kwargs, main[1], autocast, watch, -2)
+        second, last = run_on_meta(node, main[1], watch, -2)
     given = [ref.spec for ref in refs]
     on_data = target is Tensor.type or any(type(spec) is DataSpec for spec in given)
-    depends = not tells_from_spec(target, args, is_open)
+    depends = not tells_from_spec(target, node.args, is_open)
     specs, structure = _merge(first, second, depends, on_data)
     if getattr(target, "training", False) and any(spec in given for spec in specs):
         watch.evaluating = True  # a dropout, for one, returns its very input then
         with suppress(Exception):  # only the mode that is recorded has to work
-            run_on_meta(target, args, kwargs, main[0], autocast, watch)
+            run_on_meta(node, main[0], watch)
     plain = seen.plain and last.plain and not last.counted
     return Found(specs, structure, last.calls > seen.calls, watch.effects(), plain)
 
 
-def _infer_below(
-    target: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    refs: list[Ref],
-    autocast: tuple[Autocast, ...],
-) -> Found | None:
+def _infer_below(node: Node) -> Found | None:
     """Return what `_infer` would, for a call that takes only sizes below those of the main lanes.
 
     `None` if that is not why it refused them.
     """
-    if not any(ref.spec.is_open for ref in refs):
+    if not any(ref.spec.is_open for ref in node.refs()):
         return None
     watch = Watch()
     lanes: list[Lane] = []
@@ -137,10 +118,10 @@ def _infer_below(
     even = [n for n, (_, _, is_even) in enumerate(PROBES) if is_even]
     numbers = sorted(even, key=lambda n: PROBES[n][1])
     for number in numbers:
-        given = {ref: lane_of(ref.node, number) for ref in refs}
+        given = {ref: lane_of(ref.node, number) for ref in node.refs()}
         try:
             lane = {ref: leaves[ref.index] for ref, leaves in given.items()}  # type: ignore[index]
-            result, mode = run_on_meta(target, args, kwargs, lane, autocast, watch, number)
+            result, mode = run_on_meta(node, lane, watch, number)
         except Exception:
             taken.append(False)
             if taken == [False] * 3:

@@ -97,5 +97,5 @@ class Replay:
         if node.op == "module" and self._call_function is not None:
             return self._call_function(target, *args, **kwargs)
         target = target.with_captured(args[0]) if isinstance(target, LiftedFunction) else target
-        known = (node.specs, node.structure, node.effects) if node.declared else None
+        known = node.known if node.declared else None
         return record(node.op, target, args, kwargs, name=node.name, inferred=known)

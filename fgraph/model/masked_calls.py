@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from ..graph import Node, Ref, SymbolicTensor, shapes, symbol
 from ..graph.graph import Graph
 from ..graph.nested import filled, iter_leaves
-from ..graph.node import ancestors
+from ..graph.node import Inferred, ancestors
 from ..graph.record import record, ref_of
 from ..graph.specs import TensorSpec
 from ..layers.masks import attach_masks, mask_of
@@ -88,7 +88,7 @@ def record_model(
         options: Keyword arguments of the call that fix its mode.
     """
     refs = tuple(map(ref_of, values))
-    known = shapes.infer("module", model, refs, {})
+    known = shapes.infer(Node("module", model, refs, {}))
     given = [mask for mask in masks if mask is not None]
     if not given and all(_mask_of(ref) is None for ref in model._graph.outputs):
         return record("module", model, tuple(values), options, inferred=known)
@@ -115,7 +115,7 @@ def record_model(
     return outputs
 
 
-def infer_call(model: Any, refs: Sequence[Any], masks: Sequence[Any] | None) -> shapes.Inferred:
+def infer_call(model: Any, refs: Sequence[Any], masks: Sequence[Any] | None) -> Inferred:
     """Return the specs of a call of a model that was recorded with these masks.
 
     Args:
@@ -123,7 +123,7 @@ def infer_call(model: Any, refs: Sequence[Any], masks: Sequence[Any] | None) -> 
         refs: Its inputs, as a node has them.
         masks: For each input its mask, or `None`; `None` for a call without `masks=`.
     """
-    known = shapes.infer("module", model, tuple(refs), {})
+    known = shapes.infer(Node("module", model, tuple(refs), {}))
     if masks is None:
         return known
     given = [None if mask is None else mask.spec for mask in masks]
@@ -131,7 +131,7 @@ def infer_call(model: Any, refs: Sequence[Any], masks: Sequence[Any] | None) -> 
     return _with_masks(known, masked, len(refs), sum(mask is not None for mask in masks))
 
 
-def _with_masks(known: shapes.Inferred, masked: _Masked, taken: int, more: int) -> shapes.Inferred:
+def _with_masks(known: Inferred, masked: _Masked, taken: int, more: int) -> Inferred:
     """Return the specs of a call that returns the masks of outputs as well."""
     specs, _, effects = known
     parts = [*specs, *(masked.masks[index].spec for index in masked.inside)]

@@ -410,7 +410,7 @@ class _Reader:
         specs: list[Spec] = [_spec(shape, dtype) for shape, dtype in pairs]
         if is_allowed(target):  # what torch finds counts, where that does not depend on values
             try:
-                return shapes.infer("function", target, args, kwargs)
+                return shapes.infer(Node("function", target, args, kwargs))
             except Exception as error:
                 if not isinstance(error, NotImplementedError) and "meta" not in str(error).lower():
                     raise

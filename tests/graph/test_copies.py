@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fgraph import Input, Model, layers
+from fgraph import BuildError, Input, Model, layers
 
 
 class Named(Model):
@@ -161,3 +161,20 @@ def test_a_replaced_parameter_counts():
     model.parameter_1 = nn.Parameter(torch.full((4,), 2.0))
     assert torch.equal(model(*data)["mixed"], 2 * before)
     assert torch.equal(copy.deepcopy(model)(*data)["mixed"], 2 * before)
+
+
+def test_a_setting_changed_between_two_calls_in_one_graph_is_refused():
+    x, dropout = Input((4,)), nn.Dropout(0.1)
+    h = dropout(x)
+    dropout.p = 0.5
+    with pytest.raises(BuildError, match="another p= than before in the same graph"):
+        dropout(h)
+
+
+def test_a_setting_may_change_once_the_model_is_built():
+    x, dropout = Input((4,)), nn.Dropout(0.1)
+    model = Model(x, dropout(nn.Linear(4, 4)(x)))
+    dropout.p = 0.5
+    model.linear_1 = nn.Linear(4, 4)  # the graph is made anew, the dropout's node with it
+    assert [node.kind for node in model.nodes] == ["Linear", "Dropout"]
+    assert model.nodes[1].target is dropout
