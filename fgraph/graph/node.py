@@ -106,7 +106,8 @@ class Node:
         self.settings: tuple[tuple[str, Any], ...] = ()
         self.reads: dict[tuple[Ref, int], None] | None = None
         leaves = iter_leaves((args, kwargs) if kwargs else args)
-        self._refs = tuple([leaf for leaf in leaves if type(leaf) is Ref])
+        refs = tuple([leaf for leaf in leaves if type(leaf) is Ref])
+        self._refs = args if refs == args else refs  # one tuple less for most calls
         found: tuple[Node, ...] = ()
         for ref in self._refs:
             of = ref.node.sources if ref.node.op != "input" else (ref.node,)
@@ -131,7 +132,7 @@ class Node:
     def modules(self) -> list[nn.Module]:
         """Return the modules that the call uses: the target, or some among the arguments."""
         leaves = [self.target]
-        if self.args != self._refs or self.kwargs:  # most calls take nothing but values
+        if self.args is not self._refs or self.kwargs:  # most calls take nothing but values
             leaves += iter_leaves((self.args, self.kwargs))
         return [leaf for leaf in leaves if isinstance(leaf, nn.Module)]
 

@@ -67,8 +67,7 @@ class ForwardWriter(ExpressionWriter):
         parameters: list[str],
         own: Mapping[str, Tensor | None] | None = None,
     ) -> None:
-        super().__init__(graph, naming, parameters)
-        self._known_tensors |= {id(tensor): (name,) for name, tensor in (own or {}).items()}
+        super().__init__(graph, naming, parameters, own or {})
         self._names = {id(node): name for node, name in zip(graph.nodes, naming.nodes, strict=True)}
         calls = (id(node.call.outermost) for node in graph.nodes if node.call is not None)
         self._group_sizes = Counter(calls)
@@ -112,18 +111,23 @@ class ForwardWriter(ExpressionWriter):
 
     def _node(self, position: int) -> Iterator[Statement]:
         node = self._graph.nodes[position]
-        text = "; ".join(self._statements(node))
+        statements = self._statements(node)
         if self._graph.copies.before and (saved := self._saved(node)):
             yield Statement(None, saved)  # gradients flow through copies, whatever the mode
         if done := self._done(node, range(position, position + 1)):
-            text += f"; del {', '.join(done)}"
-        yield Statement(node.modes, [text], position)
+            statements.append(f"del {', '.join(done)}")
+        yield Statement(node.modes, ["; ".join(statements)], position)
 
     def _done(self, node: Node, positions: range) -> list[str]:
         """Return the variables of what `node` takes and no node after these positions uses."""
-        gone = [ref for ref in dict.fromkeys(node.refs()) if self._last_use[ref] in positions]
-        done = [self._variables[ref] for ref in gone if ref not in self._keep]
-        return done + [self._overwritten[ref] for ref in gone if ref in self._overwritten]
+        done = []
+        for ref in dict.fromkeys(node.refs()):
+            if self._last_use[ref] in positions:
+                if ref not in self._keep:
+                    done.append(self._variables[ref])
+                if ref in self._overwritten:
+                    done.append(self._overwritten[ref])
+        return done
 
     # ------------------------------------------------------------------ statements
 

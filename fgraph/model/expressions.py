@@ -7,7 +7,8 @@ import itertools
 import json
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -41,10 +42,13 @@ RESERVED = frozenset({*FREE_NAMES, "recomputed", "self", "m"})
 class ExpressionWriter:
     """Writes expressions of one graph; holds the variables and constants met so far."""
 
-    def __init__(self, graph: Graph, naming: Naming, parameters: list[str]) -> None:
+    def __init__(
+        self, graph: Graph, naming: Naming, parameters: list[str], own: Mapping[str, Any]
+    ) -> None:
         self._graph = graph
         self._naming = naming
         self._parameters = parameters
+        self._own = own
         self._namespace: dict[str, Any] = {}
         self._taken = {*RESERVED, "forward", *parameters, *dir(builtins)}
         self._variables: dict[Ref, str] = dict(zip(graph.inputs, parameters, strict=True))
@@ -54,19 +58,32 @@ class ExpressionWriter:
         self._tensors: dict[str, Tensor] = {}
         self._borrowed: dict[str, Any] = {}
         self._paths = {id(node): path for node, path in zip(graph.nodes, naming.paths, strict=True)}
-        parts = [
+
+    @cached_property
+    def _parts(self) -> list[tuple[tuple[str, ...], nn.Module]]:
+        """The children of the model and all that is in them, with the path to each."""
+        return [
             ((name, *path.split(".")) if path else (name,), part)
-            for name, child in naming.children.items()
+            for name, child in self._naming.children.items()
             for path, part in child.named_modules()
         ]
-        self._known_modules: dict[int, tuple[str, ...]] = {id(part): path for path, part in parts}
-        self._known_modules |= {id(home.module): () for home in graph.homes if not home.name}
-        self._known_tensors: dict[int, tuple[str, ...]] = {
+
+    @cached_property
+    def _known_modules(self) -> dict[int, tuple[str, ...]]:
+        """The path to each module, by its `id`."""
+        found: dict[int, tuple[str, ...]] = {id(part): path for path, part in self._parts}
+        return found | {id(home.module): () for home in self._graph.homes if not home.name}
+
+    @cached_property
+    def _known_tensors(self) -> dict[int, tuple[str, ...]]:
+        """The path to each parameter and buffer, by its `id`."""
+        found = {
             id(tensor): (*path, name)
-            for path, module in parts
+            for path, module in self._parts
             for name, tensor in (*module._parameters.items(), *module._buffers.items())
             if tensor is not None
         }
+        return found | {id(tensor): (name,) for name, tensor in self._own.items()}
 
     def _fresh(self, base: str) -> str:
         """Return a name that no variable has: `base`, else `base_2`, `base_3`, ..."""
@@ -120,6 +137,8 @@ class ExpressionWriter:
 
     def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         written = [self._value(value) for value in args]
+        if not kwargs:
+            return ", ".join(written)
         if all(identifier(key) == key for key in kwargs):
             written += [f"{key}={self._value(value)}" for key, value in kwargs.items()]
         else:
@@ -252,6 +271,7 @@ def literal(value: Any) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def quoted(text: str) -> str:
     """Write a string literal in double quotes."""
     literal = json.dumps(text, ensure_ascii=False)

@@ -167,6 +167,7 @@ class _Namer:
             for node in reversed(graph.nodes)
             if node.op == "module" and node.name
         }
+        self._makers = [maker_of(node) for node in graph.nodes]
         self._maker_names: dict[int, str] = {}
 
     def run(self, input_names: Iterable[str | None]) -> Naming:
@@ -174,10 +175,10 @@ class _Namer:
         inputs = self._name_inputs(list(input_names))
         self._name_makers()
         children, paths = self._place_modules()
-        nodes = [self._maker_names[id(maker_of(node))] for node in self._graph.nodes]
+        nodes = [self._maker_names[id(maker)] for maker in self._makers]
         for name in inputs:
             check_name(name, "an input", in_quotes=False)
-        for name in (*nodes, *children):
+        for name in {*nodes, *children}:
             check_name(name, "a layer")
         return Naming(
             inputs,
@@ -201,19 +202,20 @@ class _Namer:
         ]
 
     def _name_makers(self) -> None:
-        first = {id(maker_of(node)): node for node in reversed(self._graph.nodes)}
-        order = sorted(first.items(), key=lambda item: item[1].seq)
-        for key, node in order:
+        first: dict[int, tuple[Node, Any]] = {}
+        for node, maker in zip(self._graph.nodes, self._makers, strict=True):
+            first.setdefault(id(maker), (node, maker))
+        unnamed: list[tuple[Node, Any]] = []
+        functions: list[tuple[Node, Any]] = []
+        for node, maker in first.values():
             if (name := self._explicit(node)) is not None:
-                maker = maker_of(node)
-                self._maker_names[key] = self._names.claim(name, maker, type(maker).__name__)
-        for functions in (False, True):
-            for key, node in order:
-                maker = maker_of(node)
-                if key not in self._maker_names and (maker is node) is functions:
-                    kind = node.kind if functions else type(maker).__name__
-                    kind = snake_case(kind) if kind[:1].isupper() else kind
-                    self._maker_names[key] = self._names.count(_countable(kind), maker)
+                what = type(maker).__name__
+                self._maker_names[id(maker)] = self._names.claim(name, maker, what)
+            else:
+                (functions if maker is node else unnamed).append((node, maker))
+        for node, maker in (*unnamed, *functions):
+            kind = _countable(node.kind if maker is node else type(maker).__name__)
+            self._maker_names[id(maker)] = self._names.count(kind, maker)
 
     def _explicit(self, node: Node) -> str | None:
         maker = maker_of(node)
@@ -326,8 +328,10 @@ class _Namer:
         return self._maker_names[key]
 
 
+@lru_cache(maxsize=1024)
 def _countable(kind: str) -> str:
     """Return what a number is put behind: `lambda` for `lambda_1`, keyword as it is."""
+    kind = snake_case(kind) if kind[:1].isupper() else kind
     return identifier(f"{kind.strip('_')}_").removesuffix("_")
 
 
