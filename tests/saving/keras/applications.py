@@ -28,6 +28,8 @@ NAMES = list(_MAKERS)
 # the least sizes that these take
 _SIZES = {"Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75}
 _CLASSES, _BATCH = 5, 4
+# so many blocks magnify a rounding in float32 to the size of the output
+_DEEPEST = ("EfficientNetV2M", "EfficientNetV2L")
 # has gigabytes, and no statistics of batches that would magnify errors
 _SINGLE = "ConvNeXt"
 
@@ -120,9 +122,22 @@ def _made(name: str, **options: Any) -> Any:
             weight.assign(rng.uniform(0.8, 1.2, weight.shape))
         elif weight.path.endswith(("beta", "bias", "moving_mean")):
             weight.assign(rng.normal(scale=0.1, size=weight.shape))
+    if name in _DEEPEST:
+        for layer in filter(_ends_branch, model.layers):
+            layer.gamma.assign(layer.gamma * 0.5)
     if hasattr(last := model.layers[-1], "kernel"):  # Keras cuts off small probabilities
         last.kernel.assign(last.kernel * 0.1)
     return model
+
+
+def _ends_branch(layer: Any) -> bool:
+    """Whether a layer is the normalization before the sum of a residual block."""
+    taken_by = {node.operation for node in layer._outbound_nodes}
+    while any(isinstance(taker, keras.layers.Dropout) for taker in taken_by):
+        taken_by = {node.operation for taker in taken_by for node in taker._outbound_nodes}
+    return isinstance(layer, keras.layers.BatchNormalization) and any(
+        isinstance(taker, keras.layers.Add) for taker in taken_by
+    )
 
 
 def _values(theirs: Any) -> torch.Tensor:
