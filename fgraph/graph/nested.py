@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -20,11 +21,15 @@ _PLAIN = frozenset({int, float, bool, str, type(None), torch.Tensor, torch.nn.Pa
 
 def is_container(value: object) -> bool:
     """Return whether `value` can hold leaves: a builtin container, a tuple, mapping or pytree."""
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _BUILTIN or kind in _PLAIN:
         return kind in _BUILTIN
-    holds = kind in pytree.SUPPORTED_NODES or issubclass(kind, (tuple, list, Mapping))
-    return holds and kind is not torch.Size
+    return kind is not torch.Size and (kind in pytree.SUPPORTED_NODES or _is_derived(kind))
+
+
+@lru_cache(maxsize=1024)
+def _is_derived(kind: type) -> bool:
+    return issubclass(kind, (tuple, list, Mapping))
 
 
 def map_leaves(fn: Callable[[Any], Any], value: Any) -> Any:

@@ -157,8 +157,9 @@ def _module_key(module: nn.Module, settings: Settings) -> Any:
         for group in ("_parameters", "_buffers")
         for name, value in attributes[group].items()
     ]
-    if any(key is _UNKNOWN for _, key in (*settings, *tensors)):
-        raise _Uncacheable
+    for _, key in (*settings, *tensors):
+        if key is _UNKNOWN:
+            raise _Uncacheable
     children = [
         (name, None if child is None else _module_key(child, settings_of(child)))
         for name, child in attributes["_modules"].items()

@@ -63,13 +63,12 @@ def infer(node: Node) -> Inferred:
         if key is not None:
             _cache[key] = found
     node.specs, node.structure, node.loops, node.effects, plain = found
-    is_open = any(spec.is_open for spec in given)
-    if is_open:
+    if any([spec.is_open for spec in given]):
         plain = plain or is_plain_target(node.op, node.target)
-        if not plain or not all(spec.is_certain for spec in given):
+        if not plain or not all([spec.is_certain for spec in given]):
             node.specs = [_unproven(spec) for spec in _compared_in_probes(node)]
             return node.known
-    if not all(spec.proven for spec in given):
+    if not all([spec.proven for spec in given]):
         node.specs = [_unproven(spec) for spec in node.specs]
     return node.known
 

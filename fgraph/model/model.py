@@ -117,11 +117,7 @@ class Model(GraphAttributes, LazyMethods, Weights, Penalties, Trainer, nn.Module
             frozenset(dir(self)) | self._modules.keys(),
         )
         keep_children(self, naming)
-        for child_name, child in naming.children.items():
-            if hasattr(type(self), child_name):  # of an opened module, which keeps its keys
-                self._modules[child_name] = child
-            else:
-                self.add_module(child_name, child)
+        self._modules.update(naming.children)  # their names are checked, and fit
         for home in graph.homes:
             self._adopt_tensors(home, graph)
         self._adopt(graph, naming, numbered(inputs), numbered(outputs))

@@ -227,20 +227,17 @@ class _Namer:
 
     def _place_modules(self) -> tuple[dict[str, nn.Module], dict[int, tuple[str, ...]]]:
         """Give each distinct module one name; a part of another child is reached through it."""
-        claims: dict[int, list[tuple[bool, str]]] = {}
-        roots: dict[int, nn.Module] = {}
         opened = self._opened_parts()
         within = {id(m) for home in self._graph.homes for m in home.module.modules()}
-        for name, part in opened.items():
-            roots[id(part)] = part
-            claims.setdefault(id(part), []).append((True, name))
+        roots = {id(part): part for part in opened.values()}
+        wishes = {id(part): (True, name) for name, part in opened.items()}
         for node in self._graph.nodes:
             for target in _modules_used(node):
-                if node.scope is not None and id(target) in within:
-                    continue
-                root, claim = self._claim(node, target)
-                roots[id(root)] = root
-                claims.setdefault(id(root), []).append(claim)
+                if node.scope is None or id(target) not in within:
+                    root, by_hand, name = self._wish(node, target)
+                    roots[id(root)] = root
+                    if by_hand > wishes.setdefault(id(root), (by_hand, name))[0]:
+                        wishes[id(root)] = (True, name)  # the first by hand, else the first
         parts: dict[int, tuple[int, list[str]]] = {}
         for root in roots.values():
             if root._modules:
@@ -248,11 +245,7 @@ class _Namer:
                     if path:
                         check_name(path, f"a part of {type(root).__name__}")
                         parts.setdefault(id(part), (id(root), path.split(".")))
-        names = {
-            key: next((name for explicit, name in claims[key] if explicit), claims[key][0][1])
-            for key in roots
-            if key not in parts
-        }
+        names = {key: name for key, (_, name) in wishes.items() if key not in parts}
         places = self._places(set(names.values()) - set(opened)) | {name: name for name in opened}
         children = opened | {places[name]: roots[key] for key, name in names.items()}
         paths: dict[int, tuple[str, ...]] = {key: (places[n],) for key, n in names.items()}
@@ -293,12 +286,16 @@ class _Namer:
     def _is_reserved(self, name: str) -> bool:
         return "." in name or name in self._reserved or (name[0] == "_" and name[-1] != "_")
 
-    def _claim(self, node: Node, target: nn.Module) -> tuple[nn.Module, tuple[bool, str]]:
-        """Return the module to register for one that a node uses, with the name it asks for.
+    def _wish(self, node: Node, target: nn.Module) -> tuple[nn.Module, bool, str]:
+        """Return the module to register for one that a node uses, and a name for it.
 
         Inside a layer's call that is the layer's own module; the outermost layer that holds the
-        called module names it, unless an inner one was named by hand and the outer was not.
+        called module names it, unless an inner one was named by hand and the outer was not. The
+        second value tells whether the name was given by hand.
         """
+        if node.call is None and id(target) in self._maker_names:
+            by_hand = target is node.target and self._explicit(node) is not None
+            return target, by_hand, self._maker_names[id(target)]
         layers = _layers_around(node)
         holders = [
             layer
@@ -307,17 +304,13 @@ class _Namer:
         ]
         for layer in holders:
             if layer.explicit_name is not None:
-                return layer.module, (True, layer.explicit_name)
-        if holders:
-            if holders[0] is layers[-1]:
-                return holders[0].module, (False, self._maker_names[id(holders[0])])
-            return holders[0].module, (False, self._inner_name(holders[0].module, holders[0]))
-        if not layers and id(target) in self._maker_names:
-            return target, (
-                target is node.target and self._explicit(node) is not None,
-                self._maker_names[id(target)],
-            )
-        return target, (False, self._inner_name(target, target))
+                return layer.module, True, layer.explicit_name
+        if not holders:
+            return target, False, self._inner_name(target, target)
+        owner = holders[0]
+        if owner is layers[-1]:
+            return owner.module, False, self._maker_names[id(owner)]
+        return owner.module, False, self._inner_name(owner.module, owner)
 
     def _inner_name(self, module: nn.Module, named_after: Any) -> str:
         """Name a module that is called inside a layer, but is not the layer's own."""
