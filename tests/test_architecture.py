@@ -124,3 +124,13 @@ def test_importing_the_package_leaves_heavy_rooms_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("before", ["", "gc.freeze(); "], ids=["collected", "frozen"])
+def test_importing_the_package_leaves_the_garbage_collector_as_it_was(before):
+    code = (
+        f"import gc, torch; {before}frozen = gc.get_freeze_count(); import fgraph; "
+        "print(gc.isenabled(), gc.get_freeze_count() - frozen)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "0"]
