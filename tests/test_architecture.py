@@ -126,11 +126,11 @@ def test_importing_the_package_leaves_heavy_rooms_alone():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("before", ["", "gc.freeze(); "], ids=["collected", "frozen"])
-def test_importing_the_package_leaves_the_garbage_collector_as_it_was(before):
+@pytest.mark.parametrize("frozen", [False, True], ids=["collected", "frozen"])
+def test_importing_the_package_leaves_the_garbage_collector_as_it_was(frozen):
     code = (
-        f"import gc, torch; {before}frozen = gc.get_freeze_count(); import fgraph; "
-        "print(gc.isenabled(), gc.get_freeze_count() - frozen)"
-    )
+        f"import gc, torch; {'gc.freeze()' if frozen else ''}; import fgraph; "
+        "print(gc.isenabled(), gc.get_freeze_count() > 0)"
+    ).replace("; ;", ";")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "0"]
+    assert done.stdout.split() == ["True", str(frozen)]
