@@ -32,12 +32,8 @@ MODEL_KEYS = MODULE_KEYS | {
     "_segments", "_stack", "_trainer", "_added_outside", "history", "stop_training",
     "forward", "stop_evaluating", "stop_predicting",
 }  # fmt: skip
-# what is written of each layer: its name in files, and the attribute
-LAYER_STATE = {
-    "name": "explicit_name", "model_name": "_model_name", "module": "module", "built": "built",
-    "features": "_features", "built_for": "_built_for", "trainable": "_trainable",
-}  # fmt: skip
-LAYER_KEYS = frozenset(LAYER_STATE.values()) | {"_calls", "_arguments", "_container"}
+# what a layer has besides, made anew or written apart
+_LAYER_KEYS = frozenset({"module", "built", "_built_for", "_calls", "_arguments", "_container"})
 _DERIVED = (weakref.ReferenceType, torch.Generator)  # made anew by whoever needs them
 
 
@@ -48,14 +44,6 @@ def slots(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
             for name, tensor in group.items():
                 if tensor is not None:
                     yield (f"{path}.{name}" if path else name), tensor
-
-
-def parts_of(module: nn.Module | None) -> dict[int, str]:
-    """Return the names of a module's tensors and parts, the module included, by their ids."""
-    if module is None:
-        return {}
-    parts = dict(reversed([*slots(module), *module.named_modules()]))
-    return {id(part): name for name, part in parts.items()}
 
 
 def attributes_of(value: Any) -> dict[str, Any]:
@@ -69,7 +57,7 @@ def attributes_of(value: Any) -> dict[str, Any]:
         MODEL_KEYS if isinstance(value, Model) else
         _PARAMETER_KEYS if isinstance(value, (nn.ParameterList, nn.ParameterDict)) else
         MODULE_KEYS if isinstance(value, nn.Module) else
-        LAYER_KEYS if isinstance(value, Layer) else frozenset({"_arguments"})
+        _LAYER_KEYS if isinstance(value, Layer) else frozenset({"_arguments"})
     )  # fmt: skip
     kept = {key: item for key, item in state.items() if key not in skipped}
     if isinstance(value, (nn.Module, Layer)) or not type(value).__module__.startswith("fgraph."):

@@ -12,16 +12,11 @@ import torch
 from torch import Tensor
 
 from ..errors import LoadError
-from ..layers.base import Layer
 from ..model import Model
 from .construction import FREE
-from .constructor_calls import construction_of
-from .decoder import take_values
 from .model_file import check_document, decode_model, encode_model
 from .registered import name_of
-from .tensorfile import on_host, parse_json
-from .values import from_json
-from .values import to_json as value_to_json
+from .tensorfile import DTYPES, dtype_name, on_host, parse_json
 
 
 def get_config(model: Model) -> dict[str, Any]:
@@ -50,23 +45,22 @@ def get_config(model: Model) -> dict[str, Any]:
         made_again = {
             name
             for entry in objects
-            if entry["kind"] == "module" and entry["class"] not in free
+            if entry["kind"] in ("module", "part") and entry.get("class") not in free
             for _, _, name in entry.get("tensors", ())
         }
         names = [name for name in tensors if name in given or name not in made_again]
-        values = {name: _written(tensors[name]) for name in names}
+        values = {name: _written(name, tensors[name]) for name in names}
     return {**document, "values": values}
 
 
-def _written(tensor: Tensor) -> list[Any]:
+def _written(name: str, tensor: Tensor) -> list[Any]:
     plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
     data = plain.reshape(-1).view(torch.uint8).numpy().tobytes()
-    dtype = value_to_json(tensor.dtype, repr)
-    return [dtype, list(tensor.shape), base64.b64encode(data).decode()]
+    return [dtype_name(name, tensor), list(tensor.shape), base64.b64encode(data).decode()]
 
 
 def _read(dtype: Any, shape: Any, data: str) -> Tensor:
-    kind, raw = from_json(dtype, lambda tag, held: None), base64.b64decode(data)
+    kind, raw = DTYPES[dtype], base64.b64decode(data)
     flat = torch.frombuffer(bytearray(raw), dtype=kind) if raw else torch.empty(0, dtype=kind)
     return flat.reshape(shape)
 
@@ -94,22 +88,7 @@ def from_config(
             f"the configuration does not fit this version of fgraph and torch "
             f"({type(error).__name__}: {error})"
         ) from error
-    for part in model.modules():
-        if isinstance(part, Model) and part._graph is not None:
-            _initialise(part)
     return model
-
-
-def _initialise(model: Model) -> None:
-    """Draw the layers' weights by their own initializers, not by torch's defaults."""
-    done: set[int] = set()
-    for call in model._live_graph("from_config").calls:
-        layer = call.owner
-        if isinstance(layer, Layer) and layer.module is not None and id(layer) not in done:
-            done.add(id(layer))
-            shapes, named = layer._built_for
-            fresh = construction_of(layer).make()
-            take_values(layer.module, fresh.make_module(*shapes, **named))
 
 
 def to_json(model: Model, **options: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
 from ..errors import LoadError
+from ..layers.base import Layer
+from ..layers.filling import filled_by
 from ..layers.modules.added_weights import AddedWeights
 from ..unfolding.opened_module import OpenedModule
 
@@ -56,10 +59,7 @@ class Construction:
         """
         if real or not issubclass(self.cls, nn.Module):
             return self._call()
-        if not self.cls.__module__.startswith(("torch.nn.", "fgraph.")):
-            with torch.random.fork_rng(devices=()):
-                return self._call()
-        with _NoValues(self.cls, most_calls):
+        with without_values(self.cls, most_calls):
             return self._call()
 
     def _call(self) -> Any:
@@ -69,6 +69,31 @@ class Construction:
         if hasattr(cls, "from_config"):
             return cls.from_config(self.config)
         return cls(**self.config)
+
+
+def without_values(cls: type, most_calls: int = 1_000_000) -> AbstractContextManager[Any]:
+    """Return a context in which a class of torch or of this package makes tensors on `meta`.
+
+    One of a user's class makes them with values, and the random numbers are left as they were.
+
+    Args:
+        cls: the class.
+        most_calls: how many torch functions may be called.
+    """
+    if cls.__module__.startswith(("torch.nn.", "fgraph.")):
+        return _NoValues(cls, most_calls)
+    return torch.random.fork_rng(devices=())
+
+
+def module_of(layer: Layer, shapes: Any, named: Any) -> nn.Module | None:
+    """Let a layer build its module for these shapes, as `without_values` has it."""
+
+    def build(part: Layer, make: Callable[[], nn.Module | None]) -> nn.Module | None:
+        with without_values(type(part)):
+            return make()
+
+    with filled_by(build):
+        return layer.make_module(*shapes, **named)
 
 
 _FILLS = frozenset(

@@ -24,8 +24,8 @@ from ..model import Model, Sequential
 from ..model.naming import check_name
 from ..unfolding.opened_module import OpenedModule
 from ..unfolding.registered_parts import unfolded_modules
-from .comparing import LAYER_KEYS, LAYER_STATE, MODULE_KEYS, is_setting, parts_of, slots
-from .construction import EMPTY, FREE, Construction
+from .comparing import MODULE_KEYS, is_setting
+from .construction import EMPTY, FREE, Construction, module_of
 from .encoder import MADE, Encoder
 from .graphs import check_fields, decode_graph, number_below, parts_of_homes
 from .registered import find
@@ -33,12 +33,11 @@ from .values import from_json
 
 _CALL = {"kind", "class", "config", "args", "kwargs", "settings"}
 _MODULE = {"training", "tensors", "children"}
-_LAYER = LAYER_STATE.keys()
 _FIELDS = {
     "object": _CALL,
+    "layer": _CALL,
     "module": _CALL | _MODULE,
-    "layer": _CALL | _LAYER,
-    "inner layer": {"kind", "of", "settings"} | _LAYER,
+    "build": {"kind", "of", "shapes", "module"},
     "part": {"kind", "of", "settings"} | _MODULE,
     "model": {"kind", "class", "settings", "name", "stack", "graph"} | _MODULE,
 }
@@ -74,7 +73,7 @@ class Decoder:
         self._encoder = encoder
         self.made: list[Any] = []
         self._ranges = 0
-        self._built: dict[Layer, tuple[dict[int, str], nn.Module | None]] = {}
+        self._replaced: dict[int, tuple[Tensor, Tensor]] = {}  # tensors that users' classes made
 
     def make(self, flipped: Iterable[str] = (), unused: range = range(0)) -> None:
         """Make all objects.
@@ -86,25 +85,22 @@ class Decoder:
         for number, entry in enumerate(self._entries):
             with self._about(number):
                 self.made.append(None if number in unused else self._object_of(entry))
-        for number, entry in enumerate(self._entries):  # constructors may change their arguments
+        used = [number for number in range(len(self.made)) if number not in unused]
+        modules = [number for number in used if isinstance(self.made[number], nn.Module)]
+        self._check_parts(modules)
+        self._make_parameters([self._entries[number] for number in modules], set(flipped))
+        for number in modules:
             with self._about(number):
-                if number not in unused:
-                    self._settle(number, entry)
-        self._check_parts()
-        pairs = zip(self.made, self._entries, strict=True)
-        modules = [(made, entry) for made, entry in pairs if isinstance(made, nn.Module)]
-        self._make_parameters([entry.get("tensors", []) for _, entry in modules], set(flipped))
-        for module, entry in modules:
-            self._fill(module, entry.get("tensors", []))
-            module.training = bool(entry["training"])
-        for layer, (parts, _) in self._built.items():
-            _move_attributes(layer, parts)
+                self._fill(self.made[number], self._entries[number])
+        for number in used:  # only now: constructors may change their arguments
+            with self._about(number):
+                self._settle(number, self.made[number], self._entries[number])
         for name in flipped:
             tensor = self._tensor(name)
             tensor.requires_grad_(not isinstance(tensor, nn.Parameter))
-        for module, entry in modules:
-            if isinstance(module, Model) and entry["kind"] == "model":
-                self._finish_model(module, entry)
+        for number in modules:
+            if self._entries[number]["kind"] == "model":
+                self._finish_model(self.made[number], self._entries[number])
         self._check_opened()
 
     # ------------------------------------------------------------------ values
@@ -117,24 +113,21 @@ class Decoder:
             at: what reads references within a graph, by their kinds.
         """
 
-        def read(item: Any) -> Any:
-            return from_json(item, other)
-
         def other(tag: str, held: Any) -> Any:
             if at is not None and tag in at:
                 return at[tag](held)
             if tag not in self._KINDS:
                 raise LoadError(f"it has a value of the kind {tag!r:.80}, which is not known")
-            return self._KINDS[tag](self, held, read)
+            return self._KINDS[tag](self, held)
 
-        return read(value)
+        return from_json(value, other)
 
     def _tensor(self, held: Any) -> Tensor:
         if held not in self._tensors:
             raise LoadError(f"it has no tensor {held!r:.80}, which the model refers to")
         return self._tensors[held]
 
-    def _range(self, held: Any, read: Any) -> range:
+    def _range(self, held: Any) -> range:
         made = range(*held)
         self._ranges += len(made)
         if self._ranges > _MOST_RANGES:
@@ -143,32 +136,27 @@ class Decoder:
             )
         return made
 
-    def _structure(self, held: Any, read: Any) -> Any:
+    def _structure(self, held: Any) -> Any:
         kind = self._class(held[0], object)
         if not (issubclass(kind, tuple) or hasattr(kind, "__dataclass_fields__")):
             raise LoadError(f"{held[0]!r:.80} is neither a named tuple nor a dataclass")
-        return kind(*read(held[1]), **read(held[2]))
+        return kind(*held[1], **held[2])
 
-    def _enum(self, held: Any, read: Any) -> Any:
+    def _enum(self, held: Any) -> Any:
         members = self._class(held[0], enum.Enum).__members__
         if held[1] not in members:
             raise LoadError(f"{held[0]!r:.80} has no member {held[1]!r:.80}")
         return members[held[1]]
 
-    def _partial(self, held: Any, read: Any) -> Any:
-        function, args, keywords = map(read, held)
-        return functools.partial(function, *args, **keywords)
-
-    _KINDS: ClassVar[dict[str, Callable[[Decoder, Any, Any], Any]]] = {
-        "$object": lambda self, held, read: self.made[number_below(held, self.made)],
-        "$tensor": lambda self, held, read: self._tensor(held),
-        "$array": lambda self, held, read: self._tensor(held).numpy(force=True),
-        "$name": lambda self, held, read: find(held, self._custom),
-        "$autograd": lambda self, held, read: self._class(held, torch.autograd.Function).apply,
-        "$optimizer": lambda self, held, read: self._class(held[0], torch.optim.Optimizer)(
-            read(held[1])
-        ),
-        "$range": _range, "$structure": _structure, "$enum": _enum, "$partial": _partial,
+    _KINDS: ClassVar[dict[str, Callable[[Decoder, Any], Any]]] = {
+        "$object": lambda self, held: self.made[number_below(held, self.made)],
+        "$tensor": lambda self, held: self._tensor(held),
+        "$array": lambda self, held: self._tensor(held).numpy(force=True),
+        "$name": lambda self, held: find(held, self._custom),
+        "$autograd": lambda self, held: self._class(held, torch.autograd.Function).apply,
+        "$optimizer": lambda self, held: self._class(held[0], torch.optim.Optimizer)(held[1]),
+        "$partial": lambda self, held: functools.partial(held[0], *held[1], **held[2]),
+        "$range": _range, "$structure": _structure, "$enum": _enum,
     }  # fmt: skip
 
     def _class(self, name: Any, base: type) -> Any:
@@ -199,16 +187,14 @@ class Decoder:
         if isinstance(made, nn.Module):
             opened = parts_of_homes(entry["graph"]) if "graph" in entry else set()
             self._set_children(made, entry.get("children", {}), opened)
-        if isinstance(made, Layer):
-            self._set_layer(made, entry)
         return made
 
-    def _settle(self, number: int, entry: dict[str, Any]) -> None:
+    def _settle(self, number: int, made: Any, entry: dict[str, Any]) -> None:
         """Set the settings in which an object is not what its constructor made."""
-        made = self.made[number]
+        if isinstance(made, Layer) and not type(made).__module__.startswith("fgraph."):
+            self._move_tensors(made)
         if self._encoder is not None:
-            parts, _ = self._built.get(made, ({}, None)) if isinstance(made, Layer) else ({}, None)
-            self._encoder.settle(number, self.made, parts)
+            self._encoder.settle(number, self.made, self._tensors)
         for name, held in entry.get("settings", {}).items():
             value = self.value(held)
             if not is_setting(made, name, value):
@@ -218,20 +204,20 @@ class Decoder:
                     f"give {kind} a method get_config() that says what is kept"
                 )
             vars(made)[name] = value
+        for name in (made.explicit_name, made._model_name) if isinstance(made, Layer) else ():
+            _text(name)
+
+    def _move_tensors(self, layer: Layer) -> None:
+        """Let the attributes of a user's layer hold its tensors, not those that it built."""
+        for key, value in vars(layer).items():
+            if any(id(leaf) in self._replaced for leaf in iter_leaves(value)):
+                vars(layer)[key] = map_leaves(
+                    lambda leaf: self._replaced.get(id(leaf), (leaf, leaf))[1], value
+                )
 
     def _construct(self, entry: dict[str, Any]) -> Any:
-        if entry["kind"] == "inner layer":
-            outer, position = entry["of"]
-            inner = self.made[number_below(outer, self.made)].inner_layers()
-            return inner[number_below(position, inner)]
-        if entry["kind"] == "part":
-            number, name = entry["of"]
-            outer = self.made[number_below(number, self.made)]
-            part = outer._modules.get(name) if isinstance(outer, nn.Module) else None
-            if part is None:
-                raise LoadError(f"a {type(outer).__name__} has no part {name!r:.80}")
-            self._check_tensors(part, entry.get("tensors", []))
-            return part
+        if entry["kind"] in ("build", "part"):
+            return self._made_by(entry)
         cls = self._class(entry["class"], object)
         kind = next((kind for kind, base in _BASES.items() if issubclass(cls, base)), "object")
         if kind != entry["kind"] or cls in (Model, Sequential):
@@ -247,9 +233,36 @@ class Decoder:
         ).make(self._fresh, most_calls=1000 + 100 * len(entry.get("tensors", ())))
         if not isinstance(made, cls):
             raise LoadError(f"{entry['class']!r} makes a {type(made).__name__}")
-        if isinstance(made, nn.Module) and cls not in FREE:
-            self._check_tensors(made, entry.get("tensors", []))
         return made
+
+    def _made_by(self, entry: dict[str, Any]) -> Any:
+        """Return a part that an earlier object makes; for a layer, let it build its module."""
+        built = entry["kind"] == "build"
+        number, name = (entry["of"], "") if built else entry["of"]
+        outer = self.made[number_below(number, self.made)]
+        part: Any = None
+        if built:
+            if not isinstance(outer, Layer):
+                raise LoadError(f"a {type(outer).__name__} is built as a layer is")
+            shapes, named = self.value(entry["shapes"])
+            outer.make_module(*shapes, **named) if self._fresh else module_of(outer, shapes, named)
+            if entry["module"] is not None:
+                outer.module = self._module(entry["module"])
+            return outer
+        if isinstance(outer, nn.Module):
+            part = outer._modules.get(name)
+        elif isinstance(outer, Layer):
+            inner = outer.inner_layers()
+            part = outer.module if name == "module" else inner[number_below(name, inner)]
+        if part is None:
+            raise LoadError(f"a {type(outer).__name__} has no part {name!r:.80}")
+        return part
+
+    def _module(self, number: Any) -> nn.Module:
+        found = self.made[number_below(number, self.made)]
+        if not isinstance(found, nn.Module):
+            raise LoadError(f"a part of a module is a {type(found).__name__}, no module")
+        return found
 
     def _blank_model(self, entry: dict[str, Any]) -> Model:
         cls = self._class(entry["class"], Model)
@@ -280,20 +293,21 @@ class Decoder:
                     raise LoadError(f"the constructor makes no part {name!r:.80}")
                 module._modules[name] = made[name]
                 continue
-            child = None if number is None else self.made[number_below(number, self.made)]
-            if child is not None and not isinstance(child, nn.Module):
-                raise LoadError(f"the child {name!r} is a {type(child).__name__}, no module")
+            child = None if number is None else self._module(number)
             if self._fresh and child is not None:
                 take_values(child, made.get(name))
             module._modules[name] = child
 
-    def _check_parts(self) -> None:
-        """Refuse modules within themselves, or in so many places that walks would never end."""
+    def _check_parts(self, modules: list[int]) -> None:
+        """Refuse modules of which the file says nothing, and those nested without end."""
+        described = {id(self.made[number]) for number in modules}
         parts: dict[nn.Module, int] = {}
 
         def count(module: nn.Module, level: int) -> int:
             if level > _MOST_LEVELS:
                 raise LoadError(f"its modules are nested more than {_MOST_LEVELS} deep, the limit")
+            if id(module) not in described:
+                raise LoadError(f"it does not say what is in {module!r:.100}")
             if module not in parts:
                 children = [part for part in module._modules.values() if part is not None]
                 parts[module] = 1 + sum(count(part, level + 1) for part in children)
@@ -301,70 +315,49 @@ class Decoder:
 
         most = _MOST_PARTS + 4 * len(self.made)
         for made in reversed(self.made):  # outer ones first
-            if isinstance(made, nn.Module) and count(made, 1) > most:
+            module = made.module if isinstance(made, Layer) else made
+            if isinstance(module, nn.Module) and count(module, 1) > most:
                 raise LoadError(
-                    f"a {type(made).__name__} has more than {most} parts, the limit for modules "
+                    f"a {type(module).__name__} has more than {most} parts, the limit for modules "
                     "that are parts of several others"
                 )
 
-    def _set_layer(self, layer: Layer, entry: dict[str, Any]) -> None:
-        held = {key: self.value(entry[key]) for key in LAYER_STATE}
-        held |= {key: _text(held[key]) for key in ("name", "model_name")}
-        held |= {key: bool(held[key]) for key in ("built", "trainable")}
-        layer._built_for = held["built_for"]
-        if held["built"] and not type(layer).__module__.startswith("fgraph."):
-            shapes, named = held["built_for"]
-            with torch.random.fork_rng(devices=()):  # its attributes may hold what it builds
-                self._built[layer] = parts_of(layer.make_module(*shapes, **named)), layer.module
-        for key, attribute in LAYER_STATE.items():
-            setattr(layer, attribute, held[key])
-        if not (layer.module is None or isinstance(layer.module, nn.Module)):
-            raise LoadError(f"the module of layer {layer.name!r} is a {type(layer.module)}")
-
     # ------------------------------------------------------------------ tensors
 
-    def _check_tensors(self, module: nn.Module, held: list[Any]) -> None:
-        """Compare the tensors in the file with those that a constructor made."""
-        made: dict[str, Any] = {**module._parameters, **module._buffers}
-        if sorted(made) != sorted(name for name, _, _ in held):
-            names = [name for name, _, _ in held]
-            raise LoadError(f"a {type(module).__name__} has the tensors {[*made]}, not {names}")
-        for name, kind, key in held:
-            before = made[name]
-            moved = before is not None and isinstance(before, nn.Parameter) != (kind == "parameter")
-            if moved and name != "bias_hh_l0":  # of a recurrent layer with one bias
-                raise LoadError(f"{name!r} of {module!r:.100} is no {kind}")
-            now = None if key is None or self._fresh else self._tensor(key)
-            if nn.parameter.is_lazy(before):
-                raise LoadError(f"{name!r} of {module!r:.100} has no shape: call the model once")
-            if (before is None) != (key is None):
-                raise LoadError(f"{name!r} of {module!r:.100} is {before}, not {key}")
-            if before is not None and now is not None and before.shape != now.shape:
-                raise LoadError(
-                    f"the tensor {key!r} has shape {tuple(now.shape)}, but {module!r:.200} needs "
-                    f"{tuple(before.shape)}"
-                )
+    def _make_parameters(self, entries: list[dict[str, Any]], flipped: set[str]) -> None:
+        held = [slot for entry in entries for slot in entry.get("tensors", ())]
+        for key in {key for _, kind, key in held if kind == "parameter"} & self._tensors.keys():
+            tensor = self._tensors[key]
+            self._tensors[key] = nn.Parameter(tensor, requires_grad=key not in flipped)
 
-    def _make_parameters(self, held: list[list[Any]], flipped: set[str]) -> None:
-        for key in {key for tensors in held for _, kind, key in tensors if kind == "parameter"}:
-            if key in self._tensors:
-                tensor = self._tensors[key]
-                self._tensors[key] = nn.Parameter(tensor, requires_grad=key not in flipped)
-
-    def _fill(self, module: nn.Module, held: list[Any]) -> None:
-        """Give a module its parameters and buffers, in order."""
+    def _fill(self, module: nn.Module, entry: dict[str, Any]) -> None:
+        """Give a module its mode, parameters and buffers, in order, for those that it made."""
+        module.training = bool(entry["training"])
+        held = entry.get("tensors", [])
         made: dict[str, Any] = {**module._parameters, **module._buffers}
         groups: dict[str, Any] = {"parameter": module._parameters, "buffer": module._buffers}
         groups["unsaved buffer"] = module._buffers
-        module._parameters.clear()
-        module._buffers.clear()
-        module._non_persistent_buffers_set.clear()
+        free = type(module) in FREE or entry["kind"] == "model"
+        names = [name for name, _, _ in held]
+        if not free and sorted(made) != sorted(names):
+            raise LoadError(f"a {type(module).__name__} has the tensors {[*made]}, not {names}")
+        slots: list[tuple[str, str, Any]] = []
         for name, kind, key in held:
+            before = made.get(name)
             if name not in made:
                 _check_free(module, name)
-            if self._fresh and key is not None and made.get(name) is not None:
-                self._tensors.setdefault(key, made[name])
-            groups[kind][name] = None if key is None else self._tensor(key)
+            if self._fresh and key is not None and before is not None:
+                self._tensors.setdefault(key, before)
+            now = None if key is None else self._tensor(key)
+            if not free and (problem := _misfit(kind, before, now)):
+                raise LoadError(f"{name!r} of {module!r:.100} {problem}")
+            if before is not None and now is not None:
+                self._replaced[id(before)] = before, now
+            slots.append((name, kind, now))
+        for group in (module._parameters, module._buffers, module._non_persistent_buffers_set):
+            group.clear()
+        for name, kind, now in slots:
+            groups[kind][name] = now
             if kind == "unsaved buffer":
                 module._non_persistent_buffers_set.add(name)
         if isinstance(module, nn.RNNBase):
@@ -372,7 +365,7 @@ class Decoder:
         elif isinstance(module, nn.ParameterList):
             module._size = len(held)
         elif isinstance(module, nn.ParameterDict):
-            module._keys = dict.fromkeys(name for name, _, _ in held)
+            module._keys = dict.fromkeys(names)
 
     # ------------------------------------------------------------------ graphs
 
@@ -407,25 +400,24 @@ class Decoder:
         return InputLayer.of(Input(batch_shape=shape, dtype=self.value(dtype), name=name).ref, name)
 
 
-def _move_attributes(layer: Layer, parts: dict[int, str]) -> None:
-    """Let the attributes that hold parts of the module that a layer built hold those in the file.
-
-    Args:
-        layer: a layer, of a user's class.
-        parts: the names of the parts that it built, by their ids.
-    """
-    module = layer.module
-    now = {} if module is None else dict([*slots(module), *module.named_modules()])
-    for key, value in vars(layer).items():
-        if key not in LAYER_KEYS and any(id(leaf) in parts for leaf in iter_leaves(value)):
-            vars(layer)[key] = map_leaves(lambda leaf: now.get(parts.get(id(leaf)), leaf), value)
-
-
 def _check_free(module: nn.Module, name: str) -> None:
     """Refuse a name that a child or tensor may not have, or that hides something."""
     check_name(name, "a part of a module")
     if "." in name or hasattr(type(module), name) or name in MODULE_KEYS:
         raise LoadError(f"a part of a {type(module).__name__} is named {name!r}")
+
+
+def _misfit(kind: str, made: Tensor | None, now: Tensor | None) -> str:
+    """Return how a tensor in the file differs from the one that a constructor made."""
+    if made is None or now is None:
+        return "" if made is now else "is there in one of file and module only"
+    if nn.parameter.is_lazy(made):
+        return "has no shape: call the model once"
+    if isinstance(made, nn.Parameter) != (kind == "parameter"):
+        return f"is no {kind}"
+    if made.shape == now.shape:
+        return ""
+    return f"has shape {tuple(now.shape)}, but needs {tuple(made.shape)}"
 
 
 def take_values(module: nn.Module, other: nn.Module | None) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import enum
 import functools
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +26,7 @@ from ..model import Model
 from ..optimizers.learning_rate import own_class
 from ..unfolding.opened_module import OpenedModule
 from ..unfolding.registered_parts import unfolded_modules
-from .comparing import LAYER_STATE, MODEL_KEYS, changed_settings, parts_of, slots
+from .comparing import MODEL_KEYS, changed_settings, slots
 from .construction import EMPTY
 from .constructor_calls import construction_of, has_own_config
 from .graphs import encode_graph
@@ -46,8 +46,8 @@ class Encoder:
 
     Args:
         root: the module whose tensors have the names of its `state_dict`.
-        keeps_parts: whether the parts of a module of a user's class are left to its constructor,
-            and only compared; else each is written as a construction of its own.
+        apart: whether the parts of modules, of torch's and users' classes, are constructions of
+            their own; else those that a layer or a user's class makes are only compared.
 
     Attributes:
         objects: the entries, in order.
@@ -56,7 +56,7 @@ class Encoder:
         named: the classes and functions that they name.
     """
 
-    def __init__(self, root: nn.Module, keeps_parts: bool = False) -> None:
+    def __init__(self, root: nn.Module, apart: bool = False) -> None:
         self.objects: list[dict[str, Any]] = []
         self.originals: list[Any] = []
         self.tensors: dict[str, Tensor] = {}
@@ -64,8 +64,8 @@ class Encoder:
         self._tensor_names = {id(tensor): name for name, tensor in reversed(list(slots(root)))}
         self._paths = {id(part): path for path, part in reversed(list(root.named_modules()))}
         self._numbers: dict[int, int] = {}
-        self._keeps_parts = keeps_parts
-        self._parts: set[int] = set()  # the ids of those that were left to a constructor
+        self._apart = apart
+        self._parts: set[int] = set()  # the ids of those that were left to who makes them
         self._opened: set[int] = set()  # and of those whose parts the graph calls
         self._marked: set[int] = set()  # and of all in modules that were opened
 
@@ -76,52 +76,42 @@ class Encoder:
 
         Args:
             value: the value.
-            reference: writes what is neither plain nor known here: references within a graph.
+            reference: returns the tag and the parts of what is neither plain nor known here:
+                references within a graph.
 
         Raises:
             SaveError: something in it cannot be written as data.
         """
+        return to_json(value, lambda item: (reference and reference(item)) or self._other(item))
 
-        def other(item: Any) -> Any:
-            found = None if reference is None else reference(item)
-            return self._other(item, write) if found is None else found
-
-        def write(item: Any) -> Any:
-            return to_json(item, other)
-
-        return write(value)
-
-    def _other(self, value: Any, write: Callable[[Any], Any]) -> dict[str, Any]:
+    def _other(self, value: Any) -> tuple[str, Any]:
+        """Return the tag and the parts of a value that is not plain; see `Decoder._KINDS`."""
         kind = type(value)
+        owner = getattr(value, "__self__", None)
         if isinstance(value, Tensor):
-            return {"$tensor": self.tensor(value)}
+            return "$tensor", self.tensor(value)
         if kind is np.ndarray:
-            return {"$array": self.tensor(torch.from_numpy(value))}
-        if kind is range:
-            return {"$range": [value.start, value.stop, value.step]}
+            return "$array", self.tensor(torch.from_numpy(value))
         if isinstance(value, enum.Enum):
-            return {"$enum": [self.name(kind), value.name]}
+            return "$enum", [self.name(kind), value.name]
         if isinstance(value, tuple) and (hasattr(kind, "_fields") or is_allowed(kind)):
             items = list(value) if hasattr(kind, "_fields") else [list(value)]
-            return {"$structure": [self.name(kind), write(items), {}]}
+            return "$structure", [self.name(kind), items, {}]
         if dataclasses.is_dataclass(value) and kind in pytree.SUPPORTED_NODES:
             fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-            return {"$structure": [self.name(kind), [], write(fields)]}
+            return "$structure", [self.name(kind), [], fields]
         if isinstance(value, LiftedFunction):
-            return {
-                "$held": [[write(function) for function in value.functions], list(value.places)]
-            }
+            return "$held", [list(value.functions), list(value.places)]
         if isinstance(value, functools.partial):
-            parts = (value.func, list(value.args), value.keywords)
-            return {"$partial": [write(part) for part in parts]}
+            return "$partial", [value.func, list(value.args), value.keywords]
         if isinstance(value, torch.optim.Optimizer):
-            return {"$optimizer": self._optimizer(value, write)}
-        owner = getattr(value, "__self__", None)
+            self._check_trained(value)
+            return "$optimizer", [self.name(own_class(value)), value.param_groups]
         if isinstance(owner, FunctionMeta) and value.__name__ == "apply":
-            return {"$autograd": self.name(owner)}
+            return "$autograd", self.name(owner)
         if isinstance(value, (type, *_FUNCTIONS)) or registered_name(value) is not None:
-            return {"$name": self.name(value)}
-        return {"$object": self.number(value)}
+            return "$name", self.name(value)
+        return "$object", self.number(value)
 
     def name(self, target: Any) -> str:
         """Return the name of a class or function, which in one file stands for it alone.
@@ -145,15 +135,14 @@ class Encoder:
         self.tensors.setdefault(name, tensor)
         return name
 
-    def _optimizer(self, optimizer: torch.optim.Optimizer, write: Callable[[Any], Any]) -> Any:
-        """Write an optimizer as its class and groups; parameters are those of the root."""
+    def _check_trained(self, optimizer: torch.optim.Optimizer) -> None:
+        """Refuse an optimizer of other parameters than those of the root."""
         trained = [p for group in optimizer.param_groups for p in group["params"]]
         if strangers := [p for p in trained if id(p) not in self._tensor_names]:
             raise SaveError(
                 f"the optimizer trains {len(strangers)} parameters that are not the model's; "
                 "save with include_optimizer=False"
             )
-        return [self.name(own_class(optimizer)), write(optimizer.param_groups)]
 
     # ------------------------------------------------------------------ objects
 
@@ -163,42 +152,60 @@ class Encoder:
             with self.located(value):
                 self._enter(value, self._entry(value))
                 if isinstance(value, Layer):
-                    self._add_inner_layers(value)
+                    self._add_layer_parts(value)
                 if isinstance(value, nn.Module):
                     self._add_parts(value)
         return self._numbers[id(value)]
 
     def _enter(self, value: Any, entry: dict[str, Any]) -> None:
-        self._numbers[id(value)] = len(self.objects)
+        self._numbers.setdefault(id(value), len(self.objects))
         self.objects.append(entry)
         self.originals.append(value)
 
-    def _add_inner_layers(self, outer: Layer) -> None:
-        """Write the layers that the constructor of another one has made."""
+    def _add_layer_parts(self, outer: Layer) -> None:
+        """Write the layers that the constructor of another one has made, and what it builds."""
+        number = self._numbers[id(outer)]
         for position, inner in enumerate(outer.inner_layers()):
             if id(inner) not in self._numbers:
-                made_by = {"kind": "inner layer", "of": [self._numbers[id(outer)], position]}
-                self._enter(inner, made_by | self._layer_state(inner))
-                self._add_inner_layers(inner)
+                self._enter(inner, {"kind": "part", "of": [number, position]})
+                self._add_layer_parts(inner)
+        if outer.built:
+            module, own = outer.module, type(outer).__module__.startswith("fgraph.")
+            if module is not None and own and self._is_apart(module):
+                self.number(module)
+            entry: dict[str, Any] = {"kind": "build", "of": number}
+            entry["shapes"] = self.value(outer._built_for)
+            entry["module"] = self._numbers.get(id(module))
+            self._enter(outer, entry)
+            if module is not None and entry["module"] is None:
+                self._add_part(outer, "module", module)
 
     def _add_parts(self, outer: nn.Module) -> None:
-        """Write the state of the parts that the constructor of a module has made."""
+        """Write the state of the parts that are left to who makes a module."""
         for name, part in outer._modules.items():
             if part is not None and self._leaves(outer, part):
-                self._parts.add(id(part))
-                made_by = {"kind": "part", "of": [self._numbers[id(outer)], name]}
-                with self.located(part):
-                    self._enter(part, made_by | self._module_state(part))
-                    self._add_parts(part)
+                self._add_part(outer, name, part)
+
+    def _add_part(self, outer: Any, name: str, part: nn.Module) -> None:
+        self._parts.add(id(part))
+        made_by = {"kind": "part", "of": [self._numbers[id(outer)], name]}
+        with self.located(part):
+            _refuse_computed_weights(part)
+            self._enter(part, made_by | self._module_state(part))
+            self._add_parts(part)
 
     def _leaves(self, outer: nn.Module, part: nn.Module) -> bool:
-        """Whether a part is left to the constructor of the module that holds it."""
-        if not self._keeps_parts or id(part) in self._numbers:
+        """Whether a part is left to the layer or constructor that makes the module around it."""
+        if id(part) in self._numbers or id(outer) in self._opened:
             return False
+        if id(outer) in self._parts:
+            return not self._is_apart(part)
         own = not type(outer).__module__.startswith(("torch.nn.", "fgraph."))
-        own = own and id(outer) not in self._opened
         drawn = isinstance(outer, Model) and not self._is_constructed(outer)
-        return (own and not drawn) or id(outer) in self._parts
+        return own and not drawn and not self._apart
+
+    def _is_apart(self, part: nn.Module) -> bool:
+        return self._apart and type(part).__module__.startswith("torch.nn.")
 
     def _entry(self, value: Any) -> dict[str, Any]:
         if isinstance(value, (types.MethodType, MethodCall)):
@@ -215,16 +222,11 @@ class Encoder:
             )
         if isinstance(value, Model) and not self._is_constructed(value):
             return self._model(value)
-        if isinstance(value, nn.Module) and _computes_weights(value):
-            raise SaveError(
-                "its weights are computed from others by torch.nn.utils: make them plain first, by "
-                "parametrize.remove_parametrizations(module, name), prune.remove(module, name) or "
-                "remove_spectral_norm(module)"
-            )
         if isinstance(value, nn.Module):
+            _refuse_computed_weights(value)
             return {"kind": "module", **self._call(value), **self._module_state(value)}
         if isinstance(value, Layer):
-            return {"kind": "layer", **self._call(value), **self._layer_state(value)}
+            return {"kind": "layer", **self._call(value)}
         if not (isinstance(value, Remembered) or has_own_config(type(value))):
             _refuse_other_state(value)
         return {"kind": "object", **self._call(value)}
@@ -255,9 +257,6 @@ class Encoder:
         """Whether the file has a plain module with the parts of this one, see `unfold`."""
         return id(value) in self._opened and not is_allowed(type(value))
 
-    def _layer_state(self, layer: Layer) -> dict[str, Any]:
-        return {key: self.value(getattr(layer, name)) for key, name in LAYER_STATE.items()}
-
     def _module_state(self, module: nn.Module) -> dict[str, Any]:
         """Write the children, parameters and buffers of a module, in order, and its mode."""
         unsaved = module._non_persistent_buffers_set
@@ -285,6 +284,9 @@ class Encoder:
         if graph is not None:
             self._opened |= unfolded_modules(graph).keys()
             self._marked |= {id(part) for home in graph.homes for part in home.module.modules()}
+        for call in graph.calls if graph else ():  # layers come before what they build
+            self.number(call.owner)
+        stack = [self._stacked(layer) for layer in getattr(model, "_stack", ())]
         own = {k: v for k, v in vars(model).items() if k not in MODEL_KEYS | {"explicit_name"}}
         entry = {
             "kind": "model",
@@ -295,7 +297,7 @@ class Encoder:
         if own:
             entry["settings"] = self.value(own)
         if hasattr(model, "_stack"):
-            entry["stack"] = [self._stacked(layer) for layer in model._stack]
+            entry["stack"] = stack
         if graph is not None:
             entry["graph"] = encode_graph(model, graph, self)
         return entry
@@ -307,19 +309,19 @@ class Encoder:
         spec = [list(ref.spec.shape), self.value(ref.spec.dtype)]
         return {"$input": [ref.node.name, *spec]}
 
-    def settle(self, number: int, made: list[Any], parts: dict[int, str]) -> None:
+    def settle(self, number: int, made: list[Any], tensors: Mapping[str, Tensor]) -> None:
         """Write the settings in which an object differs from what was made of its entry.
 
         Args:
             number: the number of the entry.
             made: what was made of all entries.
-            parts: the names of the parts of a layer's module, by their ids.
+            tensors: the tensors that these have, by name.
 
         Raises:
             SaveError: it differs in what is no setting.
         """
         entry, value = self.objects[number], self.originals[number]
-        if "config" in entry or entry["kind"] == "model" or self._is_opened(value):
+        if "config" in entry or entry["kind"] in ("model", "build") or self._is_opened(value):
             return
         if type(value) is not type(made[number]):
             raise SaveError(f"the constructor makes a {type(made[number]).__name__} in its place")
@@ -327,13 +329,12 @@ class Encoder:
             part = made[number]._modules[name] if child == MADE else None
             if part is not None and made[self._numbers[id(value._modules[name])]] is not part:
                 raise SaveError(f"its part {name!r} is not the one that the constructor shares")
-        own = parts_of(value.module) if isinstance(value, Layer) else {}
 
         def paired(before: Any, now: Any) -> bool:
-            place, part = self._numbers.get(id(before)), own.get(id(before))
-            return (place is not None and made[place] is now) or (
-                part is not None and part == parts.get(id(now))
-            )
+            if isinstance(before, Tensor):
+                return tensors.get(self._tensor_names.get(id(before), "")) is now
+            place = self._numbers.get(id(before))
+            return place is not None and made[place] is now
 
         marked = id(value) in self._marked and is_allowed(type(value))
         if settings := changed_settings(value, made[number], paired, marked):
@@ -364,11 +365,16 @@ class _LocatedError(SaveError):
     """One that says which part of the model it is about."""
 
 
-def _computes_weights(module: nn.Module) -> bool:
-    """Whether `torch.nn.utils` parametrizes, prunes or normalizes the weights of a module."""
+def _refuse_computed_weights(module: nn.Module) -> None:
+    """Refuse weights that `torch.nn.utils` parametrizes, prunes or normalizes."""
     hooks = [type(hook).__module__ for hook in module._forward_pre_hooks.values()]
     of_torch = any(name.startswith("torch.nn.utils.") for name in hooks)
-    return of_torch or parametrize.is_parametrized(module)
+    if of_torch or parametrize.is_parametrized(module):
+        raise SaveError(
+            "its weights are computed from others by torch.nn.utils: make them plain first, by "
+            "parametrize.remove_parametrizations(module, name), prune.remove(module, name) or "
+            "remove_spectral_norm(module)"
+        )
 
 
 def _refuse_other_state(value: Any) -> None:

@@ -96,12 +96,12 @@ class _Writer:
 
     def _reference(self, item: Any) -> Any:
         if id(item) in self._homes:
-            return {"$home": self._homes[id(item)]}
+            return "$home", self._homes[id(item)]
         if type(item) is not At:
             return None
         place = self._given.get(item)
         later = [len(self._given) + item.node - self._flat.sources, item.index]
-        return {"$at": later if place is None else [place, 0]}
+        return "$at", later if place is None else [place, 0]
 
     def _node(self, entry: Entry, path: tuple[str, ...] | None) -> dict[str, Any]:
         """Return what a node does; what is `None` or empty is left out."""

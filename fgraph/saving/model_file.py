@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from .keras.keras_weight_files import is_keras_weights, places_of_weights
 from .keras.reading import load_keras
 from .keras.writing import check_keras, save_keras
 
-VERSION = 2
+VERSION = 3
 _TEXT = "fgraph"
 _FIELDS = {
     "version", "fgraph", "torch", "objects", "root", "flipped", "devices", "compiled", "values",
@@ -99,10 +98,8 @@ def encode_model(
     """
     try:
         return _encode(Encoder(model), model, include_optimizer)
-    except SaveError:
-        with suppress(SaveError):  # the modules of a library, made of a configuration
-            return _encode(Encoder(model, keeps_parts=True), model, include_optimizer)
-        raise
+    except SaveError:  # a part may have been replaced
+        return _encode(Encoder(model, apart=True), model, include_optimizer)
 
 
 def _encode(

@@ -28,14 +28,14 @@ from torch import Tensor
 from ..callbacks.atomic import replacing
 from ..errors import LoadError, SaveError
 
-_DTYPES = {
+DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
     "U8": torch.uint8, "BOOL": torch.bool, "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2, "U16": torch.uint16, "U32": torch.uint32, "U64": torch.uint64,
     "C64": torch.complex64,
 }  # fmt: skip
-_DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _BLOCK = 8192  # words of eight bytes
 _ALIGNMENT = 64
 _MAX_HEADER = 100_000_000  # what the safetensors package allows
@@ -121,7 +121,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -
         OSError: the file cannot be written.
     """
     for name, tensor in tensors.items():
-        _dtype_name(name, tensor)
+        dtype_name(name, tensor)
     views = views_among(tensors)
     # those that fill whole lines of the cache come first: so all of these are aligned
     names = sorted(tensors.keys() - views, key=lambda name: (_size(tensors[name]) % _ALIGNMENT > 0,
@@ -132,7 +132,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -
         tensor = tensors[name]
         end = offset + _size(tensor)
         entries[name] = {
-            "dtype": _dtype_name(name, tensor),
+            "dtype": dtype_name(name, tensor),
             "shape": list(tensor.shape),
             "data_offsets": [offset, end],
         }
@@ -172,7 +172,12 @@ def _header(entries: Mapping[str, Any], texts: Mapping[str, str]) -> bytes:
     return struct.pack("<Q", len(text)) + text
 
 
-def _dtype_name(name: str, tensor: Tensor) -> str:
+def dtype_name(name: str, tensor: Tensor) -> str:
+    """Return the name that the format has for the dtype of a tensor.
+
+    Raises:
+        SaveError: the format cannot hold such a tensor.
+    """
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type == "meta":
         raise SaveError(
             f"the tensor {name!r} ({tensor.layout}, {tensor.dtype}, on {tensor.device}) is not a "
@@ -418,7 +423,7 @@ def _check_entries(header: dict[str, Any], size: int) -> None:
     end = 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         (first, last), shape = entry["data_offsets"], entry["shape"]
-        dtype, numbers = _DTYPES.get(entry["dtype"]), (first, last, *shape)
+        dtype, numbers = DTYPES.get(entry["dtype"]), (first, last, *shape)
         if dtype is None:
             raise LoadError(f"the tensor {name!r} has dtype {entry['dtype']!r}, unknown here")
         if {*map(type, numbers)} != {int} or min(numbers) < 0:
@@ -441,7 +446,7 @@ def _verify_header(raw: bytes, check: str) -> None:
 
 def _tensor(storage: torch.UntypedStorage, start: int, entry: dict[str, Any]) -> Tensor:
     """Return one tensor as a view of the mapped file, in a storage of its own."""
-    made: Any = torch.empty(0, dtype=_DTYPES[entry["dtype"]])
+    made: Any = torch.empty(0, dtype=DTYPES[entry["dtype"]])
     first, last = entry["data_offsets"]
     made.set_(storage[start + first : start + last], 0, entry["shape"])
     # kernels round differently where vectors are not aligned

@@ -38,13 +38,14 @@ _NUMPY = {
 }
 
 # the type, its tag, how a value is taken apart into plainer ones, and how it is put together
-_TABLE: list[tuple[type, str, Callable[[Any], Any], Callable[[Any], Any]]] = [
+_TABLE: list[tuple[type, str, Callable[[Any], Any], Callable[[Any], Any] | None]] = [
     (tuple, "$tuple", list, tuple),
     (dict, "$dict", _pairs, dict),
     (collections.OrderedDict, "$ordered", _pairs, collections.OrderedDict),
     (collections.Counter, "$counter", _pairs, lambda pairs: collections.Counter(dict(pairs))),
     (set, "$set", list, set),
     (frozenset, "$frozenset", list, frozenset),
+    (range, "$range", lambda v: [v.start, v.stop, v.step], None),  # all count
     (slice, "$slice", lambda v: [v.start, v.stop, v.step], lambda parts: slice(*parts)),
     (float, "$float", repr, float),
     (complex, "$complex", lambda v: [v.real, v.imag], lambda parts: complex(*parts)),
@@ -58,18 +59,18 @@ _TABLE: list[tuple[type, str, Callable[[Any], Any], Callable[[Any], Any]]] = [
     *((kind, f"$numpy.{name}", lambda v: v.item(), kind) for name, kind in _NUMPY.items()),
 ]
 _WRITERS = {kind: (tag, apart) for kind, tag, apart, _ in _TABLE}
-_READERS = {tag: together for _, tag, _, together in _TABLE}
+_READERS = {tag: together for _, tag, _, together in _TABLE if together}
 PLAIN = frozenset({type(None), bool, int, float, str})
 # a tuple of a range would be larger than the file
 _PARTS = {tag: PLAIN | {complex} if "numpy" in tag else {list, str, type(None)} for tag in _READERS}
 
 
-def to_json(value: Any, other: Callable[[Any], Any], level: int = 0) -> Any:
+def to_json(value: Any, other: Callable[[Any], tuple[str, Any]], level: int = 0) -> Any:
     """Return `value` in the types of JSON. Subclasses are not taken for their base classes.
 
     Args:
         value: any nesting of plain values and containers.
-        other: from everything else to a JSON object with one key that begins with `$`.
+        other: from everything else to a tag that begins with `$`, and plainer values.
         level: how deep in other values this one is.
 
     Raises:
@@ -86,10 +87,11 @@ def to_json(value: Any, other: Callable[[Any], Any], level: int = 0) -> Any:
         return [to_json(item, other, level + 1) for item in value]
     if kind is dict and all(type(key) is str and key[:1] != "$" for key in value):
         return {key: to_json(item, other, level + 1) for key, item in value.items()}
-    if kind not in _WRITERS:
-        return other(value)
-    tag, apart = _WRITERS[kind]
-    parts = apart(value)
+    if kind in _WRITERS:
+        tag, apart = _WRITERS[kind]
+        parts = apart(value)
+    else:
+        tag, parts = other(value)
     return {tag: parts if type(parts) is str else to_json(parts, other, level + 1)}
 
 
@@ -98,7 +100,7 @@ def from_json(value: Any, other: Callable[[str, Any], Any], level: int = 0) -> A
 
     Args:
         value: what JSON gave.
-        other: from the key that begins with `$`, and what it holds, to the value.
+        other: from another tag, and the values that it holds, to the value.
         level: how deep in other values this one is.
 
     Raises:
@@ -115,9 +117,9 @@ def from_json(value: Any, other: Callable[[str, Any], Any], level: int = 0) -> A
         return {key: from_json(item, other, level + 1) for key, item in value.items()}
     if len(value) > 1:
         raise LoadError(f"it has a value with the keys {list(value)!r:.80}, which is of no kind")
-    if tag not in _READERS:
-        return other(tag, value[tag])
     parts = from_json(value[tag], other, level + 1)
+    if tag not in _READERS:
+        return other(tag, parts)
     if type(parts) not in _PARTS[tag]:
         raise LoadError(f"it has a {tag} of {type(parts).__name__} {parts!r:.80}")
     return _READERS[tag](parts)

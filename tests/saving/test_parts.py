@@ -101,7 +101,7 @@ def test_a_part_that_the_constructor_does_not_make_is_refused(change):
     with pytest.raises(SaveError, match="Block"):
         model_file.encode_model(model)
     with pytest.raises(SaveError, match=r"constructor|has the tensors|has shape"):
-        model_file._encode(Encoder(model, keeps_parts=True), model, False)
+        model_file._encode(Encoder(model), model, False)
 
 
 @pytest.mark.parametrize(

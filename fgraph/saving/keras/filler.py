@@ -14,10 +14,9 @@ from ...layers import wrappers
 from ...layers.base import Layer
 from ...layers.filling import filled_by
 from ...layers.weight_layout import _attribute
-from ..construction import _NoValues
+from ..construction import without_values
 from .stored_weights import Held, Place, held_weights, paths_of_parts
 
-_MOST_CALLS = 1_000_000
 _MOST_REST = 2**28  # values of a layer's own that no file holds, such as windows
 
 
@@ -76,12 +75,8 @@ class Filler:
 
     def __call__(self, layer: Any, build: Callable[[], nn.Module | None]) -> nn.Module | None:
         """Build the module of a layer; it has no values if the layer is a part of another."""
-        if type(layer).__module__.startswith("fgraph."):
-            with _NoValues(type(layer), _MOST_CALLS):
-                module = build()
-        else:
-            with torch.random.fork_rng(devices=()):
-                module = build()
+        with without_values(type(layer)):
+            module = build()
         _, place = self._places.get(id(layer), (None, None))
         if place is None:
             return module

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from ...errors import SaveError
 from ...layers.base import Layer
-from ...layers.filling import filled_by
 from ..comparing import attributes_of
-from ..construction import _NoValues
+from ..construction import module_of
 from ..values import PLAIN
 from .keras_config import custom, dtype_policy, keras_object, plain, role, with_lists
 from .keras_layers import _CLASSES
@@ -43,7 +42,6 @@ _LEARNED: dict[str, Callable[[Any], dict[str, Any]]] = {
         {"vocabulary": layer.get_vocabulary(), "idf_weights": layer.idf} if layer.tokens else {}
     ),
 }
-_MOST_CALLS = 1_000_000
 
 Inner = Callable[[Any, str], Any]  # writes a layer or model in a configuration
 
@@ -189,8 +187,7 @@ def _check_unchanged(layer: Layer, where: str) -> None:
         return
     shapes, named = layer._built_for
     config = {**layer.get_config(), **_LEARNED.get(type(layer).__name__, _nothing)(layer)}
-    with filled_by(_without_values):
-        made: Any = layer.from_config({**config, "name": None}).make_module(*shapes, **named)
+    made: Any = module_of(layer.from_config({**config, "name": None}), shapes, named)
     kept, now = dict(made.named_modules()), dict(layer.module.named_modules())
     for name in kept.keys() | now.keys():
         before, part = kept.get(name), now.get(name)
@@ -208,8 +205,3 @@ def _check_unchanged(layer: Layer, where: str) -> None:
 
 def _nothing(layer: Any) -> dict[str, Any]:
     return {}
-
-
-def _without_values(layer: Any, build: Callable[[], Any]) -> Any:
-    with _NoValues(type(layer), _MOST_CALLS):
-        return build()
