@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SaveError
-from ..layers.modules.recurrent import with_one_bias
+from ..layers.modules.conv_lstm import ConvLSTM
+from ..layers.modules.recurrent import KerasGRU, KerasLSTM, KerasSimpleRNN, with_one_bias
 from ..model import Model
 from ..model.expressions import quoted
 from ..model.naming import identifier
@@ -286,9 +287,25 @@ def _transformer(module: nn.Transformer) -> Construction:
     return Construction(nn.Transformer, (), kwargs)
 
 
+def _steps(module: Any, states: str) -> dict[str, Any]:
+    first, second = module.input_dropout, module.recurrent_dropout
+    shape = tuple(module.state_0.shape) if module.stateful else None
+    return {
+        "dropout": first.rate if first else 0.0,
+        "recurrent_dropout": second.rate if second else 0.0,
+        "seed": first.seed if first else second.seed if second else None,
+        states: shape[0] if shape and states == "batch_size" else shape,
+    }
+
+
 _RULES: dict[type, Callable[[Any], Construction]] = {
     **dict.fromkeys(_STACKS, _stack),
     nn.Transformer: _transformer,
+    ConvLSTM: lambda m: construction_of(m, _steps(m, "state_shape")),
+    **dict.fromkeys(
+        (KerasLSTM, KerasGRU, KerasSimpleRNN),
+        lambda m: construction_of(m, _steps(m, "batch_size")),
+    ),
     **dict.fromkeys(_CONTAINERS, lambda module: Construction(type(module))),
 }
 

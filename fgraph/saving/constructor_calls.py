@@ -11,8 +11,6 @@ from torch import nn
 
 from ..errors import Remembered, SaveError
 from ..layers.base import Layer
-from ..layers.modules.conv_lstm import ConvLSTM
-from ..layers.modules.recurrent import KerasGRU, KerasLSTM, KerasSimpleRNN
 from ..model import Model
 from .comparing import same
 from .construction import Construction
@@ -20,12 +18,16 @@ from .construction import Construction
 _MISSING = object()
 
 
-def construction_of(value: Any) -> Construction:
+def construction_of(value: Any, known: dict[str, Any] | None = None) -> Construction:
     """Find the constructor call of an object.
 
     Layers, losses, metrics and optimizers remember theirs. Any other object may have
     `get_config()`; otherwise each parameter of its constructor is read from the attribute of that
     name.
+
+    Args:
+        value: the object.
+        known: arguments that are no attributes.
 
     Raises:
         SaveError: an argument can be read from no attribute.
@@ -36,7 +38,7 @@ def construction_of(value: Any) -> Construction:
     if isinstance(value, Remembered):
         args, kwargs = value._arguments
         return Construction(cls, args, dict(kwargs))
-    return Construction(cls, *_read_arguments(value))
+    return Construction(cls, *_read_arguments(value, known))
 
 
 def _multi_head(module: nn.MultiheadAttention) -> dict[str, Any]:
@@ -61,17 +63,6 @@ def _transformer_layer(module: Any) -> dict[str, Any]:
     }
 
 
-def _steps(module: Any, states: str) -> dict[str, Any]:
-    first, second = module.input_dropout, module.recurrent_dropout
-    shape = tuple(module.state_0.shape) if module.stateful else None
-    return {
-        "dropout": first.rate if first else 0.0,
-        "recurrent_dropout": second.rate if second else 0.0,
-        "seed": first.seed if first else second.seed if second else None,
-        states: shape[0] if shape and states == "batch_size" else shape,
-    }
-
-
 # arguments that are no attributes of the same name; those that are missing have none
 _SPECIAL: dict[type, Callable[[Any], dict[str, Any]]] = {
     nn.RNN: lambda m: {"mode": _MISSING, "nonlinearity": m.mode.removeprefix("RNN_").lower()},
@@ -81,8 +72,6 @@ _SPECIAL: dict[type, Callable[[Any], dict[str, Any]]] = {
     nn.TransformerEncoderLayer: _transformer_layer,
     nn.TransformerDecoderLayer: _transformer_layer,
     nn.AdaptiveLogSoftmaxWithLoss: lambda m: {"cutoffs": m.cutoffs[:-1]},
-    ConvLSTM: lambda m: _steps(m, "state_shape"),
-    **dict.fromkeys((KerasLSTM, KerasGRU, KerasSimpleRNN), lambda m: _steps(m, "batch_size")),
 }
 
 
@@ -92,11 +81,13 @@ def has_own_config(cls: type) -> bool:
     return own not in (None, Model.get_config, Layer.get_config, Remembered.get_config)
 
 
-def _read_arguments(value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _read_arguments(
+    value: Any, known: dict[str, Any] | None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Read the arguments of the constructor from the attributes that have their names."""
     args: list[Any] = []
     cls: Any = type(value)
-    kwargs = _SPECIAL[cls](value) if cls in _SPECIAL else {}
+    kwargs = known or (_SPECIAL[cls](value) if cls in _SPECIAL else {})
     for parameter in parameters_of(cls):
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
