@@ -5,9 +5,10 @@ from __future__ import annotations
 import collections
 import enum
 import functools
+import itertools
 import re
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SaveError
+from ..graph.graph import Graph
 from ..graph.nested import filled, iter_leaves
 from ..graph.torch_functions import torch_name
 from ..model import Model
+from ..model.masked_calls import MaskRanks, mask_ranks, masked_forward
 from ..model.naming import Naming, identifier
 from ..saving.comparing import changed_settings
 from ..saving.constructor_calls import construction_of
@@ -77,6 +80,7 @@ def to_source(
             "is the plain PyTorch that there is"
         )
     writer = _FileWriter(constructors or {}, imports)
+    writer.find_masked(model._live_graph("to_source"))
     writer.add_model(model, class_name, "")
     return writer.text()
 
@@ -91,6 +95,21 @@ class _FileWriter:
         self.classes: list[str] = []
         self.class_names: dict[int, str] = {}
         self.reserved = set(_RESERVED)
+        self.masked_methods: dict[int, dict[MaskRanks, str]] = {}  # of each model
+
+    def find_masked(self, graph: Graph) -> None:
+        """Note the models that are called on masked tensors, each with the ranks of the masks."""
+        for node in graph.nodes:
+            if not isinstance(node.target, Model) or node.target._graph is None:
+                continue
+            graphs = [node.target._graph]
+            if (ranks := mask_ranks(node)) is not None:
+                methods = self.masked_methods.setdefault(id(node.target), {})
+                if ranks not in methods:
+                    methods[ranks] = self._free_method(node.target, set(methods.values()))
+                    graphs.append(masked_forward(node.target, ranks).graph)
+            for inner in graphs:
+                self.find_masked(inner)
 
     def add_model(self, model: Model, class_name: str, path: str) -> None:
         """Write the class of a model, after those of the models that it contains."""
@@ -105,22 +124,40 @@ class _FileWriter:
                 self.add_model(part, inner, f"{path}{name}.")
         self._reserve(model)
         init = ConstructorWriter(self, model, path).lines()
-        naming = Naming(model.input_names, model._node_names, model._node_paths, _children(model))
-        parameters = model._signature.parameters  # type: ignore[union-attr]
-        forward = ForwardWriter(graph, naming, parameters, model, self.reserved, self.constant)
-        try:
-            body = forward.lines(filled(model._output_template, graph.outputs))
-        except SaveError as error:
-            raise SaveError(f"to_source: the forward of model {model.name!r}: {error}") from error
-        signature = ", ".join(["self", *parameters])
         lines = [f"class {class_name}(nn.Module):"]
         if init:
             lines += ["    def __init__(self):", "        super().__init__()"]
             lines += [line for statement in init for line in laid_out(statement, 8)]
             lines.append("")
-        lines += laid_out(f"def forward({signature}):", 4)
-        lines += [line for statement in body for line in laid_out(statement, 8)]
+        naming = Naming(model.input_names, model._node_names, model._node_paths, _children(model))
+        outputs = filled(model._output_template, graph.outputs)
+        lines += self._method(model, "forward", graph, naming, outputs)
+        for ranks, name in self.masked_methods.get(id(model), {}).items():
+            second, naming, outputs, masks = masked_forward(model, ranks)
+            lines += ["", *self._method(model, name, second, naming, outputs, masks)]
         self.classes.append("\n".join(lines))
+
+    def _method(
+        self,
+        model: Model,
+        name: str,
+        graph: Graph,
+        naming: Naming,
+        outputs: Any,
+        more_parameters: Iterable[str] = (),
+    ) -> list[str]:
+        """Return the lines of a method that runs a graph."""
+        parameters = [*model._signature.parameters, *more_parameters]  # type: ignore[union-attr]
+        writer = ForwardWriter(
+            graph, naming, parameters, model, self.reserved, self.masked_methods, self.constant
+        )
+        try:
+            body = writer.lines(outputs)
+        except SaveError as error:
+            raise SaveError(f"to_source: the forward of model {model.name!r}: {error}") from error
+        signature = ", ".join(["self", *parameters])
+        head = laid_out(f"def {name}({signature}):", 4)
+        return [*head, *(line for statement in body for line in laid_out(statement, 8))]
 
     def _reserve(self, model: Model) -> None:
         """Keep the names of functions that will be defined in the file from the variables."""
@@ -129,6 +166,13 @@ class _FileWriter:
                 name = getattr(leaf, "__name__", None)
                 if isinstance(name, str) and torch_name(leaf) is None:
                     self.reserved.add(name)
+
+    @staticmethod
+    def _free_method(model: Model, taken: Container[str]) -> str:
+        """Return a name for a method, which no other attribute of the model has."""
+        numbered = (f"forward_masked_{number}" for number in itertools.count(2))
+        names = itertools.chain(["forward_masked"], numbered)
+        return next(name for name in names if name not in taken and not hasattr(model, name))
 
     def _fresh_class(self, name: str) -> str:
         base = "".join(word[:1].upper() + word[1:] for word in re.split(r"\W|_", name)) or "Part"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
@@ -16,6 +16,7 @@ from ..interface.keras_weights import Weights
 from ..model import codegen
 from ..model.codegen import Statement, in_blocks
 from ..model.expressions import Rebuild, quoted
+from ..model.masked_calls import MaskRanks, mask_ranks
 from ..model.naming import Naming, identifier
 
 
@@ -28,6 +29,7 @@ class ForwardWriter(codegen.ForwardWriter):
         parameters: the name of each input.
         model: the model.
         reserved: names of the file that no variable may have.
+        masked_methods: by model, the method that stands for its call with masks of these ranks.
         constant: writes a function, class or object that is no plain value.
     """
 
@@ -38,6 +40,7 @@ class ForwardWriter(codegen.ForwardWriter):
         parameters: list[str],
         model: nn.Module,
         reserved: set[str],
+        masked_methods: Mapping[int, Mapping[MaskRanks, str]],
         constant: Callable[[Any], str],
     ) -> None:
         super().__init__(graph, naming, parameters)
@@ -45,6 +48,7 @@ class ForwardWriter(codegen.ForwardWriter):
         self._root = model
         for group in (model._parameters, model._buffers):
             self._known_tensors |= {id(tensor): (name,) for name, tensor in group.items()}
+        self._masked_methods = masked_methods
         self._write_constant = constant
 
     def lines(self, outputs: Any) -> list[str]:
@@ -75,11 +79,10 @@ class ForwardWriter(codegen.ForwardWriter):
                     f"{node.kwargs['training']}, but a plain module takes its mode from train() "
                     "and eval(): call it without, and set the mode of that child"
                 )
-            if "masks" in node.kwargs and isinstance(node.target, Weights):
-                raise SaveError(
-                    f"the model {'.'.join(path)!r} is called on a masked tensor, and runs other "
-                    "code then than its forward: make one model of all layers"
-                )
+            if (ranks := mask_ranks(node)) is not None:
+                given = (*node.args, *(mask for mask in node.kwargs["masks"] if mask is not None))
+                method = self._masked_methods[id(node.target)][ranks]
+                return f"{self._module(path)}.{method}({self._arguments(given, {})})"
             return f"{self._module(path)}({self._arguments(node.args, node.kwargs)})"
         if isinstance(node.target, MethodCall):
             method = f"{self._value(node.args[0])}.{node.target.__name__}"

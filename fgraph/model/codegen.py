@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from ..graph import Node, Ref
 from ..graph.graph import Graph
 from ..graph.modes import Modes
+from ..layers.modules import KeptLoss
 from .expressions import FREE_NAMES, ExpressionWriter, quoted
 from .naming import Naming, identifier
 
@@ -76,6 +77,7 @@ class ForwardWriter(ExpressionWriter):
         }
         self._keep = set(graph.outputs) | set(graph.inputs)
         self._used = self._keep.union(self._last_use)
+        self._penalised_again = _penalised_again(graph)
 
     def write(self, outputs: Any) -> Source:
         """Return the source that computes `outputs`, a structure with a `Ref` for each tensor."""
@@ -112,6 +114,10 @@ class ForwardWriter(ExpressionWriter):
     def _node(self, position: int) -> Iterator[Statement]:
         node = self._graph.nodes[position]
         statements = self._statements(node)
+        if id(node) in self._penalised_again:
+            kept, path = self._fresh("kept"), self._paths[id(node)] or ()
+            before = f"{kept} = losses_so_far({self._module(path)})"
+            statements = [before, *statements, f"add_losses({kept})", f"del {kept}"]
         if self._graph.copies.before and (saved := self._saved(node)):
             yield Statement(None, saved)  # gradients flow through copies, whatever the mode
         if done := self._done(node, range(position, position + 1)):
@@ -174,6 +180,19 @@ class ForwardWriter(ExpressionWriter):
                 base = f"{base}_{node.kind.strip('_')}"
         name = self._variables[ref] = self._fresh(identifier(base))
         return name
+
+
+def _penalised_again(graph: Graph) -> set[int]:
+    """Return the calls of models whose inner layers kept penalties in an earlier call."""
+    seen: set[int] = set()
+    found: set[int] = set()
+    for node in graph.nodes:
+        if node.op == "module" and node.target._modules:
+            parts = {id(part) for part in node.target.modules() if isinstance(part, KeptLoss)}
+            if parts & seen:
+                found.add(id(node))
+            seen |= parts
+    return found
 
 
 def in_blocks(statements: Iterable[Statement], first: int = 1) -> tuple[list[str], dict[int, int]]:

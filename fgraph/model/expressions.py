@@ -21,6 +21,7 @@ from ..graph.memory import changed
 from ..graph.module_state import buffer, parameter, training
 from ..graph.nested import iter_leaves
 from ..graph.torch_functions import torch_name
+from ..layers.modules import add_losses, losses_so_far
 from .child_calls import child_calls
 from .naming import Naming, identifier
 
@@ -34,7 +35,10 @@ _BINARY = {
 _UNARY = {operator.neg: "-", operator.pos: "+", operator.invert: "~"}
 _REPR = (bool, bytes, type(None), torch.dtype, torch.memory_format)
 # what every generated forward can name
-FREE_NAMES = {"torch": torch, "math": math, "operator": operator, "child_calls": child_calls}
+FREE_NAMES = {
+    "torch": torch, "math": math, "operator": operator, "child_calls": child_calls,
+    "losses_so_far": losses_so_far, "add_losses": add_losses,
+}  # fmt: skip
 # names that no parameter of a generated forward may have
 RESERVED = frozenset({*FREE_NAMES, "recomputed", "self", "m"})
 

@@ -7,7 +7,6 @@ on inputs that have masks.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from ..graph.node import Inferred, ancestors
 from ..graph.record import record, ref_of
 from ..graph.specs import TensorSpec
 from ..layers.masks import attach_masks, mask_of
+from ..layers.modules import KeptLoss
 from . import codegen
 from .layer_replay import Replay
 from .naming import Naming, identifier, maker_of
@@ -157,28 +157,57 @@ def run_with_masks(model: Any, values: Sequence[Tensor], masks: Sequence[Tensor 
     return nn.Module.__call__(twin, *given)
 
 
+def mask_ranks(node: Node) -> MaskRanks | None:
+    """Return the ranks of the masks that a model is called with; `None` for any other call."""
+    if "masks" not in node.kwargs or not hasattr(node.target, "_forward_source"):
+        return None
+    masks = node.kwargs["masks"]
+    return tuple(None if mask is None else len(mask.spec.first) for mask in masks)
+
+
 def prepare(graph: Graph) -> None:
     """Make the forwards that a graph needs of the models in it, before torch traces a call."""
     for node in graph.nodes:
-        if "masks" in node.kwargs and hasattr(node.target, "_forward_source"):
-            masks = node.kwargs["masks"]
-            ranks = tuple(None if mask is None else len(mask.spec.first) for mask in masks)
+        if (ranks := mask_ranks(node)) is not None:
             _kind_for(node.target, ranks)
 
 
-_Ranks = tuple[int | None, ...]
-_kinds: weakref.WeakKeyDictionary[Graph, dict[_Ranks, type]] = weakref.WeakKeyDictionary()
+MaskRanks = tuple[int | None, ...]  # of the mask of each input, `None` where there is none
 
 
-def _kind_for(model: Any, ranks: _Ranks) -> type:
+def _kind_for(model: Any, ranks: MaskRanks) -> type:
     """Return the class of a model with a forward for masks of these ranks."""
-    kinds = _kinds.setdefault(model._graph, {})
+    kinds: dict[MaskRanks, type] | None = model._masked_kinds
+    if kinds is None:
+        kinds = model._masked_kinds = {}
     if ranks not in kinds:
-        kinds[ranks] = _make_kind(model, ranks)
+        written = masked_forward(model, ranks)
+        source = model._generate(
+            written.graph, written.naming, written.outputs, more_parameters=written.masks
+        )
+        forward = codegen.compile_forward(source, f"{model.name} with masks")
+        kinds[ranks] = type(type(model).__name__, (type(model),), {"forward": forward})
     return kinds[ranks]
 
 
-def _make_kind(model: Any, ranks: _Ranks) -> type:
+class MaskedForward(NamedTuple):
+    """A second forward of a model, for masked inputs.
+
+    Attributes:
+        graph: from the inputs and their masks to the outputs and their masks.
+        naming: the names of all that is in it.
+        outputs: a list of the outputs, and a list of the masks that depend on values of modules.
+        masks: the names of the masks, which are parameters after the inputs.
+    """
+
+    graph: Graph
+    naming: Naming
+    outputs: list[list[Ref]]
+    masks: list[str]
+
+
+def masked_forward(model: Any, ranks: MaskRanks) -> MaskedForward:
+    """Return what a model computes on inputs with masks of these ranks."""
     specs = [ref.spec for ref in model._graph.inputs]
     mask_specs = [
         None if rank is None else _leading(spec, rank)
@@ -200,9 +229,7 @@ def _make_kind(model: Any, ranks: _Ranks) -> type:
     )
     parameters = zip(model._signature.parameters, ranks, strict=True)
     more = [f"{name}_mask" for name, rank in parameters if rank is not None]
-    source = model._generate(whole, naming, outputs, more_parameters=more)
-    forward = codegen.compile_forward(source, f"{model.name} with masks")
-    return type(type(model).__name__, (type(model),), {"forward": forward})
+    return MaskedForward(whole, naming, outputs, more)
 
 
 def _masked(model: Any, specs: Sequence[Any], mask_specs: Sequence[Any]) -> _Masked:
@@ -219,6 +246,8 @@ def _masked(model: Any, specs: Sequence[Any], mask_specs: Sequence[Any]) -> _Mas
     given = {symbolic.ref for symbolic in masks if symbolic is not None}
     inputs = [symbolic.ref for symbolic in (*values, *masks) if symbolic is not None]
     whole = Graph(inputs, outputs)
+    for now, before in zip(_kept_losses(whole), _kept_losses(graph), strict=True):
+        now.target = before.target  # a layer records a new module for each of its calls
     for call in Graph(inputs, [*outputs, *found.values()]).calls:
         call.owner.forget_call(call)  # it is no call of the user's
     inside = [
@@ -228,6 +257,10 @@ def _masked(model: Any, specs: Sequence[Any], mask_specs: Sequence[Any]) -> _Mas
     ]
     matters = any(ref in given for node in whole.nodes for ref in node.refs())
     return _Masked(whole, matters, found, inside)
+
+
+def _kept_losses(graph: Graph) -> list[Node]:
+    return [node for node in graph.nodes if isinstance(node.target, KeptLoss)]
 
 
 def _leading(spec: TensorSpec, rank: int) -> TensorSpec:

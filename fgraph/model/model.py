@@ -27,7 +27,7 @@ from ..unfolding.registered_parts import makes_result
 from . import codegen
 from .child_calls import has_own_calls
 from .graph_attributes import GraphAttributes
-from .masked_calls import call_with_masks, masks_given, prepare
+from .masked_calls import MaskRanks, call_with_masks, masks_given, prepare
 from .naming import Naming, maker_of, name_graph, output_names
 from .recorded_call import keep_children, record_call
 from .run_time_notes import add_run_time_note
@@ -73,6 +73,7 @@ class Model(GraphAttributes, LazyMethods, Weights, Penalties, Trainer, nn.Module
 
     explicit_name: str | None
     _graph: Graph | None
+    _masked_kinds: dict[MaskRanks, type] | None = None  # with forwards for masked inputs
     _signature: Signature | None
     _records_its_calls = True  # on symbolic tensors, for their masks
 
@@ -177,7 +178,8 @@ class Model(GraphAttributes, LazyMethods, Weights, Penalties, Trainer, nn.Module
             segments: the nodes that it computes again for gradients, see `parallel.segments`.
         """
         self._segments = segments
-        self.__dict__.pop("_view", None)  # of the source before
+        for of_the_source_before in ("_view", "_masked_kinds"):
+            self.__dict__.pop(of_the_source_before, None)
         self._forward_source = source
         self._attach_forward()
 
@@ -427,7 +429,8 @@ class Model(GraphAttributes, LazyMethods, Weights, Penalties, Trainer, nn.Module
         if self._graph is not None:
             self._live_graph("copy")
         state: dict[str, Any] = super().__getstate__()  # without what torch.compile made
-        state.pop("_view", None)
+        for made_again in ("_view", "_masked_kinds"):
+            state.pop(made_again, None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

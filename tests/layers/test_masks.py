@@ -229,3 +229,16 @@ def test_a_pipeline_passes_masks_through():
     tokens = torch.tensor([[1, 2, 0, 0, 0], [1, 1, 1, 0, 2]])
     found, expected = model(tokens)
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_masked_attention_computes_in_any_dtype(dtype):
+    tokens = Input((6,), dtype="int64")
+    x = layers.Embedding(3, 4, mask_zero=True)(tokens)
+    model = Model(tokens, layers.MultiHeadAttention(2, 3)(x, x)).eval()
+    values = torch.as_tensor(TOKENS)
+    expected = model(values)
+    made = model.to(dtype)(values)
+    assert made.dtype == dtype
+    tolerance = 1e-6 if dtype == torch.float64 else 0.05
+    torch.testing.assert_close(made.float(), expected, rtol=tolerance, atol=tolerance)

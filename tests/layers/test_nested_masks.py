@@ -11,7 +11,6 @@ import torch
 
 import fgraph
 from fgraph import Input, Model, Sequential, layers
-from fgraph.errors import SaveError
 from keras_oracle import compare_models, keras
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -191,6 +190,44 @@ def test_a_fixed_mode_and_a_mask_go_together():
     assert not torch.equal(loud.eval()(values), loud(values))
 
 
-def test_plain_source_of_a_masked_nested_model_is_refused():
-    with pytest.raises(SaveError, match="the model 'model_1' is called on a masked tensor"):
-        model_of(lstm_inside).to_source()
+@pytest.mark.parametrize("build", CASES, ids=lambda build: build.__name__)
+def test_plain_source_has_a_method_for_masked_inputs(build):
+    model, tokens = model_of(build), torch.tensor(TOKENS)
+    space: dict = {}
+    exec(model.to_source("Net"), space)
+    plain = space["Net"]()
+    plain.load_state_dict(model.state_dict())
+    torch.testing.assert_close(plain.eval()(tokens), model(tokens), rtol=0, atol=0)
+
+
+def test_a_child_keeps_its_name_beside_the_method_for_masked_inputs():
+    x, tokens = Input((5, 4)), Input((5,), dtype="int64")
+    encode = Model(x, layers.LSTM(3, name="forward_masked")(x))
+    model = Model(tokens, encode(embedding(layers)(tokens))).eval()
+    space: dict = {}
+    exec(model.to_source("Net"), space)
+    plain = space["Net"]()
+    plain.load_state_dict(model.state_dict())
+    torch.testing.assert_close(plain(torch.tensor(TOKENS)), model(torch.tensor(TOKENS)))
+
+
+def penalised_inside(L, tokens):
+    table, plain, lstm = embedding(L), L.Embedding(6, 4), L.LSTM(3, activity_regularizer="l2")
+    dense = L.Dense(3, activity_regularizer="l1")
+    encode, _ = inner(L, lambda x: (lstm(dense(x)), []), 5, 4)
+    return L.Add()([encode(table(tokens)), encode(plain(tokens))]), [table, plain, dense, lstm]
+
+
+def test_penalties_of_every_call_of_a_nested_model_count():
+    models, weights = [], None
+    for L, (Inputs, Models, _) in KINDS.items():
+        tokens = Inputs((5,), dtype="int64" if L is layers else "int32")
+        output, parts = penalised_inside(L, tokens)
+        model = Models(tokens, output)
+        if weights is None:
+            weights = [part.get_weights() for part in parts]
+        for part, values in zip(parts, weights, strict=True):
+            part.set_weights(values)
+        model.compile("sgd", "mse")
+        models.append(model.evaluate(TOKENS, np.zeros((4, 3)), verbose=0))
+    assert models[0] == pytest.approx(models[1], rel=1e-5)

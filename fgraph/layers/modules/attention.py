@@ -84,8 +84,7 @@ class HeadAttention(nn.Module):
             weights = self._weights(q, k, mask)
             mixed = F.dropout(weights, rate, training) @ v
         else:
-            # where a step may attend to nothing, Keras has it attend to everything equally
-            added = None if mask is None else torch.where(mask, 0.0, 0.7 * torch.finfo(q.dtype).min)
+            added = None if mask is None else _addend(mask, q.dtype)
             mixed = F.scaled_dot_product_attention(q, k, v, added, rate, causal)
         mixed = mixed.transpose(1, 2).flatten(2)
         if self.gate is not None:
@@ -120,6 +119,16 @@ def _allowed(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Tensor 
         return mask
     lower = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()
     return lower if mask is None else mask & lower
+
+
+def _addend(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what to add to scores: where a step may attend to nothing, all scores stay alike.
+
+    Keras then has it attend to everything equally.
+    """
+    # `where` makes numbers tensors of the default dtype, which must hold them
+    lowest = max(torch.finfo(kind).min for kind in (dtype, torch.get_default_dtype()))
+    return torch.where(mask, 0.0, 0.7 * lowest).to(dtype)
 
 
 class Scale(nn.Module):

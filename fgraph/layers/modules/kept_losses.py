@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -48,3 +48,15 @@ class AddedLoss(KeptLoss):
         """Return `x`, of any shape; the losses are scalars, or are averaged."""
         self.value = torch.stack([loss.mean() for loss in losses]).sum()
         return x
+
+
+def losses_so_far(module: nn.Module) -> list[tuple[KeptLoss, Tensor]]:
+    """Return the penalties that the parts of a module keep, before it is called once more."""
+    parts = (part for part in module.modules() if isinstance(part, KeptLoss))
+    return [(part, part.value) for part in parts if part.value is not None]
+
+
+def add_losses(kept: Iterable[tuple[KeptLoss, Tensor]]) -> None:
+    """Add penalties of earlier calls to those of the last one: as in Keras, every call counts."""
+    for part, value in kept:
+        part.value = value if part.value is None else part.value + value

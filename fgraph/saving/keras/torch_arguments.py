@@ -11,6 +11,7 @@ from torch import nn
 from ...errors import SaveError
 from ...graph import Ref
 from ...graph.nested import iter_leaves
+from .keras_operation import dtype_of_value
 
 NEEDED = object()  # in place of a default
 
@@ -130,6 +131,8 @@ def bound(
         else:
             value = parameter.default
         if parameter.kind == "only":
+            if parameter.name == "dtype" and given and value == dtype_of_value(given[0]):
+                continue  # what it is anyway
             if value is not None and value is not False and value != parameter.default:
                 raise SaveError(f"{parameter.name}={value!r:.40} has no counterpart")
         elif parameter.kind != "any":

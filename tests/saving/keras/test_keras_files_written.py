@@ -140,6 +140,7 @@ def functions() -> Any:
         x.argmax(-1), x.to(torch.float64), F.pad(x, (1, 2)), x.sort(-1)[0], x.chunk(2, 1)[1],
         F.one_hot(y.abs().clamp(max=3).long(), 4), x * table, F.layer_norm(x, (6,)),
         L.Lambda(lambda z: z.cumsum(1) + 1)(x), x.logsumexp(1), torch.stack([x, y], 1).unbind(1)[1],
+        ops.cumsum(x, axis=1), ops.cumprod(x, axis=-1),
     ]  # fmt: skip
 
 
