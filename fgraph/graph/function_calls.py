@@ -45,7 +45,7 @@ def record_function(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         func = setitem
     if name in _FACTORY_NAMES and kwargs.get("device") is None:
         kwargs = _placed(args, kwargs)
-    if func is setitem or (name.endswith("_") and not name.endswith("__")):
+    if changes_first(func):
         return _record_in_place(func, tuple(args), kwargs)
     return record("function", func, tuple(args), kwargs)
 
@@ -67,6 +67,12 @@ def _placed(args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
                     device = record("function", getattr, (symbol(tensors[0]), "device"), {})
                     return {**kwargs, "device": device}
     return kwargs
+
+
+def changes_first(func: Any) -> bool:
+    """Return whether a function changes its first argument, as `setitem` and `torch.relu_` do."""
+    name = getattr(func, "__name__", "")
+    return func is setitem or (name.endswith("_") and not name.endswith("__"))
 
 
 def _record_in_place(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

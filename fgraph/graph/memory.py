@@ -154,7 +154,8 @@ def needed_copies(inputs: list[Ref], nodes: list[Node], outputs: list[Ref]) -> C
     """Find what has to be copied when a graph runs.
 
     Raises:
-        ValueError: the graph begins between a value and a change of its memory.
+        ValueError: the graph begins between a value and a change of its memory, or would change a
+            real tensor.
     """
     found = Copies(set(), {})
     if any(node.effects and (node.effects.changes or node.target is changed) for node in nodes):
@@ -178,6 +179,7 @@ class _Copier:
         self._together: dict[Ref, set[Ref]] = {}  # the values in the memory of each value
         self._copied: dict[Ref, set[Ref]] = {}  # the same, for the copy of a value
         self._reached: dict[int, set[Ref]] = {}  # by the id of a node, what its changes reach
+        self._real: set[Ref] = set()  # values in the memory of real tensors
 
     def run(self) -> None:
         """Fill in what has to be copied."""
@@ -194,6 +196,8 @@ class _Copier:
         return self._together.setdefault(ref, {ref})
 
     def _change(self, node: Node, ref: Ref, position: int) -> None:
+        if ref in self._real:
+            raise ValueError(f"{node!r} changes a parameter, buffer or constant of the model")
         memory = self._copied.get(ref) or self._memory(ref)
         self._found.inputs.update(memory & self._inputs)
         if ref not in self._copied:
@@ -208,9 +212,14 @@ class _Copier:
 
     def _share(self, node: Node, index: int, source: int) -> None:
         refs, made = node.refs(), Ref(node, index)
-        if source == REAL or made in self._inputs:
+        if made in self._inputs:
             return
-        other = refs[source] if source < len(refs) else Ref(node, source - len(refs))
+        other = None
+        if source != REAL:
+            other = refs[source] if source < len(refs) else Ref(node, source - len(refs))
+        if other is None or other in self._real:
+            self._real.add(made)
+            return
         memory = self._memory(other)
         if node.target is not changed:
             memory = self._copied.get(other) or memory

@@ -15,13 +15,15 @@ from ..errors import LoadError, SaveError
 from ..graph import Node, Ref, shapes
 from ..graph.closures import LiftedFunction
 from ..graph.flat import At, Entry, Flat, flatten, restore
+from ..graph.function_calls import changes_first
 from ..graph.graph import Graph
 from ..graph.memory import changed
+from ..graph.modes import AUTOCAST_DEVICES, Autocast, Modes
 from ..graph.module_state import READS, known_of
 from ..graph.nested import iter_leaves, label, leaves_with_paths
 from ..graph.node import Home, ancestors, reads_of
-from ..graph.record import make_node
-from ..graph.specs import REAL, DataSpec, Effects, NumberSpec, Spec, TensorSpec
+from ..graph.record import make_node, to_symbols
+from ..graph.specs import DataSpec, Effects, NumberSpec, Spec, TensorSpec
 from ..graph.torch_functions import resolve
 from ..layers.base import Layer
 from ..model import Model
@@ -31,12 +33,10 @@ from ..model.signature import Signature
 from ..unfolding.opened_module import OpenedModule
 from ..unfolding.registered_parts import makes_result, registered_parts
 from .bounded import BoundedCalls, check_call
-from .mode_records import modes_from_data, modes_to_data
 from .registered import is_allowed
 
-# what the entry of a node has: the first are written, the others follow when it is recorded
 _NODE_FIELDS = {"op", "target", "path", "args", "kwargs", "name", "call", "masks", "declared",
-                "modes", "function", "specs", "template", "effects", "scope"}  # fmt: skip
+                "modes", "scope"}  # fmt: skip
 _READ = frozenset({"T", "mT", "H", "mH", "real", "imag", "data", "device"})  # attributes of tensors
 _GRAPH_FIELDS = {"inputs", "outputs", "nodes", "reads", "calls", "input_structure",
                  "output_structure", "input_names", "node_names", "homes", "scopes"}  # fmt: skip
@@ -51,8 +51,6 @@ def encode_graph(model: Model, graph: Graph, encoder: Any) -> dict[str, Any]:
     Raises:
         SaveError: a node cannot be written as data; the text names it.
     """
-    if unknown := set(Entry._fields) - _NODE_FIELDS:
-        raise SaveError(f"a file cannot hold what nodes have in {sorted(unknown)}")
     return _Writer(model, graph, encoder).record()
 
 
@@ -119,7 +117,8 @@ class _Writer:
                 "call": entry.call,
                 "masks": [[index, write(at)] for index, at in (entry.masks or {}).items()],
                 "declared": _declaration(entry, write),
-                "modes": None if entry.modes is None else modes_to_data(entry.modes),
+                "modes": entry.modes
+                and [entry.modes.grad, *map(write, map(list, entry.modes.autocast))],
                 "scope": entry.scope,
             }
         except SaveError as error:
@@ -239,7 +238,6 @@ class _Reader:
     def __init__(self, model: Model, record: dict[str, Any], decoder: Any) -> None:
         self._model = model
         self._decoder = decoder
-        self._real: set[Ref] = set()  # values in the memory of the model's own tensors
         nodes, count = record["nodes"], len(record["inputs"])
         self._held = [*record["inputs"], *nodes]
         self._homes = [self._home(*held) for held in record.get("homes", ())]
@@ -316,7 +314,7 @@ class _Reader:
 
     def _entry(self, held: dict[str, Any]) -> Entry:
         check_fields("a node", held, _NODE_FIELDS)
-        modes, call, scope = held.get("modes"), held.get("call"), held.get("scope")
+        call, scope = held.get("call"), held.get("scope")
         for place, count in ((call, self._calls), (scope, self._scopes)):
             if place is not None:
                 number_below(place, range(count))
@@ -331,7 +329,7 @@ class _Reader:
             name=_name(held.get("name")),
             call=call,
             masks={number: self._value(item) for number, item in held.get("masks", ())},
-            modes=None if modes is None else modes_from_data(modes),
+            modes=_modes(*map(self._value, held["modes"])) if "modes" in held else None,
             scope=scope,
         )
 
@@ -357,9 +355,10 @@ class _Reader:
             raise LoadError(f"it has a node of the kind {op!r:.80} {args[1:]!r:.80}")
         inferred = self._inferred(target, args, kwargs, held.get("declared"))
         kind = "function" if op == "read" else op
+        if changes_first(target) and any(isinstance(t, Tensor) for t in iter_leaves(args[:1])):
+            raise LoadError(f"a node changes a parameter or buffer by {target.__name__!r}")
         node = make_node(kind, target, args, kwargs, inferred=inferred, like=like)
         node.declared &= target is not changed
-        self._check_effects(node)
         return node
 
     def _source(self, name: Any, kind: Any, *held: Any) -> Node:
@@ -396,7 +395,9 @@ class _Reader:
     def _inferred(self, target: Any, args: Any, kwargs: Any, declared: Any) -> Any:
         """Return what is known of a result that is not worked out by running the call."""
         if isinstance(target, Model) and target._graph is not None:
-            _check_inputs(target, args, kwargs)
+            if not kwargs.keys() <= {"training", "masks"}:
+                raise LoadError(f"a node calls {target.name!r} with {[*kwargs]}")
+            cast(Signature, target._signature).check(list(to_symbols(args)))
             return infer_call(target, args, kwargs.get("masks"))
         if target is changed and type(args[0]) is Ref:
             return [args[0].spec], None, Effects((), ((0, 0),))
@@ -419,22 +420,6 @@ class _Reader:
         effects = Effects((), tuple((index, at) for index in range(len(specs)) for at in tensors))
         return specs, pytree.tree_structure((0,) * len(specs)) if several else None, effects
 
-    def _check_effects(self, node: Node) -> None:
-        """Refuse a node that changes the model's own tensors."""
-        refs = node.refs()
-        changes, shares = node.effects or ((), ())
-        for index, source in shares:
-            place = source - len(refs)
-            if source == REAL or (refs[source] if place < 0 else Ref(node, place)) in self._real:
-                self._real.add(Ref(node, index))
-        name = "" if node.op == "module" else getattr(node.target, "__name__", "")
-        in_place = name == "setitem" or (name.endswith("_") and not name.endswith("__"))
-        given = iter_leaves(node.args[:1]) if in_place else ()
-        if any(isinstance(leaf, Tensor) for leaf in given) or any(
-            refs[at] in self._real for at in changes
-        ):
-            raise LoadError(f"a node changes a parameter or buffer by {name!r}")
-
 
 def _spec(shape: Any, dtype: Any) -> TensorSpec:
     """Return what is known of a tensor whose shape and dtype are in a file."""
@@ -446,17 +431,16 @@ def _spec(shape: Any, dtype: Any) -> TensorSpec:
     return shapes.spec_of(tuple(shape), dtype)
 
 
-def _check_inputs(model: Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Compare what a node gives a model with what the model was built for."""
-    expected = cast(Signature, model._signature).shapes
-    given = [leaf.spec.shape if type(leaf) is Ref else tuple(leaf.shape) for leaf in args]
-    fits = [
-        len(ours) == len(theirs)
-        and all(None in (a, b) or a == b for a, b in zip(ours, theirs, strict=True))
-        for ours, theirs in zip(given, expected, strict=True)
-    ]
-    if not all(fits) or not kwargs.keys() <= {"training", "masks"}:
-        raise LoadError(f"a node calls {model.name!r} on {given}, which takes {expected}")
+def _modes(grad: Any, *autocast: list[Any]) -> Modes:
+    """Return grad mode and autocast of a call, of those that there are."""
+    modes = Modes(grad, tuple(Autocast(*settings) for settings in autocast))
+    known = grad in ("", "no_grad", "inference_mode")
+    for device, enabled, dtype, cache in modes.autocast:
+        known &= device in AUTOCAST_DEVICES and {type(enabled), type(cache)} == {bool}
+        known &= dtype in (None, torch.bfloat16, torch.float16)
+    if not known:
+        raise LoadError(f"a node is called in the modes {modes!r:.100}")
+    return modes
 
 
 def parts_of_homes(record: dict[str, Any]) -> set[str]:

@@ -9,7 +9,9 @@ from torch.utils import _pytree as pytree
 
 import fgraph
 from fgraph import Input, Model, layers
+from fgraph.graph.flat import Entry
 from fgraph.graph.node import Ref
+from fgraph.saving.graphs import _NODE_FIELDS
 from strategies import assert_same
 
 
@@ -305,6 +307,12 @@ def test_sizes_that_code_read_are_compared_after_loading(tmp_path):
     assert loaded(torch.ones(2, 5, 4)).shape == (2, 1, 4)
     with pytest.raises(ValueError, match="was read while the graph was built, as 1"):
         loaded(torch.ones(2, 0, 4))
+
+
+def test_files_have_all_that_is_known_of_a_node():
+    """Or it is found again when the node is recorded."""
+    found_again = {"function", "specs", "template", "effects"}
+    assert {*Entry._fields} == (_NODE_FIELDS - {"path"}) | found_again
 
 
 def test_methods_of_modules_are_refused(tmp_path):
