@@ -191,6 +191,20 @@ class Remembered:
         return cls(**config)
 
 
+def declares(part: object, name: str) -> bool:
+    """Return whether an object's own class sets a flag; subclasses do not inherit it.
+
+    For promises that break where a method is replaced, by a subclass or in one object.
+
+    Args:
+        part: the object.
+        name: the class attribute.
+    """
+    kind = type(part)
+    own_methods = any(callable(getattr(kind, attribute, None)) for attribute in vars(part))
+    return bool(vars(kind).get(name, False)) and not own_methods
+
+
 def look_up(kind: str, known: Mapping[str, Any], identifier: Any) -> Any:
     """Return the object that a Keras identifier stands for.
 

@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ..errors import declares
+
 Logs = Mapping[str, Any]
 
 
@@ -22,6 +24,10 @@ class Callback:
 
     stops: bool = True
     """Whether it may set `stop_training` after a batch, which several processes must agree on."""
+
+    only_logs: bool = False
+    """Whether its hooks of batches look at nothing but their `logs`, so that the figures may be
+    computed when these are read. A class says so for itself: its subclasses do not inherit it."""
 
     def __init__(self) -> None:
         self.model: Any = None
@@ -191,6 +197,11 @@ class CallbackList:
             filled = [c for c in self.callbacks if _fills(c, name)]
             self._hooks[name] = [getattr(callback, name) for callback in filled]
         return self._hooks[name]
+
+    def only_log(self, *names: str) -> bool:
+        """Return whether those that fill some hooks of batches look at nothing but the logs."""
+        filling = [c for c in self.callbacks if any(_fills(c, name) for name in names)]
+        return all(declares(callback, "only_logs") for callback in filling)
 
     def call(self, name: str, *args: Any) -> None:
         """Call a hook of every callback that fills it; logs are empty if none are given."""

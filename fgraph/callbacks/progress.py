@@ -65,6 +65,7 @@ class ProgressBar(Callback):
     """
 
     stops = False
+    only_logs = True
 
     def __init__(self, verbose: int = 1, interval: float = 0.25) -> None:
         super().__init__()

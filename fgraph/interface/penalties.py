@@ -34,6 +34,10 @@ class Penalties:
         added: list[Tensor] = super().losses  # type: ignore[misc]
         return of_weights + of_activations + added
 
+    def _is_penalised(self) -> bool:
+        """Return whether `losses` may hold more than `add_loss` was given."""
+        return type(self).losses is not Penalties.losses or any(self._penalised())
+
     def _after_step(self) -> None:
         """Apply the constraints of the layers' weights."""
         for layer in self._penalised()[0]:

@@ -10,12 +10,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..errors import Remembered
+from ..errors import Remembered, declares
 from .across import divided_by, undivided
 
 EPSILON = 1e-7  # Keras: `keras.config.epsilon()`
 HALF = (torch.bfloat16, torch.float16)
 
+_MEANS = ("sum_over_batch_size", "mean")
 _REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none", None)
 
 
@@ -109,6 +110,11 @@ def apply_mask(sample_weight: Tensor | None, mask: Tensor | None) -> Tensor | No
     return weighted(kept, sample_weight)
 
 
+def within(axis: int) -> bool:
+    """Return whether an axis is surely not that of the samples, of two axes or more."""
+    return axis == -1 or axis > 0
+
+
 def value_range(values: Tensor) -> tuple[float, float]:
     """Return the least and the greatest value, which are NaN if any is."""
     low, high = torch.aminmax(values if values.dtype != torch.bool else values.byte())
@@ -155,6 +161,10 @@ class Loss(Remembered):
 
     activation: ClassVar[str | None] = None
     """The activation whose logits the loss can take instead of its output."""
+
+    per_sample: ClassVar[bool] = False
+    """Whether a value depends on its own sample alone, so that `evaluate` may compute the loss of
+    several batches at once. A class says so for itself: its subclasses do not inherit it."""
 
     from_logits: bool = False
     axis: int = -1
@@ -227,6 +237,14 @@ class Loss(Remembered):
             return values.mean()
         # as Keras: the mean over what is not masked
         return divided_by(values.mean() * mask.numel(), mask.sum(), 1)
+
+    def joins(self, y_true: Tensor | None) -> bool:
+        """Return whether the loss of several batches at once is the mean of theirs over samples.
+
+        Args:
+            y_true: all targets, `None` if they are not in memory.
+        """
+        return declares(self, "per_sample") and self.reduction in _MEANS and within(self.axis)
 
     def on_logits(self) -> Loss:
         """Return this loss for logits in the place of activated predictions."""

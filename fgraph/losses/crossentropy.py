@@ -71,6 +71,15 @@ def _rows(y_pred: Tensor, axis: int) -> Tensor:
     return y_pred.movedim(axis, -1).reshape(-1, y_pred.shape[axis])
 
 
+def _mean_on_logits(rows: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Return the mean cross-entropy of logits `(rows, classes)`, by torch's fused loss."""
+    count, classes = rows.shape
+    if classes < 16 and count >= 256 and rows.device.type == "cpu" and not torch.is_grad_enabled():
+        # in a row shorter than a vector of the processor torch goes from number to number
+        rows, target = rows.T[None], (target if target.ndim == 1 else target.T)[None]
+    return F.cross_entropy(rows, target, label_smoothing=label_smoothing)
+
+
 def sparse_categorical_crossentropy(
     y_true: Tensor,
     y_pred: Tensor,
@@ -181,6 +190,7 @@ class CategoricalCrossentropy(CrossEntropy):
     """
 
     activation = "softmax"
+    per_sample = True
 
     def __init__(
         self,
@@ -201,8 +211,7 @@ class CategoricalCrossentropy(CrossEntropy):
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return the mean, on logits by torch's fused cross-entropy."""
         if self.from_logits and y_pred.ndim == 2:
-            smoothing = self.label_smoothing
-            return F.cross_entropy(y_pred, as_target(y_true, y_pred), label_smoothing=smoothing)
+            return _mean_on_logits(y_pred, as_target(y_true, y_pred), self.label_smoothing)
         return super().mean(y_true, y_pred)
 
     def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
@@ -224,6 +233,7 @@ class SparseCategoricalCrossentropy(CrossEntropy):
     """
 
     activation = "softmax"
+    per_sample = True
 
     def __init__(
         self,
@@ -248,6 +258,10 @@ class SparseCategoricalCrossentropy(CrossEntropy):
             return None
         return _class_indices(y_true, y_pred) != self.ignore_class
 
+    def joins(self, y_true: Tensor | None) -> bool:
+        """Return whether it joins batches, each of which has labels that do not count otherwise."""
+        return super().joins(y_true) and self.ignore_class is None
+
     def takes_labels(self, y_true: Tensor) -> bool:
         """Return true: targets are class indices, whatever their shape."""
         return True
@@ -256,7 +270,7 @@ class SparseCategoricalCrossentropy(CrossEntropy):
         """Return the mean, on logits by torch's fused cross-entropy."""
         if self.from_logits and self.ignore_class is None:
             labels = _class_indices(y_true, y_pred).reshape(-1)
-            return F.cross_entropy(_rows(y_pred, self.axis), labels)
+            return _mean_on_logits(_rows(y_pred, self.axis), labels)
         return super().mean(y_true, y_pred)
 
     def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
@@ -293,6 +307,7 @@ class BinaryCrossentropy(CrossEntropy):
     """
 
     activation = "sigmoid"
+    per_sample = True
 
     def __init__(
         self,

@@ -102,6 +102,7 @@ class CategoricalFocalCrossentropy(CrossEntropy):
     """
 
     activation = "softmax"
+    per_sample = True
 
     def __init__(
         self,
@@ -150,6 +151,7 @@ class BinaryFocalCrossentropy(CrossEntropy):
     """
 
     activation = "sigmoid"
+    per_sample = True
 
     def __init__(
         self,

@@ -96,6 +96,7 @@ class MeanSquaredError(NamedLoss):
     """
 
     function = staticmethod(mean_squared_error)
+    per_sample = True
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Return the mean over all values, in one kernel."""
@@ -111,6 +112,7 @@ class MeanAbsoluteError(NamedLoss):
     """
 
     function = staticmethod(mean_absolute_error)
+    per_sample = True
 
 
 class MeanAbsolutePercentageError(NamedLoss):
@@ -122,6 +124,7 @@ class MeanAbsolutePercentageError(NamedLoss):
     """
 
     function = staticmethod(mean_absolute_percentage_error)
+    per_sample = True
 
 
 class MeanSquaredLogarithmicError(NamedLoss):
@@ -133,6 +136,7 @@ class MeanSquaredLogarithmicError(NamedLoss):
     """
 
     function = staticmethod(mean_squared_logarithmic_error)
+    per_sample = True
 
 
 class LogCosh(NamedLoss):
@@ -144,6 +148,7 @@ class LogCosh(NamedLoss):
     """
 
     function = staticmethod(log_cosh)
+    per_sample = True
 
 
 class KLDivergence(NamedLoss):
@@ -155,6 +160,7 @@ class KLDivergence(NamedLoss):
     """
 
     function = staticmethod(kl_divergence)
+    per_sample = True
 
 
 class Poisson(NamedLoss):
@@ -166,6 +172,7 @@ class Poisson(NamedLoss):
     """
 
     function = staticmethod(poisson)
+    per_sample = True
 
 
 class Hinge(NamedLoss):
@@ -199,6 +206,7 @@ class CategoricalHinge(NamedLoss):
     """
 
     function = staticmethod(categorical_hinge)
+    per_sample = True
 
 
 class Huber(NamedLoss):
@@ -211,6 +219,7 @@ class Huber(NamedLoss):
     """
 
     function = staticmethod(huber)
+    per_sample = True
 
     def __init__(
         self,
@@ -232,6 +241,7 @@ class CosineSimilarity(NamedLoss):
     """
 
     function = staticmethod(cosine_similarity)
+    per_sample = True
 
     def __init__(
         self,
@@ -241,3 +251,4 @@ class CosineSimilarity(NamedLoss):
     ) -> None:
         super().__init__(reduction, name)
         self.settings = {"axis": axis}
+        self.axis = axis

@@ -120,6 +120,7 @@ class CTC(NamedLoss):
     """
 
     function = staticmethod(ctc)
+    per_sample = True
 
     def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
         """Refuse anything but labels `(N, length)` and logits `(N, steps, classes)`."""
@@ -204,6 +205,7 @@ class CategoricalGeneralizedCrossEntropy(NamedLoss):
     """
 
     function = staticmethod(categorical_generalized_cross_entropy)
+    per_sample = True
 
     def __init__(
         self,

@@ -25,6 +25,15 @@ _ELEMENTWISE = {
 
 _ON_CLASSES = {"CrossEntropyLoss", "cross_entropy", "NLLLoss", "nll_loss"}
 
+# their means are over all samples alike, unless they are given weights
+_PER_SAMPLE = [
+    getattr(room, name)
+    for name in _ELEMENTWISE | _ON_CLASSES
+    for room in (nn, nn.functional)
+    if hasattr(room, name)
+]
+_CHANGES = ("forward", "_forward_hooks", "_forward_pre_hooks")  # of one module alone
+
 
 def _parameters(fn: Callable[..., Any]) -> list[str]:
     """Return the names of a callable's parameters, none for builtins without a signature."""
@@ -155,6 +164,21 @@ class CallableLoss(Loss):
             return other  # type: ignore[no-any-return]
         has_reduction = "reduction" in _parameters(self.fn)
         return functools.partial(self.fn, reduction=reduction) if has_reduction else self.fn
+
+    def joins(self, y_true: Tensor | None) -> bool:
+        """Return whether it is a loss of torch's whose mean is over all samples alike."""
+        kind = type(self.fn) if isinstance(self.fn, nn.Module) else self.fn
+        settings = _attributes(self.fn)
+        if not any(kind is known for known in _PER_SAMPLE) or any(map(settings.get, _CHANGES)):
+            return False
+        is_weighted = any(settings.get(name) is not None for name in ("weight", "pos_weight"))
+        if settings.get("reduction", "mean") != "mean" or is_weighted:
+            return False
+        if self.name not in _ON_CLASSES:
+            return True
+        if y_true is None or y_true.is_floating_point():
+            return y_true is not None
+        return not bool((y_true == settings.get("ignore_index", -100)).any())
 
     def takes_labels(self, y_true: Tensor) -> bool:
         """Return whether it is a cross-entropy of torch's, on class indices."""

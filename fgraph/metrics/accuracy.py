@@ -89,6 +89,8 @@ class Accuracy(MeanMetric):
         dtype: as in `Metric`.
     """
 
+    per_sample = True
+
     def __init__(self, name: str | None = "accuracy", dtype: Any = None) -> None:
         super().__init__(accuracy, name, "max")
 
@@ -101,6 +103,8 @@ class BinaryAccuracy(MeanMetric):
         dtype: as in `Metric`.
         threshold: predictions above it count as 1.
     """
+
+    per_sample = True
 
     def __init__(
         self, name: str | None = "binary_accuracy", dtype: Any = None, threshold: float = 0.5
@@ -116,6 +120,8 @@ class CategoricalAccuracy(MeanMetric):
         dtype: as in `Metric`.
     """
 
+    per_sample = True
+
     def __init__(self, name: str | None = "categorical_accuracy", dtype: Any = None) -> None:
         super().__init__(categorical_accuracy, name, "max")
 
@@ -127,6 +133,8 @@ class SparseCategoricalAccuracy(MeanMetric):
         name: key in logs.
         dtype: as in `Metric`.
     """
+
+    per_sample = True
 
     def __init__(self, name: str | None = "sparse_categorical_accuracy", dtype: Any = None) -> None:
         super().__init__(sparse_categorical_accuracy, name, "max")
@@ -140,6 +148,8 @@ class TopKCategoricalAccuracy(MeanMetric):
         name: key in logs.
         dtype: as in `Metric`.
     """
+
+    per_sample = True
 
     def __init__(
         self, k: int = 5, name: str | None = "top_k_categorical_accuracy", dtype: Any = None
@@ -156,6 +166,8 @@ class SparseTopKCategoricalAccuracy(MeanMetric):
         dtype: as in `Metric`.
         from_sorted_ids: whether predictions are classes, the best first, and not scores.
     """
+
+    per_sample = True
 
     def __init__(
         self,

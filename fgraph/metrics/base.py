@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import Remembered
-from ..losses.base import weighted
+from ..errors import Remembered, declares
+from ..losses.base import weighted, within
 from .variables import MetricVariable, initial_value
 
 _PENDING_LIMIT = 128
@@ -122,6 +122,10 @@ class Metric(Remembered):
     takes_weights: bool = True
     """Whether `update_state` takes sample weights; masked values are cut out otherwise."""
 
+    per_sample: bool = False
+    """Whether `update_state` adds up over samples, so that `evaluate` may call it with several
+    batches at once. A class says so for itself: its subclasses do not inherit it."""
+
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__)
         self.name = name or words.lower()
@@ -184,6 +188,10 @@ class Metric(Remembered):
             sample_weight: weights of shape `(N,)` or of the values' shape, or `None`.
         """
         raise NotImplementedError(f"{type(self).__name__} must define update_state")
+
+    def joins(self) -> bool:
+        """Return whether an update with several batches at once does what theirs do."""
+        return declares(self, "per_sample")
 
     def summary(self) -> Tensor:
         """Return all that was seen as one tensor; those of several processes can be added."""
@@ -302,6 +310,10 @@ class MeanMetric(Metric):
         else:
             weights = weighted(torch.ones_like(values, dtype=torch.float32), sample_weight)
             self._mean.add((values * weights).sum(), share, weights.sum() * share)
+
+    def joins(self) -> bool:
+        """Return whether it joins batches; not where values are along the axis of the samples."""
+        return super().joins() and within(self.settings.get("axis", -1))
 
     def summary(self) -> Tensor:
         """Return (sum of weighted values, sum of weights)."""

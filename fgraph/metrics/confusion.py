@@ -139,6 +139,8 @@ class Precision(_Decision):
         dtype: as in `Metric`.
     """
 
+    per_sample = True
+
     def __init__(
         self,
         thresholds: float | Sequence[float] | None = None,
@@ -165,6 +167,8 @@ class Recall(_Decision):
         name: key in logs.
         dtype: as in `Metric`.
     """
+
+    per_sample = True
 
     def __init__(
         self,
@@ -203,6 +207,8 @@ class TruePositives(_Count):
         dtype: as in `Metric`.
     """
 
+    per_sample = True
+
     def compute(self, summary: Tensor) -> Tensor:
         """Return the true positives at each threshold."""
         return self._one(self._positives(summary)[0])
@@ -218,6 +224,7 @@ class FalsePositives(_Count):
     """
 
     direction = "min"
+    per_sample = True
 
     def compute(self, summary: Tensor) -> Tensor:
         """Return the false positives at each threshold."""
@@ -232,6 +239,8 @@ class TrueNegatives(_Count):
         name: key in logs.
         dtype: as in `Metric`.
     """
+
+    per_sample = True
 
     def compute(self, summary: Tensor) -> Tensor:
         """Return the true negatives at each threshold."""
@@ -249,6 +258,7 @@ class FalseNegatives(_Count):
     """
 
     direction = "min"
+    per_sample = True
 
     def compute(self, summary: Tensor) -> Tensor:
         """Return the false negatives at each threshold."""

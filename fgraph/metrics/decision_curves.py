@@ -40,6 +40,8 @@ class AUC(ThresholdMetric):
         ValueError: an argument is none of these.
     """
 
+    per_sample = True
+
     def __init__(
         self,
         num_thresholds: int = 200,
@@ -178,6 +180,8 @@ class SensitivityAtSpecificity(_BestAt):
         dtype: as in `Metric`.
     """
 
+    per_sample = True
+
     def __init__(
         self,
         specificity: float,
@@ -205,6 +209,8 @@ class SpecificityAtSensitivity(_BestAt):
         name: key in logs.
         dtype: as in `Metric`.
     """
+
+    per_sample = True
 
     def __init__(
         self,
@@ -234,6 +240,8 @@ class PrecisionAtRecall(_BestAt):
         dtype: as in `Metric`.
     """
 
+    per_sample = True
+
     def __init__(
         self,
         recall: float,
@@ -261,6 +269,8 @@ class RecallAtPrecision(_BestAt):
         name: key in logs.
         dtype: as in `Metric`.
     """
+
+    per_sample = True
 
     def __init__(
         self,

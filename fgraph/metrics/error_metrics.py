@@ -52,6 +52,8 @@ class RootMeanSquaredError(MeanMetric):
         dtype: as in `Metric`.
     """
 
+    per_sample = True
+
     def __init__(self, name: str | None = "root_mean_squared_error", dtype: Any = None) -> None:
         super().__init__(squared_error, name or "root_mean_squared_error", "min")
 
@@ -69,6 +71,8 @@ class CosineSimilarity(MeanMetric):
         axis: axis of the vectors.
     """
 
+    per_sample = True
+
     def __init__(
         self, name: str | None = "cosine_similarity", dtype: Any = None, axis: int = -1
     ) -> None:
@@ -84,6 +88,8 @@ class PearsonCorrelation(MeanMetric):
         axis: the axis along which targets and predictions are correlated.
     """
 
+    per_sample = True
+
     def __init__(
         self, name: str | None = "pearson_correlation", dtype: Any = None, axis: int = -1
     ) -> None:
@@ -98,6 +104,8 @@ class ConcordanceCorrelation(MeanMetric):
         dtype: as in `Metric`.
         axis: the axis along which targets and predictions are compared.
     """
+
+    per_sample = True
 
     def __init__(
         self, name: str | None = "concordance_correlation", dtype: Any = None, axis: int = -1
@@ -120,6 +128,7 @@ class R2Score(Metric):
     """
 
     direction = "max"
+    per_sample = True
 
     def __init__(
         self,

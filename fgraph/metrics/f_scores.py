@@ -28,6 +28,7 @@ class FBetaScore(Metric):
     """
 
     direction = "max"
+    per_sample = True
 
     def __init__(
         self,
@@ -103,6 +104,8 @@ class F1Score(FBetaScore):
         name: key in logs.
         dtype: as in `Metric`.
     """
+
+    per_sample = True
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import whole_number
-from ..losses.base import EPSILON, weighted
+from ..losses.base import EPSILON, weighted, within
 from .base import Metric
 
 _MOST_CLASSES = 65_536  # the counts are a square matrix
@@ -36,6 +36,7 @@ class IoU(Metric):
     """
 
     direction = "max"
+    per_sample = True
 
     def __init__(
         self,
@@ -92,6 +93,10 @@ class IoU(Metric):
             self.matrix = torch.zeros(size, dtype=torch.float64, device=y_pred.device)
         self.matrix.index_add_(0, cells, weights.reshape(-1).double() * counted)
 
+    def joins(self) -> bool:
+        """Return whether it joins batches; not where classes are along the axis of the samples."""
+        return super().joins() and within(self.axis)
+
     def summary(self) -> Tensor:
         """Return the confusion matrix: rows are targets, columns predictions."""
         if self.matrix is None:
@@ -119,6 +124,8 @@ class BinaryIoU(IoU):
         name: key in logs.
         dtype: as in `Metric`.
     """
+
+    per_sample = True
 
     def __init__(
         self,
@@ -150,6 +157,8 @@ class MeanIoU(IoU):
         axis: as in `IoU`.
     """
 
+    per_sample = True
+
     def __init__(
         self,
         num_classes: int,
@@ -179,6 +188,8 @@ class OneHotIoU(IoU):
         axis: as in `IoU`.
     """
 
+    per_sample = True
+
     def __init__(
         self,
         num_classes: int,
@@ -205,6 +216,8 @@ class OneHotMeanIoU(MeanIoU):
         sparse_y_pred: as in `IoU`.
         axis: as in `IoU`.
     """
+
+    per_sample = True
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ class MeanSquaredError(_LossMetric):
     """
 
     loss = staticmethod(losses.mean_squared_error)
+    per_sample = True
 
 
 class MeanAbsoluteError(_LossMetric):
@@ -43,6 +44,7 @@ class MeanAbsoluteError(_LossMetric):
     """
 
     loss = staticmethod(losses.mean_absolute_error)
+    per_sample = True
 
 
 class MeanAbsolutePercentageError(_LossMetric):
@@ -54,6 +56,7 @@ class MeanAbsolutePercentageError(_LossMetric):
     """
 
     loss = staticmethod(losses.mean_absolute_percentage_error)
+    per_sample = True
 
 
 class MeanSquaredLogarithmicError(_LossMetric):
@@ -65,6 +68,7 @@ class MeanSquaredLogarithmicError(_LossMetric):
     """
 
     loss = staticmethod(losses.mean_squared_logarithmic_error)
+    per_sample = True
 
 
 class Hinge(_LossMetric):
@@ -98,6 +102,7 @@ class CategoricalHinge(_LossMetric):
     """
 
     loss = staticmethod(losses.categorical_hinge)
+    per_sample = True
 
 
 class KLDivergence(_LossMetric):
@@ -109,6 +114,7 @@ class KLDivergence(_LossMetric):
     """
 
     loss = staticmethod(losses.kl_divergence)
+    per_sample = True
 
 
 class Poisson(_LossMetric):
@@ -120,6 +126,7 @@ class Poisson(_LossMetric):
     """
 
     loss = staticmethod(losses.poisson)
+    per_sample = True
 
 
 class LogCoshError(_LossMetric):
@@ -131,6 +138,7 @@ class LogCoshError(_LossMetric):
     """
 
     loss = staticmethod(losses.log_cosh)
+    per_sample = True
 
     def __init__(self, name: str | None = "logcosh", dtype: Any = None) -> None:
         super().__init__(name)
@@ -145,6 +153,8 @@ class BinaryCrossentropy(MeanMetric):
         from_logits: whether predictions are logits.
         label_smoothing: how far labels are moved towards 0.5, from 0 to 1.
     """
+
+    per_sample = True
 
     def __init__(
         self,
@@ -168,6 +178,8 @@ class CategoricalCrossentropy(MeanMetric):
         axis: the axis of the classes.
     """
 
+    per_sample = True
+
     def __init__(
         self,
         name: str | None = "categorical_crossentropy",
@@ -189,6 +201,8 @@ class SparseCategoricalCrossentropy(MeanMetric):
         from_logits: whether predictions are logits.
         axis: the axis of the classes.
     """
+
+    per_sample = True
 
     def __init__(
         self,

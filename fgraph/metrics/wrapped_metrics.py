@@ -22,6 +22,7 @@ class ResolvedMetric(Metric):
     """
 
     direction = "max"
+    per_sample = True
 
     def __init__(self, name: str, choose: Callable[[Tensor, Tensor, str], Metric]) -> None:
         super().__init__(name)

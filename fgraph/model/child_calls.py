@@ -9,7 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 from torch.autograd import profiler
-from torch.nn.modules import module as torch_module
+from torch.nn.modules.module import (
+    _global_backward_hooks,
+    _global_backward_pre_hooks,
+    _global_forward_hooks,
+    _global_forward_pre_hooks,
+)
 
 from ..graph.record import Symbol, module_calls
 
@@ -26,6 +31,7 @@ _NAMES = (
 _ATTACHED = tuple(map(attrgetter, _NAMES))
 _all_attached = attrgetter(*_NAMES)
 _forward = attrgetter("forward")
+_tracing_state = torch._C._get_tracing_state
 _plain: set[type] = set()  # classes of modules that are called in torch's own way
 _MOST_KINDS = 256  # parametrised modules have a class each, which must not be kept for ever
 
@@ -75,11 +81,11 @@ def _watched(inputs: tuple[Any, ...]) -> bool:
         ):
             return True
     return bool(
-        torch_module._global_forward_hooks
-        or torch_module._global_forward_pre_hooks
-        or torch_module._global_backward_hooks
-        or torch_module._global_backward_pre_hooks
-        or torch._C._get_tracing_state()
+        _global_forward_hooks
+        or _global_forward_pre_hooks
+        or _global_backward_hooks
+        or _global_backward_pre_hooks
+        or _tracing_state()
         or profiler._is_profiler_enabled
     )
 

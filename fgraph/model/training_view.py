@@ -114,13 +114,15 @@ class TrainingView:
 
     def _outputs(self, model: Any, values: Sequence[Any]) -> Any:
         """Return the outputs among what `forward` returned, with their logits and masks."""
-        rest = values[len(values) - len(self.activations) - len(self.masked) :]
-        for found, logits in zip(self.activations, rest, strict=False):
-            if logits is not None:
-                annotate(values[found.output], logits=(found.kind, logits, found.axis))
-        for index, mask in zip(self.masked, rest[len(self.activations) :], strict=True):
-            annotate(values[index], mask=mask)
-        return model._output_structure(values[: len(values) - len(rest)])
+        at = count = len(values) - len(self.activations) - len(self.masked)
+        for output, kind, _, axis in self.activations:
+            if values[at] is not None:
+                annotate(values[output], logits=(kind, values[at], axis))
+            at += 1
+        for output in self.masked:
+            annotate(values[output], mask=values[at])
+            at += 1
+        return model._output_structure(values[:count])
 
     def _wrapped_forward_hook(self, hook: Callable[..., Any], model: Any) -> Callable[..., Any]:
         """Give a forward hook the model and its outputs alone; it may return others."""

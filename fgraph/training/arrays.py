@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,8 @@ class ArraySource(Source):
         ValueError: lengths differ, or there is nothing.
         TypeError: something is not an array of numbers.
     """
+
+    in_memory = True
 
     def __init__(
         self,
@@ -99,15 +101,14 @@ class ArraySource(Source):
 
     def first(self) -> Batch:
         """Return the first batch in order."""
-        return next(self._in_order(0))
+        return next(self._in_order(0, at_once=1))
 
     def first_whole(self) -> Batch | None:
         """Return the first rows of all arrays; see `Source.first_whole`."""
         if self.divided:
             return None
         size = self.batch_sizes[0]
-        batch = self._builder()([tensor[:size] for tensor, _ in self._columns], self._length)
-        return batch
+        return self._nested([tensor[:size] for tensor, _ in self._columns], self._length)
 
     def random_state(self) -> Any:
         """Return the state from which orders are drawn, where it is not the global one."""
@@ -117,9 +118,9 @@ class ArraySource(Source):
         """Restore the state returned by `random_state`."""
         self._placement.random.restore(state)
 
-    def _cut(self, tensor: Tensor, skip: int) -> Iterator[Tensor]:
+    def _cut(self, tensor: Tensor, skip: int, at_once: int = _CUT_AT_ONCE) -> Iterator[Tensor]:
         """Return this process's rows of each batch, cut many at a time, which costs less."""
-        size, many = self._batch_size, self._batch_size * _CUT_AT_ONCE
+        size, many = self._batch_size, self._batch_size * at_once
         starts = range(skip * size, self._length, many)
         batches = chain.from_iterable(tensor[at : at + many].split(size) for at in starts)
         if self.divided or self._processes.size == 1:
@@ -133,22 +134,39 @@ class ArraySource(Source):
         ]
         return self._joined(columns, skip)
 
-    def _in_order(self, skip: int) -> Iterator[Batch]:
-        columns = [self._placed(tensor, dtype, skip) for tensor, dtype in self._columns]
+    def _in_order(self, skip: int, at_once: int = _CUT_AT_ONCE) -> Iterator[Batch]:
+        columns = [
+            self._placed(*column, self._cut(column[0], skip, at_once)) for column in self._columns
+        ]
         return self._joined(columns, skip)
 
-    def _placed(self, tensor: Tensor, dtype: torch.dtype, skip: int) -> Iterator[Tensor]:
+    def _placed(
+        self, tensor: Tensor, dtype: torch.dtype, rows: Iterator[Tensor]
+    ) -> Iterator[Tensor]:
         """Return this process's rows of each batch, on the device."""
-        rows = self._cut(tensor, skip)
         if tensor.device == self._placement.device and tensor.dtype is dtype:
             return rows
         return (self._placement.place(part, dtype) for part in rows)
 
     def _joined(self, columns: Sequence[Iterator[Tensor]], skip: int) -> Iterator[Batch]:
-        build, length = self._builder(), self._length
-        starts = range(skip * self._batch_size, length, self._batch_size)
-        for start, leaves in zip(starts, zip(*columns, strict=True), strict=True):
-            batch = build(leaves, min(self._batch_size, length - start))
+        """Put the parts of batches together: in C, where none of them is nested."""
+        full, rest = divmod(self._length, self._batch_size)
+        sizes = chain(repeat(self._batch_size, max(full - skip, 0)), [rest] if rest else [])
+        if all(hasattr(part, "shape") for part in self._parts.values()):
+            by_name = dict(zip(self._parts, columns, strict=True))
+            fields = [by_name.get(name, repeat(None)) for name in ("x", "y", "sample_weight")]
+            batches: Iterator[Batch] = map(_new_batch, zip(*fields, sizes))  # noqa: B905 - endless
+        else:
+            batches = map(self._nested, zip(*columns, strict=True), sizes)
+        return batches if self.whole is not None else self._checked(batches)
+
+    def _nested(self, leaves: Sequence[Tensor], size: int) -> Batch:
+        left = iter(leaves)
+        parts = map_leaves(lambda leaf: None if leaf is None else next(left), self._parts)
+        return Batch(parts.get("x"), parts.get("y"), parts.get("sample_weight"), size)
+
+    def _checked(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
             if self.check is not None:
                 self.check(batch.y, batch.sample_weight)
             yield batch
@@ -167,24 +185,8 @@ class ArraySource(Source):
         pinned = torch.empty(shape, dtype=tensor.dtype, pin_memory=True)
         return self._placement.place(torch.index_select(tensor, 0, rows, out=pinned), dtype)
 
-    def _builder(self) -> Callable[[Sequence[Tensor], int], Batch]:
-        """Return the function from a batch's leaves and size to the batch in its structure."""
-        names = list(self._parts)
-        if all(hasattr(part, "shape") for part in self._parts.values()):
-            if names == ["x", "y"]:
-                return lambda leaves, size: Batch(leaves[0], leaves[1], None, size)
-            return lambda leaves, size: _batch_of(dict(zip(names, leaves, strict=True)), size)
 
-        def build(leaves: Sequence[Tensor], size: int) -> Batch:
-            left = iter(leaves)
-            parts = map_leaves(lambda leaf: None if leaf is None else next(left), self._parts)
-            return _batch_of(parts, size)
-
-        return build
-
-
-def _batch_of(parts: Mapping[str, Any], size: int) -> Batch:
-    return Batch(parts.get("x"), parts.get("y"), parts.get("sample_weight"), size)
+_new_batch = partial(tuple.__new__, Batch)  # of a tuple, without a call in Python
 
 
 def common_length(parts: Mapping[str, Any]) -> int:

@@ -83,6 +83,7 @@ class Source:
         divided: whether each process has rows of its own.
         divided_by_sampler: whether that is by a sampler of the user's.
         original_rows: the number of samples that it divides one by one, in order, if it does.
+        in_memory: whether targets and weights of a batch stay as they are when others are drawn.
         batch_sizes: the sizes that batches may have, if known.
         whole: all targets and sample weights, if they are in memory, to check them once.
         check: called with the targets and sample weights of each batch while they are on the host,
@@ -95,6 +96,7 @@ class Source:
     divided: bool = False
     divided_by_sampler: bool = False
     original_rows: int | None = None
+    in_memory: bool = False
     batch_sizes: tuple[int, ...] = ()
     whole: tuple[Any, Any] | None = None
     check: Callable[[Any, Any], None] | None = None

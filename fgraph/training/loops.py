@@ -1,39 +1,28 @@
-"""Epochs and evaluation: the steps of `Steps`, over all batches of a feed."""
+"""Epochs of training, with validation, callbacks and schedulers."""
 
 from __future__ import annotations
 
-import copy
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
-from ..callbacks import CallbackList, History
-from ..callbacks.base import LazyLogs
-from ..callbacks.processes import Processes, agreed, agreed_any, processes_of, world_size
-from ..losses.across import sharing
-from ..metrics.base import Metric
+from ..callbacks import History
+from ..callbacks.processes import agreed, agreed_any, world_size
 from . import distributed
-from .batch import Batch, PartOfBatch
+from .evaluation import Evaluation
 from .feed import Feed
-from .prediction import keeping_modes, require_steps
-from .replicas import Replicas
-from .reporting import Reporting
+from .prediction import keeping_modes
 from .run import Run
-from .state import Session, Step, TrainingState
+from .state import TrainingState
+from .stepping import call_with_logs
 
 
-class Loops(Reporting):
-    """The loops around `train_step` and `test_step`."""
+class Loops(Evaluation):
+    """The loops of `fit` around `train_step`."""
 
     stop_training: bool = False
     """Set by callbacks to end `fit` after the current batch and its epoch."""
-
-    stop_evaluating: bool = False
-    """Set by callbacks to end `evaluate` after the current batch."""
 
     history: History | None = None
     """The logs of the last `fit`."""
@@ -124,7 +113,7 @@ class Loops(Reporting):
             self._one_step(batch, state, session, training=True)
             run.step = number + 1
             if ends:
-                _call_with_logs(ends, number, state)
+                call_with_logs(ends, number, state, session)
             if run.agrees_each_batch:
                 self.stop_training = agreed_any(self.stop_training)
             if alone or run.agrees_each_batch:
@@ -134,139 +123,12 @@ class Loops(Reporting):
         if state.accumulated:
             self._apply_gradients(state)
 
-    def _one_step(
-        self, batch: Batch, state: TrainingState, session: Session, training: bool
-    ) -> None:
-        """Train or evaluate on one batch, and add it to the metrics; read nothing back."""
-        if session.plain:
-            self._plain_step(batch, state, training)
-            return
-        step = state.step = Step()
-        if session.processes.size == 1:
-            returned, size = self._returned(batch, training), batch.size
-        else:
-            if session.norms is not None:
-                session.norms.check(batch)
-            processes = session.processes
-            part = isinstance(batch, PartOfBatch)
-            size = batch.own_size if part else processes.own_size(batch.size)  # type: ignore[attr-defined]
-            step.share = size * processes.size / batch.size
-            kept = [] if size else self._states_of_own_metrics(state)
-            with sharing(distributed.share_of(processes, size / batch.size)):
-                returned = self._returned(batch, training)
-            for metric, saved in kept:
-                metric.load_state_dict(saved)
-            if training and session.replicas is not None:
-                session.replicas.check(step.did_backward)
-        self._record(returned, batch, size, state, step)
-
-    def _is_plain(self, state: TrainingState, processes: Processes) -> bool:
-        """Return whether `_plain_step` does all that a step of this model does."""
-        parts = {name: getattr(getattr(self, name), "__func__", None) for name in _STEPS}
-        several = processes.size > 1 or state.takes_closure
-        return parts == _STEPS and not several and state.settings.autocast_dtype is None
-
-    def _plain_step(self, batch: Batch, state: TrainingState, training: bool) -> None:
-        """Do what the steps do together that a subclass can override, with less around it."""
-        _, y, sample_weight, size = batch
-        outputs = self._outputs_of(batch, state)[1]
-        losses, metrics, step = state.losses, state.metrics, state.step
-        assert losses is not None
-        assert metrics is not None
-        assert step is not None
-        targets, weights = losses.targets(y), losses.weights(sample_weight)
-        loss = self._total_loss(targets, outputs, weights, state)
-        if training:
-            self.backward(loss)
-            self.optimizer_step()
-        metrics.add_mean("loss", loss, size)
-        if len(step.parts) > 1:
-            for name, part in zip(losses.part_names, step.parts, strict=True):
-                metrics.add_mean(name, part, size)
-        metrics.update(targets, outputs, weights)
-
-    def _returned(self, batch: Batch, training: bool) -> Any:
-        if training:
-            return self.train_step(self._given("train_step", batch))
-        return self.test_step(self._given("test_step", batch))
-
-    def _states_of_own_metrics(self, state: TrainingState) -> list[tuple[Metric, Any]]:
-        """Return the metrics that a step of the user's updates, with copies of their states."""
-        given = [] if state.metrics is None else [entry.metric for entry in state.metrics.entries]
-        own = [m for m in self._all_metrics() if not any(m is other for other in given)]
-        return [(metric, copy.deepcopy(metric.state_dict())) for metric in own]
-
     def _step_scheduler(self, state: TrainingState, logs: dict[str, Any]) -> None:
         scheduler, setting = state.scheduler, state.settings.scheduler
         if scheduler is None or state.steps_per_batch:
             return
         name = setting.monitored(scheduler, logs)
         scheduler.step() if name is None else scheduler.step(logs[name])
-
-    @contextmanager
-    def _running(
-        self, state: TrainingState, run: Run | None = None, training: bool = False
-    ) -> Iterator[Session]:
-        """Prepare for steps; restore everything afterwards."""
-        if run is not None:
-            state.clear_gradients()  # a loop by hand, or a run that failed, may have left some
-        outer = state.session, state.step
-        processes = processes_of(self)
-        plain = self._is_plain(state, processes)
-        session = Session(self._call_for_loss, run, None, processes, plain=plain)
-        if run is None and outer[0] is not None:
-            session.run = outer[0].run
-        if training and processes.size > 1:
-            self._join(state, session, run)
-        state.session, state.step = session, None
-        try:
-            yield session
-        finally:
-            if session.replicas is not None:
-                session.replicas.close()
-            state.session, state.step = outer
-
-    def _join(self, state: TrainingState, session: Session, run: Run | None) -> None:
-        """Make the processes' replicas equal, and keep them so."""
-        by_ddp = run is not None and run.by_ddp
-        own_step = self._overrides("train_step")
-        session.replicas = Replicas(self, session.processes, not by_ddp, guards=own_step)
-        session.norms = None if run is None else run.norms
-        if run is not None or not state.joined:
-            session.replicas.align()
-            distributed.part_seeds(session.processes)
-            state.joined = True
-        if by_ddp:
-            session.forward = distributed.through_ddp(self, session.processes, session.replicas)
-
-    # ---- evaluation
-
-    def _evaluate(self, feed: Feed, callbacks: CallbackList) -> dict[str, Any]:
-        """Run one pass of evaluation and return its logs."""
-        state = self._require_compiled("evaluate")
-        with self._running(state) as session, keeping_modes(self), torch.no_grad():
-            self.eval()
-            self.reset_metrics()
-            callbacks.call("on_test_begin")
-            begins = callbacks.hooks("on_test_batch_begin")
-            ends = callbacks.hooks("on_test_batch_end")
-            asks = agreed_any(bool(begins or ends)) if world_size() > 1 else False
-            steps = 0
-            self.stop_evaluating = False
-            for batch in feed.epoch():
-                for hook in begins:
-                    hook(steps, {})
-                self._one_step(batch, state, session, training=False)
-                if ends:
-                    _call_with_logs(ends, steps, state)
-                steps += 1
-                if (asks or self.stop_evaluating) and self._agreed_stop("stop_evaluating", asks):
-                    break
-            require_steps(feed, steps, "evaluate")
-            assert state.metrics is not None
-            logs: dict[str, Any] = agreed(state.metrics.read(session.processes))
-            callbacks.call("on_test_end", logs)
-        return logs
 
     def _train_once(self, feed: Feed) -> dict[str, Any]:
         """Train on one batch outside any epoch, and return its logs."""
@@ -299,22 +161,6 @@ class Loops(Reporting):
         known = [name for name in self._log_names() if name in logs]
         values = [logs[name] for name in [*known, *(n for n in logs if n not in known)]]
         return values[0] if len(values) == 1 else values
-
-
-_STEPS = {
-    name: getattr(Loops, name)
-    for name in ("train_step", "test_step", "forward_batch", "compute_loss", "compute_metrics")
-}
-
-
-def _call_with_logs(hooks: list[Any], number: int, state: TrainingState) -> None:
-    """Call hooks with the running metrics, which are read from the device when looked at."""
-    assert state.metrics is not None
-    logs = LazyLogs([*state.metrics.means, *state.metrics.names()], state.metrics.read)
-    for hook in hooks:
-        hook(number, logs)
-    if sys.getrefcount(logs) > 2:  # somebody keeps them: these must not become a later batch's
-        logs.read()
 
 
 def _warn_dry(run: Run, number: int, steps: int) -> None:

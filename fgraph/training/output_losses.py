@@ -75,6 +75,15 @@ class OutputLosses:
         self.part_names = [f"{outputs.names[i]}_loss" for i in self.with_loss]
         self._checked: dict[int, tuple[torch.Size, torch.Size]] = {}  # of the last batch
 
+    def join(self, y: Any) -> bool:
+        """Return whether the losses of several batches at once are the means of theirs.
+
+        Args:
+            y: all targets, as `targets` takes them; `None` if they are not in memory.
+        """
+        whole = [None] * len(self.outputs.names) if y is None else self.targets(y)
+        return bool(self.terms) and all(term.loss.joins(whole[term.output]) for term in self.terms)
+
     def targets(self, y: Any) -> list[Any]:
         """Return the targets in the order of the outputs, `None` for those without.
 
@@ -166,7 +175,7 @@ class OutputLosses:
         Args:
             outputs: outputs of some batch; only their shapes matter.
         """
-        like = [torch.empty_like(output, device="meta") for output in outputs]
+        like = [o if o.is_meta else torch.empty_like(o, device="meta") for o in outputs]
 
         def check(y: Any, sample_weight: Any) -> None:
             targets = self.targets(y) if self.terms else []

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..callbacks import CallbackList
 from ..callbacks.processes import agreed_any, exchanged, processes_of, world_size
@@ -28,7 +28,16 @@ def keeping_modes(model: Any) -> Iterator[None]:
         yield
     finally:
         for module, mode in modes:
-            module.training = mode
+            if module.training is not mode:
+                _set_mode(module, mode)
+
+
+def _set_mode(module: nn.Module, mode: bool) -> None:
+    """Set a module's mode, as an assignment does; torch's looks for tensors first."""
+    setter: Any = type(module).__setattr__
+    if setter is nn.Module.__setattr__:
+        setter = object.__setattr__
+    setter(module, "training", mode)
 
 
 class Prediction(Steps):

@@ -26,7 +26,11 @@ from .state import Step
 
 def build(model: Any, feed: Feed) -> None:
     """Give a model with lazy modules, or without a graph yet, its parameters: run one batch."""
-    lazy = any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers()))
+    lazy = any(
+        is_lazy(tensor)
+        for module in model.modules()
+        for tensor in (*module._parameters.values(), *module._buffers.values())
+    )
     if not lazy and not getattr(model, "_is_unbuilt", False):
         return
     batch = feed.source.first()

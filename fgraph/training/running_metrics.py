@@ -85,6 +85,23 @@ class RunningMetrics:
         if size:
             self.means[name].add(without_graph(value), size, size)
 
+    def add_losses(self, names: list[str], total: Tensor, parts: list[Tensor], size: float) -> None:
+        """Add a batch's loss, and those of its outputs if there are several."""
+        self.add_mean("loss", total, size)
+        if len(parts) > 1:
+            for name, part in zip(names, parts, strict=True):
+                self.add_mean(name, part, size)
+
+    def add_penalty(self, value: Tensor, size: float) -> None:
+        """Add to the loss of a batch whose samples are counted elsewhere."""
+        self.means["loss"].add(without_graph(value), size, 0)
+
+    def expect(self, names: list[str]) -> None:
+        """Show in logs that there will be losses of these outputs, if there are several."""
+        if len(names) > 1:
+            for name in names:
+                self.means.setdefault(name, RunningMean())
+
     def update(
         self,
         targets: list[Any],

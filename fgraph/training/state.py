@@ -18,6 +18,7 @@ from ..metrics.reductions import Mean
 from ..optimizers import OptimizerFactory
 from ..optimizers.learning_rate import with_learning_rate
 from ..optimizers.mixed_kinds import GradScaler, kind_of
+from .grouping import Group
 from .output_losses import OutputLosses
 from .output_structure import OutputStructure
 from .running_metrics import RunningMetrics
@@ -54,6 +55,7 @@ class Session:
         processes: those that share each batch.
         norms: refuses batches that are too small for the model's batch normalizations.
         plain: whether no part of a step is the user's, nor needs anything around it.
+        group: keeps batches of an evaluation whose losses and metrics are computed later.
     """
 
     forward: Callable[[Any], Any]
@@ -62,6 +64,12 @@ class Session:
     processes: Processes = field(default_factory=Processes)
     norms: Any = None
     plain: bool = False
+    group: Group | None = None
+
+    def compute(self) -> None:
+        """Compute what is kept for later."""
+        if self.group is not None:
+            self.group.compute()
 
 
 class TrainingState:

@@ -151,6 +151,10 @@ class Steps(AddedLosses):
         step = None if self._trainer is None else self._trainer.step
         return self._collected(None if step is None else step.added)
 
+    def _is_penalised(self) -> bool:
+        """Return whether `losses` may hold more than `add_loss` was given."""
+        return type(self).losses is not Steps.losses
+
     def _overrides(self, method: str) -> bool:
         """Return whether a subclass wrote `train_step`, `test_step` or `compute_loss` anew."""
         return getattr(type(self), method) is not getattr(Steps, method)
@@ -205,10 +209,14 @@ class Steps(AddedLosses):
         state.step.added = []
         with collecting(state.step.added):
             y_pred = call(batch.x)
+        return y_pred, self._flat(y_pred, state)
+
+    def _flat(self, y_pred: Any, state: TrainingState) -> list[Tensor]:
+        """Return the outputs in flat order; make their losses and metrics if there are none yet."""
         outputs = [y_pred] if isinstance(y_pred, Tensor) else list(iter_leaves(y_pred))
         if state.losses is None or len(outputs) != len(state.losses.outputs.names):
             self._bind(y_pred, len(outputs))
-        return y_pred, outputs
+        return outputs
 
     def _result_of(
         self, batch: Batch, y_pred: Any, outputs: list[Tensor], state: TrainingState
