@@ -140,27 +140,11 @@ def _stand_ins(refs: Sequence[Ref], text: str) -> str:
     return f" (here {', '.join(parts)})" if parts else ""
 
 
-_ROOM = Path(__file__).parent
 _TORCH = Path(torch.__file__).parent
-_INFERRING = ("meta", "lanes", "shapes", "record", "function_calls", "capture")
-_INTERNAL = tuple(
-    str(path)
-    for path in (
-        *(
-            _ROOM / name
-            for name in (
-                "meta.py",
-                "lanes.py",
-                "shapes.py",
-                "record.py",
-                "function_calls.py",
-                "capture.py",
-            )
-        ),
-        *(_TORCH / name for name in ("_prims_common", "_decomp", "_meta_registrations.py")),
-        *(_TORCH / name for name in ("_refs", "_ops.py", "__init__.py", "_library", "_subclasses")),
-    )
+_OF_TORCH = (
+    "_prims_common _decomp _meta_registrations.py _refs _ops.py __init__.py _library _subclasses"
 )
+_INTERNAL = (str(Path(__file__).parent), *(str(_TORCH / name) for name in _OF_TORCH.split()))
 
 
 def _without_internals(traceback: TracebackType | None) -> TracebackType | None:

@@ -71,33 +71,25 @@ class Signature:
         """
         if kwargs:
             return self._bind_names(args, kwargs)
-        if len(args) == 1 and isinstance(args[0], dict):
-            return self._bind_structure(args[0])
-        if len(args) == 1 and isinstance(args[0], (list, tuple)):
+        given: Any = args
+        if len(args) == 1 and isinstance(args[0], (list, tuple, dict)):
+            given = args[0]
+            if isinstance(given, dict):
+                return self._bind_names((), given)
             if isinstance(self.structure, dict):
                 raise ValueError(
-                    f"{self.owner} takes a dict with the keys {self._keys()}, got a "
-                    f"{type(args[0]).__name__}: its order says nothing of the keys"
+                    f"{self.owner} takes a dict with the keys {list(self.structure)}, got a "
+                    f"{type(given).__name__}: its order says nothing of the keys"
                 )
-            return self._bind_structure(args[0])
-        if len(args) == len(self.names):
-            if any(isinstance(value, (list, tuple, dict)) for value in args):
-                return self._bind_structure(type(self.structure)(args))
-            return list(args)
-        if isinstance(self.structure, (list, tuple)) and len(args) == len(self.structure):
-            return self._bind_structure(args)
-        self._wrong_number(len(args))
-
-    def _bind_structure(self, given: Any) -> list[Any]:
-        """Match a nested argument with the structure of the inputs."""
-        if isinstance(given, dict):
-            keys = set(self.structure) if isinstance(self.structure, dict) else ()
-            if set(given) != keys and (not keys or set(given) == set(self.names)):
-                return self._bind_names((), given)
-        if self._single:
-            if isinstance(given, (list, tuple)) and len(given) == 1:
-                return list(given)
+        nested = any(isinstance(value, (list, tuple, dict)) for value in given)
+        if len(given) == len(self.names) and (self._single or not nested):
+            return list(given)
+        if not isinstance(self.structure, (list, tuple)):
             self._wrong_number(len(given))
+        return self._matched(given)
+
+    def _matched(self, given: Any) -> list[Any]:
+        """Match a nested argument with the structure of the inputs."""
         found: list[Any] = []
         self._match(self.structure, given, (), found)
         return found
@@ -128,11 +120,12 @@ class Signature:
             found.append(given)
 
     def _bind_names(self, args: tuple[Any, ...], given: dict[str, Any]) -> list[Any]:
-        if isinstance(self.structure, dict) and not args and set(given) == set(self.structure):
-            return self._bind_structure(given)
         slots: dict[str, int] = {}
         for names in (self.parameters, self.names):
             slots.update({name: position for position, name in enumerate(names)})
+        if isinstance(self.structure, dict) and not args:
+            if set(given) == set(self.structure) or not set(given) <= slots.keys():
+                return self._matched(given)
         values: dict[int, Any] = dict(enumerate(args))
         for name, value in given.items():
             position = slots.get(name)
@@ -237,9 +230,6 @@ class Signature:
             self._compared.clear()
         if key is not None:
             self._compared.add(key)
-
-    def _keys(self) -> list[Any]:
-        return list(self.structure) if isinstance(self.structure, dict) else list(self.names)
 
     def _wrong_number(self, given: int, where: str = "", expected: int | None = None) -> NoReturn:
         raise ValueError(
