@@ -11,7 +11,7 @@ import torch
 from ..errors import BuildError, SymbolicError
 from .build_errors import function_name
 from .memory import setitem
-from .meta import FACTORIES
+from .meta_mode import FACTORIES
 from .nested import iter_leaves
 from .node import ancestors
 from .record import Symbol, make_node, real_change, record, result_of, symbol

@@ -12,7 +12,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .meta import LANES, run_on_meta
+from .meta import run_on_meta
+from .meta_mode import LANES
 from .node import Node, Ref, ancestors
 from .opaque import OpaqueObject, holds_tensors
 from .plain_calls import is_convolution, is_plain_target
