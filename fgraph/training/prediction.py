@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..callbacks import CallbackList
 from ..callbacks.processes import agreed_any, exchanged, processes_of, world_size
 from ..graph.nested import filled, iter_leaves
-from .batch import samples_in
+from .batch import Batch, samples_in
 from .feed import Feed
 from .gathering import gathered_rows, own_rows, row_order
 from .steps import Steps
@@ -57,20 +57,12 @@ class Prediction(Steps):
             rows = -(-rows // processes.size)
         sizes: list[int] = []  # of the batches over all processes
         arrays: list[_Rows] = []
-        steps = 0
         outputs: Any = None
         # not in inference mode: a tensor that a module keeps could not be trained with afterwards
         with keeping_modes(self), torch.no_grad():
             self.eval()
             callbacks.call("on_predict_begin")
-            begins = callbacks.hooks("on_predict_batch_begin")
-            ends = callbacks.hooks("on_predict_batch_end")
-            asks = agreed_any(bool(begins or ends)) if world_size() > 1 else False
-            self.stop_predicting = False
-            for batch in feed.epoch():
-                for hook in begins:
-                    hook(steps, {})
-                outputs = self.predict_step(self._given("predict_step", batch))
+            for batch, outputs in self._predict_batches(feed, callbacks):
                 leaves = [outputs] if isinstance(outputs, Tensor) else list(iter_leaves(outputs))
                 if not arrays:
                     arrays = [_Rows(rows) for _ in leaves]
@@ -79,19 +71,30 @@ class Prediction(Steps):
                 for array, leaf in zip(arrays, leaves, strict=True):
                     array.append(leaf, own, given)
                 sizes.append(batch.size)
-                for hook in ends:
-                    hook(steps, {"outputs": outputs})
-                steps += 1
-                if self._agreed_stop("stop_predicting", asks):
-                    break
             callbacks.call("on_predict_end")
-        require_steps(feed, steps, "predict")
+        require_steps(feed, len(sizes), "predict")
         found = [array.result() for array in arrays]
         if gather and processes.size > 1:
             _refuse_other_rows(arrays)
             order = row_order(feed.source, processes, sizes)
             found = [gathered_rows(part, processes, order) for part in found]
         return filled(outputs, found)
+
+    def _predict_batches(self, feed: Feed, callbacks: CallbackList) -> Iterator[tuple[Batch, Any]]:
+        """Yield each batch with its outputs, and call the hooks of batches around that."""
+        begins = callbacks.hooks("on_predict_batch_begin")
+        ends = callbacks.hooks("on_predict_batch_end")
+        asks = agreed_any(bool(begins or ends)) if world_size() > 1 else False
+        self.stop_predicting = False
+        for number, batch in enumerate(feed.epoch()):
+            for hook in begins:
+                hook(number, {})
+            outputs = self.predict_step(self._given("predict_step", batch))
+            yield batch, outputs
+            for hook in ends:
+                hook(number, {"outputs": outputs})
+            if self._agreed_stop("stop_predicting", asks):
+                break
 
     def _agreed_stop(self, flag: str, asks: bool) -> bool:
         """Return whether a loop ends now; several processes only end together.

@@ -124,19 +124,7 @@ class Run:
             ValueError: the callbacks, or whether there is validation, differ from the saved run;
                 or it was saved amid the processes' own data, by another number of them.
         """
-        callbacks = self._callbacks()
-        saved_names = [name for name, _ in state["callbacks"]]
-        if saved_names != [type(c).__name__ for c in callbacks]:
-            raise ValueError(
-                f"the saved run had the callbacks {saved_names}, this one has "
-                f"{[type(c).__name__ for c in callbacks]}: give fit the same ones, or delete the "
-                "backup"
-            )
-        if (own[0]["validation"] is None) != (self.validation is None):
-            raise ValueError(
-                "the saved run and this one must both have validation data or both have none: "
-                "give fit the same arguments, or delete the backup"
-            )
+        self._check_saved(state, own)
         processes = processes_of(self.model)
         mine = own[rank() if len(own) == world_size() else 0]
         same = len(own) == world_size() and mine["division"] == [processes.size, processes.rank]
@@ -149,7 +137,7 @@ class Run:
         self._load_model(state)
         self.epoch, self.step = state["epoch"], state["step"]
         self.model.stop_training = state["stop"]
-        for callback, (_, saved) in zip(callbacks, state["callbacks"], strict=True):
+        for callback, (_, saved) in zip(self._callbacks(), state["callbacks"], strict=True):
             callback.load_state_dict(saved)
         metrics = self.model._trainer.metrics
         if metrics is not None and mine["metrics"] is not None:
@@ -165,6 +153,22 @@ class Run:
             set_random_state(mine["random"])
         if not same:
             part_seeds(processes)
+
+    def _check_saved(self, state: dict[str, Any], own: list[dict[str, Any]]) -> None:
+        """Refuse what another `fit` saved: with other callbacks, or with validation or without."""
+        callbacks = self._callbacks()
+        saved_names = [name for name, _ in state["callbacks"]]
+        if saved_names != [type(c).__name__ for c in callbacks]:
+            raise ValueError(
+                f"the saved run had the callbacks {saved_names}, this one has "
+                f"{[type(c).__name__ for c in callbacks]}: give fit the same ones, or delete the "
+                "backup"
+            )
+        if (own[0]["validation"] is None) != (self.validation is None):
+            raise ValueError(
+                "the saved run and this one must both have validation data or both have none: "
+                "give fit the same arguments, or delete the backup"
+            )
 
     def _load_model(self, state: dict[str, Any]) -> None:
         reshard(self.model)

@@ -14,8 +14,9 @@ from torch import Tensor
 from ..graph.nested import iter_leaves
 from ..optimizers.lean_step import lean_step
 from ..optimizers.mixed_kinds import by_kind, clip_norm
-from .added_losses import AddedLosses, collecting
+from .added_losses import collecting
 from .batch import Batch
+from .calling import Calling, parameter_names
 from .output_structure import OutputStructure
 from .state import Step, TrainingState
 
@@ -40,60 +41,10 @@ class ForwardResult(NamedTuple):
     sample_weights: list[Any]
 
 
-class Steps(AddedLosses):
+class Steps(Calling):
     """The steps of training, evaluation and prediction, for a class that is an `nn.Module` too."""
 
     _trainer: TrainingState | None = None
-
-    # torch.nn.Module provides these
-    parameters: Any
-    buffers: Any
-
-    # ---- calling the model
-
-    def _call_for_loss(self, inputs: Any) -> Any:
-        """Call the model in a step of training or evaluation.
-
-        A model that knows masks or logits of its outputs keeps them with these (`annotate`).
-        """
-        return self._call(inputs)
-
-    def _call(self, inputs: Any) -> Any:
-        """Call the model: lists by position, dicts by name."""
-        call: Any = self
-        if isinstance(inputs, Tensor):
-            return call(inputs)
-        if isinstance(inputs, list | tuple):
-            return call(*inputs)
-        if isinstance(inputs, Mapping) and set(inputs) <= set(self._input_names()):
-            return call(**inputs)
-        return call(inputs)
-
-    def _input_names(self) -> list[str]:
-        """Return the names of the inputs: those of the graph, or `forward`'s parameters."""
-        known = getattr(self, "input_names", None)
-        if known is not None:
-            return list(known)
-        forward = self.forward  # type: ignore[attr-defined]
-        if getattr(forward, "__self__", None) is self:
-            return list(_parameters(forward.__func__))[1:]
-        return list(inspect.signature(forward).parameters)
-
-    def _input_dtypes(self) -> dict[str, torch.dtype]:
-        """Return the dtype of each input by name, in order; empty if they are not known."""
-        return {}
-
-    def _known_outputs(self) -> OutputStructure | None:
-        """Return the outputs, `None` if they are only known after a call."""
-        names = getattr(self, "output_names", None)
-        return None if names is None else OutputStructure(names)
-
-    def _device(self) -> torch.device:
-        """Return the device of the first parameter or buffer, where batches go."""
-        for tensors in (self.parameters(), self.buffers()):
-            for tensor in tensors:
-                return torch.device(tensor.device)
-        return torch.device("cpu")
 
     # ---- the loss
 
@@ -402,15 +353,9 @@ class Steps(AddedLosses):
         return batch.data if _takes_data(getattr(type(self), method)) else batch
 
 
-@functools.lru_cache(maxsize=256)
-def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of a function's parameters; dicts of inputs ask for them at each call."""
-    return tuple(inspect.signature(function).parameters)
-
-
 def _takes_data(step: Callable[..., Any]) -> bool:
     """Return whether a step is written as for Keras: `train_step(self, data)`."""
-    return _parameters(step)[1:2] == ("data",)
+    return parameter_names(step)[1:2] == ("data",)
 
 
 @functools.lru_cache(maxsize=256)

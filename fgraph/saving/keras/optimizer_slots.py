@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,31 +106,34 @@ def optimizer_state(
             mine.update(more)
     product = reader.scalar() if isinstance(factory, adam_family.Nadam) else None
     reader.finish()
-    for (_, part, weight), state in zip(trained, found, strict=True):
-        for k, parameter in enumerate(weight.tensors(part)):
-            kept = {name: tensors[k] for name, tensors in state.items()}
-            if isinstance(factory, gradient_descent.Adagrad):
-                kept["sum"] = kept["sum"] + factory.epsilon  # which torch has within
-            if counts:
-                kept["step"] = torch.tensor(float(steps))
-            if product is not None:
-                kept["mu_product"] = torch.tensor(product)
-            if kept:
-                optimizer.state[parameter] = kept
+    for parameter, kept in _by_parameter(trained, found):
+        if isinstance(factory, gradient_descent.Adagrad):
+            kept["sum"] = kept["sum"] + factory.epsilon  # which torch has within
+        if counts:
+            kept["step"] = torch.tensor(float(steps))
+        if product is not None:
+            kept["mu_product"] = torch.tensor(product)
+        if kept:
+            optimizer.state[parameter] = kept
     for group in optimizer.param_groups:
         group[ITERATIONS] = steps
         if not counts:
             group["steps"] = steps
     if averages:
-        by_parameter = {
-            id(parameter): state["average"][k]
-            for (_, part, weight), state in zip(trained, averages, strict=True)
-            for k, parameter in enumerate(weight.tensors(part))
-        }
+        found_averages = {id(p): kept["average"] for p, kept in _by_parameter(trained, averages)}
         params = [p for group in optimizer.param_groups for p in group["params"]]
-        optimizer.state[_AVERAGES] = [by_parameter[id(p)] for p in params]
+        optimizer.state[_AVERAGES] = [found_averages[id(p)] for p in params]
     kept_state: dict[str, Any] = optimizer.state_dict()
     return kept_state
+
+
+def _by_parameter(
+    trained: Held, found: Sequence[dict[str, list[Tensor]]]
+) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """Yield each of torch's parameters with its slots by name."""
+    for (_, part, weight), slots in zip(trained, found, strict=True):
+        for k, parameter in enumerate(weight.tensors(part)):
+            yield parameter, {name: tensors[k] for name, tensors in slots.items()}
 
 
 class _Reader:
