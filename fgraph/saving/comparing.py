@@ -111,7 +111,7 @@ def is_setting(made: Any, name: str, value: Any) -> bool:
     The constructor of a model that has a graph is not called: what it sets is read from its code.
     """
     if isinstance(made, Model) and made._graph is None and name not in MODEL_KEYS:
-        known = name == "_trainable" or name in _set_in_init(type(made))
+        known = name in {"_trainable", "explicit_name"} | _set_in_init(type(made))
         return known and _is_plain(value, (tuple, list, dict))
     return all(map(_is_plain, (value, attributes_of(made).get(name, made))))
 

@@ -45,7 +45,7 @@ def encode_compiled(state: TrainingState, encoder: Encoder) -> dict[str, Any]:
     kept = state.loaded if state.optimizer is None else state.optimizer_state()
     # gradients that wait for more batches are not saved: the next step begins anew
     kept = encoder.value(kept and {**kept, "accumulated": 0})
-    return {"settings": written, "state": kept, "objects": [first, len(encoder.objects)]}
+    return {"settings": written, "state": kept, "objects": first}
 
 
 def decode_compiled(model: Any, written: dict[str, Any], decoder: Decoder) -> None:

@@ -39,7 +39,7 @@ _FIELDS = {
     "module": _CALL | _MODULE,
     "build": {"kind", "of", "shapes", "module"},
     "part": {"kind", "of", "settings"} | _MODULE,
-    "model": {"kind", "class", "settings", "name", "stack", "graph"} | _MODULE,
+    "model": {"kind", "class", "settings", "stack", "graph"} | _MODULE,
 }
 _BASES: dict[str, type] = {"module": nn.Module, "layer": Layer}
 _MOST_RANGES = 16384  # numbers in all ranges together: a constructor may make a list of each
@@ -75,26 +75,24 @@ class Decoder:
         self._ranges = 0
         self._replaced: dict[int, tuple[Tensor, Tensor]] = {}  # tensors that users' classes made
 
-    def make(self, flipped: Iterable[str] = (), unused: range = range(0)) -> None:
+    def make(self, flipped: Iterable[str] = ()) -> None:
         """Make all objects.
 
         Args:
             flipped: the names of parameters that require no gradients, and of buffers that do.
-            unused: the numbers of objects that are not needed, and are not made.
         """
         for number, entry in enumerate(self._entries):
             with self._about(number):
-                self.made.append(None if number in unused else self._object_of(entry))
-        used = [number for number in range(len(self.made)) if number not in unused]
-        modules = [number for number in used if isinstance(self.made[number], nn.Module)]
+                self.made.append(self._object_of(entry))
+        modules = [n for n, made in enumerate(self.made) if isinstance(made, nn.Module)]
         self._check_parts(modules)
         self._make_parameters([self._entries[number] for number in modules], set(flipped))
         for number in modules:
             with self._about(number):
                 self._fill(self.made[number], self._entries[number])
-        for number in used:  # only now: constructors may change their arguments
+        for number, entry in enumerate(self._entries):  # constructors may change their arguments
             with self._about(number):
-                self._settle(number, self.made[number], self._entries[number])
+                self._settle(number, self.made[number], entry)
         for name in flipped:
             tensor = self._tensor(name)
             tensor.requires_grad_(not isinstance(tensor, nn.Parameter))
@@ -204,8 +202,9 @@ class Decoder:
                     f"give {kind} a method get_config() that says what is kept"
                 )
             vars(made)[name] = value
-        for name in (made.explicit_name, made._model_name) if isinstance(made, Layer) else ():
-            _text(name)
+        for key in ("explicit_name", "_model_name") if isinstance(made, (Layer, Model)) else ():
+            if (name := getattr(made, key, None)) is not None:
+                check_name(name, "a layer", in_quotes=False)
 
     def _move_tensors(self, layer: Layer) -> None:
         """Let the attributes of a user's layer hold its tensors, not those that it built."""
@@ -268,7 +267,7 @@ class Decoder:
         cls = self._class(entry["class"], Model)
         model: Model = cls.__new__(cls)
         nn.Module.__init__(model)
-        model.explicit_name = _text(entry["name"])
+        model.explicit_name = None
         model._graph = None
         model._signature = None
         return model
@@ -427,7 +426,3 @@ def take_values(module: nn.Module, other: nn.Module | None) -> None:
         for name, tensor in module.state_dict(keep_vars=True).items():
             if name in values and values[name].shape == tensor.shape:
                 tensor.copy_(values[name])
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else check_name(value, "a layer", in_quotes=False)

@@ -26,7 +26,7 @@ from ..model import Model
 from ..optimizers.learning_rate import own_class
 from ..unfolding.opened_module import OpenedModule
 from ..unfolding.registered_parts import unfolded_modules
-from .comparing import MODEL_KEYS, changed_settings, slots
+from .comparing import changed_settings, slots
 from .construction import EMPTY
 from .constructor_calls import construction_of, has_own_config
 from .graphs import encode_graph
@@ -46,8 +46,8 @@ class Encoder:
 
     Args:
         root: the module whose tensors have the names of its `state_dict`.
-        apart: whether the parts of modules, of torch's and users' classes, are constructions of
-            their own; else those that a layer or a user's class makes are only compared.
+        apart: whether the parts of modules are constructions of their own, as they must be where
+            one was replaced; else those that a constructor or a layer makes are only compared.
 
     Attributes:
         objects: the entries, in order.
@@ -65,7 +65,8 @@ class Encoder:
         self._paths = {id(part): path for path, part in reversed(list(root.named_modules()))}
         self._numbers: dict[int, int] = {}
         self._apart = apart
-        self._parts: set[int] = set()  # the ids of those that were left to who makes them
+        self._parts: set[int] = set()  # the ids of parts that are left to who makes them
+        self._kept: set[int] = set()  # of those that are never apart
         self._opened: set[int] = set()  # and of those whose parts the graph calls
         self._marked: set[int] = set()  # and of all in modules that were opened
 
@@ -170,8 +171,10 @@ class Encoder:
                 self._enter(inner, {"kind": "part", "of": [number, position]})
                 self._add_layer_parts(inner)
         if outer.built:
-            module, own = outer.module, type(outer).__module__.startswith("fgraph.")
-            if module is not None and own and self._is_apart(module):
+            module = outer.module
+            if module is not None and not type(outer).__module__.startswith("fgraph."):
+                self._kept |= {id(part) for part in module.modules()}  # attributes may hold them
+            elif module is not None and self._is_apart(module):
                 self.number(module)
             entry: dict[str, Any] = {"kind": "build", "of": number}
             entry["shapes"] = self.value(outer._built_for)
@@ -187,8 +190,8 @@ class Encoder:
                 self._add_part(outer, name, part)
 
     def _add_part(self, outer: Any, name: str, part: nn.Module) -> None:
-        self._parts.add(id(part))
         made_by = {"kind": "part", "of": [self._numbers[id(outer)], name]}
+        self._parts.add(id(part))
         with self.located(part):
             _refuse_computed_weights(part)
             self._enter(part, made_by | self._module_state(part))
@@ -196,16 +199,14 @@ class Encoder:
 
     def _leaves(self, outer: nn.Module, part: nn.Module) -> bool:
         """Whether a part is left to the layer or constructor that makes the module around it."""
-        if id(part) in self._numbers or id(outer) in self._opened:
-            return False
-        if id(outer) in self._parts:
-            return not self._is_apart(part)
-        own = not type(outer).__module__.startswith(("torch.nn.", "fgraph."))
         drawn = isinstance(outer, Model) and not self._is_constructed(outer)
-        return own and not drawn and not self._apart
+        empty = type(outer) in EMPTY and id(outer) not in self._parts
+        free = drawn or empty or id(outer) in self._opened
+        return not free and id(part) not in self._numbers and not self._is_apart(part)
 
     def _is_apart(self, part: nn.Module) -> bool:
-        return self._apart and type(part).__module__.startswith("torch.nn.")
+        made_here = type(part).__module__.startswith("fgraph.")
+        return self._apart and id(part) not in self._kept and not made_here
 
     def _entry(self, value: Any) -> dict[str, Any]:
         if isinstance(value, (types.MethodType, MethodCall)):
@@ -287,15 +288,11 @@ class Encoder:
         for call in graph.calls if graph else ():  # layers come before what they build
             self.number(call.owner)
         stack = [self._stacked(layer) for layer in getattr(model, "_stack", ())]
-        own = {k: v for k, v in vars(model).items() if k not in MODEL_KEYS | {"explicit_name"}}
         entry = {
             "kind": "model",
             "class": self.name(model._public_class()),
-            "name": model.explicit_name,
             **self._module_state(model),
         }
-        if own:
-            entry["settings"] = self.value(own)
         if hasattr(model, "_stack"):
             entry["stack"] = stack
         if graph is not None:
@@ -321,9 +318,12 @@ class Encoder:
             SaveError: it differs in what is no setting.
         """
         entry, value = self.objects[number], self.originals[number]
-        if "config" in entry or entry["kind"] in ("model", "build") or self._is_opened(value):
+        if "config" in entry or entry["kind"] == "build" or self._is_opened(value):
             return
-        if type(value) is not type(made[number]):
+        kinds = [
+            v._public_class() if isinstance(v, Model) else type(v) for v in (value, made[number])
+        ]
+        if kinds[0] is not kinds[1]:
             raise SaveError(f"the constructor makes a {type(made[number]).__name__} in its place")
         for name, child in entry.get("children", {}).items():
             part = made[number]._modules[name] if child == MADE else None

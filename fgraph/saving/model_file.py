@@ -263,14 +263,15 @@ def decode_model(
         LoadError: the document needs something unknown, or does not fit together.
     """
     custom = custom if encoder is None else encoder.named
-    decoder = Decoder(document["objects"], tensors, custom, fresh, encoder)
-    unused = () if compile or "compiled" not in document else document["compiled"]["objects"]
-    decoder.make(document["flipped"], range(*unused) if unused else range(0))
+    compiled = document.get("compiled", {})
+    last = None if compile else compiled.get("objects")  # those that follow are the training's
+    decoder = Decoder(document["objects"][:last], tensors, custom, fresh, encoder)
+    decoder.make(document["flipped"])
     model = decoder.value({"$object": document["root"]})
     if not isinstance(model, Model):
         raise LoadError(f"it holds a {type(model).__name__}, which is no model")
-    if "compiled" in document and compile:
-        decode_compiled(model, document["compiled"], decoder)
+    if compiled and compile:
+        decode_compiled(model, compiled, decoder)
     return model
 
 
