@@ -235,36 +235,40 @@ def result_of(node: Node, arguments: Any) -> Any:
     if effects is None:
         return node.build(symbol)
     taken: list[Any] = [x for x in iter_leaves(arguments) if isinstance(x, _TAKEN)]
-    for position in effects.changes:
-        if isinstance(taken[position], Symbol) and taken[position].memory.real:
-            raise real_change(function_name(node.target), "a view of a real tensor")
-    handles = dict(enumerate(taken))
+    changes = [at for at in effects.changes if isinstance(taken[at], Symbol)]
+    if any(taken[at].memory.real for at in changes):
+        raise real_change(function_name(node.target), "a view of a real tensor")
+    made: dict[int, Any] = {}
 
     def handle(ref: Ref) -> Any:
-        made = symbol(ref)
-        if isinstance(made, Symbol):
-            handles[len(taken) + ref.index] = made
-            made._seen = node.seq
-        return made
+        found = made[ref.index] = symbol(ref)
+        if isinstance(found, Symbol):
+            found._seen = node.seq
+        return found
 
     result = node.build(handle)
-    for index, source in effects.shares:
-        made, other = handles.get(len(taken) + index), handles.get(source)
-        if made is not None and source == REAL:
-            made.memory.real = True
-        elif made is not None and isinstance(other, Symbol):
-            if made._memory is None:
-                made._memory = other.memory
-            made.memory.join(other.memory)
-    for position in effects.changes:
-        value = taken[position]
-        if isinstance(value, Symbol):
-            value.memory.add_change(Ref(node))
-            returns_it = node.structure is None and effects.shares == ((0, position),)
-            if node.op == "function" and returns_it:
-                value.become(result)
-                result = value
+    _share_memory(effects, taken, made)
+    for at in changes:
+        taken[at].memory.add_change(Ref(node))
+        returns_it = node.structure is None and effects.shares == ((0, at),)
+        if node.op == "function" and returns_it:
+            taken[at].become(result)
+            result = taken[at]
     return result
+
+
+def _share_memory(effects: Effects, taken: list[Any], made: dict[int, Any]) -> None:
+    """Let the handles on outputs share memory with what the call's effects say."""
+    for index, source in effects.shares:
+        value = made.get(index)
+        if value is not None and source == REAL:
+            value.memory.real = True
+        elif value is not None:
+            other = taken[source] if source < len(taken) else made.get(source - len(taken))
+            if isinstance(other, Symbol):
+                if value._memory is None:
+                    value._memory = other.memory
+                value.memory.join(other.memory)
 
 
 class RealChange(BuildError):
@@ -303,13 +307,13 @@ def make_node(
     if trial is not None:
         args, kwargs = trial.with_choices(args, kwargs, make_node)
     node = Node(op, target, args, kwargs, name=name)
+    node.declared = inferred is not None
+    if op == "module":
+        node.settings = settings_of(target)
     if like is None:
         node.modes = current_modes()
     else:
         node.name, node.modes, node.seq, node.scope = like.name, like.modes, like.seq, like.scope
-    if op == "module":
-        node.settings = settings_of(target)
-    node.declared = inferred is not None
     try:
         node.specs, node.structure, node.effects = inferred or shapes.infer(node)
     except Exception as error:
@@ -319,16 +323,20 @@ def make_node(
     if like is None and node.scope is not None and name is None:
         at = node.scope
         node.name = at.home.free(f"{at.name}.{node.kind}" if at.name else node.kind)
-    for module in node.modules():
-        calls = _inbound.get(module)
-        if calls is None:
-            calls = _inbound[module] = {}
-        elif module is target and like is None:
-            _refuse_other_settings(node, _last(calls))
-        calls[weakref.ref(node, calls.__delitem__)] = None
+    _register(node, replaces=like is not None)
     if trial is not None:
         trial.nodes.append(node)
     return node
+
+
+def _register(node: Node, replaces: bool) -> None:
+    """Let the modules that a call uses know of it."""
+    for module in node.modules():
+        calls = _inbound.setdefault(module, {})
+        last = next(reversed(calls), None)
+        if last is not None and module is node.target and not replaces:
+            _refuse_other_settings(node, last())
+        calls[weakref.ref(node, calls.__delitem__)] = None
 
 
 def _refuse_other_settings(node: Node, last: Node | None) -> None:
@@ -343,10 +351,6 @@ def _refuse_other_settings(node: Node, last: Node | None) -> None:
             "where both calls would find the settings of run time: make two modules, or write the "
             "function of torch.nn.functional"
         )
-
-
-def _last(calls: dict[weakref.ref[Node], None]) -> Node | None:
-    return next(reversed(calls))() if calls else None
 
 
 def inbound_nodes(module: nn.Module) -> list[Node]:

@@ -111,42 +111,35 @@ def _infer_below(node: Node) -> Found | None:
     if not any(ref.spec.is_open for ref in node.refs()):
         return None
     watch = Watch()
-    lanes: list[Lane] = []
-    results: list[tuple[Any, int]] = []
-    taken: list[bool] = []
+    runs: dict[int, tuple[Lane, Any, int]] = {}
     even = [n for n, (_, _, is_even) in enumerate(PROBES) if is_even]
     numbers = sorted(even, key=lambda n: PROBES[n][1])
-    for number in numbers:
-        given = {ref: lane_of(ref.node, number) for ref in node.refs()}
-        try:
-            lane = {ref: leaves[ref.index] for ref, leaves in given.items()}  # type: ignore[index]
+    for tried, number in enumerate(numbers):
+        if tried == 3 and not runs:
+            return None  # a call that never fits is refused without more trials
+        with suppress(Exception):
+            lane = {ref: lane_of(ref.node, number)[ref.index] for ref in node.refs()}  # type: ignore[index]
             result, mode = run_on_meta(node, lane, watch, number)
-        except Exception:
-            taken.append(False)
-            if taken == [False] * 3:
-                return None  # so a call that never fits is refused without more trials
-        else:
-            taken.append(True)
-            results.append((result, mode.calls))
-            lanes.append(lane)
-    if not extrapolation.takes_only_small([PROBES[n][1] for n in numbers], taken):
+            runs[number] = lane, result, mode.calls
+    lengths, taken = [PROBES[n][1] for n in numbers], [n in runs for n in numbers]
+    if not extrapolation.takes_only_small(lengths, taken):
         return None
-    flat = [pytree.tree_flatten(result) for result, _ in results]
+    lanes, results, calls = zip(*runs.values(), strict=True)
+    flat = [pytree.tree_flatten(result) for result in results]
     structure = flat[0][1]
     if any(other != structure for _, other in flat):
         return None
     unknown = [*_unknown_sizes(lanes)]
     by_leaf = zip(*(leaves for leaves, _ in flat), strict=True)
-    specs = [_continued([*leaves], unknown) for leaves in by_leaf]
+    specs: list[Any] = [_continued([*leaves], unknown) for leaves in by_leaf]
     if None in specs:
         return None
-    single = isinstance(results[0][0], Tensor)
-    loops = results[-1][1] > results[0][1]
-    found: list[Any] = specs
-    return Found(found, None if single else structure, loops, watch.effects(), False)
+    single = isinstance(results[0], Tensor)
+    loops = calls[-1] > calls[0]
+    return Found(specs, None if single else structure, loops, watch.effects(), False)
 
 
-def _unknown_sizes(lanes: list[Lane]) -> Iterator[tuple[list[Any], tuple[Any, Any]]]:
+def _unknown_sizes(lanes: Sequence[Lane]) -> Iterator[tuple[list[Any], tuple[Any, Any]]]:
     """Yield, for each unknown size among the arguments, what it is in these and the main lanes."""
     for ref in lanes[0]:
         spec = ref.spec
