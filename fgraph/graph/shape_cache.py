@@ -77,7 +77,7 @@ def call_key(node: Node, lane: Mapping[Ref, Any] | None = None) -> Any:
     target, kwargs = node.target, node.kwargs
     try:
         if node.op == "module":
-            target = _module_key(target, node.settings)
+            target = _module_key(target, node.settings or settings_of(target))
         elif torch_name(target) is None:
             return None
         named = _key(kwargs, lane) if kwargs else None

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fgraph import BuildError, Input, Model, layers
+from fgraph.graph.lanes import lane_of
 
 
 class Named(Model):
@@ -178,3 +179,13 @@ def test_a_setting_may_change_once_the_model_is_built():
     model.linear_1 = nn.Linear(4, 4)  # the graph is made anew, the dropout's node with it
     assert [node.kind for node in model.nodes] == ["Linear", "Dropout"]
     assert model.nodes[1].target is dropout
+
+
+def test_modules_with_other_settings_are_told_apart_in_a_copy():
+    """Sizes are remembered by the settings of a module, which nodes of a copy have as well."""
+    x = Input((2, None))
+    model = Model(x, [nn.MaxPool1d(2)(x), nn.MaxPool1d(3)(x), nn.MaxPool1d(5, 1)(x)])
+    found = [[lane_of(node, n) for n in range(10)] for node in copy.deepcopy(model).nodes]
+    assert found == [[lane_of(node, n) for n in range(10)] for node in model.nodes]
+    assert found[0][9] == [(3, 2, 48)]
+    assert found[1][9] == [(3, 2, 32)]
