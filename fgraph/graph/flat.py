@@ -161,13 +161,7 @@ def restore(flat: Flat, make: Callable[[Entry, Any, Any], Node] = _as_before) ->
         make: makes a node of its entry, arguments and keyword arguments.
     """
     nodes: list[Node] = []
-    calls: list[Call] = []
-    scopes: list[Scope] = []
-    homes = [Home(module, name) for module, name in flat.homes]
-    for owner, _, _, outer in flat.calls:
-        calls.append(Call(owner, outer=_at(calls, outer)))
-    for home, name, outer, *_ in flat.scopes:
-        scopes.append(Scope(homes[home], name, outer=_at(scopes, outer)))
+    calls, scopes = _spans(flat)
 
     def ref(leaf: Any) -> Any:
         if type(leaf) is not At:
@@ -200,6 +194,18 @@ def restore(flat: Flat, make: Callable[[Entry, Any, Any], Node] = _as_before) ->
     if flat.reads:
         add_reads(graph.inputs[0], [(ref(at), axis) for at, axis in flat.reads])
     return graph
+
+
+def _spans(flat: Flat) -> tuple[list[Call], list[Scope]]:
+    """Make the calls and scopes anew, without their inputs and outputs."""
+    calls: list[Call] = []
+    scopes: list[Scope] = []
+    homes = [Home(module, name) for module, name in flat.homes]
+    for owner, _, _, outer in flat.calls:
+        calls.append(Call(owner, outer=_at(calls, outer)))
+    for home, name, outer, *_ in flat.scopes:
+        scopes.append(Scope(homes[home], name, outer=_at(scopes, outer)))
+    return calls, scopes
 
 
 def _at(things: Sequence[Any], place: int | None) -> Any:

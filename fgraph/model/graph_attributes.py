@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import nn
 
 from ..errors import AmbiguousNodeError, unknown_name
-from ..graph import Node, SymbolicTensor, symbol, to_symbols
+from ..graph import Call, Node, SymbolicTensor, symbol, to_symbols
 from ..graph.graph import Graph
 from ..graph.nested import filled
 from ..graph.replacing import with_replaced
@@ -161,34 +161,27 @@ class GraphAttributes(_Part):
             if node_name == name:
                 key = id(node) if node.call is None else id(node.call.outermost)
                 calls.setdefault(key, []).append(node)
-        if not calls and (opened := self._opened_layer(name)) is not None:
-            count = len(opened.inbound_nodes)
-            if node_index is None and count > 1:
-                raise self._several(name, count)
-            return opened.get_output_at(node_index or 0)
-        if not calls:
+        made: list[Any] = [nodes[0].call or nodes[-1] for nodes in calls.values()]
+        if not made and (opened := self._opened_layer(name)) is not None:
+            made = opened.inbound_nodes
+        if not made:
             given = dict(zip(self.input_names, graph.inputs, strict=True))
             if name in given:
                 return symbol(given[name])
             raise ValueError(f"output_of: {unknown_name('layer', name, self._node_names)}")
-        if node_index is None and len(calls) > 1:
-            raise self._several(name, len(calls))
+        if node_index is None and len(made) > 1:
+            raise AmbiguousNodeError(
+                f"{name!r} is called {len(made)} times in model {self.name!r}: say which call, "
+                f"output_of({name!r}, node_index=0)"
+            )
         try:
-            nodes = list(calls.values())[node_index or 0]
+            found = made[node_index or 0]
         except IndexError:
             raise ValueError(
-                f"output_of: {name!r} is called {len(calls)} times, node_index={node_index} is not "
+                f"output_of: {name!r} is called {len(made)} times, node_index={node_index} is not "
                 "among them"
             ) from None
-        call = nodes[0].call
-        made = nodes[-1].build(lambda ref: ref) if call is None else call.outermost.outputs
-        return to_symbols(made)
-
-    def _several(self, name: str, count: int) -> AmbiguousNodeError:
-        return AmbiguousNodeError(
-            f"{name!r} is called {count} times in model {self.name!r}: say which call, "
-            f"output_of({name!r}, node_index=0)"
-        )
+        return to_symbols(found.outermost.outputs if isinstance(found, Call) else found.outputs)
 
     def count_params(self) -> int:
         """Return the number of parameters, each counted once."""

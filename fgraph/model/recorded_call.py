@@ -37,14 +37,7 @@ def record_call(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
     parameters = inspect.signature(call).parameters
     given = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
     bound = inspect.signature(call).bind(*args, **given)
-    for name, value in bound.arguments.items():
-        for path, leaf in leaves_with_paths(value):
-            if not isinstance(leaf, (Tensor, SymbolicTensor)):
-                raise TypeError(
-                    f"{kind}.call: {name}= expects tensors, got {type(leaf).__name__}"
-                    f"{f' at {path}' if path else ''}: give it to {kind}.__init__, or write "
-                    "forward() with torch modules in place of call()"
-                )
+    _refuse_other_than_tensors(kind, bound.arguments)
     with recording_apart(), callers_modes():  # not those of the first call, perhaps torch.no_grad()
         values = {
             name: _like(value, name) if isinstance(value, (Tensor, SymbolicTensor))
@@ -69,6 +62,17 @@ def record_call(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
             raise
     structure = list(values.values())
     return structure[0] if len(structure) == 1 else structure, outputs
+
+
+def _refuse_other_than_tensors(kind: str, arguments: Mapping[str, Any]) -> None:
+    for name, value in arguments.items():
+        for path, leaf in leaves_with_paths(value):
+            if not isinstance(leaf, (Tensor, SymbolicTensor)):
+                raise TypeError(
+                    f"{kind}.call: {name}= expects tensors, got {type(leaf).__name__}"
+                    f"{f' at {path}' if path else ''}: give it to {kind}.__init__, or write "
+                    "forward() with torch modules in place of call()"
+                )
 
 
 def keep_children(model: nn.Module, naming: Naming) -> None:
