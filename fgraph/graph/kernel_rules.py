@@ -14,10 +14,10 @@ from torch.utils.hooks import RemovableHandle
 def _recurrent(func: Callable[..., Any], *args: Any) -> Any:
     """Return what a recurrent kernel returns, from the shapes of its input and states.
 
-    torch's meta kernel unrolls the sequence: half a second for 140 steps.
+    torch's meta kernel unrolls the sequence, which takes half a second for 140 steps.
 
     Args:
-        func: `torch.lstm` or its kin.
+        func: `torch.lstm`, `torch.gru` or similar.
         *args: `(input, hx, params, has_biases, num_layers, dropout, train, bidirectional,
             batch_first)`; for packed sequences `(input, batch_sizes, hx, ..., bidirectional)`.
     """
@@ -33,7 +33,7 @@ def _recurrent(func: Callable[..., Any], *args: Any) -> Any:
 
 
 def _gradients(func: Any, outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-    """Return what `torch.autograd.grad` returns: no gradients are followed on meta tensors."""
+    """Return what `torch.autograd.grad` returns; meta runs have no gradients."""
     if kwargs.get("is_grads_batched"):
         raise NotImplementedError("batched gradients are not followed")
     inputs = (inputs,) if isinstance(inputs, Tensor) else inputs
@@ -51,9 +51,9 @@ def _batch_norm(
     *settings: Any,
     **named: Any,
 ) -> Any:
-    """Return what `batch_norm` returns; torch's meta kernel is Python, and takes milliseconds.
+    """Return what `batch_norm` returns; torch's meta kernel is written in Python and slow.
 
-    What is unusual, and may be refused, is left to torch.
+    Unusual arguments, which torch may refuse, are passed on to torch.
     """
     given = [t for t in (mean, variance, weight, bias) if t is not None]
     usual = x.device.type == "meta" and all(
@@ -106,7 +106,7 @@ def _grouped_mm(
 
 
 def _no_hook(func: Any, tensor: Tensor, *args: Any) -> RemovableHandle | None:
-    """Return what registering a hook on the gradient returns: no gradients are followed here."""
+    """Return what registering a gradient hook returns; meta runs have no gradients."""
     return None if func is Tensor.retain_grad else RemovableHandle(OrderedDict())
 
 

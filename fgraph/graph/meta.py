@@ -1,8 +1,8 @@
 """Running a call on `meta` tensors, without side effects.
 
-Every real tensor that an operation meets is replaced by a `meta` tensor of its shape, modules by
-shallow copies, and factories are sent to `meta` as well: no random number is drawn, no buffer is
-updated and no memory is taken.
+Every real tensor is replaced by a `meta` tensor of its shape, every module by a shallow copy, and
+factories such as `torch.zeros` create `meta` tensors: no random number is drawn, no buffer is
+updated and no memory is allocated.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def run_on_meta(
         watch: is told what the call does to memory.
         number: the number of the lane, on which stand-ins for sizes decided by values depend.
 
-    Where the way depends on the truth value of a tensor, which has none here, the call is run for
-    both answers. An answer that ends in an error is left out, as the check of values that it is.
+    If the call branches on the value of a tensor, which is unknown here, both branches are run. A
+    branch that raises is ignored: it is a check of values.
 
     Raises:
-        NotImplementedError: the answers lead to results of different shapes.
+        NotImplementedError: the branches lead to results of different shapes.
     """
     results = []
     for answer in (False, True):
@@ -122,7 +122,7 @@ def _run(node: Node, lane: Mapping[Ref, Any], mode: MetaMode, watch: Watch | Non
 
 
 def _lacks_kernel(error: NotImplementedError) -> bool:
-    """Whether an operation cannot run on meta tensors, for lack of a kernel."""
+    """Return whether an operation failed on meta tensors for lack of a kernel."""
     return "Meta" in str(error) or "fake impl" in str(error)
 
 
@@ -133,12 +133,12 @@ def _run_on_fakes(
     watch: Watch | None,
     error: Exception,
 ) -> Any:
-    """Run on torch's fake tensors, which call the kernels of the CPU on zeros if need be.
+    """Run on torch's fake tensors, which fall back to CPU kernels on zeros.
 
-    They refuse operations whose results have sizes that values decide.
+    Fake tensors refuse operations whose output sizes depend on values.
 
     Raises:
-        Exception: `error`, if that fails as well, or the result is a sparse tensor.
+        Exception: `error`, if fake tensors fail too or the result is sparse.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode  # slow to import, seldom needed
 
@@ -169,7 +169,7 @@ def _autocasting(mode: MetaMode, autocast: tuple[Autocast, ...]) -> Iterator[Non
 
 
 def _outline(result: Any) -> Any:
-    """Return all that is known of a result: its structure, shapes, dtypes and plain values."""
+    """Return the structure, shapes, dtypes and plain values of a result, for comparison."""
     leaves, structure = pytree.tree_flatten(result)
     return structure, [
         (leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf for leaf in leaves

@@ -1,4 +1,4 @@
-"""What runs inside while a call is run on `meta` tensors: everything real is replaced there."""
+"""The torch function mode under which calls run on `meta` tensors: it replaces everything real."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class MetaMode(TorchFunctionMode):
         number: the number of the lane.
 
     Attributes:
-        asked: how often a truth value was asked for.
-        device: where the stand-ins are.
-        calls: how many torch functions were called.
-        counted: whether values decide on a size: how many elements a mask selects.
-        plain: whether all that was called are functions whose results have the sizes of their
-            arguments or settings, and no size was read.
+        asked: how often the truth value of a tensor was needed.
+        device: the device of the stand-ins.
+        calls: the number of torch functions called.
+        counted: whether a size depends on values, such as the number of elements a mask selects.
+        plain: whether every function called returns sizes of its arguments or settings, and no size
+            was read.
     """
 
     def __init__(self, answer: bool, number: int) -> None:
@@ -119,10 +119,10 @@ class MetaMode(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _count_of(self, most: int) -> int:
-        """Return what stands for the number of elements of `most` that some values select.
+        """Return a stand-in for the number of elements, out of `most`, that values select.
 
-        It is not the same in any two of the main lanes (-2 and -1); multiples of `most` can be
-        reshaped as masks of rows of one length are, and small numbers show what limits do.
+        It differs between the two main lanes (-2 and -1). Multiples of `most` can be reshaped like
+        masks that select rows of one length; small numbers reveal limits.
         """
         self.counted = True
         if self._number < 0:
@@ -170,10 +170,10 @@ def has_values(tensor: Tensor) -> bool:
 
 
 def _is_count(tensor: Tensor) -> bool:
-    """Whether `tensor` is a real counter or flag: these keep their values, in private copies.
+    """Return whether `tensor` is a real counter or flag, which keeps its value in a private copy.
 
-    Modules count their calls in buffers and read them (`BatchNorm2d(momentum=None)`), or mark
-    there that they are initialised.
+    Modules count their calls in buffers and read them (`BatchNorm2d(momentum=None)`), or store a
+    flag there that they are initialised.
     """
     return (
         tensor.dim() == 0
@@ -183,7 +183,7 @@ def _is_count(tensor: Tensor) -> bool:
 
 
 def _cast_only(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """`Tensor.to` and its kin on meta: the dtype counts, the device does not."""
+    """Return what `Tensor.to` and similar methods return, without changing the device."""
     for value in (*args, *kwargs.values()):
         if isinstance(value, torch.dtype):
             return tensor.to(value)

@@ -1,9 +1,10 @@
 """Shape inference: run a call on `meta` tensors, in lanes, without side effects.
 
-A call is run in the two main lanes; a size of the result on which they differ is unknown. Two are
-not enough where a call can make one number of different ones (`x[:, :10]`, `192 % 8 == 288 % 8`):
-such a call, and every call on its result, is also run in the probe lanes. `lanes` has the numbers,
-`meta` tells how a call runs without touching anything real, `plain_calls` which ones need no probe.
+A lane is a set of numbers in place of the unknown sizes. A call is run in two main lanes; a size of
+its result that differs between them is unknown. Equal sizes prove nothing if the call can map
+different numbers to the same one (`x[:, :10]`, `192 % 8 == 288 % 8`): such a call, and every call on
+its result, is also run in the probe lanes. The numbers are in `lanes`; `meta` runs a call without
+side effects; `plain_calls` lists the calls that need no probe lanes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from .specs import Constant, DataSpec, DeviceSpec, NumberSpec, Spec, TensorSpec
 
 
 def spec_of(shape: tuple[int | None, ...], dtype: torch.dtype) -> TensorSpec:
-    """Return the spec of a tensor whose unknown sizes are `None`; the first size is the batch."""
+    """Return the spec of a tensor of this shape, `None` where unknown; axis 0 is the batch."""
     first, second = (
         tuple(
             size if size is not None else (BATCH if axis == 0 else OTHER)[which]
@@ -42,13 +43,13 @@ def spec_of(shape: tuple[int | None, ...], dtype: torch.dtype) -> TensorSpec:
 
 
 def infer(node: Node) -> Inferred:
-    """Work out what is known of the result of a call, and give it to its node.
+    """Infer the specs, structure and effects of a call, and store them on its node.
 
-    Results of torch's own modules and functions are remembered by their settings and the specs of
-    their inputs.
+    Results of torch's own modules and functions are cached by their settings and the specs of their
+    inputs.
 
     Raises:
-        Exception: whatever the call itself raises when the shapes do not fit.
+        Exception: the error of the call itself, if the shapes do not fit.
     """
     given = [ref.spec for ref in node.refs()]
     key = call_key(node)
@@ -74,7 +75,7 @@ def infer(node: Node) -> Inferred:
 
 
 def _compared_in_probes(node: Node) -> Sequence[Spec]:
-    """Return the specs of a call's result, with the sizes as unknown that a probe lane tells."""
+    """Return the specs of a call's result; sizes that vary between probe lanes become unknown."""
     if not any(type(spec) is TensorSpec and spec.has_equal_sizes for spec in node.specs):
         return node.specs
     lanes = [lane for n in range(len(PROBES)) if (lane := lane_of(node, n)) is not None]
@@ -82,7 +83,7 @@ def _compared_in_probes(node: Node) -> Sequence[Spec]:
 
 
 def _infer(node: Node) -> Found:
-    """Run the main lanes; return what is found."""
+    """Infer the result of a call from the main lanes."""
     target, refs = node.target, node.refs()
     main: list[Lane] = [{ref: ref.spec.in_lane(which) for ref in refs} for which in (0, 1)]
     is_open = any(ref.spec.is_open for ref in refs)
@@ -104,9 +105,10 @@ def _infer(node: Node) -> Found:
 
 
 def _infer_below(node: Node) -> Found | None:
-    """Return what `_infer` would, for a call that takes only sizes below those of the main lanes.
+    """Infer the result of a call that accepts only sizes below those of the main lanes.
 
-    `None` if that is not why it refused them.
+    Returns:
+        The result, extrapolated from smaller sizes; `None` if the call fails for another reason.
     """
     if not any(ref.spec.is_open for ref in node.refs()):
         return None
@@ -152,7 +154,7 @@ def _unknown_sizes(lanes: Sequence[Lane]) -> Iterator[tuple[list[Any], tuple[Any
 
 
 def _continued(leaves: list[Any], unknown: list[Any]) -> Spec | None:
-    """Return the spec of a leaf that is this in the probe lanes; `None` where no rule fits."""
+    """Extrapolate a leaf of the result from the probe lanes; return `None` where no rule fits."""
     first = leaves[0]
     if not isinstance(first, Tensor):
         if type(first) in (int, float):
@@ -191,10 +193,12 @@ def _merge(
 
 
 def _pair(first: Any, second: Any, depends: bool, on_data: bool) -> Spec:
-    """Merge one leaf of both runs into what is known of it.
+    """Return the spec of one leaf of the result, from its value in each main lane.
 
-    A number that `depends` is never taken for a constant, nor is anything that a call on data
-    returns: it is computed when the model runs.
+    Args:
+        first, second: the leaf in each main lane.
+        depends: whether a number may depend on unknown sizes or values, so that it is no constant.
+        on_data: whether the call takes Python data, so that no object it returns is a constant.
     """
     if isinstance(first, Tensor):
         if first.dim() != second.dim():
