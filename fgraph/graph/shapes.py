@@ -2,9 +2,9 @@
 
 A lane is a set of numbers in place of the unknown sizes. A call is run in two main lanes; a size of
 its result that differs between them is unknown. Equal sizes prove nothing if the call can map
-different numbers to the same one (`x[:, :10]`, `192 % 8 == 288 % 8`): such a call, and every call on
-its result, is also run in the probe lanes. The numbers are in `lanes`; `meta` runs a call without
-side effects; `plain_calls` lists the calls that need no probe lanes.
+different numbers to the same one (`x[:, :10]`, `192 % 8 == 288 % 8`): such a call, and every call
+on its result, is also run in the probe lanes. The numbers are in `lanes`; `meta` runs a call
+without side effects; `plain_calls` lists the calls that need no probe lanes.
 """
 
 from __future__ import annotations
