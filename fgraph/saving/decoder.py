@@ -26,7 +26,6 @@ from ..unfolding.opened_module import OpenedModule
 from ..unfolding.registered_parts import unfolded_modules
 from .comparing import MODULE_KEYS, is_setting
 from .construction import EMPTY, FREE, Construction, module_of
-from .encoder import MADE, Encoder
 from .graphs import check_fields, decode_graph, number_below, parts_of_homes
 from .registered import find
 from .values import from_json
@@ -41,6 +40,7 @@ _FIELDS = {
     "part": {"kind", "of", "settings"} | _MODULE,
     "model": {"kind", "class", "settings", "stack", "graph"} | _MODULE,
 }
+MADE = "made"  # stands for a child that the constructor of the module makes
 _BASES: dict[str, type] = {"module": nn.Module, "layer": Layer}
 _MOST_RANGES = 16384  # numbers in all ranges together: a constructor may make a list of each
 _MOST_PARTS = 20_000  # of modules, each counted wherever it is used
@@ -64,16 +64,22 @@ class Decoder:
         tensors: Mapping[str, Tensor],
         custom: Mapping[str, Any],
         fresh: bool = False,
-        encoder: Encoder | None = None,
+        encoder: Any = None,
     ) -> None:
         self._entries = entries
         self._fresh = fresh
-        self._tensors: dict[str, Tensor] = dict(tensors)
+        self.tensors: dict[str, Tensor] = dict(tensors)
         self._custom = custom
         self._encoder = encoder
         self.made: list[Any] = []
         self._ranges = 0
         self._replaced: dict[int, tuple[Tensor, Tensor]] = {}  # tensors that users' classes made
+
+    def make_next(self) -> None:
+        """Make the objects of the entries that were added."""
+        for number in range(len(self.made), len(self._entries)):
+            with self._about(number):
+                self.made.append(self._object_of(self._entries[number]))
 
     def make(self, flipped: Iterable[str] = ()) -> None:
         """Make all objects.
@@ -81,9 +87,10 @@ class Decoder:
         Args:
             flipped: the names of parameters that require no gradients, and of buffers that do.
         """
+        self.make_next()
         for number, entry in enumerate(self._entries):
             with self._about(number):
-                self.made.append(self._object_of(entry))
+                self._put_parts(self.made[number], entry)
         modules = [n for n, made in enumerate(self.made) if isinstance(made, nn.Module)]
         self._check_parts(modules)
         self._make_parameters([self._entries[number] for number in modules], set(flipped))
@@ -121,9 +128,9 @@ class Decoder:
         return from_json(value, other)
 
     def _tensor(self, held: Any) -> Tensor:
-        if held not in self._tensors:
+        if held not in self.tensors:
             raise LoadError(f"it has no tensor {held!r:.80}, which the model refers to")
-        return self._tensors[held]
+        return self.tensors[held]
 
     def _range(self, held: Any) -> range:
         made = range(*held)
@@ -174,7 +181,10 @@ class Decoder:
         """Say in errors which part of a model that is saved cannot be made again."""
         if self._encoder is None:
             return nullcontext()
-        return self._encoder.located(self._encoder.originals[number])
+        located: AbstractContextManager[None] = self._encoder.located(
+            self._encoder.originals[number]
+        )
+        return located
 
     def _object_of(self, entry: dict[str, Any]) -> Any:
         kind = entry.get("kind")
@@ -182,17 +192,24 @@ class Decoder:
             raise LoadError(f"it has an object of the kind {kind!r:.80}")
         check_fields(f"a {kind}", entry, _FIELDS[kind])
         made = self._blank_model(entry) if kind == "model" else self._construct(entry)
+        if kind == "model" or (kind == "module" and holds_parts(type(made))):
+            self._put_parts(made, entry)  # which constructors look at
+        return made
+
+    def _put_parts(self, made: Any, entry: dict[str, Any]) -> None:
+        """Put the parts of an object that have entries of their own in their places."""
         if isinstance(made, nn.Module):
             opened = parts_of_homes(entry["graph"]) if "graph" in entry else set()
             self._set_children(made, entry.get("children", {}), opened)
-        return made
+        elif entry.get("module", MADE) != MADE:
+            made.module = self._module(entry["module"])
 
     def _settle(self, number: int, made: Any, entry: dict[str, Any]) -> None:
         """Set the settings in which an object is not what its constructor made."""
         if isinstance(made, Layer) and not type(made).__module__.startswith("fgraph."):
             self._move_tensors(made)
         if self._encoder is not None:
-            self._encoder.settle(number, self.made, self._tensors)
+            self._encoder.settle(number, self.made, self.tensors)
         for name, held in entry.get("settings", {}).items():
             value = self.value(held)
             if not is_setting(made, name, value):
@@ -245,8 +262,6 @@ class Decoder:
                 raise LoadError(f"a {type(outer).__name__} is built as a layer is")
             shapes, named = self.value(entry["shapes"])
             outer.make_module(*shapes, **named) if self._fresh else module_of(outer, shapes, named)
-            if entry["module"] is not None:
-                outer.module = self._module(entry["module"])
             return outer
         if isinstance(outer, nn.Module):
             part = outer._modules.get(name)
@@ -325,9 +340,9 @@ class Decoder:
 
     def _make_parameters(self, entries: list[dict[str, Any]], flipped: set[str]) -> None:
         held = [slot for entry in entries for slot in entry.get("tensors", ())]
-        for key in {key for _, kind, key in held if kind == "parameter"} & self._tensors.keys():
-            tensor = self._tensors[key]
-            self._tensors[key] = nn.Parameter(tensor, requires_grad=key not in flipped)
+        for key in {key for _, kind, key in held if kind == "parameter"} & self.tensors.keys():
+            tensor = self.tensors[key]
+            self.tensors[key] = nn.Parameter(tensor, requires_grad=key not in flipped)
 
     def _fill(self, module: nn.Module, entry: dict[str, Any]) -> None:
         """Give a module its mode, parameters and buffers, in order, for those that it made."""
@@ -346,7 +361,7 @@ class Decoder:
             if name not in made:
                 _check_free(module, name)
             if self._fresh and key is not None and before is not None:
-                self._tensors.setdefault(key, before)
+                self.tensors.setdefault(key, before)
             now = None if key is None else self._tensor(key)
             if not free and (problem := _misfit(kind, before, now)):
                 raise LoadError(f"{name!r} of {module!r:.100} {problem}")
@@ -397,6 +412,11 @@ class Decoder:
         if model._graph is not None:
             return InputLayer.of(model._graph.inputs[0], name)
         return InputLayer.of(Input(batch_shape=shape, dtype=self.value(dtype), name=name).ref, name)
+
+
+def holds_parts(cls: type) -> bool:
+    """Whether modules of a class have what parts they are given."""
+    return cls in EMPTY or cls in FREE
 
 
 def _check_free(module: nn.Module, name: str) -> None:

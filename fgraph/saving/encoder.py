@@ -29,11 +29,10 @@ from ..unfolding.registered_parts import unfolded_modules
 from .comparing import changed_settings, slots
 from .construction import EMPTY
 from .constructor_calls import construction_of, has_own_config
+from .decoder import MADE, Decoder, holds_parts
 from .graphs import encode_graph
 from .registered import is_allowed, name_of, registered_name
 from .values import to_json
-
-MADE = "made"  # stands for a child that the constructor of the module makes
 
 _FUNCTIONS = (
     types.FunctionType, types.BuiltinFunctionType, types.MethodDescriptorType,
@@ -46,17 +45,16 @@ class Encoder:
 
     Args:
         root: the module whose tensors have the names of its `state_dict`.
-        apart: whether the parts of modules are constructions of their own, as they must be where
-            one was replaced; else those that a constructor or a layer makes are only compared.
 
     Attributes:
         objects: the entries, in order.
         originals: the object that each entry stands for.
         tensors: the tensors that the entries refer to, by name.
         named: the classes and functions that they name.
+        decoder: makes each object again as soon as it is written, for comparison.
     """
 
-    def __init__(self, root: nn.Module, apart: bool = False) -> None:
+    def __init__(self, root: nn.Module) -> None:
         self.objects: list[dict[str, Any]] = []
         self.originals: list[Any] = []
         self.tensors: dict[str, Tensor] = {}
@@ -64,11 +62,12 @@ class Encoder:
         self._tensor_names = {id(tensor): name for name, tensor in reversed(list(slots(root)))}
         self._paths = {id(part): path for path, part in reversed(list(root.named_modules()))}
         self._numbers: dict[int, int] = {}
-        self._apart = apart
-        self._parts: set[int] = set()  # the ids of parts that are left to who makes them
-        self._kept: set[int] = set()  # of those that are never apart
-        self._opened: set[int] = set()  # and of those whose parts the graph calls
+        self._taken: set[int] = (
+            set()
+        )  # the ids of parts made again, that stand for one of the model
+        self._opened: set[int] = set()  # of modules whose parts the graph calls
         self._marked: set[int] = set()  # and of all in modules that were opened
+        self.decoder = Decoder(self.objects, {}, self.named, encoder=self)
 
     # ------------------------------------------------------------------ values
 
@@ -134,6 +133,7 @@ class Encoder:
         if name is None:
             name = self._tensor_names[id(tensor)] = f"constant/{len(self.tensors) + 1}"
         self.tensors.setdefault(name, tensor)
+        self.decoder.tensors.setdefault(name, tensor.detach())
         return name
 
     def _check_trained(self, optimizer: torch.optim.Optimizer) -> None:
@@ -151,62 +151,54 @@ class Encoder:
         """Return the number of an object, writing it first where it has none."""
         if id(value) not in self._numbers:
             with self.located(value):
-                self._enter(value, self._entry(value))
+                entry = self._entry(value)
+                made = self._enter(value, entry)
                 if isinstance(value, Layer):
-                    self._add_layer_parts(value)
-                if isinstance(value, nn.Module):
-                    self._add_parts(value)
+                    self._add_layer_parts(value, made)
+                elif isinstance(value, nn.Module) and "children" not in entry:
+                    self._add_children(value, made, entry)
         return self._numbers[id(value)]
 
-    def _enter(self, value: Any, entry: dict[str, Any]) -> None:
+    def _enter(self, value: Any, entry: dict[str, Any]) -> Any:
+        """Add an entry, and return what the decoder makes of it."""
         self._numbers.setdefault(id(value), len(self.objects))
-        self.objects.append(entry)
         self.originals.append(value)
+        self.objects.append(entry)
+        self.decoder.make_next()
+        return self.decoder.made[-1]
 
-    def _add_layer_parts(self, outer: Layer) -> None:
+    def _add_layer_parts(self, outer: Layer, made: Layer) -> None:
         """Write the layers that the constructor of another one has made, and what it builds."""
         number = self._numbers[id(outer)]
         for position, inner in enumerate(outer.inner_layers()):
             if id(inner) not in self._numbers:
-                self._enter(inner, {"kind": "part", "of": [number, position]})
-                self._add_layer_parts(inner)
+                part = self._enter(inner, {"kind": "part", "of": [number, position]})
+                self._add_layer_parts(inner, part)
         if outer.built:
-            module = outer.module
-            if module is not None and not type(outer).__module__.startswith("fgraph."):
-                self._kept |= {id(part) for part in module.modules()}  # attributes may hold them
-            elif module is not None and self._is_apart(module):
-                self.number(module)
-            entry: dict[str, Any] = {"kind": "build", "of": number}
-            entry["shapes"] = self.value(outer._built_for)
-            entry["module"] = self._numbers.get(id(module))
+            entry = {"kind": "build", "of": number, "shapes": self.value(outer._built_for)}
             self._enter(outer, entry)
-            if module is not None and entry["module"] is None:
-                self._add_part(outer, "module", module)
+            if outer.module is not None:
+                entry["module"] = self._part(number, "module", outer.module, made.module)
 
-    def _add_parts(self, outer: nn.Module) -> None:
-        """Write the state of the parts that are left to who makes a module."""
-        for name, part in outer._modules.items():
-            if part is not None and self._leaves(outer, part):
-                self._add_part(outer, name, part)
+    def _add_children(self, outer: nn.Module, made: Any, entry: dict[str, Any]) -> None:
+        """Write the children of a module, those that its constructor makes as parts of it."""
+        number, own = self._numbers.get(id(outer), -1), made._modules if made else {}
+        if outer._modules or own:
+            entry["children"] = {
+                name: child and self._part(number, name, child, own.get(name))
+                for name, child in outer._modules.items()
+            }
 
-    def _add_part(self, outer: Any, name: str, part: nn.Module) -> None:
-        made_by = {"kind": "part", "of": [self._numbers[id(outer)], name]}
-        self._parts.add(id(part))
+    def _part(self, number: int, name: str, part: nn.Module, made: nn.Module | None) -> Any:
+        """Return `MADE` for a part that is made by what has this number; else its own number."""
+        if id(part) in self._numbers or not _alike(part, made) or id(made) in self._taken:
+            return self.number(part)
+        self._taken.add(id(made))
         with self.located(part):
             _refuse_computed_weights(part)
-            self._enter(part, made_by | self._module_state(part))
-            self._add_parts(part)
-
-    def _leaves(self, outer: nn.Module, part: nn.Module) -> bool:
-        """Whether a part is left to the layer or constructor that makes the module around it."""
-        drawn = isinstance(outer, Model) and not self._is_constructed(outer)
-        empty = type(outer) in EMPTY and id(outer) not in self._parts
-        free = drawn or empty or id(outer) in self._opened
-        return not free and id(part) not in self._numbers and not self._is_apart(part)
-
-    def _is_apart(self, part: nn.Module) -> bool:
-        made_here = type(part).__module__.startswith("fgraph.")
-        return self._apart and id(part) not in self._kept and not made_here
+            entry = {"kind": "part", "of": [number, name], **self._module_state(part)}
+            self._add_children(part, self._enter(part, entry), entry)
+        return MADE
 
     def _entry(self, value: Any) -> dict[str, Any]:
         if isinstance(value, (types.MethodType, MethodCall)):
@@ -225,7 +217,10 @@ class Encoder:
             return self._model(value)
         if isinstance(value, nn.Module):
             _refuse_computed_weights(value)
-            return {"kind": "module", **self._call(value), **self._module_state(value)}
+            entry = {"kind": "module", **self._call(value), **self._module_state(value)}
+            if holds_parts(self.named[entry["class"]]):
+                self._add_children(value, None, entry)
+            return entry
         if isinstance(value, Layer):
             return {"kind": "layer", **self._call(value)}
         if not (isinstance(value, Remembered) or has_own_config(type(value))):
@@ -259,7 +254,7 @@ class Encoder:
         return id(value) in self._opened and not is_allowed(type(value))
 
     def _module_state(self, module: nn.Module) -> dict[str, Any]:
-        """Write the children, parameters and buffers of a module, in order, and its mode."""
+        """Write the parameters and buffers of a module, in order, and its mode."""
         unsaved = module._non_persistent_buffers_set
         kinds = dict.fromkeys(module._parameters, "parameter") | {
             name: "unsaved buffer" if name in unsaved else "buffer" for name in module._buffers
@@ -271,12 +266,6 @@ class Encoder:
                 [name, kind, None if tensors[name] is None else self.tensor(tensors[name])]
                 for name, kind in kinds.items()
             ]
-        if module._modules:
-            written["children"] = {
-                name: None if child is None
-                else MADE if self._leaves(module, child) else self.number(child)
-                for name, child in module._modules.items()
-            }  # fmt: skip
         return written
 
     def _model(self, model: Model) -> dict[str, Any]:
@@ -293,6 +282,7 @@ class Encoder:
             "class": self.name(model._public_class()),
             **self._module_state(model),
         }
+        self._add_children(model, None, entry)
         if hasattr(model, "_stack"):
             entry["stack"] = stack
         if graph is not None:
@@ -325,10 +315,6 @@ class Encoder:
         ]
         if kinds[0] is not kinds[1]:
             raise SaveError(f"the constructor makes a {type(made[number]).__name__} in its place")
-        for name, child in entry.get("children", {}).items():
-            part = made[number]._modules[name] if child == MADE else None
-            if part is not None and made[self._numbers[id(value._modules[name])]] is not part:
-                raise SaveError(f"its part {name!r} is not the one that the constructor shares")
 
         def paired(before: Any, now: Any) -> bool:
             if isinstance(before, Tensor):
@@ -363,6 +349,18 @@ class Encoder:
 
 class _LocatedError(SaveError):
     """One that says which part of the model it is about."""
+
+
+def _alike(part: nn.Module, made: nn.Module | None) -> bool:
+    """Whether a module has the class and the tensors of one that was made in its place."""
+    if type(part) is not type(made):
+        return False
+    found = [
+        {n: t if t is None else (isinstance(t, nn.Parameter), t.shape) for n, t in slots}
+        for m in (part, made)
+        for slots in [[*m._parameters.items(), *m._buffers.items()]]
+    ]
+    return found[0] == found[1]
 
 
 def _refuse_computed_weights(module: nn.Module) -> None:

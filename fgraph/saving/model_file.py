@@ -96,15 +96,7 @@ def encode_model(
     Raises:
         SaveError: a part of the model cannot be kept as data.
     """
-    try:
-        return _encode(Encoder(model), model, include_optimizer)
-    except SaveError:  # a part may have been replaced
-        return _encode(Encoder(model, apart=True), model, include_optimizer)
-
-
-def _encode(
-    encoder: Encoder, model: Model, include_optimizer: bool
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    encoder = Encoder(model)
     try:
         document = {
             "version": VERSION,
@@ -115,19 +107,17 @@ def _encode(
         }
         if include_optimizer and model._trainer is not None:
             document["compiled"] = encode_compiled(model._trainer, encoder)
-        tensors = encoder.tensors
         document["flipped"] = [
             name
-            for name, tensor in tensors.items()
+            for name, tensor in encoder.tensors.items()
             if tensor.requires_grad != isinstance(tensor, nn.Parameter)
         ]
-        detached = {name: tensor.detach() for name, tensor in tensors.items()}
-        decode_model(document, detached, {}, encoder=encoder)
+        _decoded(document, encoder.decoder)
     except SaveError:
         raise
     except Exception as error:
         raise SaveError(f"the model cannot be saved: {error}") from error
-    return document, tensors
+    return document, encoder.tensors
 
 
 def load_model(
@@ -246,7 +236,6 @@ def decode_model(
     tensors: Mapping[str, Tensor],
     custom: Mapping[str, Any],
     fresh: bool = False,
-    encoder: Encoder | None = None,
     compile: bool = True,
 ) -> Model:
     """Make the model that `encode_model` wrote.
@@ -256,22 +245,26 @@ def decode_model(
         tensors: its tensors by name.
         custom: as in `load_model`.
         fresh: whether modules keep the values that their constructors draw.
-        encoder: compares what is made with what it wrote.
         compile: whether to take over the training; what only that needs may be unknown otherwise.
 
     Raises:
         LoadError: the document needs something unknown, or does not fit together.
     """
-    custom = custom if encoder is None else encoder.named
-    compiled = document.get("compiled", {})
-    last = None if compile else compiled.get("objects")  # those that follow are the training's
-    decoder = Decoder(document["objects"][:last], tensors, custom, fresh, encoder)
+    objects = document["objects"]
+    if not compile and "compiled" in document:
+        compiled = document["compiled"]
+        document = {key: part for key, part in document.items() if key != "compiled"}
+        objects = objects[: compiled["objects"]]  # those that follow are the training's
+    return _decoded(document, Decoder(objects, tensors, custom, fresh))
+
+
+def _decoded(document: dict[str, Any], decoder: Decoder) -> Model:
     decoder.make(document["flipped"])
     model = decoder.value({"$object": document["root"]})
     if not isinstance(model, Model):
         raise LoadError(f"it holds a {type(model).__name__}, which is no model")
-    if compiled and compile:
-        decode_compiled(model, compiled, decoder)
+    if "compiled" in document:
+        decode_compiled(model, document["compiled"], decoder)
     return model
 
 

@@ -9,7 +9,6 @@ from torch import nn
 from fgraph import Input, Model, load_model, register
 from fgraph.errors import LoadError, SaveError
 from fgraph.saving import model_file
-from fgraph.saving.encoder import Encoder
 
 
 class Config:
@@ -84,24 +83,46 @@ def test_a_module_of_such_parts_comes_back_as_it_was(change, tmp_path):
     assert torch.equal(loaded(value), model(value))
 
 
-REFUSED = {
+REPLACED = {
     "another class": _changed(blocks__0__norm=nn.LayerNorm(4)),
     "another shape": _changed(head=nn.Linear(4, 5)),
     "a part more": lambda tower: tower.blocks[0].add_module("extra", nn.Linear(4, 4)),
+    "a part less": lambda tower: tower.blocks.__delitem__(1),
     "shared anew": lambda tower: setattr(tower, "same", tower.blocks[1].linear),
-    "an attribute that is no setting": _changed(blocks__0__linear__note=Config()),
+    "no longer shared": _changed(same=nn.Linear(4, 4)),
+    "wider": _changed(blocks__0=Block(Config(4), 3), blocks__1__linear=nn.Linear(4, 4, bias=False)),
+    "in a container": lambda tower: tower.blocks.append(nn.Sequential(nn.Linear(4, 4))),
 }
 
 
-@pytest.mark.parametrize("change", REFUSED.values(), ids=REFUSED)
-def test_a_part_that_the_constructor_does_not_make_is_refused(change):
+@pytest.mark.parametrize("change", REPLACED.values(), ids=REPLACED)
+def test_a_part_that_the_constructor_does_not_make_comes_back(change, tmp_path):
     tower = Tower()
     change(tower)
-    model = _model(nn.Sequential(tower))
-    with pytest.raises(SaveError, match="Block"):
-        model_file.encode_model(model)
-    with pytest.raises(SaveError, match=r"constructor|has the tensors|has shape"):
-        model_file._encode(Encoder(model), model, False)
+    model, value = _model(nn.Sequential(tower)), torch.randn(5, 4)
+    model.save(tmp_path / "m.fgraph")
+    loaded = load_model(tmp_path / "m.fgraph")
+    assert [*loaded.state_dict()] == [*model.state_dict()]
+    kinds = [(name, type(part)) for name, part in model.named_modules()][1:]
+    assert [(name, type(part)) for name, part in loaded.named_modules()][1:] == kinds
+    assert torch.equal(loaded(value), model(value))
+
+
+UNKNOWN = {
+    "an attribute that is no setting": (_changed(blocks__0__linear__note=Config()), "'note' is"),
+    "a part that nobody can make": (
+        lambda tower: tower.blocks.append(Block(Config(), 2)),
+        r"module '.*blocks\.2' \(Block\).*'config' of Block cannot be read back",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "match"), UNKNOWN.values(), ids=UNKNOWN)
+def test_a_part_that_cannot_be_made_is_refused(change, match):
+    tower = Tower()
+    change(tower)
+    with pytest.raises(SaveError, match=match):
+        model_file.encode_model(_model(nn.Sequential(tower)))
 
 
 @pytest.mark.parametrize(
