@@ -15,7 +15,7 @@ from .added_losses import collecting
 from .batch import Batch
 from .feed import Feed
 from .grouping import Group
-from .prediction import keeping_modes, require_steps
+from .prediction import evaluating, require_steps
 from .state import Session, Step, TrainingState
 from .stepping import Stepping, call_with_logs
 
@@ -29,8 +29,7 @@ class Evaluation(Stepping):
     def _evaluate(self, feed: Feed, callbacks: CallbackList) -> dict[str, Any]:
         """Run one pass of evaluation and return its logs."""
         state = self._require_compiled("evaluate")
-        with self._running(state) as session, keeping_modes(self), torch.no_grad():
-            self.eval()
+        with self._running(state) as session, evaluating(self), torch.no_grad():
             self.reset_metrics()
             callbacks.call("on_test_begin")
             with self._test_steps(feed, callbacks, state, session) as run_step:

@@ -40,6 +40,27 @@ def _set_mode(module: nn.Module, mode: bool) -> None:
     setter(module, "training", mode)
 
 
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Put all modules into evaluation mode; restore their modes afterwards."""
+    with keeping_modes(model):
+        modules = list(model.modules())
+        if all(map(_has_torchs_eval, modules)):
+            for module in modules:
+                if module.training:
+                    _set_mode(module, False)
+        else:
+            model.eval()
+        yield
+
+
+def _has_torchs_eval(module: nn.Module) -> bool:
+    """Return whether nobody made `eval` or `train` do something else, as one does to freeze."""
+    kind, own = type(module), vars(module)
+    is_torchs = kind.train is nn.Module.train and kind.eval is nn.Module.eval
+    return is_torchs and "train" not in own and "eval" not in own
+
+
 class Prediction(Steps):
     """The loop around `predict_step`."""
 
@@ -59,8 +80,7 @@ class Prediction(Steps):
         arrays: list[_Rows] = []
         outputs: Any = None
         # not in inference mode: a tensor that a module keeps could not be trained with afterwards
-        with keeping_modes(self), torch.no_grad():
-            self.eval()
+        with evaluating(self), torch.no_grad():
             callbacks.call("on_predict_begin")
             for batch, outputs in self._predict_batches(feed, callbacks):
                 leaves = [outputs] if isinstance(outputs, Tensor) else list(iter_leaves(outputs))

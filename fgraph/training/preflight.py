@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ..callbacks.base import Callback
 from ..callbacks.processes import world_size
@@ -18,7 +18,7 @@ from .batch import Batch, Source
 from .divided import check_equal
 from .feed import Feed
 from .output_losses import OutputLosses
-from .prediction import keeping_modes
+from .prediction import evaluating
 from .random_state import get_random_state, set_random_state
 from .run import Run
 from .state import Step
@@ -26,17 +26,17 @@ from .state import Step
 
 def build(model: Any, feed: Feed) -> None:
     """Give a model with lazy modules, or without a graph yet, its parameters: run one batch."""
-    lazy = any(
-        is_lazy(tensor)
+    kinds = {
+        type(tensor)
         for module in model.modules()
         for tensor in (*module._parameters.values(), *module._buffers.values())
-    )
+    }
+    lazy = any(issubclass(kind, UninitializedParameter | UninitializedBuffer) for kind in kinds)
     if not lazy and not getattr(model, "_is_unbuilt", False):
         return
     batch = feed.source.first()
     if batch is not None:
-        with keeping_modes(model), torch.no_grad():
-            model.eval()
+        with evaluating(model), torch.no_grad():
             model._call(batch.x)
 
 
@@ -158,12 +158,11 @@ def _trying(model: Any) -> Iterator[None]:
     step, state.step = state.step, Step()
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with ExitStack() as stack:
-        stack.enter_context(keeping_modes(model))
+        stack.enter_context(evaluating(model))
         stack.enter_context(torch.no_grad())
         if any(m._compiled_call_impl is not None for m in model.modules()):
             # one batch is not worth compiling for
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        model.eval()
         try:
             yield
         finally:

@@ -36,7 +36,8 @@ class Preparation(Loops):
         move_to_own_card(self)
         if joins:
             distributed.start(self._device())
-        dtypes = [p.dtype for p in self.parameters()]
+        tensors = (p for module in self.modules() for p in module._parameters.values())
+        dtypes = dict.fromkeys(p.dtype for p in tensors if p is not None)
         floating = (dtype for dtype in dtypes if dtype.is_floating_point)
         return Placement(
             self._device(),

@@ -608,3 +608,39 @@ def test_flags_hold_for_the_class_that_sets_them():
     assert not declares(Squared(), "per_sample")
     assert not declares(_replaced(), "per_sample")
     assert not metrics.MeanMetric(F.l1_loss).joins()
+
+
+# ---- modes
+
+
+class Counting(nn.Linear):
+    """A module that takes note of its modes."""
+
+    def __init__(self):
+        super().__init__(5, 1)
+        self.modes = []
+
+    def train(self, mode=True):
+        self.modes.append(mode)
+        return super().train(mode)
+
+
+@pytest.mark.parametrize("by_class", [True, False], ids=["class", "object"])
+def test_modules_with_a_train_method_of_their_own_are_asked(by_class):
+    """As one writes to freeze a part: evaluation calls it, and restores the modes of all others."""
+    part = Counting() if by_class else nn.Linear(5, 1)
+    if not by_class:
+        part.modes = []
+        part.train = lambda mode=True: part.modes.append(mode) or part
+    model = Stack(part, nn.Dropout(0.9), nn.ReLU().eval())
+    model.compile("sgd", "mse")
+    x = torch.randn(SAMPLES, 5)
+    found = model.evaluate(x, torch.zeros(SAMPLES, 1), BATCH, verbose=0)
+    assert False in part.modes
+    expected = F.linear(x, part.weight, part.bias).relu().square().mean()
+    assert found == pytest.approx(expected.item(), rel=1e-5)
+    assert [module.training for module in model] == [True, True, False]
+
+
+class Stack(Trainer, nn.Sequential):
+    """A stack of modules with the trainer."""
