@@ -69,7 +69,8 @@ class Evaluation(Stepping):
         self, feed: Feed, callbacks: CallbackList, state: TrainingState, session: Session
     ) -> Iterator[Callable[[Batch], None]]:
         """Yield what evaluates one batch, as many at once as nobody would see."""
-        if session.plain and callbacks.only_log("on_test_batch_begin", "on_test_batch_end"):
+        only_log = callbacks.only_log("on_test_batch_begin", "on_test_batch_end")
+        if session.plain and only_log and feed.epoch_steps != 1:
             session.group = Group(feed.source)
             state.step = Step()
             with collecting(state.step.added):
