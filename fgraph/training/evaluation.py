@@ -86,6 +86,7 @@ class Evaluation(Stepping):
 
         def run(batch: Batch) -> None:
             x, y, sample_weight, size = batch
+            added.clear()  # of the batch before, or by a model that made this one
             outputs = self._flat(call(x), state)
             losses, metrics = state.losses, state.metrics
             assert losses is not None
@@ -98,6 +99,5 @@ class Evaluation(Stepping):
             elif is_penalised or added:
                 for penalty in self.losses:
                     metrics.add_penalty(penalty, size)
-            added.clear()
 
         return run

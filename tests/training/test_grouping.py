@@ -446,6 +446,21 @@ def test_losses_added_by_a_forward_count_in_their_batches():
     assert found == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_losses_added_where_batches_are_made_do_not_count():
+    x, y, teacher = torch.randn(SAMPLES, 5), torch.randn(SAMPLES, 2), Adding()
+
+    def batches():
+        for rows in torch.arange(SAMPLES).split(BATCH):
+            yield teacher(x[rows]).detach(), y[rows]
+
+    model = Same()
+    model.compile("sgd", "mse")
+    found = model.evaluate(batches(), verbose=0)
+    with torch.no_grad():
+        expected = F.mse_loss(teacher.linear(x), y)
+    assert found == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_penalties_of_a_models_own_count():
     class Penalised(Same):
         @property
