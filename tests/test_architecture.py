@@ -23,8 +23,9 @@ LAYERS = (
     ("layers", "training"),
     ("ops", "interface"),
     ("model",),
-    ("saving", "viewing"),
-    ("export", "parallel"),
+    ("constructions",),
+    ("saving", "viewing", "export"),
+    ("parallel",),
     ("models", "utils"),
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..constructions.comparing import changed_settings
+from ..constructions.constructor_calls import construction_of
 from ..errors import SaveError
 from ..graph.graph import Graph
 from ..graph.nested import filled, iter_leaves
@@ -22,8 +24,6 @@ from ..graph.torch_functions import torch_name
 from ..model import Model
 from ..model.masked_calls import MaskRanks, mask_ranks, masked_forward
 from ..model.naming import Naming, identifier
-from ..saving.comparing import changed_settings
-from ..saving.constructor_calls import construction_of
 from .inline import Inliner
 from .source_forward import ForwardWriter
 from .source_init import ConstructorWriter

@@ -9,15 +9,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ..constructions.comparing import changed_settings
+from ..constructions.construction import Construction
+from ..constructions.constructor_calls import construction_of, has_own_config, parameters_of
 from ..errors import SaveError
 from ..layers.modules.conv_lstm import ConvLSTM
 from ..layers.modules.recurrent import KerasGRU, KerasLSTM, KerasSimpleRNN, with_one_bias
 from ..model import Model
 from ..model.expressions import quoted
 from ..model.naming import identifier
-from ..saving.comparing import changed_settings
-from ..saving.construction import Construction
-from ..saving.constructor_calls import construction_of, has_own_config, parameters_of
 from ..unfolding.registered_parts import unfolded_modules
 from .inline import Inliner
 from .source_forward import reach

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from ..saving.tensorfile import views_among
+from ..constructions.shared_memory import views_among
 from .source_forward import member, reach
 
 

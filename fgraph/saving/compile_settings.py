@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..constructions.comparing import PLAIN
 from ..errors import LoadError, SaveError
 from ..graph.nested import iter_leaves
 from ..training.settings import CompileSettings
@@ -15,7 +16,6 @@ from ..training.state import TrainingState
 from .decoder import Decoder
 from .encoder import Encoder
 from .graphs import check_fields
-from .values import PLAIN
 
 
 def encode_compiled(state: TrainingState, encoder: Encoder) -> dict[str, Any]:

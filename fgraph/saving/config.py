@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..constructions.construction import FREE
 from ..errors import LoadError
 from ..model import Model
-from .construction import FREE
 from .model_file import check_document, decode_model, encode_model
 from .registered import name_of
 from .tensorfile import DTYPES, dtype_name, on_host, parse_json

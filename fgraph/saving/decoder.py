@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..constructions.comparing import MODULE_KEYS, is_setting
+from ..constructions.construction import EMPTY, FREE, Construction, module_of
 from ..errors import LoadError
 from ..graph import Input
 from ..graph.nested import iter_leaves, map_leaves
@@ -24,8 +26,6 @@ from ..model import Model, Sequential
 from ..model.naming import check_name
 from ..unfolding.opened_module import OpenedModule
 from ..unfolding.registered_parts import unfolded_modules
-from .comparing import MODULE_KEYS, is_setting
-from .construction import EMPTY, FREE, Construction, module_of
 from .graphs import check_fields, decode_graph, number_below, parts_of_homes
 from .registered import find
 from .values import from_json

@@ -18,6 +18,9 @@ from torch.autograd.function import FunctionMeta
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
+from ..constructions.comparing import changed_settings, slots
+from ..constructions.construction import EMPTY
+from ..constructions.constructor_calls import construction_of, has_own_config
 from ..errors import Remembered, SaveError
 from ..graph.closures import LiftedFunction, MethodCall
 from ..layers.base import Layer
@@ -26,9 +29,6 @@ from ..model import Model
 from ..optimizers.learning_rate import own_class
 from ..unfolding.opened_module import OpenedModule
 from ..unfolding.registered_parts import unfolded_modules
-from .comparing import changed_settings, slots
-from .construction import EMPTY
-from .constructor_calls import construction_of, has_own_config
 from .decoder import MADE, Decoder, holds_parts
 from .graphs import encode_graph
 from .registered import is_allowed, name_of, registered_name

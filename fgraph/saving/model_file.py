@@ -194,7 +194,7 @@ def _read(
     device: torch.device | None,
     verify: bool,
 ) -> Model:
-    if _TEXT not in file.texts or not file.checked:
+    if _TEXT not in file.texts or not file.check:
         raise LoadError(
             "it holds weights but no model; make the model and call model.load_weights(path)"
         )

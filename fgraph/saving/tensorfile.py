@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from ..callbacks.atomic import replacing
+from ..constructions.shared_memory import is_within, views_among
 from ..errors import LoadError, SaveError
 
 DTYPES = {
@@ -51,17 +52,16 @@ class TensorFile:
 
     Attributes:
         owners: tensors on the CPU by name; they share the file's pages until they are written to.
-        views: where other tensors lie in the memory of these; see `with_views`.
+        views: where other tensors lie in the memory of these, and in what order the elements of
+            one lie that is in no usual order; see `with_views`.
         texts: texts by name.
-        checked: whether the file has checksums; files of other programs have none.
         data: the bytes of all tensors.
-        check: their checksum, as the file has it.
+        check: their checksum, as the file has it; files of other programs have none.
     """
 
     owners: dict[str, Tensor]
     views: dict[str, Any]
     texts: dict[str, str]
-    checked: bool
     data: Tensor
     check: str
 
@@ -76,7 +76,7 @@ class TensorFile:
         Raises:
             LoadError: they are damaged.
         """
-        if self.checked and f"{checksum(self.data):08x}" != self.check:
+        if self.check and f"{checksum(self.data):08x}" != self.check:
             raise LoadError("its weights are damaged (the checksum differs)")
 
 
@@ -124,25 +124,26 @@ def write(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -
         dtype_name(name, tensor)
     views = views_among(tensors)
     # those that fill whole lines of the cache come first: so all of these are aligned
-    names = sorted(tensors.keys() - views, key=lambda name: (_size(tensors[name]) % _ALIGNMENT > 0,
-                   -tensors[name].element_size(), -_size(tensors[name]), name))  # fmt: skip
+    names = sorted(tensors.keys() - views, key=lambda name: (tensors[name].nbytes % _ALIGNMENT > 0,
+                   -tensors[name].element_size(), -tensors[name].nbytes, name))  # fmt: skip
     entries: dict[str, Any] = {}
     offset = 0
     for name in names:
         tensor = tensors[name]
-        end = offset + _size(tensor)
+        end = offset + tensor.nbytes
         entries[name] = {
             "dtype": dtype_name(name, tensor),
             "shape": list(tensor.shape),
             "data_offsets": [offset, end],
         }
         offset = end
-    permuted = [name for name in names if _is_permuted(tensors[name])]
-    strides = {name: list(tensors[name].stride()) for name in permuted}
-    texts = dict(texts)
-    for key, found in {"strides": strides, "views": views}.items():
-        if found:
-            texts[key] = json.dumps(found)
+    permuted = {
+        name: [name, 0, list(tensors[name].shape), list(tensors[name].stride())]
+        for name in names
+        if _is_permuted(tensors[name])
+    }
+    if permuted or views:
+        texts = {**texts, "views": json.dumps(permuted | views)}
     header = _header(entries, texts)
     try:  # what would not be read again
         check_count(len(tensors))
@@ -159,7 +160,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -
             file.write(_buffer(_bytes_of(tensors[name])))
         file.flush()
         _, data = _mapped(made, len(header) + offset)
-        check = f"{zlib.crc32(header[8:]):08x}{checksum(data[len(header) :]):08x}"
+        check = f"{_header_check(header[8:])}{checksum(data[len(header) :]):08x}"
         file.seek(8 + len(_HEAD))
         file.write(check.encode())
 
@@ -170,6 +171,11 @@ def _header(entries: Mapping[str, Any], texts: Mapping[str, str]) -> bytes:
     text = json.dumps({"__metadata__": metadata, **entries}, separators=(",", ":")).encode()
     text += b" " * (-(len(text) + 8) % _ALIGNMENT)
     return struct.pack("<Q", len(text)) + text
+
+
+def _header_check(raw: bytes) -> str:
+    """Return the checksum of what follows both checksums in a header."""
+    return f"{zlib.crc32(memoryview(raw)[len(_HEAD) + len(_NO_CHECK) :]):08x}"
 
 
 def dtype_name(name: str, tensor: Tensor) -> str:
@@ -188,75 +194,27 @@ def dtype_name(name: str, tensor: Tensor) -> str:
     return _DTYPE_NAMES[tensor.dtype]
 
 
-def _size(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
-
-
-def views_among(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return owner, offset, shape and stride of each tensor that lies in another one's memory."""
-    by_storage: dict[Any, list[str]] = {}
-    for name in sorted(tensors, key=lambda name: -_size(tensors[name])):
-        tensor = tensors[name]
-        if tensor.numel():
-            by_storage.setdefault((tensor.device, tensor.untyped_storage().data_ptr()), []).append(
-                name
-            )
-    views: dict[str, Any] = {}
-    for names in by_storage.values():
-        owners: list[str] = []
-        for name in names:
-            owner = next((o for o in owners if _overlap(tensors[name], tensors[o])), None)
-            if owner is None:
-                owners.append(name)
-                continue
-            tensor, whole = tensors[name], tensors[owner]
-            offset = tensor.storage_offset() - whole.storage_offset()
-            view = int(offset), list(tensor.shape), list(tensor.stride())
-            dense = torch.empty_like(whole, device="meta").stride() == whole.stride()
-            kinds = [(t.dtype, t.is_conj(), t.is_neg()) for t in (tensor, whole)]
-            if kinds[0] != kinds[1] or not dense or not _fits(whole.numel(), *view):
-                raise SaveError(
-                    f"the tensors {name!r} and {owner!r} overlap in memory: clone one of them"
-                )
-            views[name] = [owner, *view]
-    return views
-
-
-def _overlap(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors of one storage have bytes between the same bounds."""
-    (a, b), (c, d) = map(_bounds, (first, second))
-    return a < d and c < b
-
-
-def _bounds(tensor: Tensor) -> tuple[int, int]:
-    steps = zip(tensor.shape, tensor.stride(), strict=True)
-    last = sum((size - 1) * stride for size, stride in steps)
-    begin = int(tensor.storage_offset())
-    return begin * tensor.element_size(), (begin + last + 1) * tensor.element_size()
-
-
-def _fits(count: int, offset: int, shape: list[int], stride: list[int]) -> bool:
-    """Whether a view with these bounds lies within `count` elements."""
-    last = sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
-    return min([offset, *stride, *shape]) >= 0 and offset + last < count
-
-
 def with_views(tensors: Mapping[str, Tensor], views: Mapping[str, Any]) -> dict[str, Tensor]:
     """Add the tensors that share memory with others.
 
     Args:
         tensors: the tensors that own memory, by name.
-        views: owner, offset, shape and stride of the others, in elements.
+        views: owner, offset, shape and stride of the others, in elements. One that owns itself is
+            written in the usual order, and gets these strides.
     """
     found = dict(tensors)
     for name, (owner, offset, shape, stride) in views.items():
-        whole = tensors[owner]
-        if name in tensors or not all(type(n) is int for n in (offset, *shape, *stride)):
+        whole = found[owner]
+        known = name in tensors and name != owner
+        if known or not all(type(n) is int for n in (offset, *shape, *stride)):
             raise LoadError(f"the tensor {name!r} is said to be part of {owner!r}")
-        fits = _fits(whole.numel(), offset, shape, stride)
+        fits = is_within(whole.numel(), offset, shape, stride)
         if not fits or math.prod(shape) > whole.numel():  # the larger one owns the memory
             raise LoadError(f"the tensor {name!r} is not within {owner!r}")
-        found[name] = torch.as_strided(whole, shape, stride, offset)
+        if name == owner:
+            found[name] = whole.new_empty_strided(shape, stride).copy_(whole)
+        else:
+            found[name] = torch.as_strided(whole, shape, stride, offset)
     return found
 
 
@@ -307,13 +265,9 @@ def read(path: Path, verify: bool = True) -> TensorFile:
         FileNotFoundError, IsADirectoryError: there is no such file.
         LoadError: the file is of another kind, cut off or damaged.
     """
-    if path.is_dir():
-        raise IsADirectoryError(f"cannot load {str(path)!r}: it is a directory, not a file")
-    if not path.exists():
-        raise FileNotFoundError(f"cannot load {str(path)!r}: there is no such file")
+    path.open("rb").close()  # or Python says what is wrong with the path
     if path.stat().st_size < 10:
         raise LoadError("the file is empty, or cut off")
-    path.open("rb").close()  # may this process read it?
     with uncollected():
         file = _parse(*_mapped(path, path.stat().st_size))
     if verify:
@@ -340,20 +294,13 @@ def _parse(storage: torch.UntypedStorage, data: Tensor) -> TensorFile:
     if not all(isinstance(text, str) for text in texts.values()):
         raise LoadError("its header is damaged")
     _check_entries(header, len(data) - start)
-    checked = raw.startswith(_HEAD)
-    check = texts.pop("check", "") if checked else ""
-    if checked:
-        _verify_header(raw, check[:8])
+    check = texts.pop("check", "") if raw.startswith(_HEAD) else ""
+    if check and _header_check(raw) != check[:8]:
+        raise LoadError("its header is damaged (the checksum differs)")
     tensors = {name: _tensor(storage, start, entry) for name, entry in header.items()}
-    for name, stride in parse_json(texts.pop("strides", "{}")).items():
-        tensor = tensors[name]
-        if not _fits(tensor.numel(), 0, list(tensor.shape), stride):
-            raise LoadError(f"the tensor {name!r} has the strides {stride!r:.80}")
-        made = torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype)
-        tensors[name] = made.copy_(tensor)
     views = parse_json(texts.pop("views", "{}"))
     check_count(len(tensors) + len(views))
-    return TensorFile(tensors, views, texts, checked, data[start:], check[8:])
+    return TensorFile(tensors, views, texts, data[start:], check[8:])
 
 
 def parse_json(text: str | bytes, numbers: bool = False) -> Any:
@@ -435,13 +382,6 @@ def _check_entries(header: dict[str, Any], size: int) -> None:
         end = last
     if end != size:
         raise LoadError(f"the file is cut off or too long: {size} bytes of tensors, not {end}")
-
-
-def _verify_header(raw: bytes, check: str) -> None:
-    begin, end = len(_HEAD), len(_HEAD) + len(_NO_CHECK)
-    blank = zlib.crc32(_NO_CHECK.encode(), zlib.crc32(raw[:begin]))
-    if f"{zlib.crc32(memoryview(raw)[end:], blank):08x}" != check:
-        raise LoadError("its header is damaged (the checksum differs)")
 
 
 def _tensor(storage: torch.UntypedStorage, start: int, entry: dict[str, Any]) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..constructions.comparing import PLAIN
 from ..errors import LoadError, SaveError
 
 _MOST_LEVELS = 64
@@ -60,7 +61,6 @@ _TABLE: list[tuple[type, str, Callable[[Any], Any], Callable[[Any], Any] | None]
 ]
 _WRITERS = {kind: (tag, apart) for kind, tag, apart, _ in _TABLE}
 _READERS = {tag: together for _, tag, _, together in _TABLE if together}
-PLAIN = frozenset({type(None), bool, int, float, str})
 # a tuple of a range would be larger than the file
 _PARTS = {tag: PLAIN | {complex} if "numpy" in tag else {list, str, type(None)} for tag in _READERS}
 

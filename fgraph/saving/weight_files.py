@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ..callbacks.atomic import save_atomically
+from ..constructions.comparing import slots
 from ..errors import LoadError
 from . import tensorfile
-from .comparing import slots
 from .keras.keras_weight_files import is_keras_weights, load_keras_weights, save_keras_weights
 
 _TORCH_ENDINGS = (".pt", ".pth", ".bin")

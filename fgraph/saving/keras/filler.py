@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...constructions.construction import without_values
 from ...errors import LoadError
 from ...layers import wrappers
 from ...layers.base import Layer
 from ...layers.filling import filled_by
 from ...layers.weight_layout import _attribute
-from ..construction import without_values
 from .stored_weights import Held, Place, held_weights, paths_of_parts
 
 _MOST_REST = 2**28  # values of a layer's own that no file holds, such as windows

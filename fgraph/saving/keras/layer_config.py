@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...constructions.comparing import PLAIN, attributes_of
+from ...constructions.construction import module_of
 from ...errors import SaveError
 from ...layers.base import Layer
-from ..comparing import attributes_of
-from ..construction import module_of
-from ..values import PLAIN
 from .keras_config import custom, dtype_policy, keras_object, plain, role, with_lists
 from .keras_layers import _CLASSES
 

@@ -18,8 +18,8 @@ from ..errors import SaveError
 from ..layers.base import Layer
 from ..metrics import Metric
 from ..model import Model
-from .values import PLAIN
 
+PLAIN = frozenset({type(None), bool, int, float, str})  # types of plain settings
 # what nn.Module and some of its subclasses keep for themselves
 MODULE_KEYS = frozenset(nn.Module().__dict__) | {
     "_compiled_call_impl", "_flat_weights", "_flat_weight_refs",
