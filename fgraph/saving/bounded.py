@@ -80,8 +80,8 @@ def check_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         if sum(1 for _ in iter_leaves(args)) > _MOST_FACTORS:
             raise LoadError(f"it multiplies more than {_MOST_FACTORS} matrices at once, the limit")
     if name in ("tensor_split", "hsplit", "vsplit", "dsplit"):
-        counts = [n for leaf in iter_leaves((args, kwargs)) for n in _whole(leaf)]
-        if any(abs(count) > _MOST_PARTS for count in counts):
+        counts = [n for leaf in iter_leaves((args, kwargs)) for n in _numbers(leaf)]
+        if any(isinstance(count, int) and abs(count) > _MOST_PARTS for count in counts):
             raise LoadError(f"it takes a tensor apart into more than {_MOST_PARTS}, the limit")
     if getattr(function, "__module__", "") not in ("_operator", "math", "builtins"):
         return
@@ -90,7 +90,10 @@ def check_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     operands = args[:1] if name == "getitem" else args
     if kwargs or not any(isinstance(operand, (Ref, Tensor)) for operand in operands):
         raise LoadError(f"a node calls {name!r} on no value of the graph")
-    numbers = [_numbers(name, operand) for operand in operands]
+    for operand in operands:
+        if not (isinstance(operand, (Ref, Tensor, np.generic)) or _numbers(operand)):
+            raise LoadError(f"a node calls {name!r} on {operand!r:.80}, which is no number")
+    numbers = list(map(_numbers, operands))
     if all(numbers):  # no tensor is among them
         most = [
             _MOST_EXPONENT if at and name in ("pow", "lshift", "round") else _WHOLE for at in (0, 1)
@@ -106,20 +109,8 @@ def _is_choice(values: Any, index: Any) -> bool:
     return plain and type(index) is Ref
 
 
-def _whole(leaf: Any) -> tuple[int, ...]:
-    """Return what a whole number is in both main lanes; nothing for other values."""
-    spec = leaf.spec if type(leaf) is Ref else None
-    found = (spec.first, spec.second) if isinstance(spec, NumberSpec) else (leaf,)
-    return tuple(number for number in found if isinstance(number, int))
-
-
-def _numbers(name: str, operand: Any) -> tuple[Any, ...]:
-    """Return what a number is in both main lanes; nothing for a tensor."""
-    if type(operand) is Ref:
-        spec = operand.spec
-        return (spec.first, spec.second) if isinstance(spec, NumberSpec) else ()
-    if isinstance(operand, (int, float, complex)):
-        return (operand,)
-    if isinstance(operand, (Tensor, np.generic)):
-        return ()
-    raise LoadError(f"a node calls {name!r} on {operand!r:.80}, which is no number")
+def _numbers(operand: Any) -> tuple[Any, ...]:
+    """Return what a number is in both main lanes; nothing for other values."""
+    spec = operand.spec if type(operand) is Ref else None
+    found = (spec.first, spec.second) if isinstance(spec, NumberSpec) else (operand,)
+    return tuple(number for number in found if isinstance(number, (int, float, complex)))

@@ -307,10 +307,7 @@ class Decoder:
                     raise LoadError(f"the constructor makes no part {name!r:.80}")
                 module._modules[name] = made[name]
                 continue
-            child = None if number is None else self._module(number)
-            if self._fresh and child is not None:
-                take_values(child, made.get(name))
-            module._modules[name] = child
+            module._modules[name] = None if number is None else self._module(number)
 
     def _check_parts(self, modules: list[int]) -> None:
         """Refuse modules of which the file says nothing, and those nested without end."""
@@ -437,12 +434,3 @@ def _misfit(kind: str, made: Tensor | None, now: Tensor | None) -> str:
     if made.shape == now.shape:
         return ""
     return f"has shape {tuple(now.shape)}, but needs {tuple(made.shape)}"
-
-
-def take_values(module: nn.Module, other: nn.Module | None) -> None:
-    """Copy the values of another module, where it has the same tensors."""
-    values = {} if other is None else other.state_dict()
-    with torch.no_grad():
-        for name, tensor in module.state_dict(keep_vars=True).items():
-            if name in values and values[name].shape == tensor.shape:
-                tensor.copy_(values[name])

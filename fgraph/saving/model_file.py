@@ -71,14 +71,13 @@ def check_savable(model: Model, path: str | os.PathLike[str] = "") -> None:
     Raises:
         SaveError: a part of the model cannot be written.
     """
-    if Path(path).suffix == ".keras":
-        with tensorfile.on_host():
+    with tensorfile.on_host():
+        if Path(path).suffix == ".keras":
             check_keras(model, Path(path))
-    elif is_keras_weights(Path(path)):
-        with tensorfile.on_host():
+        elif is_keras_weights(Path(path)):
             places_of_weights(model, Path(path))
-    else:
-        encode_model(model, include_optimizer=True)
+        else:
+            encode_model(model, include_optimizer=True)
 
 
 def encode_model(
@@ -250,20 +249,16 @@ def decode_model(
     Raises:
         LoadError: the document needs something unknown, or does not fit together.
     """
-    objects = document["objects"]
-    if not compile and "compiled" in document:
-        compiled = document["compiled"]
-        document = {key: part for key, part in document.items() if key != "compiled"}
-        objects = objects[: compiled["objects"]]  # those that follow are the training's
-    return _decoded(document, Decoder(objects, tensors, custom, fresh))
+    last = None if compile else document.get("compiled", {}).get("objects")  # of the model
+    return _decoded(document, Decoder(document["objects"][:last], tensors, custom, fresh), compile)
 
 
-def _decoded(document: dict[str, Any], decoder: Decoder) -> Model:
+def _decoded(document: dict[str, Any], decoder: Decoder, compile: bool = True) -> Model:
     decoder.make(document["flipped"])
     model = decoder.value({"$object": document["root"]})
     if not isinstance(model, Model):
         raise LoadError(f"it holds a {type(model).__name__}, which is no model")
-    if "compiled" in document:
+    if compile and "compiled" in document:
         decode_compiled(model, document["compiled"], decoder)
     return model
 
@@ -281,15 +276,13 @@ def _placed(
     device: torch.device | None,
 ) -> dict[str, Tensor]:
     """Move tensors to where they were, or to the device that is asked for."""
+    if device is None and "meta" in devices.values():
+        raise LoadError("its tensors go to meta, where they would lose their values")
+    places = devices if device is None else dict.fromkeys(tensors, str(device))
     try:
-        if device is not None:
-            return {name: tensor.to(device) for name, tensor in tensors.items()}
-        if "meta" in devices.values():
-            raise LoadError("its tensors go to meta, where they would lose their values")
-        return {n: t.to(devices[n]) if n in devices else t for n, t in tensors.items()}
+        return {n: t.to(places[n]) if n in places else t for n, t in tensors.items()}
     except (RuntimeError, AssertionError) as error:
-        where = str(device) if device is not None else ", ".join(sorted(set(devices.values())))
         raise LoadError(
-            f"its tensors go to {where:.100}, which this machine does not have: pass "
-            'map_location="cpu"'
+            f"its tensors go to {', '.join(sorted({*places.values()})):.100}, which this machine "
+            'does not have: pass map_location="cpu"'
         ) from error

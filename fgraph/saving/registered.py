@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..errors import LoadError, SaveError
-from ..graph import module_state
-from ..unfolding.opened_module import OpenedModule
+from ..unfolding import opened_module  # noqa: F401 - one that the list names
 
 T = TypeVar("T")
 
@@ -69,30 +68,15 @@ def _place(target: Any) -> tuple[str, str]:
 def allowed_names() -> dict[str, Any]:
     """Return the classes and functions of `allowed_names.txt` that exist here, by full name."""
     found: dict[str, Any] = {}
-    space: dict[str, Any] = {}
-    section = ""
+    section, space = "", None
     for line in Path(__file__).with_name("allowed_names.txt").read_text("utf-8").splitlines():
         if line.startswith("["):
             section = line.strip("[]")
-            space = _namespace(section)
+            space = torch.Tensor if section == "torch.Tensor" else sys.modules[section]
         elif not line.startswith("#"):  # other releases of torch have other functions
-            found |= {f"{section}.{name}": space[name] for name in line.split() if name in space}
+            known = [name for name in line.split() if hasattr(space, name)]
+            found |= {f"{section}.{name}": getattr(space, name) for name in known}
     return found
-
-
-def _namespace(section: str) -> dict[str, Any]:
-    if section == "torch.Tensor":
-        return {name: getattr(torch.Tensor, name) for name in dir(torch.Tensor)}
-    if section == "fgraph.graph.opened":  # where they were when the first files were written
-        return {**vars(module_state), "Opened": OpenedModule}
-    if section != "fgraph.layers.modules":
-        return vars(sys.modules[section])
-    return {  # wherever the file is in which a part of layers is defined
-        name: value
-        for module in [m for key, m in sys.modules.items() if key.startswith("fgraph.layers.")]
-        for name, value in vars(module).items()
-        if getattr(value, "__module__", "") == module.__name__
-    }
 
 
 @functools.cache

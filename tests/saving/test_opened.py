@@ -235,4 +235,4 @@ def test_opened_public_models_come_back_without_their_packages(name, tmp_path):
     ]
     if not leaves(model):
         own = {n for n in classes_in(tmp_path / "model.fgraph") if not n.startswith("torch.nn")}
-        assert own - {"fgraph.graph.opened.Opened"} == {"fgraph.Model"}
+        assert own - {"fgraph.unfolding.opened_module.OpenedModule"} == {"fgraph.Model"}
