@@ -71,7 +71,7 @@ class Evaluation(Stepping):
         """Yield what evaluates one batch, as many at once as nobody would see."""
         only_log = callbacks.only_log("on_test_batch_begin", "on_test_batch_end")
         if session.plain and only_log and feed.epoch_steps != 1:
-            session.group = Group(feed.source)
+            session.group = Group(feed.source, self._autocast)
             state.step = Step()
             with collecting(state.step.added):
                 yield self._grouped_step(state, session.group, state.step)
@@ -87,13 +87,15 @@ class Evaluation(Stepping):
         def run(batch: Batch) -> None:
             x, y, sample_weight, size = batch
             added.clear()  # of the batch before, or by a model that made this one
-            outputs = self._flat(call(x), state)
+            with self._autocast():
+                outputs = self._flat(call(x), state)
             losses, metrics = state.losses, state.metrics
             assert losses is not None
             assert metrics is not None
             targets, weights = losses.targets(y), losses.weights(sample_weight)
             if not group.keep(losses, metrics, targets, outputs, weights, size):
-                loss = self._total_loss(targets, outputs, weights, state)
+                with self._autocast():
+                    loss = self._total_loss(targets, outputs, weights, state)
                 metrics.add_losses(losses.part_names, loss, step.parts, size)
                 metrics.update(targets, outputs, weights)
             elif is_penalised or added:

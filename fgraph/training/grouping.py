@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from itertools import chain
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from ..losses.base import within
+from ..losses.base import HALF, within
 from .batch import Source
 from .output_losses import OutputLosses, annotate, logits_of, mask_of
 from .running_metrics import RunningMetrics
@@ -29,9 +31,13 @@ class Group:
 
     Args:
         source: where the batches come from.
+        precision: returns the context in which losses are computed.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(
+        self, source: Source, precision: Callable[[], AbstractContextManager[Any]]
+    ) -> None:
+        self._precision = precision
         self._whole, self._lasting = source.whole, source.in_memory
         self._losses: OutputLosses | None = None
         self._metrics: RunningMetrics | None = None
@@ -102,10 +108,15 @@ class Group:
         self._looks, self._rows, self._most = looks, rows, 0
         given = [part for part in chain.from_iterable(parts) if part is not None]
         fits = all(type(part) is Tensor and part.shape[:1] == (size,) for part in given)
-        if given and fits and all(part[0].ndim > 1 for part in parts):
-            if all(within(row[-1]) for row in rows):
-                elements = sum(part.numel() for part in given)
-                self._most = min(_MOST_ELEMENTS // max(elements, 1), _MOST_BATCHES)
+        if given and fits and all(map(self._joins, parts)):
+            elements = sum(part.numel() for part in given)
+            self._most = min(_MOST_ELEMENTS // max(elements, 1), _MOST_BATCHES)
+
+    def _joins(self, part: _Parts) -> bool:
+        """Return whether an output's losses have digits enough, and no axis is that of samples."""
+        output, known = part[0], logits_of(part[0])
+        is_wide = output.dtype not in HALF or (self._losses is not None and self._losses.widen)
+        return is_wide and output.ndim > 1 and (known is None or within(known[2]))
 
     def compute(self) -> None:
         """Compute the losses and metrics of the batches that are kept, and forget these."""
@@ -125,7 +136,8 @@ class Group:
             if logits is not None:
                 *_, kind, axis = row
                 annotate(joined[0], logits=(kind, logits, axis))
-        total, parts = losses(targets, outputs, weights)
+        with self._precision():
+            total, parts = losses(targets, outputs, weights)
         assert total is not None
         metrics.add_losses(losses.part_names, total, parts, size)
         metrics.update(targets, outputs, weights)

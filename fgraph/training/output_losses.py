@@ -71,6 +71,8 @@ class OutputLosses:
             for loss, share in zip(listed, shares, strict=True):
                 on_logits = loss.on_logits() if loss.activation else None
                 self.terms.append(Term(i, loss, 1.0 if share is None else float(share), on_logits))
+        # torch's, outside autocast, round each batch's mean to the digits of its outputs
+        self.widen = not any(isinstance(term.loss, CallableLoss) for term in self.terms)
         self.with_loss = list(dict.fromkeys(term.output for term in self.terms))
         self.part_names = [f"{outputs.names[i]}_loss" for i in self.with_loss]
         self._checked: dict[int, tuple[torch.Size, torch.Size]] = {}  # of the last batch

@@ -54,7 +54,7 @@ class Session:
         replicas: keeps the processes' replicas equal, if several train together.
         processes: those that share each batch.
         norms: refuses batches that are too small for the model's batch normalizations.
-        plain: whether no part of a step is the user's, nor needs anything around it.
+        plain: whether no part of a step is the user's, and one process makes it.
         group: keeps batches of an evaluation whose losses and metrics are computed later.
     """
 

@@ -63,7 +63,7 @@ class Stepping(Reporting):
         self, batch: Batch, state: TrainingState, session: Session, training: bool
     ) -> None:
         """Train or evaluate on one batch, and add it to the metrics; read nothing back."""
-        if session.plain:
+        if session.plain and state.settings.autocast_dtype is None:
             self._plain_step(batch, state, training)
             return
         step = state.step = Step()
@@ -86,10 +86,9 @@ class Stepping(Reporting):
         self._record(returned, batch, size, state, step)
 
     def _is_plain(self, state: TrainingState, processes: Processes) -> bool:
-        """Return whether `_plain_step` does all that a step of this model does."""
+        """Return whether nothing of a step is the user's, nor divided among processes."""
         parts = {name: getattr(getattr(self, name), "__func__", None) for name in _STEPS}
-        several = processes.size > 1 or state.takes_closure
-        return parts == _STEPS and not several and state.settings.autocast_dtype is None
+        return parts == _STEPS and processes.size == 1 and not state.takes_closure
 
     def _plain_step(self, batch: Batch, state: TrainingState, training: bool) -> None:
         """Do what the steps do together that a subclass can override, with less around it."""

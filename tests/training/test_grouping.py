@@ -610,12 +610,21 @@ def test_validation_of_fit_is_computed_at_once(losses_computed):
     assert history["val_loss"] == pytest.approx(history["loss"], rel=1e-5)
 
 
-def test_half_precision(losses_computed):
+@pytest.mark.parametrize(
+    "loss", ["sparse_categorical_crossentropy", nn.CrossEntropyLoss()], ids=str
+)
+@pytest.mark.parametrize("precision", [None, "bfloat16"], ids=["weights", "autocast"])
+def test_half_precision(precision, loss, losses_computed):
     x, y = torch.randn(SAMPLES, 5), torch.randint(CLASSES, (SAMPLES,))
-    model = _functional("softmax").to(torch.bfloat16)
-    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model = _functional("softmax")
+    if precision is None:
+        model.to(torch.bfloat16)
+    model.compile("sgd", loss, metrics=["accuracy"], precision=precision)
     found, expected = _both(model, x, y, batch_size=BATCH)
     assert found == pytest.approx(expected, rel=1e-5)
+    losses_computed.clear()
+    model.evaluate(x, y, BATCH, verbose=0)
+    assert losses_computed == ([SAMPLES] if isinstance(loss, str) else SIZES)
 
 
 def test_flags_hold_for_the_class_that_sets_them():
