@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from ..errors import BuildError
-from .node import Node, Ref, ancestors, current_call
+from .ancestry import ancestors
+from .node import Node, Ref, current_call
 from .specs import TensorSpec
 from .torch_functions import torch_name
 

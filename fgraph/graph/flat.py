@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 from torch.utils import _pytree as pytree
 
+from .ancestry import add_reads, ancestors
 from .graph import Graph
+from .home import Home
 from .memory import needed_copies
 from .modes import Modes
 from .nested import map_leaves
-from .node import Call, Home, Node, Ref, Scope, Span, add_reads, ancestors, recording
+from .node import Call, Node, Ref, Scope, Span, recording
 from .specs import Constant, Effects, Spec
 from .torch_functions import resolve, torch_name
 

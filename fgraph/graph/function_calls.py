@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from ..errors import BuildError, SymbolicError
+from .ancestry import ancestors
 from .build_errors import function_name
 from .memory import setitem
 from .meta_mode import FACTORIES
 from .nested import iter_leaves
-from .node import ancestors
-from .record import Symbol, make_node, real_change, record, result_of, symbol
+from .record import Symbol, node_of, real_change, record, result_of, symbol
 from .specs import NumberSpec, TensorSpec
 
 _FACTORY_NAMES = frozenset(function.__name__ for function in FACTORIES)
@@ -88,7 +88,7 @@ def _record_in_place(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
             args[0].become(record("function", function, args, kwargs))
             return args[0]
     else:
-        node = make_node("function", func, args, kwargs)
+        node = node_of("function", func, args, kwargs)
         if node.effects is not None and node.effects.changes:
             return result_of(node, (args, kwargs))
     makes_new = callable(getattr(torch.Tensor, plain, None)) and "resize" not in plain
@@ -116,7 +116,7 @@ def record_operator(value: Symbol, name: str, other: Any) -> Any:
                 added = record("function", torch.Tensor.expand_as, (other, value), {})
             else:
                 added = other
-            made = make_node("function", getattr(operator, name), (value, added), {})
+            made = node_of("function", getattr(operator, name), (value, added), {})
             if made.specs[0][:3] == value._ref.spec[:3]:
                 value.become(made.build(symbol))
                 return value

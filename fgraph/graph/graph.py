@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .ancestry import ancestors, spans_of
+from .home import Home
 from .memory import needed_copies
-from .node import Call, Home, Node, Ref, Scope, ancestors, spans_of
+from .node import Call, Node, Ref, Scope
 from .torch_functions import torch_name
 
 

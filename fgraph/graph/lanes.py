@@ -12,9 +12,10 @@ from typing import Any
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from .ancestry import ancestors
 from .meta import run_on_meta
 from .meta_mode import LANES
-from .node import Node, Ref, ancestors
+from .node import Node, Ref
 from .opaque import OpaqueObject, holds_tensors
 from .plain_calls import is_convolution, is_plain_target
 from .shape_cache import Cache, call_key, main_results

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import threading
 import weakref
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from .home import Home
 from .modes import Autocast, Modes, under
 from .nested import iter_leaves, map_leaves
 from .specs import Constant, Effects, Spec
@@ -260,64 +259,6 @@ class Call(Span):
         self.owner = owner
 
 
-class Home:
-    """A module that `unfold` opens, and the name that it is registered under in a model.
-
-    Attributes:
-        module: the module.
-        name: the name that it is registered under; `""` if its children are.
-    """
-
-    __slots__ = ("_counts", "_given", "module", "name")
-
-    def __init__(self, module: nn.Module, name: str) -> None:
-        self.module = module
-        self.name = name
-        paths = (path for path, _ in module.named_modules(prefix=name) if path)
-        self._counts = Counter(dict.fromkeys(paths, 1))
-        self._given: list[str] = []
-
-    def free(self, name: str, for_good: bool = False) -> str:
-        """Return `name`, or the next of `name_1`, `name_2`, ... if it is taken.
-
-        Args:
-            name: the name wished for.
-            for_good: whether it stays taken, whatever `take_back` says.
-        """
-        count = self._counts[name]
-        self._counts[name] += 1
-        if not for_good:
-            self._given.append(name)
-        return self.free(f"{name}_{count}", for_good) if count else name
-
-    @property
-    def given(self) -> int:
-        """How many names were taken so far, to go back to."""
-        return len(self._given)
-
-    def take_back(self, given: int) -> None:
-        """Free the names that were taken since `given` was read."""
-        self._counts.subtract(self._given[given:])
-        del self._given[given:]
-
-    def replaced(self, new: Mapping[int, Any]) -> Home:
-        """Return the home of a module like this one, with some of its direct parts replaced.
-
-        The parts of one without a name hang in the model, which replaces them there.
-
-        Args:
-            new: what takes the place of each module or tensor, by the `id` of the old one.
-        """
-        groups = ("_modules", "_parameters", "_buffers")
-        parts = {group: getattr(self.module, group) for group in groups}
-        if self.name or not any(id(p) in new for group in parts.values() for p in group.values()):
-            return self
-        module = copy.copy(self.module)
-        for group, held in parts.items():
-            module.__dict__[group] = {name: new.get(id(part), part) for name, part in held.items()}
-        return Home(module, self.name)
-
-
 class Scope(Span):
     """One call of an unfolded module, or of one inside it: the nodes recorded during it.
 
@@ -402,48 +343,3 @@ def recording_apart() -> Iterator[None]:
     """Record a graph of its own, whose nodes are no parts of the call that it is made in."""
     with recording(None), recording(None, "scope"):
         yield
-
-
-def spans_of(nodes: Iterable[Node], kind: Literal["call", "scope"]) -> list[Any]:
-    """Return the calls, or the scopes, that nodes are part of, in the order of recording."""
-    found: dict[int, Any] = {}
-    for node in nodes:
-        span = getattr(node, kind)
-        while span is not None and id(span) not in found:
-            found[id(span)] = span
-            span = span.outer
-    return sorted(found.values(), key=lambda span: span.seq)
-
-
-def reads_of(refs: Iterable[Ref]) -> dict[tuple[Ref, int], None]:
-    """Return the sizes that code read of values that follow from the sources of `refs`."""
-    sources = dict.fromkeys(node for ref in refs for node in ref.node.sources or (ref.node,))
-    return {read: None for node in sources for read in node.reads or ()}
-
-
-def add_reads(ref: Ref, reads: Iterable[tuple[Ref, int]]) -> None:
-    """Remember sizes that code read, with the inputs that `ref` is computed from."""
-    for node in ref.node.sources or (ref.node,):
-        node.reads = node.reads or {}
-        node.reads.update(dict.fromkeys(reads))
-
-
-def ancestors(outputs: Iterable[Ref], boundary: Iterable[Ref] = ()) -> list[Node]:
-    """Return the nodes that `outputs` need, in the order in which they were recorded.
-
-    That order is a topological one, and running in it draws random numbers and sums gradients
-    as the code that built the graph would have done.
-
-    Args:
-        outputs: what is to be computed.
-        boundary: values taken as given; the nodes behind them are left out.
-    """
-    given = set(boundary)
-    found: dict[int, Node] = {}
-    stack = [ref for ref in outputs if ref not in given]
-    while stack:
-        node = stack.pop().node
-        if id(node) not in found:
-            found[id(node)] = node
-            stack.extend(ref for ref in node.refs() if ref not in given)
-    return sorted(found.values(), key=lambda node: node.seq)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import sys
-import weakref
 from typing import Any, NoReturn
 
 import torch
-from torch import nn
 
 from ..errors import BuildError, SymbolicError, refuse_keras
-from . import shapes
-from .build_errors import build_error, function_name
-from .capture import Interception, refuse_autograd_forward
+from .ancestry import add_reads
+from .build_errors import function_name
+from .calls import make_node
+from .capture import Interception
 from .closures import lift_captured
 from .memory import Memory, changed
-from .modes import current_modes, refuse_hooks
 from .nested import iter_leaves, map_leaves
-from .node import Inferred, Node, Ref, add_reads, current_trial
-from .shape_cache import changed_setting, settings_of
+from .node import Inferred, Node, Ref
 from .specs import REAL, Effects
 from .torch_functions import torch_name
 
@@ -220,7 +217,7 @@ def record(
     """
     if op == "function" and torch_name(target) is None:
         target, args, kwargs = lift_captured(target, args, kwargs, Symbol)
-    node = make_node(op, target, args, kwargs, name=name, inferred=inferred)
+    node = node_of(op, target, args, kwargs, name=name, inferred=inferred)
     return result_of(node, (args, kwargs))
 
 
@@ -284,86 +281,21 @@ def real_change(function: str, what: str) -> RealChange:
     )
 
 
-def make_node(
-    op: str,
-    target: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    *,
-    name: str | None = None,
-    inferred: Inferred | None = None,
-    like: Node | None = None,
+def node_of(
+    op: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], **known: Any
 ) -> Node:
-    """Record one call and return its node; arguments and errors are those of `record`.
-
-    Args:
-        like: the node whose name, place in the order and modes the new one takes over.
-    """
-    refuse_hooks()
-    refuse_autograd_forward()
+    """Make the node of a call whose arguments hold handles; the rest is as for `make_node`."""
     args = map_leaves(ref_of, args)
     kwargs = {key: map_leaves(ref_of, value) for key, value in kwargs.items()}
-    trial = current_trial()
-    if trial is not None:
-        args, kwargs = trial.with_choices(args, kwargs, make_node)
-    node = Node(op, target, args, kwargs, name=name)
-    node.declared = inferred is not None
-    if op == "module":
-        node.settings = settings_of(target)
-    if like is None:
-        node.modes = current_modes()
-    else:
-        node.name, node.modes, node.seq, node.scope = like.name, like.modes, like.seq, like.scope
     try:
-        node.specs, node.structure, node.effects = inferred or shapes.infer(node)
-    except Exception as error:
-        refused = build_error(op, target, node.refs(), name, error)
+        return make_node(op, target, args, kwargs, **known)
+    except BuildError as error:
+        refused = error  # kept by this frame, and so findable until the frame is cleared
         module_calls.failed(refused)
-        raise refused from error
-    if like is None and node.scope is not None and name is None:
-        at = node.scope
-        node.name = at.home.free(f"{at.name}.{node.kind}" if at.name else node.kind)
-    _register(node, replaces=like is not None)
-    if trial is not None:
-        trial.nodes.append(node)
-    return node
-
-
-def _register(node: Node, replaces: bool) -> None:
-    """Let the modules that a call uses know of it."""
-    for module in node.modules():
-        calls = _inbound.setdefault(module, {})
-        last = next(reversed(calls), None)
-        if last is not None and module is node.target and not replaces:
-            _refuse_other_settings(node, last())
-        calls[weakref.ref(node, calls.__delitem__)] = None
-
-
-def _refuse_other_settings(node: Node, last: Node | None) -> None:
-    """Refuse a call of a module whose settings were others in its last call of the same graph."""
-    if last is None or last.settings is node.settings or not {*last.sources} & {*node.sources}:
-        return
-    kind = type(node.target)
-    changed = changed_setting(last.settings, node.settings)
-    if changed is not None and kind.__module__.startswith("torch.nn."):
-        raise BuildError(
-            f"{node.target!r} is called with another {changed}= than before in the same graph, "
-            "where both calls would find the settings of run time: make two modules, or write the "
-            "function of torch.nn.functional"
-        )
-
-
-def inbound_nodes(module: nn.Module) -> list[Node]:
-    """Return the nodes that call `module` in graphs that still exist, in call order."""
-    found = [node for call in [*_inbound.get(module, ())] if (node := call()) is not None]
-    return sorted(found, key=lambda node: node.seq)
+        raise
 
 
 _TAKEN = (Symbol, SymbolicDevice, Ref)  # what makes a reference among the arguments of a call
-# the nodes that call a module, in the order of recording; each leaves when it dies
-_inbound: weakref.WeakKeyDictionary[nn.Module, dict[weakref.ref[Node], None]] = (
-    weakref.WeakKeyDictionary()
-)
 
 
 def ref_of(leaf: Any) -> Any:

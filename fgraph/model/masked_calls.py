@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..graph import Node, Ref, SymbolicTensor, shapes, symbol
+from ..graph.ancestry import ancestors
 from ..graph.graph import Graph
 from ..graph.nested import filled, iter_leaves
-from ..graph.node import Inferred, ancestors
+from ..graph.node import Inferred
 from ..graph.record import record, ref_of
 from ..graph.specs import TensorSpec
 from ..layers.masks import attach_masks, mask_of

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from ..graph import Symbol, SymbolicTensor, to_shapes
 from ..graph.graph import Graph
+from ..graph.home import Home
 from ..graph.input import inputs_like
 from ..graph.nested import filled, iter_leaves, label, leaves_with_paths, numbered
-from ..graph.node import Home
 from ..interface.keras_weights import Weights
 from ..interface.lazy_methods import LazyMethods
 from ..interface.penalties import Penalties

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ..graph import Ref, Symbol, SymbolicTensor
+from ..graph.ancestry import ancestors, reads_of
 from ..graph.graph import describe
 from ..graph.lanes import sizes_at
 from ..graph.nested import Path, label
-from ..graph.node import Node, ancestors, reads_of
+from ..graph.node import Node
 from .expressions import RESERVED
 from .naming import identifier
 

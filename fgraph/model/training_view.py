@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from ..graph import Ref
+from ..graph.ancestry import ancestors
 from ..graph.graph import Graph
 from ..graph.nested import iter_leaves
-from ..graph.node import ancestors
 from ..training.output_losses import annotate
 from ..training.trainer import compile_options
 from . import codegen

@@ -8,9 +8,9 @@ from torch import nn
 
 from ..graph import Node, Ref
 from ..graph.graph import Graph
+from ..graph.home import Home
 from ..graph.module_state import training
 from ..graph.nested import iter_leaves
-from ..graph.node import Home
 
 
 def registered_parts(home: Home, nodes: Iterable[Node]) -> dict[str, nn.Module]:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import BuildError
-from ..graph.node import Home
+from ..graph.home import Home
 from ..graph.record import module_calls
 from ..graph.shape_cache import remembering
 from .leaves import Leaf, Leaves, origin
