@@ -27,7 +27,7 @@ def shallow_copy(module: nn.Module) -> nn.Module:
 def copy_without_hooks(module: nn.Module) -> nn.Module:
     """Return a shallow copy of a module, its children copied alike, that fires no hooks."""
     if isinstance(module, torch.jit.ScriptModule):
-        return copy.deepcopy(module).to("meta")
+        return _scripted_on_meta(module)
     copies: dict[int, nn.Module] = {}
     stack = [module]
     while stack:
@@ -44,6 +44,16 @@ def copy_without_hooks(module: nn.Module) -> nn.Module:
         for name, child in copied._modules.items():
             copied._modules[name] = None if child is None else copies[id(child)]
     return copies[id(module)]
+
+
+def _scripted_on_meta(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    """Return a copy of a scripted module with meta tensors; `.to` cannot replace its parameters."""
+    copied = copy.deepcopy(module)
+    for part in copied.modules():
+        for name, tensor in (*part._parameters.items(), *part._buffers.items()):
+            if tensor is not None:
+                cast(Any, part)._c.setattr(name, tensor.detach().to("meta"))
+    return copied
 
 
 def call_of_copy(module: nn.Module, evaluating: bool = False) -> Callable[..., Any]:

@@ -105,7 +105,13 @@ def _key(value: Any, lane: Mapping[Ref, Any] | None = None) -> Any:
 
 
 def settings_of(module: nn.Module) -> Settings:
-    """Return the attributes of a module that are neither tensors nor modules, by name."""
+    """Return the attributes of a module that are neither tensors nor modules, by name.
+
+    Those of other classes than torch's, which may be large, only in `remembering`; else `()`.
+    """
+    kind = type(module)
+    if _period.now is None and not (kind.__module__.startswith("torch.nn.") or says_plain(kind)):
+        return ()
     attributes = module.__dict__
     found = [(n, _setting_key(v)) for n, v in attributes.items() if n not in _BOOKKEEPING]
     settings = (*found,)

@@ -380,3 +380,16 @@ def test_building_leaves_no_trace(name, monkeypatch):
     assert not any(
         isinstance(leaf, torch.Tensor) for call in fired for leaf in pytree.tree_leaves(call[1])
     )
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_a_scripted_module_is_one_call():
+    scripted = torch.jit.script(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)))
+    x = Input((4,))
+    model = Model(x, scripted(x).relu())
+    data = torch.randn(5, 4)
+    assert model.output_shape == (None, 3)
+    torch.testing.assert_close(model.eval()(data), scripted.eval()(data).relu())
+    assert {p.data_ptr() for p in model.parameters()} == {
+        p.data_ptr() for p in scripted.parameters()
+    }
