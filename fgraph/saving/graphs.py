@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sized
+from collections.abc import Sized
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, cast
 
@@ -69,29 +70,26 @@ class _Writer:
 
     def record(self) -> dict[str, Any]:
         """Return all of the graph."""
-        write, model, flat = self._write, self._model, self._flat
+        model, flat = self._model, self._flat
         parts = zip_longest(flat.entries[flat.sources :], model._node_paths)
+        nodes = [self._node(*part) for part in parts]
         record = {
-            "inputs": [[_name_of(ref), *_source(ref.spec, write)] for ref in self._graph.inputs],
-            "outputs": [write(item) for item in flat.outputs],
-            "nodes": [self._node(*part) for part in parts],
-            "reads": [[write(item), axis] for item, axis in flat.reads],
-            "calls": [[write(part) for part in call] for call in flat.calls],
-            "input_structure": write(model._input_template),
-            "output_structure": write(model._output_template),
+            "inputs": [[_name_of(ref), *_source(ref.spec)] for ref in self._graph.inputs],
+            "outputs": flat.outputs,
+            "reads": list(map(list, flat.reads)),
+            "calls": list(map(list, flat.calls)),
+            "input_structure": model._input_template,
+            "output_structure": model._output_template,
             "input_names": model.input_names,
             "node_names": model._node_names,
         }
         if self._graph.homes:
             record["homes"] = [_home(home, model, self._graph) for home in self._graph.homes]
             record["scopes"] = [
-                [*scope, write((tuple(_values(inputs)), {})), write(_shown(outputs))]
+                [*scope, (tuple(_values(inputs)), {}), _shown(outputs)]
                 for *scope, inputs, outputs in flat.scopes
             ]
-        return record
-
-    def _write(self, value: Any) -> Any:
-        return self._encoder.value(value, self._reference)
+        return {"nodes": nodes, **self._encoder.value(record, self._reference)}
 
     def _reference(self, item: Any) -> Any:
         if id(item) in self._homes:
@@ -104,28 +102,27 @@ class _Writer:
 
     def _node(self, entry: Entry, path: tuple[str, ...] | None) -> dict[str, Any]:
         """Return what a node does; what is `None` or empty is left out."""
-        write = self._write
         target = resolve(entry.function) if entry.function else entry.target
         reads = target is getattr and entry.args[1] in _READ
+        record = {
+            "op": "read" if reads else entry.op,
+            "path": path and list(path),
+            "target": None if path or reads else target,
+            "args": list(entry.args),
+            "kwargs": entry.kwargs,
+            "name": entry.name,
+            "call": entry.call,
+            "masks": list(map(list, (entry.masks or {}).items())),
+            "declared": _declaration(entry),
+            "modes": entry.modes and [entry.modes.grad, *map(list, entry.modes.autocast)],
+            "scope": entry.scope,
+        }
         try:
-            record = {
-                "op": "read" if reads else entry.op,
-                "path": path and list(path),
-                "target": None if path or reads else write(target),
-                "args": [write(item) for item in entry.args],
-                "kwargs": write(entry.kwargs),
-                "name": entry.name,
-                "call": entry.call,
-                "masks": [[index, write(at)] for index, at in (entry.masks or {}).items()],
-                "declared": _declaration(entry, write),
-                "modes": entry.modes
-                and [entry.modes.grad, *map(write, map(list, entry.modes.autocast))],
-                "scope": entry.scope,
-            }
+            written = self._encoder.value(record, self._reference)
         except SaveError as error:
             called = entry.function or getattr(target, "__name__", type(target).__name__)
             raise SaveError(f"the call of {called} cannot be saved: {error}") from error
-        return {key: item for key, item in record.items() if item not in (None, [], {})}
+        return {key: item for key, item in written.items() if item not in (None, [], {})}
 
 
 def _home(home: Home, model: Model, graph: Graph) -> list[Any]:
@@ -154,21 +151,21 @@ def _name_of(ref: Ref) -> str | None:
     return ref.node.name if ref.node.op == "input" else None
 
 
-def _source(spec: Spec, write: Callable[[Any], Any]) -> list[Any]:
+def _source(spec: Spec) -> list[Any]:
     """Return the kind of an input, and its shape and dtype, its stand-ins, or its example."""
     if isinstance(spec, TensorSpec):
-        return ["tensor", list(spec.shape), write(spec.dtype)]
+        return ["tensor", list(spec.shape), spec.dtype]
     if isinstance(spec, NumberSpec):
         return ["number", spec.first, spec.second]
-    return ["data", write(cast(DataSpec, spec).example)]
+    return ["data", cast(DataSpec, spec).example]
 
 
-def _declaration(entry: Entry, write: Callable[[Any], Any]) -> Any:
+def _declaration(entry: Entry) -> Any:
     """Return the shapes and dtypes that `apply(output_shape=...)` was told, for a node of these."""
     if not entry.declared or isinstance(entry.target, Model) or entry.target in READS:
         return None
-    specs = [[list(spec.shape), write(spec.dtype)] for spec in cast(list[TensorSpec], entry.specs)]
-    return specs[0] if type(entry.template) is At else {"$tuple": specs}
+    specs = [[list(spec.shape), spec.dtype] for spec in cast(list[TensorSpec], entry.specs)]
+    return specs[0] if type(entry.template) is At else tuple(specs)
 
 
 # ---------------------------------------------------------------------- reading
@@ -188,7 +185,7 @@ def decode_graph(model: Model, record: dict[str, Any], decoder: Any) -> None:
     check_fields("a graph", record, _GRAPH_FIELDS)
     with BoundedCalls(len(record["nodes"])):
         reader = _Reader(model, record, decoder)
-    made = reader.graph
+    made, record = reader.graph, reader.record
     for node in made.nodes:
         for index in node.masks or ():
             number_below(index, node.specs)
@@ -204,7 +201,7 @@ def decode_graph(model: Model, record: dict[str, Any], decoder: Any) -> None:
             raise LoadError("the graph calls a module that is no part of the model")
     structures = []
     for part, refs in (("input", graph.inputs), ("output", graph.outputs)):
-        structure = decoder.value(record[f"{part}_structure"])
+        structure = record[f"{part}_structure"]
         if list(iter_leaves(structure)) != list(range(len(refs))):
             raise LoadError(f"the {part}s have the structure {structure!r:.80}")
         structures.append(structure)
@@ -232,16 +229,18 @@ class _Reader:
     """Records the nodes of one graph again.
 
     Attributes:
-        graph: what they make.
+        record: what was written, as values.
+        graph: what its nodes make.
         paths: for each node the way to the module that it calls, `None` for a function.
     """
 
     def __init__(self, model: Model, record: dict[str, Any], decoder: Any) -> None:
         self._model = model
-        self._decoder = decoder
-        nodes, count = record["nodes"], len(record["inputs"])
-        self._held = [*record["inputs"], *nodes]
+        self._held = [*record["inputs"], *record["nodes"]]
         self._homes = [self._home(*held) for held in record.get("homes", ())]
+        kinds = {"$at": self._at, "$home": self._home_at, "$held": lambda held: _Held(*held)}
+        self.record = record = decoder.value(record, kinds)
+        nodes, count = record["nodes"], len(record["inputs"])
         scopes: Any = []
         for held in record.get("scopes", ()):
             scopes.append(self._scope(len(scopes), *held))
@@ -252,27 +251,20 @@ class _Reader:
             Entry("input", held, None, (), {}, [], None, None, None) for held in record["inputs"]
         ]
         entries += [self._entry(held) for held in nodes]
-        calls: Any = [[self._value(part) for part in call] for call in record["calls"]]
-        for owner, given, results, _ in calls:
-            kinds = [type(part) for part in given] if type(given) is tuple else []
+        for owner, given, results, _ in record["calls"]:
             made = any(type(leaf) is At for leaf in iter_leaves(results))
-            if not isinstance(owner, Layer) or kinds != [tuple, dict] or not made:
+            if not isinstance(owner, Layer) or not _is_call(given) or not made:
                 raise LoadError(f"a call of {owner!r:.80} has no inputs or outputs")
-        reads = [(self._value(item), axis) for item, axis in record["reads"]]
-        outputs = [self._value(item) for item in record["outputs"]]
+        outputs, reads = record["outputs"], record["reads"]
         if not all(type(item) is At for item in (*outputs, *(item for item, _ in reads))):
             raise LoadError("the graph gives something that is no value of it")
-        inputs = [At(number, 0) for number in range(count)]
+        inputs, calls = [At(number, 0) for number in range(count)], record["calls"]
         self.graph = restore(
             Flat(inputs, outputs, count, entries, calls, self._homes, scopes, reads, len(nodes)),
             self._make,
         )
         for ref, axis in reads_of(self.graph.inputs):
             number_below(axis, ref.spec.shape)
-
-    def _value(self, held: Any) -> Any:
-        """Return a value with an `At` for each reference to a node."""
-        return self._decoder.value(held, {"$at": self._at, "$home": self._home_at})
 
     def _home_at(self, held: Any) -> nn.Module:
         return self._homes[number_below(held, self._homes)][0]
@@ -293,7 +285,9 @@ class _Reader:
         module._non_persistent_buffers_set |= model._non_persistent_buffers_set & {*tensors}
         return module, ""
 
-    def _scope(self, number: int, home: Any, name: Any, outer: Any, *held: Any) -> tuple[Any, ...]:
+    def _scope(
+        self, number: int, home: Any, name: Any, outer: Any, inputs: Any, outputs: Any
+    ) -> tuple[Any, ...]:
         """Return the call of an opened module, as a flattened graph has it."""
         number_below(home, self._homes)
         if outer is not None:
@@ -302,10 +296,8 @@ class _Reader:
             _part(self._model, check_name(name, "a part of an opened module").split("."))
         elif name != "" or outer is not None:
             raise LoadError(f"a call of an opened module is named {name!r:.80}")
-        inputs, outputs = map(self._value, held)
         leaves = [*iter_leaves(inputs), *iter_leaves(outputs)]
-        kinds = [type(part) for part in inputs] if type(inputs) is tuple else []
-        if kinds != [tuple, dict] or any(type(leaf) not in (At, type(None)) for leaf in leaves):
+        if not _is_call(inputs) or any(type(leaf) not in (At, type(None)) for leaf in leaves):
             raise LoadError(f"a call of {name!r} has no inputs or outputs")
         return home, name, outer, inputs, outputs
 
@@ -323,14 +315,14 @@ class _Reader:
             op=held["op"],
             target=held,
             function=None,
-            args=tuple(self._value(item) for item in held.get("args", ())),
-            kwargs=self._value(held.get("kwargs", {})),
+            args=tuple(held.get("args", ())),
+            kwargs=held.get("kwargs", {}),
             specs=[],
             template=None,
             name=_name(held.get("name")),
             call=call,
-            masks={number: self._value(item) for number, item in held.get("masks", ())},
-            modes=_modes(*map(self._value, held["modes"])) if "modes" in held else None,
+            masks=dict(held.get("masks", ())),
+            modes=_modes(*held["modes"]) if "modes" in held else None,
             scope=scope,
         )
 
@@ -346,11 +338,11 @@ class _Reader:
         target: Any = getattr
         if op == "module":
             target = _part(self._model, held["path"]) if "path" in held else None
-            target = target or self._decoder.value(held["target"])
+            target = target or held["target"]
             if not isinstance(target, nn.Module):
                 raise LoadError(f"a node calls {held['target']!r:.80}, which is no module")
         elif op == "function":
-            target = self._function(held["target"], args)
+            target = _function(held["target"], args)
             check_call(target, args, kwargs)
         elif not (op == "read" and len(args) == 2 and args[1] in _READ):
             raise LoadError(f"it has a node of the kind {op!r:.80} {args[1:]!r:.80}")
@@ -365,33 +357,15 @@ class _Reader:
     def _source(self, name: Any, kind: Any, *held: Any) -> Node:
         spec: Any = None
         if kind == "tensor":
-            spec = _spec(held[0], self._decoder.value(held[1]))
+            spec = _spec(*held)
         elif kind == "number":
             if {type(stand_in) for stand_in in held} in ({int}, {float}, {bool}):
                 spec = NumberSpec(held[0], held[1], proven=False)
         elif kind == "data":
-            spec = DataSpec(*map(self._decoder.value, held))
+            spec = DataSpec(*held)
         if spec is None:
             raise LoadError(f"an input is a {kind!r:.20} of {held!r:.80}")
         return Node("input", None, (), {}, [spec], name=_name(name))
-
-    def _function(self, held: Any, args: tuple[Any, ...]) -> Any:
-        """Return a function that a node may call: no class of the closed list, no initializer."""
-        if type(held) is dict and [*held] == ["$held"]:
-            functions, places = held["$held"]
-            if len(places) != len(functions) - 1 or not all(type(place) is int for place in places):
-                raise LoadError(f"a node calls {held!r:.80}")
-            given = tuple(self._function(function, ()) for function in functions)
-            if is_allowed(given[0]) or isinstance(given[0], functools.partial):
-                raise LoadError(f"a node calls {held!r:.80}, which brings nothing along")
-            return LiftedFunction(given, tuple(places), args[0])
-        target = self._decoder.value(held)
-        called = getattr(target, "func", target)
-        kind = called if isinstance(called, type) else type(called)
-        initializes = getattr(called, "__module__", "") == "torch.nn.init"
-        if initializes or is_allowed(kind) or isinstance(called, nn.Module) or not callable(called):
-            raise LoadError(f"a node calls {held!r:.80}, which is no function of tensors")
-        return target
 
     def _inferred(self, target: Any, args: Any, kwargs: Any, declared: Any) -> Any:
         """Return what is known of a result that is not worked out by running the call."""
@@ -406,10 +380,8 @@ class _Reader:
             return known_of(target, *args, **kwargs)
         if declared is None:
             return None
-        held = self._decoder.value(declared)
-        several = type(held) is tuple
-        pairs = held if several else [held]
-        specs: list[Spec] = [_spec(shape, dtype) for shape, dtype in pairs]
+        several = type(declared) is tuple
+        specs: list[Spec] = [_spec(*pair) for pair in (declared if several else [declared])]
         if is_allowed(target):  # what torch finds counts, where that does not depend on values
             try:
                 return shapes.infer(Node("function", target, args, kwargs))
@@ -420,6 +392,37 @@ class _Reader:
         tensors = [place for place, ref in enumerate(refs) if isinstance(ref.spec, TensorSpec)]
         effects = Effects((), tuple((index, at) for index in range(len(specs)) for at in tensors))
         return specs, pytree.tree_structure((0,) * len(specs)) if several else None, effects
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What is written of a function that brings others along."""
+
+    functions: list[Any]
+    places: list[int]
+
+
+def _function(target: Any, args: tuple[Any, ...]) -> Any:
+    """Return a function that a node may call: no class of the closed list, no initializer."""
+    if type(target) is _Held:
+        places = tuple(target.places)
+        if len(places) != len(target.functions) - 1 or not all(type(at) is int for at in places):
+            raise LoadError(f"a node calls {target!r:.80}")
+        given = tuple(_function(function, ()) for function in target.functions)
+        if is_allowed(given[0]) or isinstance(given[0], functools.partial):
+            raise LoadError(f"a node calls {target!r:.80}, which brings nothing along")
+        return LiftedFunction(given, places, args[0])
+    called = getattr(target, "func", target)
+    kind = called if isinstance(called, type) else type(called)
+    initializes = getattr(called, "__module__", "") == "torch.nn.init"
+    if initializes or is_allowed(kind) or isinstance(called, nn.Module) or not callable(called):
+        raise LoadError(f"a node calls {target!r:.80}, which is no function of tensors")
+    return target
+
+
+def _is_call(given: Any) -> bool:
+    """Whether a value has the form of a call's arguments."""
+    return type(given) is tuple and [type(part) for part in given] == [tuple, dict]
 
 
 def _spec(shape: Any, dtype: Any) -> TensorSpec:
