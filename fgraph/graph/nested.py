@@ -40,10 +40,9 @@ def map_leaves(fn: Callable[[Any], Any], value: Any) -> Any:
     become plain ones, and lists and mappings of other classes, which do if a leaf changes.
     """
     kind = type(value)
-    if kind is tuple:
-        return tuple([map_leaves(fn, item) for item in value])
-    if kind is list:
-        return [map_leaves(fn, item) for item in value]
+    if kind is tuple or kind is list:  # long lists of numbers are constants of some graphs
+        parts = [fn(x) if type(x) in _PLAIN else map_leaves(fn, x) for x in value]
+        return parts if kind is list else tuple(parts)
     if kind is dict:
         return {key: map_leaves(fn, item) for key, item in value.items()}
     if kind is slice:
@@ -80,7 +79,10 @@ def _collect(value: Any, leaves: list[Any]) -> None:
     kind = type(value)
     if kind is tuple or kind is list:
         for item in value:
-            _collect(item, leaves)
+            if type(item) in _PLAIN:
+                leaves.append(item)
+            else:
+                _collect(item, leaves)
     elif kind is dict:
         for item in value.values():
             _collect(item, leaves)

@@ -23,7 +23,7 @@ from .graphs import check_fields
 from .keras.archive import kind_of
 from .keras.keras_weight_files import is_keras_weights, places_of_weights
 from .keras.reading import load_keras
-from .keras.writing import check_keras, save_keras
+from .keras.writing import check_keras, is_keras_file, save_keras
 
 VERSION = 3
 _TEXT = "fgraph"
@@ -49,12 +49,9 @@ def save_model(model: Model, path: str | os.PathLike[str], include_optimizer: bo
         OSError: the file cannot be written.
     """
     with tensorfile.on_host():
-        if Path(path).suffix == ".keras":
+        if is_keras_file(Path(path)):
             save_keras(model, Path(path), include_optimizer)
             return
-        if Path(path).suffix in (".h5", ".hdf5"):
-            raise SaveError(f"cannot save {str(path)!r}: Keras's .h5 files are read, not written: "
-                            "write .keras")  # fmt: skip
         document, tensors = encode_model(model, include_optimizer)
         devices = {name: str(t.device) for name, t in tensors.items() if t.device.type != "cpu"}
         text = json.dumps({**document, "devices": devices}, separators=(",", ":"), allow_nan=False)
@@ -72,10 +69,10 @@ def check_savable(model: Model, path: str | os.PathLike[str] = "") -> None:
         SaveError: a part of the model cannot be written.
     """
     with tensorfile.on_host():
-        if Path(path).suffix == ".keras":
-            check_keras(model, Path(path))
-        elif is_keras_weights(Path(path)):
+        if is_keras_weights(Path(path)):
             places_of_weights(model, Path(path))
+        elif is_keras_file(Path(path)):
+            check_keras(model, Path(path))
         else:
             encode_model(model, include_optimizer=True)
 
@@ -180,32 +177,20 @@ def load_model(
         kind = kind_of(source) if source.is_file() else None
         if kind is not None:
             return load_keras(source, kind, dict(custom_objects or {}), compile, device)
-        with tensorfile.reading(source):
-            return _read(
-                tensorfile.read(source, verify=False), custom_objects, compile, device, verify
-            )
-
-
-def _read(
-    file: tensorfile.TensorFile,
-    custom: Mapping[str, Any] | None,
-    compile: bool,
-    device: torch.device | None,
-    verify: bool,
-) -> Model:
-    if _TEXT not in file.texts or not file.check:
-        raise LoadError(
-            "it holds weights but no model; make the model and call model.load_weights(path)"
-        )
-    # the weights are read by one thread while this one makes the model
-    with ThreadPoolExecutor(1) as executor:
-        verified = executor.submit(file.verify) if verify else None
-        document = check_document(tensorfile.parse_json(file.texts[_TEXT]))
-        tensors = _placed(file.owners, document.get("devices", {}), device)
-        tensors = tensorfile.with_views(tensors, file.views)
-        model = decode_model(document, tensors, dict(custom or {}), compile=compile)
-        if verified is not None:
-            verified.result()
+        # the weights are read by one thread while this one makes the model
+        with tensorfile.reading(source), ThreadPoolExecutor(1) as executor:
+            file = tensorfile.read(source, verify=False)
+            if _TEXT not in file.texts or not file.check:
+                raise LoadError(
+                    "it holds weights but no model: make one and call model.load_weights(path)"
+                )
+            verified = executor.submit(file.verify) if verify else None
+            document = check_document(tensorfile.parse_json(file.texts[_TEXT]))
+            tensors = _placed(file.owners, document.get("devices", {}), device)
+            tensors = tensorfile.with_views(tensors, file.views)
+            model = decode_model(document, tensors, dict(custom_objects or {}), compile=compile)
+            if verified is not None:
+                verified.result()
     return model
 
 

@@ -25,6 +25,19 @@ METADATA = "metadata.json"
 KERAS_VERSION = "3.15.0"  # whose format this is
 
 
+def is_keras_file(path: Path) -> bool:
+    """Return whether a file to be written is one of Keras.
+
+    Raises:
+        SaveError: it is one that is only read.
+    """
+    if path.suffix in (".h5", ".hdf5"):
+        raise SaveError(
+            f"cannot save {str(path)!r}: Keras's .h5 files are read, not written: write .keras"
+        )
+    return path.suffix == ".keras"
+
+
 def save_keras(model: Model, path: Path, include_optimizer: bool = True) -> None:
     """Write a model to a `.keras` file, which Keras opens.
 
