@@ -22,8 +22,9 @@ from ..graph.graph import Graph
 from ..graph.nested import filled, iter_leaves
 from ..graph.torch_functions import torch_name
 from ..model import Model
+from ..model.identifiers import identifier
 from ..model.masked_calls import MaskRanks, mask_ranks, masked_forward
-from ..model.naming import Naming, identifier
+from ..model.naming import Naming
 from .inline import Inliner
 from .source_forward import ForwardWriter
 from .source_init import ConstructorWriter

@@ -16,8 +16,9 @@ from ..interface.keras_weights import Weights
 from ..model import codegen
 from ..model.codegen import Statement, in_blocks
 from ..model.expressions import Rebuild, quoted
+from ..model.identifiers import identifier
 from ..model.masked_calls import MaskRanks, mask_ranks
-from ..model.naming import Naming, identifier
+from ..model.naming import Naming
 
 
 class ForwardWriter(codegen.ForwardWriter):

@@ -17,7 +17,7 @@ from ..layers.modules.conv_lstm import ConvLSTM
 from ..layers.modules.recurrent import KerasGRU, KerasLSTM, KerasSimpleRNN, with_one_bias
 from ..model import Model
 from ..model.expressions import quoted
-from ..model.naming import identifier
+from ..model.identifiers import identifier
 from ..unfolding.registered_parts import unfolded_modules
 from .inline import Inliner
 from .source_forward import reach

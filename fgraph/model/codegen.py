@@ -19,7 +19,8 @@ from ..graph.graph import Graph
 from ..graph.modes import Modes
 from ..layers.modules import KeptLoss
 from .expressions import FREE_NAMES, ExpressionWriter, quoted
-from .naming import Naming, identifier
+from .identifiers import identifier
+from .naming import Naming
 
 _FEWEST_CALLS = 3  # of children in a forward, from which on child_calls() saves more than it costs
 

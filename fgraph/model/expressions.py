@@ -23,7 +23,8 @@ from ..graph.nested import iter_leaves
 from ..graph.torch_functions import torch_name
 from ..layers.modules import add_losses, losses_so_far
 from .child_calls import child_calls
-from .naming import Naming, identifier
+from .identifiers import identifier
+from .naming import Naming
 
 _BINARY = {
     operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/",

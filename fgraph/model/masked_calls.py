@@ -24,8 +24,9 @@ from ..graph.specs import TensorSpec
 from ..layers.masks import attach_masks, mask_of
 from ..layers.modules import KeptLoss
 from . import codegen
+from .identifiers import identifier
 from .layer_replay import Replay
-from .naming import Naming, identifier, maker_of
+from .naming import Naming, maker_of
 
 
 class _Masked(NamedTuple):

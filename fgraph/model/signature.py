@@ -16,7 +16,7 @@ from ..graph.lanes import sizes_at
 from ..graph.nested import Path, label
 from ..graph.node import Node
 from .expressions import RESERVED
-from .naming import identifier
+from .identifiers import identifier
 
 _MOST_SHAPES = 4096  # combinations of input sizes that are remembered
 _NO_TENSOR = -1  # the number of dimensions of an input that is no tensor: no tensor has as many

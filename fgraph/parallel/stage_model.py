@@ -16,7 +16,8 @@ from ..graph.module_state import READS
 from ..graph.nested import iter_leaves, map_leaves
 from ..graph.specs import DeviceSpec, NumberSpec, TensorSpec
 from ..model import Model
-from ..model.naming import Naming, distinct
+from ..model.identifiers import distinct
+from ..model.naming import Naming
 
 Path = tuple[str, ...]
 

@@ -23,7 +23,7 @@ from ..graph.nested import iter_leaves, map_leaves
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from ..model import Model, Sequential
-from ..model.naming import check_name
+from ..model.identifiers import check_name
 from ..unfolding.opened_module import OpenedModule
 from ..unfolding.registered_parts import unfolded_modules
 from .graphs import check_fields, decode_graph, number_below, parts_of_homes

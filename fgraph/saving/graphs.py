@@ -29,8 +29,9 @@ from ..graph.specs import DataSpec, Effects, NumberSpec, Spec, TensorSpec
 from ..graph.torch_functions import resolve
 from ..layers.base import Layer
 from ..model import Model
+from ..model.identifiers import check_name
 from ..model.masked_calls import infer_call
-from ..model.naming import Naming, check_name
+from ..model.naming import Naming
 from ..model.signature import Signature
 from ..unfolding.opened_module import OpenedModule
 from ..unfolding.registered_parts import makes_result, registered_parts

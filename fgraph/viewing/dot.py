@@ -7,7 +7,7 @@ import re
 from collections import Counter
 
 from ..model import Model
-from ..model.naming import identifier
+from ..model.identifiers import identifier
 from .diagram import Box, Diagram, Group, diagram
 
 RANKDIRS = ("TB", "BT", "LR", "RL")
