@@ -1,8 +1,8 @@
 """Interception of module calls and autograd functions, only while something symbolic is alive.
 
-Every symbolic value holds the same token. The first one made replaces what torch calls; when the
-last one dies the token dies with it, and torch is put back as it was. Reference counting is the
-whole bookkeeping, so it is right in any thread and in the garbage collector.
+All symbolic values hold the same token. Creating the first one replaces `nn.Module.__call__`; when
+the last one dies, the token dies with it and torch is restored. Reference counting is all the
+bookkeeping, so it works in any thread and during garbage collection.
 """
 
 from __future__ import annotations
@@ -196,8 +196,9 @@ class Interception:
     def failed(self, error: BaseException) -> None:
         """Remember an error that may end the building of a graph.
 
-        Whoever keeps the error keeps its traceback, and so the variables of the frames that it
-        ended, symbolic values among them. They are dropped when `nn.Module.__call__` is next used.
+        An error that is kept keeps its traceback, and with it the local variables of all its
+        frames, including symbolic values. They are cleared when `nn.Module.__call__` is next looked
+        up.
         """
         if self._token is not None:
             self._failures.append(weakref.ref(error))

@@ -1,8 +1,8 @@
 """Lifting the modules and tensors that a function captures into arguments.
 
-A function that is recorded as one call may use a module that is not among its arguments: one in a
-closure, a global variable or a `functools.partial`. The module has to move, train and be saved
-with the model all the same, so it becomes an argument of the node.
+A function recorded as one call may use a module that is not among its arguments, from a closure, a
+global variable or a `functools.partial`. The module must still move, train and be saved with the
+model, so it becomes an argument of the node.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class MethodCall:
 class LiftedFunction:
     """A function whose first argument is a tuple of the modules and tensors that it captures.
 
-    If it is called with others, since the model was copied or a child replaced, they take their
-    place in the function.
+    Called with other modules or tensors, after the model was copied or a child replaced, it uses
+    those instead.
 
     Args:
         functions: what is called, and the callables among its arguments.

@@ -1,9 +1,8 @@
 """Extrapolation to the main lanes, for calls that take sizes only up to a limit below these.
 
-A module with a table of 64 positions refuses both main lanes, which stand for an unknown length by
-192 and 288. If it takes all small sizes, from one or a few on and without a gap, its result in the
-main lanes follows from them: each size of the result is known, or a multiple of an unknown one plus
-a constant, or that of a product of two unknown ones.
+A module with a table of 64 positions fails in both main lanes, in which an unknown length is 192
+and 288. If it accepts all small sizes, without a gap, its result in the main lanes is extrapolated
+from them: each size must be a constant, or linear in one unknown size or in the product of two.
 """
 
 from __future__ import annotations

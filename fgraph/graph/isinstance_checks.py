@@ -1,9 +1,8 @@
-"""Finding out whether running code checks `isinstance(x, ...)`, and what it calls.
+"""Detecting whether running code checks `isinstance(x, torch.Tensor)`, and which call it makes.
 
-A symbolic tensor is no `torch.Tensor`: torch's C++ code would read memory that is not there. Code
-that asks before it goes on has to go the way of real tensors all the same. `isinstance` asks an
-object for its `__class__`, and so does torch's C++ code; only the first is a call whose last
-argument is the class.
+A symbolic tensor is not a `torch.Tensor`: torch's C++ code would read memory that does not exist.
+But Python code that checks `isinstance` must take the branch for tensors. Both read `__class__` of
+the object; only a call of `isinstance` has the class as its last argument.
 """
 
 from __future__ import annotations

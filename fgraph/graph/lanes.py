@@ -1,8 +1,8 @@
 """Lanes: running a graph's calls with numbers in place of unknown sizes.
 
-Every unknown size is stood in for by a different number in each lane. There are two main lanes,
-whose numbers the specs of values hold, and probe lanes, which are small, prime, large, and
-different for each axis. A lane that a call refuses is dropped from there on.
+Each lane has a different number in place of every unknown size. Specs hold the numbers of the two
+main lanes. Probe lanes have small, prime and large numbers, and some have a different one for each
+axis. If a call fails in a lane, the lane is dropped for that call and everything after it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Lane = dict[Ref, Any]  # what stands for a value in one lane: a shape, or a numb
 
 
 def lane_of(node: Node, number: int) -> list[Any] | None:
-    """Return what each leaf of a node's result is in a probe lane; `None` if that was dropped."""
+    """Return the leaves of a node's result in a probe lane; `None` if the lane was dropped."""
     missing: dict[int, Node] = {}
     stack = [node]
     while stack:
@@ -73,7 +73,7 @@ def _begin(node: Node, number: int) -> list[Any]:
 
 
 def _follow(node: Node, number: int) -> list[Any] | None:
-    """Run a node in a probe lane, from what its arguments are there."""
+    """Run a node in a probe lane, given its arguments there."""
     if node.loops and max(PROBES[number % LANES][:2]) > OTHER[1]:
         return None  # it would take long
     lane: Lane = {}
@@ -86,9 +86,10 @@ def _follow(node: Node, number: int) -> list[Any] | None:
 
 
 def _without_running(node: Node, lane: Lane) -> list[Any] | None:
-    """Return what `_leaves_at` would, for a plain call whose unknown sizes its arguments have.
+    """Return the result of `_leaves_at` without running a plain call.
 
-    `None` where that cannot be told: such a size may be one of several of the arguments.
+    The unknown sizes of the result are sizes of the arguments, recognised by their numbers in the
+    main lanes. Return `None` if a number is ambiguous.
     """
     plain = is_plain_target(node.op, node.target)
     if not plain:
@@ -121,7 +122,7 @@ def _without_running(node: Node, lane: Lane) -> list[Any] | None:
 
 
 def _leaves_at(node: Node, lane: Lane, number: int = -1) -> list[Any] | None:
-    """Return shapes and numbers of a node's result; `None` where the call refuses the sizes."""
+    """Return the shapes and numbers of a node's result; `None` if the call fails."""
     key = call_key(node, lane)
     if key is not None and key in _cache:
         return _cache[key]
@@ -138,7 +139,7 @@ def _leaves_at(node: Node, lane: Lane, number: int = -1) -> list[Any] | None:
 
 
 def _leaves_like(node: Node, leaves: list[Any], structure: Any) -> list[Any] | None:
-    """Return shapes and numbers in a result; `None` where it is not built as the node's is."""
+    """Return the shapes and numbers of a result; `None` if its structure is not the node's."""
     ranks = [len(spec.first) if type(spec) is TensorSpec else None for spec in node.specs]
     if (node.structure is not None and structure != node.structure) or ranks != [
         leaf.dim() if isinstance(leaf, Tensor) else None for leaf in leaves
@@ -155,9 +156,10 @@ _cache: Cache[list[Any] | None] = Cache(32768)
 
 
 def numbers_agree(first: Ref, second: Ref) -> bool:
-    """Whether two numbers are equal in all lanes that both can be had in.
+    """Return whether two numbers are equal in all lanes in which both are known.
 
-    Those that depend on values never are: the second one is taken from lanes with other counts.
+    Numbers that depend on values are never equal: the second one comes from lanes with other
+    counts.
     """
     if first.spec[:2] != second.spec[:2]:
         return False
@@ -170,7 +172,7 @@ def numbers_agree(first: Ref, second: Ref) -> bool:
 
 
 def sizes_at(ref: Ref, inputs: dict[Ref, tuple[int, ...]]) -> tuple[int, ...] | None:
-    """Return the shape of a value for inputs of these shapes; `None` where a call refuses them."""
+    """Return the shape of a value for inputs of these shapes; `None` if a call fails on them."""
     lane: Lane = dict(inputs)
     for node in ancestors([ref], inputs):
         if node.op == "input" or node.declared:

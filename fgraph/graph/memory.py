@@ -1,10 +1,10 @@
 """In-place operations and views: which values share memory, and which calls change it.
 
-A call that changes a tensor is recorded as it was written and runs in place, in its turn, as it
-would without a graph. What is left to do is to notice it (each call is run on meta tensors anyway:
-storages and version counters tell), to let the other values in the same memory depend on the
-change, and to copy what the change would take away: inputs of the model, and values that a later
-call or an output wants as they were before.
+A call that changes a tensor is recorded as written and runs in place, in the order of recording, as
+in eager torch. Three things remain to be done. Changes must be detected: the run on meta tensors
+shows them by storages and version counters. Other values in the same memory must depend on the
+change. And whatever the change would overwrite must be copied first: inputs of the model, and
+values that a later call or an output needs unchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Watch:
     """Collects the effects of a call over its runs on meta tensors.
 
     Args:
-        evaluating: whether modules are to run in evaluation mode, whatever their own.
+        evaluating: whether modules run in evaluation mode, whatever their own mode is.
     """
 
     def __init__(self, evaluating: bool = False) -> None:
@@ -37,8 +37,8 @@ class Watch:
         """Add the effects of one run.
 
         Args:
-            given: for each value that the call took, the new tensor that stood for it, and the
-                shape that it had; numbers count for nothing.
+            given: for each value that the call takes, its stand-in and the shape that it had
+                before; `None` for numbers.
             result: what the call returned.
             real: the meta tensors that stood for real ones.
 
@@ -69,7 +69,7 @@ class Watch:
 
 
 def _storage(tensor: Tensor) -> int | None:
-    """Return what identifies the memory of a tensor, `None` where there is no single storage."""
+    """Return an identifier of the memory of a tensor; `None` if it has no single storage."""
     is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # by torch.func
     plain = tensor.layout is torch.strided and not is_wrapped
     return tensor.untyped_storage()._cdata if plain else None
@@ -95,9 +95,9 @@ class Memory:
     """Memory that several values share, and the calls that change it.
 
     Attributes:
-        changes: an output of each call that changes something in it, in the order of recording;
-            those that another one is known to come after are left out.
-        real: whether a real tensor lies in it.
+        changes: an output of each call that changes the memory, in the order of recording; a change
+            that a later one is known to follow is left out.
+        real: whether the memory belongs to a real tensor.
     """
 
     __slots__ = ("_joined", "_of_several", "changes", "real")
@@ -109,14 +109,14 @@ class Memory:
         self._of_several = False
 
     def whole(self) -> Memory:
-        """Return the memory that this one has turned out to be a part of, else itself."""
+        """Return the memory that this one was joined to, or itself."""
         memory = self
         while memory._joined is not None:
             memory = memory._joined
         return memory
 
     def join(self, other: Memory) -> None:
-        """Treat two memories as one from now on."""
+        """Treat two memories as one."""
         ours, theirs = self.whole(), other.whole()
         if ours is not theirs:
             theirs._joined, ours._of_several = ours, True
@@ -124,7 +124,7 @@ class Memory:
             ours.changes = sorted(ours.changes + theirs.changes, key=lambda ref: ref.node.seq)
 
     def add_change(self, change: Ref) -> None:
-        """Add a change made through a value that all earlier changes have reached."""
+        """Add a change made through a value that follows all earlier changes."""
         if not self._of_several:
             self.changes.clear()
         self.changes.append(change)
@@ -141,9 +141,8 @@ class Copies(NamedTuple):
     """The values to copy before in-place operations, because they are needed unchanged later.
 
     Attributes:
-        inputs: inputs of the graph that a call changes: the forward begins with copies of them.
-        before: by the `id` of a node that changes values, those of them that later calls or
-            outputs read as they were.
+        inputs: the inputs of the graph that a call changes; the forward copies them first.
+        before: for the `id` of each node that changes values, the values to copy before it.
     """
 
     inputs: set[Ref]
@@ -228,7 +227,7 @@ class _Copier:
             self._together[value] = memory
 
     def _check(self, node: Node) -> None:
-        """Make sure that the changes which a value is to have gone through do reach it."""
+        """Check that all changes that a value should include do reach it."""
         value, *by = node.refs()
         for change in by:
             if value not in self._reached.get(id(change.node), ()):

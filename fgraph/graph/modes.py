@@ -68,9 +68,9 @@ AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "mtia", "maia")
 def current_modes() -> Modes | None:
     """Return what a call that is recorded now has to run under; `None` for nothing special.
 
-    torch tells which modes are on, not which context managers were entered. So a call recorded
-    with gradients on runs in the caller's grad mode, and where autocast was switched off, it is
-    off for the CPU and CUDA alike.
+    torch reports which modes are on, not which context managers were entered. So a call recorded
+    with gradients enabled runs in the caller's grad mode, and disabling autocast disables it for
+    both the CPU and CUDA.
     """
     grad = "" if torch.is_grad_enabled() else "no_grad"
     if torch.is_inference_mode_enabled():

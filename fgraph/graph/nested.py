@@ -1,6 +1,6 @@
 """Nested structures: tensors and other leaves inside tuples, lists, dicts, slices and pytrees.
 
-The one place that walks arguments of calls, inputs and outputs of models, and batches of data.
+All arguments of calls, inputs and outputs of models, and batches of data are walked by this module.
 """
 
 from __future__ import annotations

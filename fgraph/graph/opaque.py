@@ -27,8 +27,8 @@ def holds_tensors(value: Any, depth: int = 0) -> bool:
 class OpaqueObject:
     """Stands for an object that holds tensors, while shapes are inferred.
 
-    It keeps nothing of the object: the graph would keep its meta tensors. Calls get the object
-    itself at run time; one that looks into it cannot be recorded.
+    It does not keep the object, whose meta tensors the graph would keep alive. At run time calls
+    get the real object; a call that reads its attributes cannot be recorded.
 
     Args:
         kind: the name of the object's class.

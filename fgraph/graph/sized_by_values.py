@@ -1,8 +1,8 @@
 """Calls whose results have sizes that values decide, on meta tensors: masks, nonzero, unique.
 
-Each rule is given `count`, which makes a stand-in for the number of elements that are found among
-`most`, the function, and its arguments. The stand-ins differ between lanes, so such a size is never
-taken for known.
+Each rule takes `count`, the function and its arguments. `count(most)` returns a stand-in for the
+number of elements selected among `most`; it differs between lanes, so such a size is always
+unknown.
 """
 
 from __future__ import annotations

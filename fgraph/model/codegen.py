@@ -1,4 +1,4 @@
-"""Writing a graph as straight-line Python: one line a call, one named parameter for each input."""
+"""Writing a graph as straight-line Python: one line per call, one named parameter per input."""
 
 from __future__ import annotations
 

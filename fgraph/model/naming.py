@@ -24,7 +24,7 @@ class Naming:
     Attributes:
         inputs: the name of each input, in order.
         nodes: for each node, in order, the name of the layer, module or function that made it.
-        paths: for each node, the way from the model to the module that it calls, `None` for a
+        paths: for each node, the path from the model to the module that it calls; `None` for a
             function.
         children: the modules that become children of the model, by the name they are registered
             under: that of the layer, unless it has a dot, or would hide an attribute of the model.
@@ -40,8 +40,8 @@ class Naming:
 def name_graph(graph: Graph, input_names: Iterable[str | None], reserved: Container[str]) -> Naming:
     """Name all that is in a graph.
 
-    Names given by hand are kept; the others are counted in call order, layers and modules first,
-    so that adding a function call does not rename a child.
+    Explicit names are kept. The others are numbered in call order, layers and modules before
+    functions, so that adding a function call does not rename a child.
 
     Args:
         graph: what to name.
@@ -49,7 +49,7 @@ def name_graph(graph: Graph, input_names: Iterable[str | None], reserved: Contai
         reserved: attributes of the model, which no child may hide.
 
     Raises:
-        ValueError: two things have the same name by hand, or a name cannot be used.
+        ValueError: two things have the same explicit name, or a name cannot be used.
     """
     return _Namer(graph, reserved).run(input_names)
 
@@ -141,7 +141,7 @@ class _Namer:
         return self._module_names.get(id(maker)) or maker.__dict__.get("explicit_name")
 
     def _place_modules(self) -> tuple[dict[str, nn.Module], dict[int, tuple[str, ...]]]:
-        """Give each distinct module one name; a part of another child is reached through it."""
+        """Name each distinct module once; parts of another child are reached through that child."""
         opened = self._opened_parts()
         within = {id(m) for home in self._graph.homes for m in home.module.modules()}
         roots = {id(part): part for part in opened.values()}
@@ -238,7 +238,7 @@ class _Namer:
 
 @lru_cache(maxsize=1024)
 def _countable(kind: str) -> str:
-    """Return what a number is put behind: `lambda` for `lambda_1`, keyword as it is."""
+    """Return the prefix of a numbered name: `"lambda"` for `lambda_1`, although it is a keyword."""
     kind = snake_case(kind) if kind[:1].isupper() else kind
     return identifier(f"{kind.strip('_')}_").removesuffix("_")
 
