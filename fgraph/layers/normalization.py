@@ -15,6 +15,7 @@ from ..regularizers import RegularizerLike
 from .arguments import LayerOptions, integer
 from .base import Layer
 from .input_checks import Expects
+from .masks import attach_masks, mask_of
 from .modules.normalization import (
     BatchNorm,
     BatchRenorm,
@@ -489,4 +490,6 @@ class SpectralNormalization(Layer):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Record the normalization, then the layer."""
-        return self.layer(self._module(inputs, **fixed_mode(training)))
+        given = self._module(inputs, **fixed_mode(training))
+        attach_masks(given, mask_of(inputs))  # the layer sees it, as in Keras
+        return self.layer(given)

@@ -42,6 +42,7 @@ CHAINS: dict[str, Any] = {
     "through dense": lambda L: [L.Dense(3, activation="relu"), L.Dropout(0.5), L.LSTM(5)],
     "through norms": lambda L: [L.LayerNormalization(), L.BatchNormalization(), L.LSTM(5)],
     "through activations": lambda L: [L.Activation("relu"), L.PReLU(), L.LSTM(5)],
+    "through spectral normalization": lambda L: [L.SpectralNormalization(L.Dense(3)), L.LSTM(5)],
     "through time distributed": lambda L: [L.TimeDistributed(L.Dense(3)), L.LSTM(5)],
     "lost in a reshape": lambda L: [L.Reshape((6, 4)), L.LSTM(5)],
     "lost in a convolution": lambda L: [L.Conv1D(3, 2), L.LSTM(5)],
