@@ -35,6 +35,7 @@ from .training_mode import MODEL_MODE
 from .weights import symbolic
 
 _build_lock = threading.RLock()
+_NO_PARTS = frozenset({"_arguments", "_container"})  # attributes that hold no part of a layer
 
 
 @lru_cache(maxsize=1024)
@@ -169,8 +170,14 @@ class Layer(LayerConfig, Additions, InboundNodes):
         return [part for part in self.inner_parts() if isinstance(part, Layer)]
 
     def inner_parts(self) -> list[Any]:
-        """Return the layers, models and torch modules that are attributes of this one."""
-        kept = [value for key, value in vars(self).items() if not key.startswith("_")]
+        """Return the layers, models and torch modules that are attributes of this one.
+
+        They are in the order of assignment, and those in private attributes of a user's layer are
+        among them, as in Keras.
+        """
+        ours = type(self).__module__.startswith("fgraph.")
+        kept = [value for key, value in vars(self).items()
+                if not (key.startswith("_") if ours else key in _NO_PARTS)]  # fmt: skip
         parts = {id(v): v for v in iter_leaves(kept) if isinstance(v, (Layer, nn.Module))}
         return [part for part in parts.values() if part is not self.module]
 
@@ -425,7 +432,7 @@ class Layer(LayerConfig, Additions, InboundNodes):
         """The given name, else that in the first model made with it, else the first of its kind."""
         return self.explicit_name or self._model_name or f"{snake_case(type(self).__name__)}_1"
 
-    def named(self, name: str) -> None:
+    def take_name(self, name: str) -> None:
         """Take the name that the first model gives."""
         if self._model_name is None:
             self._model_name = name

@@ -485,7 +485,7 @@ class SpectralNormalization(Layer):
         return SpectralNorm(module, self.power_iterations)
 
     def _held_weights(self) -> list[Any]:
-        kernel, *others, vector = super()._held_weights()
+        vector, kernel, *others = super()._held_weights()
         return [kernel, vector, *others]  # Keras's order
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:

@@ -126,7 +126,8 @@ class LayerWeights:
             known = {path for weight in declared for path in weight.paths}
             others = [name for name, _ in self.module.named_parameters() if name not in known]
             declared = [*(Weight(name, (name,)) for name in others), *declared]
-        return held + [(self, self.module, w) for w in declared if w.tensors(self.module)]
+        own = [(self, self.module, w) for w in declared if w.tensors(self.module)]
+        return [*own, *held]
 
     def get_weights(self) -> list[np.ndarray[Any, Any]]:
         """Return copies of the weights in Keras's order and layout.
@@ -206,16 +207,10 @@ class LayerWeights:
 
         These are the tensors that an optimizer takes; `layer.kernel` is one in Keras's layout.
         """
-        if self.module is None:
-            return []
-        statistics = [
-            tensor
-            for _, module, weight in self._held_weights()
-            if not weight.trainable
-            for tensor in weight.tensors(module)
-        ]
-        found = {id(tensor): tensor for tensor in (*self.module.parameters(), *statistics)}
-        return list(found.values())
+        held = self._held_weights() if self.built else []
+        others = () if self.module is None else self.module.parameters()
+        tensors = [tensor for _, module, weight in held for tensor in weight.tensors(module)]
+        return list({id(tensor): tensor for tensor in (*tensors, *others)}.values())
 
     @property
     def trainable_weights(self) -> list[Tensor]:
@@ -279,7 +274,7 @@ def held_by(part: Any) -> list[tuple[LayerWeights, nn.Module, Weight]]:
         part: a layer, a model, or a torch module, whose parameters come before its buffers.
     """
     if isinstance(part, LayerWeights):
-        return part._held_weights()
+        return part._held_weights() if part.built else []  # it may have a layer that it never calls
     if not hasattr(part, "_weight_holders"):
         named = (*part.named_parameters(), *part.named_buffers())
         return [(_NO_LAYER, part, Weight(name, (name,), trainable=isinstance(t, nn.Parameter)))

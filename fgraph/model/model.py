@@ -125,7 +125,7 @@ class Model(GraphAttributes, LazyMethods, Weights, Penalties, Trainer, nn.Module
         for node, node_name in zip(graph.nodes, naming.nodes, strict=True):
             maker = maker_of(node)
             if isinstance(maker, Layer):
-                maker.named(node_name)
+                maker.take_name(node_name)
         if not self.trainable:
             self.trainable = False
         if not self.training:  # set before the first call, which built the graph

@@ -15,7 +15,7 @@ from ...layers import wrappers
 from ...layers.base import Layer
 from ...layers.filling import filled_by
 from ...layers.weight_layout import _attribute
-from .stored_weights import Held, Place, held_weights, paths_of_parts
+from .stored_weights import Held, Place, layers_within, paths_of_parts
 
 _MOST_REST = 2**28  # values of a layer's own that no file holds, such as windows
 
@@ -59,19 +59,22 @@ class Filler:
 
     def trained(self) -> Held:
         """Return the weights that training changes, in the order of Keras."""
-        found = []
+        layers = [layer for layer, _ in self._places.values() if isinstance(layer, Layer)]
+        placed = {id(layer.module) for layer in layers}
+        found: Held = []
         for layer in self._order:
             _, place = self._places.get(id(layer), (None, None))
             if place is None or not layer.built or not place.trainable:
                 continue
             if isinstance(layer, wrappers.TimeDistributed) and not isinstance(layer.layer, Layer):
                 continue
-            held = [] if layer.module is None else held_weights(layer, own=self._has_parts(layer))
-            found += [item for item in held if item[0].trainable and item[2].trainable]
+            for held in layer._held_weights():
+                owner, module, weight = held
+                if module is not layer.module and id(module) in placed:
+                    continue  # of a layer in this one, which has a place of its own
+                if weight.trainable and (not isinstance(owner, Layer) or owner.trainable):
+                    found.append(held)
         return found
-
-    def _has_parts(self, layer: Any) -> bool:
-        return any(id(part) in self._places for part in layer.inner_layers())
 
     def __call__(self, layer: Any, build: Callable[[], nn.Module | None]) -> nn.Module | None:
         """Build the module of a layer; it has no values if the layer is a part of another."""
@@ -109,7 +112,7 @@ class Filler:
     def _fill(
         self, layer: Any, module: nn.Module, place: Place, build: Callable[[], nn.Module | None]
     ) -> None:
-        held = held_weights(layer)
+        held = layer._held_weights()
         arrays = self.weights.arrays(layer, place, held, _where(layer))
         if arrays is None:
             return
@@ -175,5 +178,5 @@ def _complete(layer: Any, module: nn.Module, build: Callable[[], nn.Module | Non
 
 
 def _parts(layer: Any) -> list[Any]:
-    inner = list(layer.inner_layers())
+    inner = layers_within(layer)
     return [part for direct in inner for part in (direct, *_parts(direct))]

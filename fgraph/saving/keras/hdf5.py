@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +37,7 @@ class Hdf5:
                 "fgraph[keras-files] or h5py"
             ) from error
         self._h5py = h5py
+        self._read: set[int] = set()  # where the datasets lie that were read
         try:
             given = io.BytesIO(source) if isinstance(source, bytes) else str(source)
             self._file = h5py.File(given, "r")
@@ -114,6 +115,7 @@ class Hdf5:
         if size > max(stored, 1) * (_MOST_RATIO if filters else 1) and size:
             raise LoadError(f"{where}: {path!r:.120} says that it has {size} bytes, and {stored} "
                             "are stored")  # fmt: skip
+        self._read.add(self._place(data))
         try:
             found: np.ndarray[Any, Any] = np.asarray(data[()])
         except Exception as error:
@@ -123,6 +125,27 @@ class Hdf5:
         if not found.dtype.isnative:
             found = found.astype(found.dtype.newbyteorder("="))
         return found
+
+    def unread(self, path: str) -> Iterator[str]:
+        """Yield the groups below one that have datasets of which none was read."""
+        folders, seen = [path], set()
+        while folders:
+            group = self._find(path := folders.pop())
+            # links may lead back to a group around this one
+            if isinstance(group, self._h5py.Group) and (place := self._place(group)) not in seen:
+                seen.add(place)
+                names = self.names(path)
+                parts = [
+                    part for name in names if (part := self._find(f"{path}/{name}")) is not None
+                ]
+                data = [part for part in parts if isinstance(part, self._h5py.Dataset)]
+                if data and self._read.isdisjoint(map(self._place, data)):
+                    yield path
+                folders += [f"{path}/{name}" for name in names]
+
+    def _place(self, part: Any) -> int:
+        """Return where a dataset or group lies, which is the same by whatever link it is found."""
+        return int(self._h5py.h5o.get_info(part.id).addr)
 
     def text(self, path: str, name: str) -> str | None:
         """Return an attribute that is a text."""

@@ -27,13 +27,18 @@ _ACTIVATIONS: dict[Any, str] = {
 }  # fmt: skip
 
 
+_OTHERS = {"torch", "fgraph", "builtins", "_operator"}  # packages whose names Keras does not have
+
+
 def keras_object(kind: str, config: Any, room: str, name: str | None = None) -> dict[str, Any]:
     """Return an object of a configuration: class, arguments, and where Keras has it."""
     return {"module": room, "class_name": kind, "config": config, "registered_name": name}
 
 
 def custom(target: Any, where: str, config: Any = None) -> dict[str, Any]:
-    """Return a user's class or function, by the name that it was registered under.
+    """Return a user's class or function, by its name, by which Keras has to be given its own.
+
+    As in Keras that is the name that it was registered under, else the name of the class.
 
     Args:
         target: the class or function.
@@ -41,20 +46,22 @@ def custom(target: Any, where: str, config: Any = None) -> dict[str, Any]:
         config: of an object of the class; `None` for a function.
 
     Raises:
-        SaveError: it is not registered.
+        SaveError: it is not the user's, or has no name.
     """
+    own = getattr(target, "__name__", "")
+    room = getattr(target, "__module__", None) or "builtins"
     name = registered_name(target)
-    own = getattr(target, "__name__", repr(target))
-    if name is None:
+    if name is None and (room.partition(".")[0] in _OTHERS or not own.isidentifier()):
         raise SaveError(
-            f"{where}: {own} is not Keras's: decorate it with @fgraph.register"
-            f'("package>{own if own.isidentifier() else "Name"}"), and register your counterpart '
-            "under this name in Keras"
+            f"{where}: {own or repr(target)} is not Keras's: use one of your own, decorated with "
+            f'@fgraph.register("package>{own if own.isidentifier() else "Name"}"), and register '
+            "your counterpart under this name in Keras"
         )
-    module, last = getattr(target, "__module__", "builtins"), name.rpartition(">")[2]
+    name = name or own
+    last = name.rpartition(">")[2]
     if isinstance(target, type):
-        return keras_object(last, config, module, name)
-    return keras_object("function", last, module, name)
+        return keras_object(last, config, room, name)
+    return keras_object("function", last, room, name)
 
 
 def dtype_policy(dtype: torch.dtype) -> dict[str, Any]:

@@ -170,6 +170,8 @@ def _argument(
             dtype = torch.float32
         usual = dtype == torch.get_default_dtype() and not values.has_several_dtypes
         return _NOTHING if dtype is None or usual else dtype
+    if key == "autocast" and value is True:  # the default of every layer
+        return _NOTHING
     own = cls.__module__.startswith("fgraph.")
     known = _names(cls)
     if own and key not in known and key != "data_format":

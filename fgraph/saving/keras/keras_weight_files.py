@@ -14,7 +14,8 @@ from ...model import Model
 from .call_config import part_name
 from .hdf5 import Hdf5
 from .hdf5_writing import write_weights
-from .model_config import ModelWriter
+from .model_config import ModelWriter, put_weights
+from .stored_weights import check_all_read, paths_of_parts
 from .weight_groups import Group
 
 ENDING = ".weights.h5"
@@ -59,6 +60,7 @@ def load_keras_weights(model: Any, path: Path) -> None:
                 (at, torch.as_tensor(_read(file, paths, shape)))
                 for at, paths, shape in _expected(_groups(model), "")
             ]
+            check_all_read(file)
     except (LoadError, SaveError) as error:
         raise LoadError(f"cannot load {str(path)!r}: {error}") from error
     for (weight, module), value in found:
@@ -70,8 +72,25 @@ def _groups(model: Any) -> Group:
         raise SaveError(f"a {type(model).__name__} is no model of layers; write .safetensors")
     name = part_name(model.name)
     root = Group(name)
-    ModelWriter().model(model, name, root)
+    if hasattr(type(model), "call") and model.built:
+        _put_by_attributes(model, root)
+    else:
+        ModelWriter().model(model, name, root)
     return root
+
+
+def _put_by_attributes(model: Model, root: Group) -> None:
+    """Put the weights of a model that is written with `call` where its attributes say."""
+    for layer, path in paths_of_parts(model):
+        group = Group(layer.name)
+        put_weights(layer, layer.name, group)
+        root.inner.append((path, group))
+    known = sum(len(group.weights) for _, group in root.inner)
+    if known < len(model.get_weights()):
+        raise SaveError(
+            f"model {root.name!r} has weights that are in no Keras-named layer among its "
+            "attributes: it is not known where Keras keeps them"
+        )
 
 
 def _expected(group: Group, place: str) -> Iterator[tuple[Any, list[str], tuple[int, ...]]]:

@@ -22,6 +22,25 @@ from .weight_groups import Group, number
 from .written_operation import Operation
 
 
+def put_weights(layer: Layer, name: str, group: Group) -> None:
+    """Put the weights of a layer into a group.
+
+    Raises:
+        SaveError: it is not known where Keras keeps them.
+    """
+    weights = weights_of(layer) if layer.built else []
+    found = places(layer, len(weights))
+    if len(found) != len(weights):
+        raise SaveError(f"{label(layer, name)}: it is not known where Keras keeps its weights")
+    for (value, trained, at), paths in zip(weights, found, strict=True):
+        group.weights.append((paths[0], value, at))
+        group.links += [(path, paths[0]) for path in paths[1:]]
+        if trained and any(tensor.requires_grad for tensor in at[0].tensors(at[1])):
+            group.trained.append(at)
+    if isinstance(layer, SpectralNormalization):  # Keras has the kernel once more
+        group.links.append(("vars/0", found[0][0]))
+
+
 class ModelWriter:
     """Writes models, those within others included.
 
@@ -94,17 +113,7 @@ class ModelWriter:
         entry = layer_entry(layer, name, dtype, inner)
         if group.inner:  # a model in TimeDistributed
             return entry
-        weights = weights_of(layer) if layer.built else []
-        found = places(layer, len(weights))
-        if len(found) != len(weights):
-            raise SaveError(f"{label(layer, name)}: it is not known where Keras keeps its weights")
-        for (value, trained, at), paths in zip(weights, found, strict=True):
-            group.weights.append((paths[0], value, at))
-            group.links += [(path, paths[0]) for path in paths[1:]]
-            if trained and any(tensor.requires_grad for tensor in at[0].tensors(at[1])):
-                group.trained.append(at)
-        if isinstance(layer, SpectralNormalization):  # Keras has the kernel once more
-            group.links.append(("vars/0", found[0][0]))
+        put_weights(layer, name, group)
         return entry
 
     def part(self, part: Any, name: str, owner: Any, dtypes: Iterator[torch.dtype]) -> Operation:

@@ -20,7 +20,7 @@ from .hdf5 import Hdf5
 from .keras_values import Values
 from .listed_weights import ListedWeights
 from .shared_parts import shared_groups
-from .stored_weights import GroupedWeights, Place
+from .stored_weights import GroupedWeights, Place, check_all_read
 from .training_state import compile_as_written
 from .written_parts import has_models
 
@@ -62,8 +62,24 @@ def load_keras(
             f"model.compile(..., precision={names!r})", UserWarning, stacklevel=3,
         )  # fmt: skip
     model = read.model
+    _check_filled(model, path)
     model.eval()
     return model if device is None else model.to(device)
+
+
+def _check_filled(model: Model, path: Path) -> None:
+    """Refuse a model with tensors that have no values.
+
+    Raises:
+        LoadError: there are some; the text names them.
+    """
+    named = (*model.named_parameters(), *model.named_buffers())
+    empty = [name for name, tensor in named if tensor.is_meta]
+    if empty:
+        raise LoadError(
+            f"cannot load {str(path)!r}: it is not known where Keras keeps the weights "
+            f"{empty[:5]}; build the model here, and copy them by set_weights"
+        )
 
 
 class _Read(NamedTuple):
@@ -81,6 +97,7 @@ def _from_archive(path: Path, custom: Mapping[str, Any], compile: bool) -> _Read
         filler = Filler(GroupedWeights(file))
         with filled_by(filler):
             model = Builder(values, filler, shared_groups(config, file)).model(config, Place(""))
+        check_all_read(file)
         settings = config.get("compile_config") if compile else None
         paths = [f"optimizer/vars/{name}" for name in file.names("optimizer/vars")]
         left = compile_as_written(model, settings, values, filler, file, paths)

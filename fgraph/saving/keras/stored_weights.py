@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from ...layers.multi_head_attention import _Heads
 from ...layers.normalization import SpectralNormalization
 from ...layers.recurrent import Recurrent
 from ...layers.weight_layout import Weight
+from ...model import Model
 from .hdf5 import Hdf5
 from .operations import function_name
 
@@ -96,50 +97,64 @@ def _places(layer: Any) -> list[str]:
         names = [weight.name for _, _, weight in layer._held_weights()]
         return [f"{part}_dense/vars/{int(kind == 'bias')}"
                 for part, _, kind in (name.rpartition("_") for name in names)]  # fmt: skip
-    inner = layer.inner_layers()
-    if len(layer.inner_parts()) > len(inner):  # models and torch modules: it is not known where
-        return []
-    if not inner:
-        return _own(layer)
-    if not all(part.built for part in inner):  # each has a place of its own
-        return [f"vars/{k}" for k in range(len(held_weights(layer)))]
-    own = len(layer._held_weights()) - sum(len(part._held_weights()) for part in inner)
-    found = [place for part, path in paths_of_parts(layer) for place in _under(path, part)]
-    return [*found, *(f"vars/{k}" for k in range(own))]
+    if len(layers_within(layer)) < sum(1 for _ in _leaf_parts(layer)):
+        return []  # torch modules: it is not known where
+    found = [place for part, path in paths_of_parts(layer) if part.built
+             for place in _under(path, part)]  # fmt: skip
+    return [*_own(layer, len(layer._held_weights()) - len(found)), *found]
 
 
-def held_weights(layer: Any, own: bool = False) -> Held:
-    """Return the weights of a layer, without those of layers in it that are not built yet.
+def layers_within(layer: Any) -> list[Layer]:
+    """Return the layers that are attributes of a layer or model, and those of models in it."""
+    return [part for part in _leaf_parts(layer) if isinstance(part, Layer)]
+
+
+def _leaf_parts(part: Any) -> Iterator[Any]:
+    for inner in part.inner_parts() if isinstance(part, Layer) else part.layers:
+        if isinstance(inner, Model):
+            yield from _leaf_parts(inner)
+        else:
+            yield inner
+
+
+def paths_of_parts(owner: Any) -> list[tuple[Layer, str]]:
+    """Return the layers within a layer or model with the names of their groups, in Keras's order.
 
     Args:
-        layer: the layer.
-        own: whether to leave out those of all layers in it.
+        owner: the layer, or a model that is written with `call`.
     """
-    if not own and all(part.built for part in layer.inner_layers()):
-        found: Held = layer._held_weights()
-        return found
-    declared = [*layer.keras_weights, *layer._added_weights()]
-    return [(layer, layer.module, weight) for weight in declared if weight.tensors(layer.module)]
+    found = _by_attributes(owner)
+    return [(part, found[id(part)]) for part in layers_within(owner) if id(part) in found]
 
 
-def paths_of_parts(layer: Any) -> list[tuple[Any, str]]:
-    """Return the layers in a layer with the names of their groups."""
-    inner = {id(part) for part in layer.inner_layers()}
-    found: dict[int, tuple[Any, str]] = {}
-    for key, value in vars(layer).items():
-        if isinstance(value, Layer):
-            named = [(value, key)]
-        elif isinstance(value, (list, tuple, dict)):
-            parts = [part for part in (value.values() if isinstance(value, dict) else value)
-                     if isinstance(part, Layer)]  # fmt: skip
-            names = counted([type(part).__name__ for part in parts])
-            named = [(part, f"{key}/{name}") for part, name in zip(parts, names, strict=True)]
-        else:
-            continue
-        for part, path in named:
-            if id(part) in inner:
-                found.setdefault(id(part), (part, path))
-    return list(found.values())
+def _by_attributes(owner: Any) -> dict[int, str]:
+    """Return the names of the groups of layers: by the first attribute, private ones come last."""
+    names = (
+        vars(owner) if isinstance(owner, Layer) else {*vars(owner).get("_assigned", ()), "layers"}
+    )
+    found: dict[int, str] = {}
+    for name in sorted(names, key=lambda name: (name.startswith("_"), name)):
+        for part, path in _named(getattr(owner, name, None), name):
+            found.setdefault(id(part), path)
+    return found
+
+
+def _named(value: Any, path: str) -> Iterator[tuple[Layer, str]]:
+    """Yield the layers in an attribute, each with the name of its group."""
+    if isinstance(value, Layer):
+        yield value, path
+    elif isinstance(value, Model) and hasattr(type(value), "call"):
+        found = _by_attributes(value)
+        yield from ((part, f"{path}/{found[id(part)]}") for part in layers_within(value)
+                    if id(part) in found)  # fmt: skip
+    elif isinstance(value, Model):
+        yield from _named(value.layers, f"{path}/layers")
+    elif isinstance(value, (list, tuple, dict)):
+        items = [item for item in (value.values() if isinstance(value, dict) else value)
+                 if isinstance(item, (Layer, Model, list, tuple, dict))]  # fmt: skip
+        kinds = [type(i).__name__ if isinstance(i, (Layer, Model)) else "Container" for i in items]
+        for item, name in zip(items, counted(kinds), strict=True):
+            yield from _named(item, f"{path}/{name}")
 
 
 def _cells(prefix: str, cells: Sequence[Any]) -> list[str]:
@@ -149,6 +164,20 @@ def _cells(prefix: str, cells: Sequence[Any]) -> list[str]:
         for cell, group in zip(cells, groups, strict=True)
         for path in _under(f"{prefix}/{group}", cell)
     ]
+
+
+def check_all_read(file: Hdf5) -> None:
+    """Refuse a file with weights of layers that no layer here has taken.
+
+    Raises:
+        LoadError: there are some; the text says where.
+    """
+    for path in file.unread("layers"):
+        if "seed_generator" not in path:
+            raise LoadError(
+                f"the file has weights in {path!r:.120} that no layer here has taken: it is not "
+                "known where Keras keeps those of torch modules in a layer"
+            )
 
 
 class GroupedWeights:

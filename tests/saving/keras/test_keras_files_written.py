@@ -395,10 +395,6 @@ class Odd(nn.Module):
         return x + 1
 
 
-class Unregistered(L.Dense):
-    pass
-
-
 def halfway(x: Any) -> Any:
     dense = L.Dense(2)
     model = Model(x, dense(x))
@@ -425,7 +421,6 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "function": (lambda x: torch.fft.fft(x).real, "Keras has no operation that is torch's"),
     "size": (lambda x: x * x.shape[0], "'size_1' .* is a number or other value of run time"),
     "parameter": (lambda x: x * nn.Parameter(torch.ones(4)), "a parameter itself"),
-    "class": (lambda x: Unregistered(2)(x), r"Unregistered is not Keras's: decorate it with"),
     "regularizer": (lambda x: L.Dense(2, kernel_regularizer=lambda w: w.sum())(x),
                     "layer 'dense_1' .*argument 'kernel_regularizer'"),
     "activation": (lambda x: L.Dense(2, activation=lambda y: y + 1)(x), "argument 'activation'"),
