@@ -11,7 +11,7 @@ from saving.keras.applications import NAMES, compare_trained, compare_written
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 # of most families a small one
-SMALL = ("DenseNet121", "EfficientNetB0", "InceptionV3",
+SMALL = ("ConvNeXtTiny", "DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "InceptionV3",
          "MobileNet", "MobileNetV2", "MobileNetV3Small", "ResNet50", "ResNet50V2", "VGG16",
          "Xception")  # fmt: skip
 ALL = [n if n in SMALL else pytest.param(n, marks=pytest.mark.heavy) for n in NAMES]
