@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -55,11 +54,7 @@ def decode_compiled(model: Any, written: dict[str, Any], decoder: Decoder) -> No
         LoadError: a setting is unknown, or the state holds more than numbers, texts and tensors.
     """
     check_fields("the training", written, {"settings", "state", "objects"})
-    check_fields(
-        "the training", written["settings"], {field.name for field in fields(CompileSettings)}
-    )
-    settings = {name: decoder.value(value) for name, value in written["settings"].items()}
-    state = decoder.value(written["state"])
+    settings, state = decoder.value(written["settings"]), decoder.value(written["state"])
     for leaf in iter_leaves(state):
         if type(leaf) not in PLAIN and not isinstance(leaf, (Tensor, torch.dtype, set)):
             raise LoadError(f"the state of training holds {leaf!r:.80}, which is no plain value")

@@ -386,13 +386,10 @@ class Decoder:
         if "graph" in entry:
             decode_graph(model, entry["graph"], self)
         if "stack" in entry:
-            stack = model.__dict__["_stack"] = []
-            for held in entry["stack"]:
-                is_input = isinstance(held, dict) and "$input" in held
-                layer = self._input(model, *held["$input"]) if is_input else self.value(held)
-                if not isinstance(layer, (Layer, nn.Module, InputLayer)):
-                    raise LoadError(f"a stack holds a {type(layer).__name__}, which is no layer")
-                stack.append(layer)
+            kinds = {"$input": lambda held: self._input(model, *held)}
+            model.__dict__["_stack"] = stack = self.value(entry["stack"], kinds)
+            if type(stack) is not list or not all(isinstance(x, (Layer, nn.Module)) for x in stack):
+                raise LoadError(f"a stack holds {stack!r:.80}, which are no layers")
 
     def _check_opened(self) -> None:
         """Refuse what is left of an opened module that no graph calls the parts of."""
@@ -408,7 +405,7 @@ class Decoder:
     def _input(self, model: Model, name: Any, shape: Any, dtype: Any) -> InputLayer:
         if model._graph is not None:
             return InputLayer.of(model._graph.inputs[0], name)
-        return InputLayer.of(Input(batch_shape=shape, dtype=self.value(dtype), name=name).ref, name)
+        return InputLayer.of(Input(batch_shape=shape, dtype=dtype, name=name).ref, name)
 
 
 def holds_parts(cls: type) -> bool:

@@ -276,7 +276,7 @@ class Encoder:
             self._marked |= {id(part) for home in graph.homes for part in home.module.modules()}
         for call in graph.calls if graph else ():  # layers come before what they build
             self.number(call.owner)
-        stack = [self._stacked(layer) for layer in getattr(model, "_stack", ())]
+        stack = self.value(list(getattr(model, "_stack", ())), _input_of)
         entry = {
             "kind": "model",
             "class": self.name(model._public_class()),
@@ -288,13 +288,6 @@ class Encoder:
         if graph is not None:
             entry["graph"] = encode_graph(model, graph, self)
         return entry
-
-    def _stacked(self, layer: Any) -> Any:
-        if not isinstance(layer, InputLayer):
-            return self.value(layer)
-        ref = layer._ref
-        spec = [list(ref.spec.shape), self.value(ref.spec.dtype)]
-        return {"$input": [ref.node.name, *spec]}
 
     def settle(self, number: int, made: list[Any], tensors: Mapping[str, Tensor]) -> None:
         """Write the settings in which an object differs from what was made of its entry.
@@ -349,6 +342,13 @@ class Encoder:
 
 class _LocatedError(SaveError):
     """One that says which part of the model it is about."""
+
+
+def _input_of(layer: Any) -> tuple[str, Any] | None:
+    """Return the tag and the parts of the input that a `Sequential` begins with."""
+    if not isinstance(layer, InputLayer):
+        return None
+    return "$input", [layer._ref.node.name, list(layer._ref.spec.shape), layer._ref.spec.dtype]
 
 
 def _alike(part: nn.Module, made: nn.Module | None) -> bool:
