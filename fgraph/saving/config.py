@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from ..constructions.construction import FREE
-from ..errors import LoadError
 from ..model import Model
 from .model_file import check_document, decode_model, encode_model
 from .registered import name_of
-from .tensorfile import DTYPES, dtype_name, on_host, parse_json
+from .tensorfile import DTYPES, dtype_name, on_host, parse_json, reading
 
 
 def get_config(model: Model) -> dict[str, Any]:
@@ -77,18 +76,10 @@ def from_config(
     Raises:
         LoadError: the configuration needs something unknown.
     """
-    try:
+    with reading("the configuration"):
         document = check_document(dict(config))
         values = {name: _read(*written) for name, written in document["values"].items()}
-        model = decode_model(document, values, dict(custom_objects or {}), fresh=True)
-    except LoadError:
-        raise
-    except Exception as error:
-        raise LoadError(
-            f"the configuration does not fit this version of fgraph and torch "
-            f"({type(error).__name__}: {error})"
-        ) from error
-    return model
+        return decode_model(document, values, dict(custom_objects or {}), fresh=True)
 
 
 def to_json(model: Model, **options: Any) -> str:
@@ -119,10 +110,6 @@ def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) 
         >>> model_from_json(text).output_shape
         (None, 2)
     """
-    try:
-        config = parse_json(text)
-    except (ValueError, RecursionError) as error:
-        raise LoadError(f"the text is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise LoadError("the text describes no model")
+    with reading("the text"):
+        config = dict(parse_json(text))
     return from_config(config, custom_objects)

@@ -311,27 +311,23 @@ class Decoder:
 
     def _check_parts(self, modules: list[int]) -> None:
         """Refuse modules of which the file says nothing, and those nested without end."""
-        described = {id(self.made[number]) for number in modules}
-        parts: dict[nn.Module, int] = {}
-
-        def count(module: nn.Module, level: int) -> int:
-            if level > _MOST_LEVELS:
-                raise LoadError(f"its modules are nested more than {_MOST_LEVELS} deep, the limit")
-            if id(module) not in described:
-                raise LoadError(f"it does not say what is in {module!r:.100}")
-            if module not in parts:
-                children = [part for part in module._modules.values() if part is not None]
-                parts[module] = 1 + sum(count(part, level + 1) for part in children)
-            return parts[module]
-
+        described, seen = {id(self.made[number]) for number in modules}, set()
         most = _MOST_PARTS + 4 * len(self.made)
         for made in reversed(self.made):  # outer ones first
             module = made.module if isinstance(made, Layer) else made
-            if isinstance(module, nn.Module) and count(module, 1) > most:
-                raise LoadError(
-                    f"a {type(module).__name__} has more than {most} parts, the limit for modules "
-                    "that are parts of several others"
-                )
+            if not isinstance(module, nn.Module) or id(module) in seen:
+                continue
+            for count, (path, part) in enumerate(module.named_modules(remove_duplicate=False)):
+                seen.add(id(part))
+                if count > most:
+                    raise LoadError(
+                        f"a {type(module).__name__} has more than {most} parts, the limit for "
+                        "modules that are parts of several others"
+                    )
+                if path.count(".") >= _MOST_LEVELS:
+                    raise LoadError(f"modules are nested more than {_MOST_LEVELS} deep, the limit")
+                if id(part) not in described:
+                    raise LoadError(f"it does not say what is in {part!r:.100}")
 
     # ------------------------------------------------------------------ tensors
 

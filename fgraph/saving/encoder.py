@@ -183,11 +183,10 @@ class Encoder:
     def _add_children(self, outer: nn.Module, made: Any, entry: dict[str, Any]) -> None:
         """Write the children of a module, those that its constructor makes as parts of it."""
         number, own = self._numbers.get(id(outer), -1), made._modules if made else {}
-        if outer._modules or own:
-            entry["children"] = {
-                name: child and self._part(number, name, child, own.get(name))
-                for name, child in outer._modules.items()
-            }
+        entry["children"] = {
+            name: None if child is None else self._part(number, name, child, own.get(name))
+            for name, child in outer._modules.items()
+        }
 
     def _part(self, number: int, name: str, part: nn.Module, made: nn.Module | None) -> Any:
         """Return `MADE` for a part that is made by what has this number; else its own number."""
@@ -256,17 +255,13 @@ class Encoder:
     def _module_state(self, module: nn.Module) -> dict[str, Any]:
         """Write the parameters and buffers of a module, in order, and its mode."""
         unsaved = module._non_persistent_buffers_set
-        kinds = dict.fromkeys(module._parameters, "parameter") | {
-            name: "unsaved buffer" if name in unsaved else "buffer" for name in module._buffers
-        }
-        tensors: dict[str, Any] = {**module._parameters, **module._buffers}
-        written: dict[str, Any] = {"training": module.training}
-        if kinds:
-            written["tensors"] = [
-                [name, kind, None if tensors[name] is None else self.tensor(tensors[name])]
-                for name, kind in kinds.items()
-            ]
-        return written
+        slots: list[tuple[str, str, Any]] = [
+            *((name, "parameter", tensor) for name, tensor in module._parameters.items()),
+            *((name, "unsaved buffer" if name in unsaved else "buffer", tensor)
+              for name, tensor in module._buffers.items()),
+        ]  # fmt: skip
+        held = [[name, kind, t if t is None else self.tensor(t)] for name, kind, t in slots]
+        return {"training": module.training, "tensors": held}
 
     def _model(self, model: Model) -> dict[str, Any]:
         """Write a model that has a graph, or a `Sequential` that will have one."""

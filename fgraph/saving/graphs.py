@@ -291,8 +291,7 @@ class _Reader:
     ) -> tuple[Any, ...]:
         """Return the call of an opened module, as a flattened graph has it."""
         number_below(home, self._homes)
-        if outer is not None:
-            number_below(outer, range(number))
+        _place(outer, number)
         if name:
             _part(self._model, check_name(name, "a part of an opened module").split("."))
         elif name != "" or outer is not None:
@@ -308,10 +307,6 @@ class _Reader:
 
     def _entry(self, held: dict[str, Any]) -> Entry:
         check_fields("a node", held, _NODE_FIELDS)
-        call, scope = held.get("call"), held.get("scope")
-        for place, count in ((call, self._calls), (scope, self._scopes)):
-            if place is not None:
-                number_below(place, range(count))
         return Entry(
             op=held["op"],
             target=held,
@@ -321,10 +316,10 @@ class _Reader:
             specs=[],
             template=None,
             name=_name(held.get("name")),
-            call=call,
+            call=_place(held.get("call"), self._calls),
             masks=dict(held.get("masks", ())),
             modes=_modes(*held["modes"]) if "modes" in held else None,
-            scope=scope,
+            scope=_place(held.get("scope"), self._scopes),
         )
 
     def _make(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
@@ -468,6 +463,10 @@ def number_below(value: Any, of: Sized) -> int:
     if type(value) is not int or not 0 <= value < len(of):
         raise LoadError(f"it refers to number {value!r:.20} of {len(of)}")
     return value
+
+
+def _place(value: Any, count: int) -> int | None:
+    return None if value is None else number_below(value, range(count))
 
 
 def _name(value: Any) -> str | None:

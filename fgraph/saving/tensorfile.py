@@ -81,17 +81,22 @@ class TensorFile:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Name the file in errors; whatever else goes wrong in the block is a `LoadError` as well."""
+def reading(what: Path | str) -> Iterator[None]:
+    """Name what is read in errors; whatever else goes wrong in the block is a `LoadError` as well.
+
+    Args:
+        what: a file, or words.
+    """
+    name = what if isinstance(what, str) else repr(str(what))
     try:
         yield
     except LoadError as error:
-        raise LoadError(f"cannot load {str(path)!r}: {error}") from error
+        raise LoadError(f"cannot load {name}: {error}") from error
     except OSError:
         raise
     except Exception as error:
         raise LoadError(
-            f"cannot load {str(path)!r}: what it describes does not fit this version of fgraph and "
+            f"cannot load {name}: what it describes does not fit this version of fgraph and "
             f"torch, or is damaged ({type(error).__name__}: {error})"
         ) from error
 

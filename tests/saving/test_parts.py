@@ -88,6 +88,7 @@ REPLACED = {
     "another shape": _changed(head=nn.Linear(4, 5)),
     "a part more": lambda tower: tower.blocks[0].add_module("extra", nn.Linear(4, 4)),
     "a part less": lambda tower: tower.blocks.__delitem__(1),
+    "an empty one": _changed(blocks__0__norm=nn.Sequential()),
     "shared anew": lambda tower: setattr(tower, "same", tower.blocks[1].linear),
     "no longer shared": _changed(same=nn.Linear(4, 4)),
     "wider": _changed(blocks__0=Block(Config(4), 3), blocks__1__linear=nn.Linear(4, 4, bias=False)),
