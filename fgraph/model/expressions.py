@@ -8,7 +8,7 @@ import json
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -276,8 +276,9 @@ def literal(value: Any) -> str | None:
     return None
 
 
-@lru_cache(maxsize=1024)
 def quoted(text: str) -> str:
     """Write a string literal in double quotes."""
+    if text.isascii() and text.isidentifier():
+        return f'"{text}"'
     literal = json.dumps(text, ensure_ascii=False)
     return literal.encode("utf-8", "backslashreplace").decode()  # lone surrogates

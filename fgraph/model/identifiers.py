@@ -5,7 +5,8 @@ from __future__ import annotations
 import keyword
 import unicodedata
 from collections.abc import Iterable
-from functools import lru_cache
+
+_KEYWORDS = frozenset({*keyword.kwlist, "__debug__"})
 
 
 def distinct(names: Iterable[str]) -> list[str]:
@@ -20,17 +21,17 @@ def distinct(names: Iterable[str]) -> list[str]:
     return found
 
 
-@lru_cache(maxsize=1024)
 def identifier(name: str) -> str:
     """Return `name` with all that a Python variable cannot hold replaced by underscores."""
+    if name.isascii() and name.isidentifier() and name not in _KEYWORDS:
+        return name
     plain = unicodedata.normalize("NFKC", name)  # as Python reads identifiers
     made = "".join(char if f"_{char}".isidentifier() else "_" for char in plain)
-    if keyword.iskeyword(made) or made == "__debug__":
+    if made in _KEYWORDS:
         return f"{made}_"
     return made if made.isidentifier() or not made else f"_{made}"
 
 
-@lru_cache(maxsize=4096)
 def check_name(name: str, what: str, in_quotes: bool = True) -> str:
     """Return `name` if it is safe wherever names are written into Python source.
 
@@ -43,6 +44,8 @@ def check_name(name: str, what: str, in_quotes: bool = True) -> str:
         ValueError: the name is empty, or has unprintable characters, characters that Python reads
             as others (NFKC: `"\\ufb01"` as `"fi"`) or, with `in_quotes`, quotes or backslashes.
     """
+    if isinstance(name, str) and name.isascii() and name.isidentifier():
+        return name
     if not isinstance(name, str) or not name.isprintable() or not name:
         raise ValueError(f"{what} cannot be named {name!r}: expected printable text")
     if in_quotes and set(name) & set("\"'\\"):
