@@ -1,7 +1,7 @@
 """Metrics by Keras's names; torchmetrics objects are taken as they are beside them.
 
-Masked entries count in none of them. In Keras 3 that is so where a metric is the mean of a function,
-as `accuracy` is; `RootMeanSquaredError`, `MeanIoU`, `AUC` and the like count padding there.
+Masked entries count in none of them. In Keras 3 that is so where a metric is the mean of a
+function, as `accuracy` is; `RootMeanSquaredError`, `MeanIoU`, `AUC` and the like count padding.
 """
 
 from typing import TYPE_CHECKING
