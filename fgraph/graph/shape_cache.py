@@ -67,17 +67,20 @@ class _Uncacheable(Exception):
     """A result that depends on more than can be compared."""
 
 
-def call_key(node: Node, lane: Mapping[Ref, Any] | None = None) -> Any:
+def call_key(
+    node: Node, lane: Mapping[Ref, Any] | None = None, settings: Settings | None = None
+) -> Any:
     """Return what the shapes of a call's result depend on, or `None` where that is not known.
 
     Args:
         node: the call.
         lane: what stands for each symbolic value; `None` for the main lanes.
+        settings: those that a module has now, if they are known.
     """
     target, kwargs = node.target, node.kwargs
     try:
         if node.op == "module":
-            target = _module_key(target, node.settings or settings_of(target))
+            target = _module_key(target, settings or settings_of(target))
         elif torch_name(target) is None:
             return None
         named = _key(kwargs, lane) if kwargs else None

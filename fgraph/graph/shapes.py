@@ -52,7 +52,7 @@ def infer(node: Node) -> Inferred:
         Exception: the error of the call itself, if the shapes do not fit.
     """
     given = [ref.spec for ref in node.refs()]
-    key = call_key(node)
+    key = call_key(node, settings=node.settings)
     found = _cache.get(key) if key is not None else None
     if found is None:
         try:

@@ -189,3 +189,15 @@ def test_modules_with_other_settings_are_told_apart_in_a_copy():
     assert found == [[lane_of(node, n) for n in range(10)] for node in model.nodes]
     assert found[0][9] == [(3, 2, 48)]
     assert found[1][9] == [(3, 2, 32)]
+
+
+def test_a_setting_changed_later_does_not_spoil_what_is_remembered():
+    """The sizes in a lane are those of the settings with which it is run."""
+    x, changed = Input((2, None)), nn.MaxPool1d(7)
+    node = changed(x).node
+    changed.kernel_size = changed.stride = 5
+    node.lanes = None
+    assert lane_of(node, 9) == [(3, 2, 19)]
+    other = nn.MaxPool1d(7)
+    y = other(x)
+    assert lane_of(y.node, 9) == [(3, 2, 13)]
