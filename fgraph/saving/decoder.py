@@ -181,10 +181,7 @@ class Decoder:
         """Say in errors which part of a model that is saved cannot be made again."""
         if self._encoder is None:
             return nullcontext()
-        located: AbstractContextManager[None] = self._encoder.located(
-            self._encoder.originals[number]
-        )
-        return located
+        return self._encoder.located(self._encoder.originals[number])  # type: ignore[no-any-return]
 
     def _object_of(self, entry: dict[str, Any]) -> Any:
         kind = entry.get("kind")
@@ -241,12 +238,9 @@ class Decoder:
         if cls in EMPTY:
             check_fields(f"a {cls.__name__}", entry, {"kind", "class", "settings"} | _MODULE)
             return EMPTY[cls]()
-        made = Construction(
-            cls,
-            tuple(self.value(entry.get("args", []))),
-            self.value(entry.get("kwargs", {})),
-            self.value(entry.get("config")),
-        ).make(self._fresh, most_calls=1000 + 100 * len(entry.get("tensors", ())))
+        call = {key: self.value(entry[key]) for key in ("args", "kwargs", "config") if key in entry}
+        most_calls = 1000 + 100 * len(entry.get("tensors", ()))
+        made = Construction(cls, **call).make(self._fresh, most_calls)
         if not isinstance(made, cls):
             raise LoadError(f"{entry['class']!r} makes a {type(made).__name__}")
         return made

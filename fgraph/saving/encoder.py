@@ -30,7 +30,7 @@ from ..optimizers.learning_rate import own_class
 from ..unfolding.opened_module import OpenedModule
 from ..unfolding.registered_parts import unfolded_modules
 from .decoder import MADE, Decoder, holds_parts
-from .graphs import encode_graph
+from .graphs import GraphWriter
 from .registered import is_allowed, name_of, registered_name
 from .values import to_json
 
@@ -281,7 +281,7 @@ class Encoder:
         if hasattr(model, "_stack"):
             entry["stack"] = stack
         if graph is not None:
-            entry["graph"] = encode_graph(model, graph, self)
+            entry["graph"] = GraphWriter(model, graph, self).record()
         return entry
 
     def settle(self, number: int, made: list[Any], tensors: Mapping[str, Tensor]) -> None:

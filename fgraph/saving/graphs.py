@@ -48,17 +48,14 @@ _GRAPH_FIELDS = {"inputs", "outputs", "nodes", "reads", "calls", "input_structur
 # ---------------------------------------------------------------------- writing
 
 
-def encode_graph(model: Model, graph: Graph, encoder: Any) -> dict[str, Any]:
-    """Return the graph of a model, its names and the structure of its inputs and outputs.
+class GraphWriter:
+    """Writes one graph, with the numbers of inputs and nodes in place of references.
 
-    Raises:
-        SaveError: a node cannot be written as data; the text names it.
+    Args:
+        model: the model that has the graph, and the names and the structure of all in it.
+        graph: the graph.
+        encoder: writes values.
     """
-    return _Writer(model, graph, encoder).record()
-
-
-class _Writer:
-    """Writes one graph, with the numbers of inputs and nodes in place of references."""
 
     def __init__(self, model: Model, graph: Graph, encoder: Any) -> None:
         self._model = model
@@ -70,7 +67,11 @@ class _Writer:
         self._homes = {id(home.module): number for number, home in homes if not home.name}
 
     def record(self) -> dict[str, Any]:
-        """Return all of the graph."""
+        """Return all of the graph.
+
+        Raises:
+            SaveError: a node cannot be written as data; the text names it.
+        """
         model, flat = self._model, self._flat
         parts = zip_longest(flat.entries[flat.sources :], model._node_paths)
         nodes = [self._node(*part) for part in parts]
@@ -177,7 +178,7 @@ def decode_graph(model: Model, record: dict[str, Any], decoder: Any) -> None:
 
     Args:
         model: a model that has its children and tensors.
-        record: what `encode_graph` wrote of it.
+        record: what `GraphWriter` wrote of it.
         decoder: makes values of what was written.
 
     Raises:

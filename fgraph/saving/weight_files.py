@@ -79,15 +79,12 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
 
 def _found(model: nn.Module, path: Path) -> tuple[dict[str, Tensor], Container[str]]:
     """Return the tensors in a file by name, and the names of those that the model may not want."""
-    if path.is_file() and _is_zip_or_pickle(path):
+    with path.open("rb") as opened:
+        first = opened.read(2)
+    if first == b"PK" or first[:1] == b"\x80":  # a zip archive, or a pickle
         return _read_torch(path), ()
     file = tensorfile.read(path)
     return file.tensors, dict(slots(model)) if "fgraph" in file.texts else ()
-
-
-def _is_zip_or_pickle(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
