@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -24,12 +23,9 @@ def is_container(value: object) -> bool:
     kind: Any = type(value)
     if kind in _BUILTIN or kind in _PLAIN:
         return kind in _BUILTIN
-    return kind is not torch.Size and (kind in pytree.SUPPORTED_NODES or _is_derived(kind))
-
-
-@lru_cache(maxsize=1024)
-def _is_derived(kind: type) -> bool:
-    return issubclass(kind, (tuple, list, Mapping))
+    if issubclass(kind, (tuple, list)) or kind in pytree.SUPPORTED_NODES:
+        return kind is not torch.Size
+    return hasattr(kind, "keys") and issubclass(kind, Mapping)
 
 
 def map_leaves(fn: Callable[[Any], Any], value: Any) -> Any:
