@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fgraph import Input, Model, load_model, register
+from fgraph import Input, Model, layers, load_model, register
 from fgraph.errors import LoadError, SaveError
 from fgraph.saving import model_file
 
@@ -135,6 +135,51 @@ def test_a_file_with_other_parts_is_refused(of):
     part["of"] = of
     with pytest.raises(LoadError, match=r"part|object|number|tensors"):
         model_file.decode_model(document, tensors, {})
+
+
+@register("parts>Gate")
+class Gate(layers.Layer):
+    """A layer whose attributes hold what it builds."""
+
+    def build(self, input_shape):
+        self.scale = self.add_weight((4,), "ones", name="scale")
+        self.dense = nn.Linear(input_shape[-1], 4)
+        return nn.Sequential(self.dense, nn.ReLU())
+
+    def call(self, inputs):
+        return self.module[:2](inputs) * self.scale
+
+
+def test_attributes_of_a_layer_hold_the_parts_and_tensors_that_were_loaded(tmp_path):
+    x = Input((4,))
+    model = Model(x, Gate()(x))
+    torch.nn.init.normal_(model.layers[-1].scale)
+    model.save(tmp_path / "m.fgraph")
+    loaded, value = load_model(tmp_path / "m.fgraph"), torch.randn(5, 4)
+    gate = loaded.layers[-1]
+    assert gate.dense is gate.module[0] is loaded.gate_1[0]
+    assert any(gate.scale is parameter for parameter in loaded.parameters())
+    assert torch.equal(gate.scale, model.layers[-1].scale)
+    assert torch.equal(loaded(value), model(value))
+
+
+def test_replaced_modules_of_layers_come_back_beside_others(tmp_path):
+    x = Input((6, 4))
+    dense, encoder = layers.Dense(4), nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+    both = layers.Bidirectional(layers.LSTM(3, return_sequences=True))
+    model = Model(x, both(layers.BatchNormalization()(dense(encoder(x)))))
+    encoder.linear1 = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 8))
+    model.dense_1 = nn.Linear(4, 4, bias=False)
+    model.batch_normalization_1 = nn.BatchNorm1d(4)
+    model.save(tmp_path / "m.fgraph")
+    loaded, value = load_model(tmp_path / "m.fgraph"), torch.randn(5, 6, 4)
+    assert [type(part) for part in loaded.modules()] == [type(part) for part in model.modules()]
+    assert [name for name, _ in loaded.named_buffers()] == [n for n, _ in model.named_buffers()]
+    results = []
+    for one in (model, loaded):
+        torch.manual_seed(0)
+        results.append(one(value))
+    assert torch.equal(*results)
 
 
 def test_causal_models_of_transformers_are_saved_with_their_defaults(tmp_path):
