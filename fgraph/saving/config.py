@@ -15,7 +15,7 @@ from ..constructions.construction import FREE
 from ..model import Model
 from .model_file import check_document, decode_model, encode_model
 from .registered import name_of
-from .tensorfile import DTYPES, dtype_name, on_host, parse_json, reading
+from .tensorfile import DTYPES, bytes_of, dtype_name, on_host, parse_json, reading
 
 
 def get_config(model: Model) -> dict[str, Any]:
@@ -53,9 +53,8 @@ def get_config(model: Model) -> dict[str, Any]:
 
 
 def _written(name: str, tensor: Tensor) -> list[Any]:
-    plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
-    data = plain.reshape(-1).view(torch.uint8).numpy().tobytes()
-    return [dtype_name(name, tensor), list(tensor.shape), base64.b64encode(data).decode()]
+    data = base64.b64encode(bytes_of(tensor).numpy()).decode()
+    return [dtype_name(name, tensor), list(tensor.shape), data]
 
 
 def _read(dtype: Any, shape: Any, data: str) -> Tensor:

@@ -62,10 +62,8 @@ class Encoder:
         self._tensor_names = {id(tensor): name for name, tensor in reversed(list(slots(root)))}
         self._paths = {id(part): path for path, part in reversed(list(root.named_modules()))}
         self._numbers: dict[int, int] = {}
-        self._taken: set[int] = (
-            set()
-        )  # the ids of parts made again, that stand for one of the model
-        self._opened: set[int] = set()  # of modules whose parts the graph calls
+        self._taken: set[int] = set()  # the ids of made parts that stand for one of the model
+        self._opened: set[int] = set()  # those of modules whose parts the graph calls
         self._marked: set[int] = set()  # and of all in modules that were opened
         self.decoder = Decoder(self.objects, {}, self.named, encoder=self)
 

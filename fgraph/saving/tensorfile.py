@@ -162,7 +162,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -
     with replacing(path) as made, made.open("wb") as file:
         file.write(header)
         for name in names:
-            file.write(_buffer(_bytes_of(tensors[name])))
+            file.write(_buffer(bytes_of(tensors[name])))
         file.flush()
         _, data = _mapped(made, len(header) + offset)
         check = f"{_header_check(header[8:])}{checksum(data[len(header) :]):08x}"
@@ -230,7 +230,8 @@ def _is_permuted(tensor: Tensor) -> bool:
     return tensor.numel() > 0 and tensor.stride() == like != usual
 
 
-def _bytes_of(tensor: Tensor) -> Tensor:
+def bytes_of(tensor: Tensor) -> Tensor:
+    """Return the bytes of a dense tensor on any device, in the usual order: uint8, `(N,)`."""
     plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
     return plain.reshape(-1).view(torch.uint8)
 

@@ -68,6 +68,46 @@ def opened_victim() -> Model:
     return Model(x, [first * size, second.reshape(-1, 2), torch.stack(body.unbind(2), 0)])
 
 
+@fgraph.register("tests>Gated")
+class Gated(layers.Layer):
+    """A layer of a user's, with an attribute that is part of what it builds."""
+
+    def build(self, input_shape):
+        """Make the module."""
+        self.dense = nn.Linear(input_shape[-1], 4)
+        return self.dense
+
+    def call(self, inputs):
+        """Compute."""
+        return self.dense(inputs).sigmoid()
+
+
+@fgraph.register("tests>Block")
+class Block(nn.Module):
+    """A module of a user's, which makes its parts."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.width = width
+        self.body, self.head = nn.Sequential(nn.Linear(width, width)), nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute."""
+        return self.head(self.body(x))
+
+
+def layered_victim() -> Model:
+    """Make a small model of modules with parts: made by layers and constructors, or replaced."""
+    torch.manual_seed(0)
+    x, block = Input((6, 4)), Block()
+    block.body[0] = nn.Linear(4, 4, bias=False)
+    h = Gated()(block(nn.TransformerEncoderLayer(4, 2, 8, 0.0, batch_first=True)(x)))
+    h = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(h)
+    h = layers.BatchNormalization()(layers.TimeDistributed(layers.Dense(3))(h))
+    h = layers.Conv1D(3, 2)(layers.MultiHeadAttention(2, 2)(h, h))
+    return Model(x, layers.RNN([layers.LSTMCell(3), layers.GRUCell(2)])(h))
+
+
 def inputs() -> torch.Tensor:
     """Make the input of `victim`."""
     return torch.rand(2, 6, 4, generator=torch.Generator().manual_seed(1))

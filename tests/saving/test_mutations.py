@@ -12,12 +12,12 @@ import torch
 
 import fgraph
 from fgraph.graph.torch_functions import _NAMESPACES
-from saving.crafted import Crafted, nothing_but_reading, opened_victim, victim
+from saving.crafted import Crafted, layered_victim, nothing_but_reading, opened_victim, victim
 
 
 @pytest.fixture(scope="module")
 def crafted(tmp_path_factory):
-    makers = (victim, victim, opened_victim)
+    makers = (victim, victim, opened_victim, layered_victim)
     made = [Crafted(make(), tmp_path_factory.mktemp("crafted")) for make in makers]
     for one in made:
         use(fgraph.load_model(one.path))  # what torch imports when it is first used

@@ -118,8 +118,10 @@ class KerasRNN(nn.Module):
         loops = not self.plain or (self.recurrent_dropout is not None and training)
         if loops:
             outputs, states = self._loop(x, states, mask, training)
-        elif mask is None or x.is_meta:  # lengths are values, and a meta tensor has none
+        elif mask is None:
             outputs, states = self._kernel(x, states)
+        elif x.is_meta:  # lengths are values, and a meta tensor has none: the mask need only fit
+            outputs, states = self._kernel(x * mask.unsqueeze(2).to(x.dtype), states)
         else:
             outputs, states = self._masked(x, states, mask)
         if self.stateful:
