@@ -53,7 +53,7 @@ def get_config(model: Model) -> dict[str, Any]:
 
 
 def _written(name: str, tensor: Tensor) -> list[Any]:
-    data = base64.b64encode(bytes_of(tensor).numpy()).decode()
+    data = base64.b64encode(bytes_of(tensor).numpy().tobytes()).decode()
     return [dtype_name(name, tensor), list(tensor.shape), data]
 
 
