@@ -1,7 +1,8 @@
 """From data to a model: the inverse of the encoder, which runs nothing that the data contains.
 
-Objects are made in the order of their entries, each of earlier ones; then modules get their
-tensors, then models their graphs. Names are looked up in closed lists, never resolved.
+Objects are made in the order of their entries, each of earlier ones; then modules get the parts
+that were replaced, and their tensors, then models their graphs. Names are looked up in closed
+lists, never resolved.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""A model as data: a list of constructions, each of which refers only to those before it."""
+"""A model as data: a list of constructions, each made of those before it.
+
+Each object is made again as soon as it is written. So it is known which parts of a module its
+constructor makes, and what a layer builds; a part that was replaced is a construction of its own.
+"""
 
 from __future__ import annotations
 
