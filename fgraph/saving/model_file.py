@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..constructions.shared_memory import with_views
 from ..errors import LoadError, SaveError
 from ..model import Model
 from . import tensorfile
@@ -187,7 +188,7 @@ def load_model(
             verified = executor.submit(file.verify) if verify else None
             document = check_document(tensorfile.parse_json(file.texts[_TEXT]))
             tensors = _placed(file.owners, document.get("devices", {}), device)
-            tensors = tensorfile.with_views(tensors, file.views)
+            tensors = with_views(tensors, file.views)
             model = decode_model(document, tensors, dict(custom_objects or {}), compile=compile)
             if verified is not None:
                 verified.result()

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from ..callbacks.atomic import replacing
-from ..constructions.shared_memory import is_within, views_among
+from ..constructions.shared_memory import views_among, with_views
 from ..errors import LoadError, SaveError
 
 DTYPES = {
@@ -197,30 +197,6 @@ def dtype_name(name: str, tensor: Tensor) -> str:
     if tensor.dtype not in _DTYPE_NAMES:
         raise SaveError(f"the tensor {name!r} has dtype {tensor.dtype}, which files cannot hold")
     return _DTYPE_NAMES[tensor.dtype]
-
-
-def with_views(tensors: Mapping[str, Tensor], views: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Add the tensors that share memory with others.
-
-    Args:
-        tensors: the tensors that own memory, by name.
-        views: owner, offset, shape and stride of the others, in elements. One that owns itself is
-            written in the usual order, and gets these strides.
-    """
-    found = dict(tensors)
-    for name, (owner, offset, shape, stride) in views.items():
-        whole = found[owner]
-        known = name in tensors and name != owner
-        if known or not all(type(n) is int for n in (offset, *shape, *stride)):
-            raise LoadError(f"the tensor {name!r} is said to be part of {owner!r}")
-        fits = is_within(whole.numel(), offset, shape, stride)
-        if not fits or math.prod(shape) > whole.numel():  # the larger one owns the memory
-            raise LoadError(f"the tensor {name!r} is not within {owner!r}")
-        if name == owner:
-            found[name] = whole.new_empty_strided(shape, stride).copy_(whole)
-        else:
-            found[name] = torch.as_strided(whole, shape, stride, offset)
-    return found
 
 
 def _is_permuted(tensor: Tensor) -> bool:
