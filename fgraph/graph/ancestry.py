@@ -51,3 +51,14 @@ def add_reads(ref: Ref, reads: Iterable[tuple[Ref, int]]) -> None:
     for node in ref.node.sources or (ref.node,):
         node.reads = node.reads or {}
         node.reads.update(dict.fromkeys(reads))
+
+
+def reads_from(refs: list[Ref]) -> tuple[tuple[Ref, int], ...]:
+    """Return the sizes that were read of values that follow from these inputs alone."""
+    given = set(refs)
+    found = reads_of(refs)
+    follows: set[Node] = set()
+    for node in ancestors([ref for ref, _ in found], given):
+        if node.op != "input" and all(ref in given or ref.node in follows for ref in node.refs()):
+            follows.add(node)
+    return tuple(read for read in found if read[0] in given or read[0].node in follows)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch.utils import _pytree as pytree
 
-from .ancestry import add_reads, ancestors
+from .ancestry import add_reads, ancestors, reads_from
 from .graph import Graph
 from .home import Home
 from .memory import needed_copies
@@ -214,4 +214,8 @@ def _at(things: Sequence[Any], place: int | None) -> Any:
     return None if place is None else things[place]
 
 
-copyreg.pickle(Graph, lambda graph: (restore, (flatten(graph),)))  # `copy` follows it as well
+def _reduced(graph: Graph) -> tuple[Callable[[Flat], Graph], tuple[Flat]]:
+    return restore, (flatten(graph, reads_from(graph.inputs)),)
+
+
+copyreg.pickle(Graph, _reduced)  # `copy` follows it as well

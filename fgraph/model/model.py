@@ -334,6 +334,7 @@ class Model(ModelCalls, GraphAttributes, LazyMethods, Weights, Penalties, Traine
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if self._graph is not None:
+            cast(Signature, self._signature).refer_to(self._graph.inputs)
             self._attach_forward()
 
     # ------------------------------------------------------------------ what the trainer asks for

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -10,11 +9,10 @@ import torch
 from torch import Tensor
 
 from ..graph import Ref, Symbol, SymbolicTensor
-from ..graph.ancestry import ancestors, reads_of
+from ..graph.ancestry import reads_from
 from ..graph.graph import describe
 from ..graph.lanes import sizes_at
 from ..graph.nested import Path, label
-from ..graph.node import Node
 from .expressions import RESERVED
 from .identifiers import identifier
 
@@ -57,7 +55,7 @@ class Signature:
             if ref.spec.shape is None
         }
         self.refs = refs
-        self.reads = _reads(refs)
+        self.reads = reads_from(refs)
         self._compared: set[tuple[Any, ...]] = set()
         self._single = not isinstance(structure, (list, tuple, dict))
 
@@ -189,14 +187,13 @@ class Signature:
                 f"got {_kind(value)}"
             )
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Signature:
-        made = copy.copy(self)  # nothing in it changes, and what it refers to leads into the graph
-        made.reads, made.refs = self.reads, self.refs
-        return made
-
     def __getstate__(self) -> dict[str, Any]:
         """Leave out references into the graph: copying them would recurse along its edges."""
         return {**self.__dict__, "refs": [], "reads": (), "_compared": set()}
+
+    def refer_to(self, refs: list[Ref]) -> None:
+        """Take over the inputs of a graph that was copied or loaded."""
+        self.refs, self.reads = refs, reads_from(refs)
 
     def check_reads(self, values: Sequence[Any]) -> None:
         """Compare sizes that were read while the graph was built with those of these inputs.
@@ -264,14 +261,3 @@ def _parameters(names: list[str]) -> list[str]:
         taken.add(made)
         found.append(made)
     return found
-
-
-def _reads(refs: list[Ref]) -> tuple[tuple[Ref, int], ...]:
-    """Return the sizes that were read of values that follow from these inputs alone."""
-    given = set(refs)
-    found = reads_of(refs)
-    follows: set[Node] = set()
-    for node in ancestors([ref for ref, _ in found], given):
-        if node.op != "input" and all(ref in given or ref.node in follows for ref in node.refs()):
-            follows.add(node)
-    return tuple(read for read in found if read[0] in given or read[0].node in follows)

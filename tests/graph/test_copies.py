@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fgraph import BuildError, Input, Model, layers
+from fgraph import BuildError, Input, Model, apply, layers
 from fgraph.graph.lanes import lane_of
 
 
@@ -201,3 +201,19 @@ def test_a_setting_changed_later_does_not_spoil_what_is_remembered():
     other = nn.MaxPool1d(7)
     y = other(x)
     assert lane_of(y.node, 9) == [(3, 2, 13)]
+
+
+def other_for_thirteen(x: torch.Tensor) -> torch.Tensor:
+    return x.new_ones((x.shape[0], 3 if x.shape[1] == 13 else 10))
+
+
+@pytest.mark.parametrize("again", COPIERS.values(), ids=COPIERS)
+def test_a_copy_compares_sizes_that_were_read_with_the_real_ones(again):
+    x = Input((None, 4))
+    h = apply(other_for_thirteen, x)
+    model = again(Model(x, h * h.size(1)))
+    assert model(torch.ones(2, 12, 4)).sum() == 2 * 10 * 10
+    with pytest.raises(ValueError, match="was read while the graph was built, as 10"):
+        model(torch.ones(2, 13, 4))
+    with pytest.raises(ValueError, match="was read while the graph was built, as 10"):
+        Model(y := Input((None, 4)), model(y))(torch.ones(2, 13, 4))
