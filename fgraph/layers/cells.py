@@ -17,6 +17,7 @@ from .arguments import LayerOptions
 from .base import Layer
 from .input_checks import Expects
 from .modules.cells import CellLoop, one_step, state_sizes
+from .recorded_step import recorded_step
 from .recurrent import GRU, LSTM, KernelRNN, Recurrent, SimpleRNN, listed
 
 
@@ -294,7 +295,8 @@ class StackedRNNCells(Layer):
         for cell, module, given in zip(self.cells, self._module, states, strict=True):
             new: Any
             if isinstance(cell, Layer):
-                output, new = cell(output, given, training=training)
+                options = {"training": training} if _takes_mode(cell) else {}
+                output, new = cell(output, given, **options)
             else:
                 output, new = one_step(module, output, listed(given))
             after.append(new)
@@ -307,8 +309,9 @@ class RNN(Recurrent):
     Equivalent to Keras's `RNN`.
 
     Args:
-        cell: Cell layer, torch cell (`nn.LSTMCell`), module of your own with `state_size` and
-            `forward(inputs, states)` returning the output and the new states, or a list of those.
+        cell: Cell layer, torch cell (`nn.LSTMCell`), layer of your own with `state_size` and
+            `call(inputs, states)`, or module with `forward(inputs, states)`, that returns the
+            output and the new states, or a list of those.
         return_sequences: Whether to return the output of every step, not only of the last.
         return_state: Whether to return the states after the last step as well.
         go_backwards: Whether to run from the last step to the first.
@@ -372,9 +375,20 @@ class RNN(Recurrent):
                     f"RNN expects initial_state= for each of {len(self.cells)} cells, got "
                     f"{len(states)}: a list of several tensors for a cell with several states"
                 )
+        if training is not None:
+            for cell in self.cells:
+                if not isinstance(cell, _Cell) and _takes_mode(cell):
+                    raise BuildError(
+                        f"RNN: training= at a call does not reach {cell!r}: leave it out, and "
+                        "set the mode of the model"
+                    )
         outputs, after = self._module(x, states, mask, training)
         last = after if self._stacked else after[0]
         return outputs if self.return_sequences else outputs[:, -1], last
+
+
+def _takes_mode(cell: Any) -> bool:
+    return isinstance(cell, Layer) and "training" in cell._parameters("call")
 
 
 def _checked(cell: Any, owner: str) -> Any:
@@ -384,10 +398,11 @@ def _checked(cell: Any, owner: str) -> Any:
         TypeError: It is not one.
     """
     ready = isinstance(cell, nn.RNNCellBase) or hasattr(cell, "state_size")
-    if not isinstance(cell, _Cell) and not (isinstance(cell, nn.Module) and ready):
+    if not isinstance(cell, (Layer, nn.Module)) or not ready:
         raise TypeError(
-            f"{owner} expects a cell layer, a torch cell, or a module with state_size and "
-            f"forward(inputs, states), got {cell!r}"
+            f"{owner} expects a cell layer, a torch cell, a layer with state_size and "
+            f"call(inputs, states), or a module with state_size and forward(inputs, states), got "
+            f"{cell!r}"
         )
     return cell
 
@@ -397,7 +412,10 @@ def _built(cells: Sequence[Any], input_shape: tuple[Any, ...]) -> list[nn.Module
     batch, features = input_shape
     modules: list[Any] = []
     for cell in cells:
-        made = cell.make_module((batch, features)) if isinstance(cell, Layer) else cell
+        if isinstance(cell, _Cell):
+            made = cell.make_module((batch, features))
+        else:
+            made = recorded_step(cell, batch, features) if isinstance(cell, Layer) else cell
         modules.append(made)
         features = getattr(made, "hidden_size", None)
     return modules

@@ -76,6 +76,27 @@ def _run_cell(
     return torch.stack(outputs, 1), states
 
 
+class RecordedStep(nn.Module):
+    """One step of a cell that is written as a layer.
+
+    Args:
+        step: From inputs and states, `(batch, features)` each, to the output and the new states.
+        state_size: The sizes of the states.
+        hidden_size: The number of features of the output.
+    """
+
+    def __init__(self, step: nn.Module, state_size: list[int], hidden_size: int) -> None:
+        super().__init__()
+        self.step = step
+        self.state_size = state_size
+        self.hidden_size = hidden_size
+
+    def forward(self, inputs: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Return the output and the new states."""
+        output, *new = self.step(inputs, *states)
+        return output, new
+
+
 def state_sizes(cell: Any) -> list[int]:
     """Return the sizes of a cell's states."""
     if isinstance(cell, nn.RNNCellBase):
