@@ -13,6 +13,7 @@ from ..constructions.comparing import changed_settings
 from ..constructions.construction import Construction
 from ..constructions.constructor_calls import construction_of, has_own_config, parameters_of
 from ..errors import SaveError
+from ..layers.modules.added_weights import AddedWeights
 from ..layers.modules.conv_lstm import ConvLSTM
 from ..layers.modules.recurrent import KerasGRU, KerasLSTM, KerasSimpleRNN, with_one_bias
 from ..model import Model
@@ -130,7 +131,7 @@ class ConstructorWriter:
             return given + self._flags(module)
         if isinstance(module, Model):
             raise SaveError("its forward is written by hand")
-        if id(module) in self._opened:
+        if id(module) in self._opened or type(module) is AddedWeights:
             self._unfilled.append((module, path))
             return f"nn.{next(k for k in _EMPTY if isinstance(module, k)).__name__}()"
         if isinstance(module, (nn.ParameterList, nn.ParameterDict)):

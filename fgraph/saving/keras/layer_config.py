@@ -15,6 +15,7 @@ from ...constructions.comparing import PLAIN, attributes_of
 from ...constructions.construction import module_of
 from ...errors import SaveError
 from ...layers.base import Layer
+from ...layers.modules.cells import RecordedStep
 from .keras_config import custom, dtype_policy, keras_object, plain, role, with_lists
 from .keras_layers import _CLASSES
 
@@ -180,6 +181,13 @@ def weights_of(layer: Layer) -> list[tuple[Tensor, bool, Any]]:
     ]
 
 
+def _modules_of(module: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules in one by name, without those of cells that are layers of the user's."""
+    steps = (name for name, part in module.named_modules() if isinstance(part, RecordedStep))
+    within = tuple(f"{name}." for name in steps)
+    return {name: part for name, part in module.named_modules() if not name.startswith(within)}
+
+
 def _check_unchanged(layer: Layer, where: str) -> None:
     """Refuse a layer whose module is no longer what the layer makes."""
     if layer.module is None or not is_own(layer):
@@ -187,7 +195,7 @@ def _check_unchanged(layer: Layer, where: str) -> None:
     shapes, named = layer._built_for
     config = {**layer.get_config(), **_LEARNED.get(type(layer).__name__, _nothing)(layer)}
     made: Any = module_of(layer.from_config({**config, "name": None}), shapes, named)
-    kept, now = dict(made.named_modules()), dict(layer.module.named_modules())
+    kept, now = _modules_of(made), _modules_of(layer.module)
     for name in kept.keys() | now.keys():
         before, part = kept.get(name), now.get(name)
         which = f"its module{f' {name!r}' if name else ''}"

@@ -11,7 +11,7 @@ import torch
 
 pytest.importorskip("h5py")
 import fgraph
-from fgraph.errors import LoadError
+from fgraph.errors import BuildError, LoadError
 from keras_oracle import keras
 from saving.keras.keras_files import (
     assert_same_outputs,
@@ -82,7 +82,27 @@ def classes(K: Any) -> dict[str, Any]:
             mean, spread = inputs
             return mean + ops.exp(0.5 * spread)
 
-    found = (Positions, Block, Mixed, Pairs)
+    class Cell(L.Layer):
+        def __init__(self, units: int, **options: Any) -> None:
+            super().__init__(**options)
+            self.units = self.state_size = units
+
+        def build(self, input_shape: Any) -> None:
+            self.kernel = self.add_weight(
+                shape=(input_shape[-1], self.units), initializer="uniform", name="kernel"
+            )
+            self.inner = self.add_weight(
+                shape=(self.units, self.units), initializer="uniform", name="inner"
+            )
+
+        def call(self, inputs: Any, states: Any) -> Any:
+            state = ops.tanh(ops.matmul(inputs, self.kernel) + ops.matmul(states[0], self.inner))
+            return state * 2, [state]
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "units": self.units}
+
+    found = (Positions, Block, Mixed, Pairs, Cell)
     return {kind.__name__: kind for kind in found}
 
 
@@ -106,7 +126,15 @@ def pairs(K: Any, kinds: dict[str, Any]) -> Any:
     return K.Model(x, [mean, kinds["Pairs"]()([mean, spread])])
 
 
-MODELS = [text, mixed, pairs]
+def cells(K: Any, kinds: dict[str, Any]) -> Any:
+    L = K.layers
+    x = K.Input((None, 3))
+    y = L.RNN(kinds["Cell"](4), return_sequences=True)(L.Masking()(x))
+    y = L.RNN([L.GRUCell(2), kinds["Cell"](3)], return_state=True, go_backwards=True)(y)
+    return K.Model(x, [y[0], y[1], y[2]] if K is keras else list(y))
+
+
+MODELS = [text, mixed, pairs, cells]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -127,12 +155,24 @@ def test_weights_of_every_part_are_read(make: Any, kind: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
+def test_plain_source_computes_the_same(make: Any) -> None:
+    model = make(fgraph, OURS).eval()
+    sizes = [7 if size is None else size for size in model.input_shape[1:]]
+    x = torch.randn(2, *sizes) if make is not text else torch.randint(0, 20, (2, *sizes))
+    space: dict[str, Any] = {}
+    exec(model.to_source("Net"), space)
+    plain = space["Net"]()
+    plain.load_state_dict(model.state_dict())
+    torch.testing.assert_close(plain.eval()(x), model(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
 def test_what_was_read_is_written_for_keras(make: Any, tmp_path: Path) -> None:
     theirs = randomize(make(keras, THEIRS))
     model = opened(theirs, tmp_path / "model.keras", custom_objects=OURS)
     model.save(tmp_path / "back.keras")
     if make is not pairs:
-        with pytest.raises(TypeError, match=r"Could not locate class '(Positions|Mixed)'"):
+        with pytest.raises(TypeError, match=r"Could not locate class '(Positions|Mixed|Cell)'"):
             keras.models.load_model(tmp_path / "back.keras")
     again = keras.models.load_model(tmp_path / "back.keras", custom_objects=THEIRS)
     for own, expected in zip(again.get_weights(), theirs.get_weights(), strict=True):
@@ -203,3 +243,21 @@ def test_a_weight_without_a_place_is_refused(tmp_path: Path) -> None:
     keras.Model(x, Pair()(x)).save(tmp_path / "model.keras")
     with pytest.raises(LoadError, match="that no layer here has taken"):
         fgraph.load_model(tmp_path / "model.keras", custom_objects={"Pair": Raw})
+
+
+def test_a_cell_that_begins_with_other_states_is_refused() -> None:
+    class Begins(OURS["Cell"]):  # type: ignore[misc]
+        def get_initial_state(self, batch_size: int) -> Any:
+            return [torch.ones(batch_size, self.units)]
+
+    with pytest.raises(BuildError, match=r"states that are not zero are given at the call"):
+        fgraph.layers.RNN(Begins(2))(fgraph.Input((4, 3)))
+
+
+def test_a_cell_without_new_states_is_refused() -> None:
+    class Lost(OURS["Cell"]):  # type: ignore[misc]
+        def call(self, inputs: Any, states: Any) -> Any:
+            return super().call(inputs, states)[0]
+
+    with pytest.raises(BuildError, match="returns its output and its new states"):
+        fgraph.layers.RNN(Lost(2))(fgraph.Input((4, 3)))
