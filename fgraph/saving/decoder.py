@@ -27,7 +27,7 @@ from ..model import Model, Sequential
 from ..model.identifiers import check_name
 from ..unfolding.opened_module import OpenedModule
 from ..unfolding.registered_parts import unfolded_modules
-from .graphs import check_fields, decode_graph, number_below, parts_of_homes
+from .graphs import check_fields, decode_graph, number_below
 from .registered import find
 from .values import from_json
 
@@ -197,7 +197,10 @@ class Decoder:
     def _put_parts(self, made: Any, entry: dict[str, Any]) -> None:
         """Put the parts of an object that have entries of their own in their places."""
         if isinstance(made, nn.Module):
-            opened = parts_of_homes(entry["graph"]) if "graph" in entry else set()
+            homes = self.value(entry.get("graph", {}).get("homes", []))
+            opened = {
+                key for module, name in homes for key in ([name] if name else module._modules)
+            }
             self._set_children(made, entry.get("children", {}), opened)
         elif entry.get("module", MADE) != MADE:
             made.module = self._module(entry["module"])

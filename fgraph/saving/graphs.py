@@ -63,8 +63,7 @@ class GraphWriter:
         self._encoder = encoder
         self._flat = flatten(graph, cast(Signature, model._signature).reads)
         self._given = {at: position for position, at in enumerate(self._flat.inputs)}
-        homes = enumerate(graph.homes)
-        self._homes = {id(home.module): number for number, home in homes if not home.name}
+        self._homes = {id(h.module): _opened(h, graph) for h in graph.homes if not h.name}
 
     def record(self) -> dict[str, Any]:
         """Return all of the graph.
@@ -86,7 +85,7 @@ class GraphWriter:
             "node_names": model._node_names,
         }
         if self._graph.homes:
-            record["homes"] = [_home(home, model, self._graph) for home in self._graph.homes]
+            record["homes"] = list(map(list, flat.homes))
             record["scopes"] = [
                 [*scope, (tuple(_values(inputs)), {}), _shown(outputs)]
                 for *scope, inputs, outputs in flat.scopes
@@ -95,7 +94,7 @@ class GraphWriter:
 
     def _reference(self, item: Any) -> Any:
         if id(item) in self._homes:
-            return "$home", self._homes[id(item)]
+            return "$object", self._encoder.number(self._homes[id(item)])
         if type(item) is not At:
             return None
         place = self._given.get(item)
@@ -127,12 +126,21 @@ class GraphWriter:
         return {key: item for key, item in written.items() if item not in (None, [], {})}
 
 
-def _home(home: Home, model: Model, graph: Graph) -> list[Any]:
-    """Return the name of an opened module, its class's, and those of what the model has of it."""
-    module, parts = home.module, [*registered_parts(home, graph.nodes)]
-    tensors = [*module._parameters, *module._buffers] if makes_result(home, graph.nodes) else []
-    kind = type(module)._get_name(module)
-    return [home.name, kind, parts, [] if home.name else tensors]
+def _opened(home: Home, graph: Graph) -> OpenedModule:
+    """Return a module that has what a model of this graph has of an opened one."""
+    module = home.module
+    made = OpenedModule(type(module)._get_name(module))
+    made.training = module.training
+    made._modules.update(registered_parts(home, graph.nodes))
+    if makes_result(home, graph.nodes):
+        made._parameters.update(module._parameters)
+        made._buffers.update(module._buffers)
+        made._non_persistent_buffers_set |= module._non_persistent_buffers_set
+    return made
+
+
+def _held(module: nn.Module) -> dict[str, Any]:
+    return {**module._modules, **module._parameters, **module._buffers}
 
 
 def _values(structure: Any) -> list[At]:
@@ -239,9 +247,9 @@ class _Reader:
     def __init__(self, model: Model, record: dict[str, Any], decoder: Any) -> None:
         self._model = model
         self._held = [*record["inputs"], *record["nodes"]]
-        self._homes = [self._home(*held) for held in record.get("homes", ())]
-        kinds = {"$at": self._at, "$home": self._home_at, "$held": lambda held: _Held(*held)}
+        kinds = {"$at": self._at, "$held": lambda held: _Held(*held)}
         self.record = record = decoder.value(record, kinds)
+        self._homes = [self._home(*held) for held in record.get("homes", ())]
         nodes, count = record["nodes"], len(record["inputs"])
         scopes: Any = []
         for held in record.get("scopes", ()):
@@ -268,24 +276,13 @@ class _Reader:
         for ref, axis in reads_of(self.graph.inputs):
             number_below(axis, ref.spec.shape)
 
-    def _home_at(self, held: Any) -> nn.Module:
-        return self._homes[number_below(held, self._homes)][0]
-
-    def _home(self, name: Any, kind: Any, parts: Any, tensors: Any) -> tuple[nn.Module, str]:
-        """Return the module that was opened, or one that has the same parts and tensors."""
-        if name:
-            return _part(self._model, [check_name(name, "an opened module")]), name
-        model, module = self._model, OpenedModule(kind)
-        module.training = model.training
-        for key in parts:
-            module._modules[key] = _part(model, [key])
-        for key in tensors:
-            if key not in model._parameters and key not in model._buffers:
-                raise LoadError(f"the model has no tensor {key!r:.80} of the opened module")
-            group = "_parameters" if key in model._parameters else "_buffers"
-            getattr(module, group)[key] = getattr(model, group)[key]
-        module._non_persistent_buffers_set |= model._non_persistent_buffers_set & {*tensors}
-        return module, ""
+    def _home(self, module: Any, name: Any) -> tuple[nn.Module, str]:
+        """Return an opened module, all of which is the model's."""
+        own = _held(self._model)
+        parts = {name: module} if name else _held(module)
+        if not all(part is own.get(key, ...) for key, part in parts.items()):
+            raise LoadError(f"an opened module {name!r:.80} has parts that are not the model's")
+        return module, check_name(name, "an opened module") if name else ""
 
     def _scope(
         self, number: int, home: Any, name: Any, outer: Any, inputs: Any, outputs: Any
@@ -442,11 +439,6 @@ def _modes(grad: Any, *autocast: list[Any]) -> Modes:
     if not known:
         raise LoadError(f"a node is called in the modes {modes!r:.100}")
     return modes
-
-
-def parts_of_homes(record: dict[str, Any]) -> set[str]:
-    """Return the names of the children that a model has of opened modules."""
-    return {part for _, _, parts, _ in record.get("homes", ()) for part in parts}
 
 
 def _part(model: nn.Module, path: list[str]) -> nn.Module:

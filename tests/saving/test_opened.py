@@ -16,7 +16,7 @@ from fgraph.saving import tensorfile
 from fgraph.unfolding.opened_module import OpenedModule
 from public_models import MODELS, leaves, make, tensors
 from public_models import opened as opened_model
-from saving.crafted import Crafted, opened_victim
+from saving.crafted import Crafted, entry_of, opened_victim
 from saving.sameness import assert_same_from_file_and_source, state_of
 from test_unfold import AsksForValues, Convolutions, Noisy, Tokens, opened
 
@@ -174,10 +174,10 @@ def test_a_leaf_that_is_not_torchs_needs_its_class(tmp_path):
     ("change", "match"),
     [
         (lambda g: g["homes"].clear(), "number 0 of 0|named 'layers'"),
-        (lambda g: g["homes"][0].__setitem__(1, "x; import os"), "class of modules is named"),
-        (lambda g: g["homes"][0].__setitem__(2, ["stem", "nothing"]), "not at|named 'layers'"),
-        (lambda g: g["homes"][0].__setitem__(3, ["fc"]), "no tensor 'fc'"),
-        (lambda g: g["homes"][0].__setitem__(0, "fc.x"), "not at"),
+        (lambda g: g["homes"][0].__setitem__(0, {"$object": 0}), "parts that are not|named"),
+        (lambda g: g["homes"][0].__setitem__(0, 3), "int.* has no attribute '_modules'"),
+        (lambda g: g["homes"][0].__setitem__(1, "fc.x"), "parts that are not|named"),
+        (lambda g: g["homes"][0].__setitem__(1, 1), "parts that are not|named|iterable"),
         (lambda g: g["scopes"][1].__setitem__(2, 1), "number 1 of 1"),
         (lambda g: g["scopes"][1].__setitem__(2, -1), "number -1 of 1"),
         (lambda g: g["scopes"][1].__setitem__(0, 4), "number 4 of 1"),
@@ -187,7 +187,6 @@ def test_a_leaf_that_is_not_torchs_needs_its_class(tmp_path):
         (lambda g: g["scopes"][1].__setitem__(3, []), "no inputs or outputs"),
         (lambda g: g["nodes"][0].update(scope=-1), "number -1 of"),
         (lambda g: g["nodes"][0].update(scope=True), "number True of"),
-        (lambda g: g["nodes"][-1].update(args=[{"$home": 9}]), "number 9 of 1"),
     ],
 )
 def test_a_file_with_other_blocks_is_refused(change, match, tmp_path):
@@ -203,9 +202,19 @@ def test_a_file_with_other_blocks_is_refused(change, match, tmp_path):
 
 def test_a_block_that_no_graph_opens_is_refused(tmp_path):
     made = Crafted(opened_victim(), tmp_path)
-    path = made.write(lambda d, t: d["objects"][d["root"]]["graph"]["homes"][0][2].remove("0"))
+    path = made.write(lambda d, t: entry_of(d, "OpenedModule")["children"].__delitem__("0"))
     with pytest.raises(fgraph.LoadError, match=r"no graph calls the parts of Residual"):
         fgraph.load_model(path)
+
+
+def test_an_opened_module_of_other_tensors_is_refused(tmp_path):
+    made = Crafted(opened_victim(), tmp_path)
+
+    def change(document, tensors):
+        entry_of(document, "OpenedModule")["tensors"] = [["scale", "parameter", "0.scale"]]
+
+    with pytest.raises(fgraph.LoadError, match=r"opened module '' has parts that are not"):
+        fgraph.load_model(made.write(change))
 
 
 OF_SETTINGS = {"BatchNormAct2d", "DropPath", "StochasticDepth"}  # leaves that files can hold
