@@ -8,11 +8,12 @@ from typing import Any
 from torch import nn
 
 from ..graph import Node, Ref, symbol
+from ..graph.ancestry import ancestors, reads_from
 from ..graph.closures import LiftedFunction
 from ..graph.graph import Graph
 from ..graph.modes import Modes, callers_modes, under
 from ..graph.nested import iter_leaves, map_leaves
-from ..graph.record import record
+from ..graph.record import note_read, record
 from ..interface.keras_weights import Weights
 
 
@@ -43,16 +44,25 @@ class Replay:
         self._done: set[int] = set()
 
     def run(self, graph: Graph) -> None:
-        """Replay all calls, each in the modes in which it was recorded."""
+        """Replay all calls, each in the modes in which it was recorded.
+
+        Sizes that were read while the graph was built count as read of the new values, too.
+        """
+        reads = reads_from(graph.inputs)
+        needed = {*graph.nodes, *ancestors([ref for ref, _ in reads], graph.inputs)}
+        nodes = sorted(needed, key=lambda node: node.seq)
         modes: dict[int, set[Modes | None]] = {}
-        for node in graph.nodes:
+        for node in nodes:
             modes.setdefault(id(node.call and node.call.outermost), set()).add(node.modes)
         with callers_modes():
-            for node in graph.nodes:
+            for node in nodes:
                 of_call = modes[id(node.call and node.call.outermost)]
                 # a layer that switches modes inside does so again
                 with under(node.modes if node.call is None or len(of_call) == 1 else None):
                     self._replay(node)
+        for ref, axis in reads:
+            if ref in self.values:  # else within a layer, whose code has read it again
+                note_read(self.values[ref].ref, axis)
 
     def now(self, structure: Any) -> Any:
         """Return a structure with the values of this replay in place of references."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fgraph import BuildError, Input, Model, apply, layers
+from fgraph import BuildError, Input, Model, apply, clone_model, layers
 from fgraph.graph.lanes import lane_of
 
 
@@ -207,7 +207,7 @@ def other_for_thirteen(x: torch.Tensor) -> torch.Tensor:
     return x.new_ones((x.shape[0], 3 if x.shape[1] == 13 else 10))
 
 
-@pytest.mark.parametrize("again", COPIERS.values(), ids=COPIERS)
+@pytest.mark.parametrize("again", [*COPIERS.values(), clone_model], ids=[*COPIERS, "clone_model"])
 def test_a_copy_compares_sizes_that_were_read_with_the_real_ones(again):
     x = Input((None, 4))
     h = apply(other_for_thirteen, x)
@@ -215,5 +215,9 @@ def test_a_copy_compares_sizes_that_were_read_with_the_real_ones(again):
     assert model(torch.ones(2, 12, 4)).sum() == 2 * 10 * 10
     with pytest.raises(ValueError, match="was read while the graph was built, as 10"):
         model(torch.ones(2, 13, 4))
+    unused = again(Model(x, x * h.size(1)))  # h itself is no part of it
+    assert unused(torch.ones(1, 12, 4)).sum() == 12 * 4 * 10
+    with pytest.raises(ValueError, match="was read while the graph was built, as 10"):
+        unused(torch.ones(2, 13, 4))
     with pytest.raises(ValueError, match="was read while the graph was built, as 10"):
         Model(y := Input((None, 4)), model(y))(torch.ones(2, 13, 4))
