@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .errors import look_up, missing_names
+from .errors import look_up, missing_names, serialized
 
 Activation = Callable[[Tensor], Tensor]
 ActivationLike = str | Activation | Mapping[str, Any] | None
@@ -158,11 +158,28 @@ def get(identifier: ActivationLike) -> Activation:
     return look_up("activation", _KNOWN, identifier)  # type: ignore[no-any-return]
 
 
+def serialize(identifier: Any) -> Any:
+    """Return an activation as plain data, which `get` and `deserialize` take, for `get_config`.
+
+    Args:
+        identifier: An activation: a function or an object.
+
+    Returns:
+        The name of a function, class and configuration of an object, `None` for `None`.
+
+    Raises:
+        TypeError: It has neither a name nor a configuration.
+    """
+    return serialized("activation", _KNOWN, identifier)
+
+
+deserialize = get
+
+
 def is_elementwise(activation: Activation) -> bool:
     """Whether the function is known to treat every value alone, whatever the axes mean."""
     return any(activation is known for known in _ELEMENTWISE.values())
 
 
-_CONFIG = "files hold an activation by its name: `fgraph.activations.get(name)` finds it again"
 if not TYPE_CHECKING:
-    __getattr__ = missing_names(__name__, {"deserialize": _CONFIG, "serialize": _CONFIG})
+    __getattr__ = missing_names(__name__, {})

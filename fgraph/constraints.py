@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from .errors import Configured, look_up, missing_names
+from .errors import Configured, look_up, missing_names, serialized
 
 ConstraintLike = str | Callable[[Tensor], Tensor] | Mapping[str, Any] | None
 Axis = int | Sequence[int]
@@ -122,6 +122,23 @@ def get(identifier: ConstraintLike) -> Callable[[Tensor], Tensor] | None:
     return look_up("constraint", _KNOWN, identifier)  # type: ignore[no-any-return]
 
 
-_CONFIG = "a constraint is data already: `constraint.get_config()`, `MaxNorm(**config)`"
+def serialize(identifier: Any) -> Any:
+    """Return a constraint as plain data, which `get` and `deserialize` take, for `get_config`.
+
+    Args:
+        identifier: A constraint: a function or an object.
+
+    Returns:
+        The name of a function, class and configuration of an object, `None` for `None`.
+
+    Raises:
+        TypeError: It has neither a name nor a configuration.
+    """
+    return serialized("constraint", _KNOWN, identifier)
+
+
+deserialize = get
+
+
 if not TYPE_CHECKING:
-    __getattr__ = missing_names(__name__, {"deserialize": _CONFIG, "serialize": _CONFIG})
+    __getattr__ = missing_names(__name__, {})

@@ -205,6 +205,28 @@ def declares(part: object, name: str) -> bool:
     return bool(vars(kind).get(name, False)) and not own_methods
 
 
+def serialized(kind: str, known: Mapping[str, Any], thing: Any) -> Any:
+    """Return the name of one of the known functions, or class and configuration, for `look_up`.
+
+    Args:
+        kind: What it is, for the message.
+        known: The functions and classes by name.
+        thing: A function, an object with `get_config`, or `None`.
+
+    Raises:
+        TypeError: It has neither a name nor a configuration.
+    """
+    if thing is None:
+        return None
+    name = next((name for name, value in known.items() if value is thing), None)
+    name = name or getattr(thing, "__name__", None)
+    if isinstance(name, str) and name.isidentifier():
+        return name
+    if not hasattr(thing, "get_config"):
+        raise TypeError(f"{kind}: {thing!r} has neither a name nor get_config()")
+    return {"class_name": type(thing).__name__, "config": thing.get_config()}
+
+
 def look_up(kind: str, known: Mapping[str, Any], identifier: Any) -> Any:
     """Return the object that a Keras identifier stands for.
 

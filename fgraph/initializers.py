@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .errors import Configured, look_up, missing_names
+from .errors import Configured, look_up, missing_names, serialized
 
 InitializerLike = str | Callable[..., Any] | Mapping[str, Any] | None
 
@@ -465,10 +465,23 @@ def get(identifier: InitializerLike) -> Callable[..., Any]:
     return look_up("initializer", _KNOWN, identifier)  # type: ignore[no-any-return]
 
 
-_CONFIG = "an initializer is data already: `initializer.get_config()`, `HeNormal(**config)`"
-_INSTEAD = {
-    "deserialize": _CONFIG,
-    "serialize": _CONFIG,
-}
+def serialize(identifier: Any) -> Any:
+    """Return an initializer as plain data, which `get` and `deserialize` take, for `get_config`.
+
+    Args:
+        identifier: An initializer: a function or an object.
+
+    Returns:
+        The name of a function, class and configuration of an object, `None` for `None`.
+
+    Raises:
+        TypeError: It has neither a name nor a configuration.
+    """
+    return serialized("initializer", _KNOWN, identifier)
+
+
+deserialize = get
+
+
 if not TYPE_CHECKING:
-    __getattr__ = missing_names(__name__, _INSTEAD)
+    __getattr__ = missing_names(__name__, {})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .errors import Configured, look_up, missing_names
+from .errors import Configured, look_up, missing_names, serialized
 
 RegularizerLike = str | Callable[[Tensor], Tensor] | Mapping[str, Any] | None
 
@@ -132,6 +132,23 @@ def get(identifier: RegularizerLike) -> Callable[[Tensor], Tensor] | None:
     return look_up("regularizer", _KNOWN, identifier)  # type: ignore[no-any-return]
 
 
-_CONFIG = "a regularizer is data already: `regularizer.get_config()`, `L2(**config)`"
+def serialize(identifier: Any) -> Any:
+    """Return a regularizer as plain data, which `get` and `deserialize` take, for `get_config`.
+
+    Args:
+        identifier: A regularizer: a function or an object.
+
+    Returns:
+        The name of a function, class and configuration of an object, `None` for `None`.
+
+    Raises:
+        TypeError: It has neither a name nor a configuration.
+    """
+    return serialized("regularizer", _KNOWN, identifier)
+
+
+deserialize = get
+
+
 if not TYPE_CHECKING:
-    __getattr__ = missing_names(__name__, {"deserialize": _CONFIG, "serialize": _CONFIG})
+    __getattr__ = missing_names(__name__, {})

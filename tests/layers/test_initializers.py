@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+import fgraph
 from fgraph import Input, initializers, layers
 from keras_oracle import keras
 
@@ -116,3 +118,26 @@ def test_embedding_begins_uniform() -> None:
     (table,) = layer.get_weights()
     assert -0.05 <= table.min() < -0.049
     assert 0.049 < table.max() <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("room", "thing", "written"),
+    [
+        (fgraph.activations, "gelu", "gelu"),
+        (fgraph.activations, torch.tanh, "tanh"),
+        (fgraph.initializers, fgraph.initializers.Constant(2.0), "Constant"),
+        (fgraph.regularizers, "l2", "L2"),
+        (fgraph.constraints, fgraph.constraints.MaxNorm(3.0), "MaxNorm"),
+    ],
+)
+def test_what_is_serialized_is_found_again(room, thing, written):
+    made = room.get(thing)
+    found = room.serialize(made)
+    assert (found if isinstance(found, str) else found["class_name"]) == written
+    again = room.deserialize(json.loads(json.dumps(found)))
+    assert again is made or again.get_config() == made.get_config()
+
+
+def test_what_has_no_name_is_not_serialized():
+    with pytest.raises(TypeError, match="has neither a name nor get_config"):
+        fgraph.activations.serialize(torch.nn.ReLU())

@@ -13,7 +13,7 @@ from ...graph.nested import iter_leaves
 from ...model.keras_order import flat
 from .keras_config import dtype_name, keras_object, plain, with_lists
 from .keras_operation import Op
-from .layer_config import is_own
+from .stored_weights import is_own
 from .written_operation import Operation, Output
 
 _NO_MASK = ("Multiply", "Maximum", "Minimum")  # Keras's look at their inputs' masks themselves

@@ -15,7 +15,7 @@ from ...layers import wrappers
 from ...layers.base import Layer
 from ...layers.filling import filled_by
 from ...layers.weight_layout import _attribute
-from .stored_weights import Held, Place, layers_within, paths_of_parts
+from .stored_weights import Held, Place, is_own, layers_within, paths_of_parts
 
 _MOST_REST = 2**28  # values of a layer's own that no file holds, such as windows
 
@@ -83,36 +83,56 @@ class Filler:
         _, place = self._places.get(id(layer), (None, None))
         if place is None:
             return module
-        self._put_unbuilt(layer, place)
-        if module is None or (
-            isinstance(layer, wrappers.TimeDistributed) and not isinstance(layer.layer, Layer)
-        ):
-            return module  # the layers of its model were filled
         layer.module = module
         marked, layer.built = layer.built, True
         try:
-            self._fill(layer, module, place, build)
+            self._fill_with_parts(layer, place, build)
         finally:
             layer.built = marked
         return module
 
-    def _put_unbuilt(self, layer: Any, place: Place) -> None:
-        """Say where the weights of the layers in a layer are that its `call` will build."""
+    def _fill_with_parts(
+        self, layer: Any, place: Place, build: Callable[[], nn.Module | None] | None
+    ) -> None:
+        """Fill a layer, and those in it that were built before it."""
+        built = self._put_parts(layer, place)
+        if isinstance(layer, wrappers.TimeDistributed) and not isinstance(layer.layer, Layer):
+            return  # the layers of its model were filled
+        if layer.module is not None:
+            self._fill(layer, layer.module, place, build)
+        for part, inner in built:
+            self._fill_with_parts(part, inner, _builder_of(part))
+
+    def _put_parts(self, layer: Any, place: Place) -> list[tuple[Any, Place]]:
+        """Give the layers in a layer places of their own; return those that are built already.
+
+        The parts that this package's layers build themselves are filled with them.
+        """
         before, last = place, layer
+        built = []
         for part, path in paths_of_parts(layer):
-            if not part.built and id(part) not in self._places:
-                inner = place.inner(path, bool(layer.trainable))
-                self._places[id(part)] = (part, inner)
-                behind = next((k for k, one in enumerate(self._order) if one is last), 0)
-                self._order.insert(behind + 1, part)
-                last = part
-                self.weights.put(inner, before)
-                before = inner
+            if id(part) in self._places or (part.built and is_own(layer)):
+                continue
+            inner = place.inner(path, bool(layer.trainable))
+            self._places[id(part)] = (part, inner)
+            behind = next((k for k, one in enumerate(self._order) if one is last), 0)
+            self._order.insert(behind + 1, part)
+            self.weights.put(inner, before)
+            last, before = part, inner
+            if part.built:
+                built.append((part, inner))
+        return built
 
     def _fill(
-        self, layer: Any, module: nn.Module, place: Place, build: Callable[[], nn.Module | None]
+        self,
+        layer: Any,
+        module: nn.Module,
+        place: Place,
+        build: Callable[[], nn.Module | None] | None,
     ) -> None:
         held = layer._held_weights()
+        if not is_own(layer):  # its parts have places of their own
+            held = [found for found in held if found[1] is module]
         arrays = self.weights.arrays(layer, place, held, _where(layer))
         if arrays is None:
             return
@@ -121,9 +141,16 @@ class Filler:
             tensors = weight.layout.to_torch(value, part)
             for path, tensor in zip(_present(part, weight.paths), tensors, strict=True):
                 _assign(part, path, tensor)
-        _complete(layer, module, build)
+        if build is not None:
+            _complete(layer, module, build)
         if not held:  # values that are settings
             layer._initialize()
+
+
+def _builder_of(layer: Any) -> Callable[[], nn.Module | None] | None:
+    """Return what makes the module of a layer of this package again."""
+    shapes, named = layer._built_for
+    return (lambda: layer.build(*shapes, **named)) if is_own(layer) else None
 
 
 def _where(layer: Any) -> str:

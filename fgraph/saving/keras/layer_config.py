@@ -18,6 +18,7 @@ from ...layers.base import Layer
 from ...layers.modules.cells import RecordedStep
 from .keras_config import custom, dtype_policy, keras_object, plain, role, with_lists
 from .keras_layers import _CLASSES
+from .stored_weights import is_own
 
 # classes of Keras's applications, which are not among its public ones
 _ROOMS = {
@@ -44,11 +45,6 @@ _LEARNED: dict[str, Callable[[Any], dict[str, Any]]] = {
 }
 
 Inner = Callable[[Any, str], Any]  # writes a layer or model in a configuration
-
-
-def is_own(layer: Layer) -> bool:
-    """Whether a layer is one of this package's, not of a class of the user's."""
-    return type(layer).__module__.startswith("fgraph.")
 
 
 def label(layer: Any, name: str) -> str:

@@ -10,7 +10,7 @@ import torch
 from ...errors import LoadError
 from ...graph import Input, SymbolicTensor
 from .keras_values import dtype_of, text
-from .operations import is_operation
+from .operations import function_name, is_operation
 from .stored_weights import counted
 
 _MODELS = ("Functional", "Model", "Sequential")
@@ -74,8 +74,11 @@ def _name(entry: Mapping[str, Any]) -> Any:
 
 
 def name_of(entry: Mapping[str, Any], k: int) -> str:
-    """Return the name of a part, the `k`-th of a model."""
-    return text(_name(entry), f"the name of layer {k}")
+    """Return the name of a part, the `k`-th of a model; Keras leaves out some in a stack."""
+    name = _name(entry)
+    if name is None and isinstance(kind := entry.get("class_name"), str):
+        return f"{function_name(kind)}_{k}"
+    return text(name, f"the name of layer {k}")
 
 
 def label_of(entry: Mapping[str, Any]) -> str:

@@ -102,7 +102,24 @@ def classes(K: Any) -> dict[str, Any]:
         def get_config(self) -> dict[str, Any]:
             return {**super().get_config(), "units": self.units}
 
-    found = (Positions, Block, Mixed, Pairs, Cell)
+    class Around(L.Layer):
+        """A model that is built before the layer is, assigned after one that is built later."""
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.head = L.Dense(3)
+            x = K.Input((3,))
+            self.base = K.Model(x, [L.Dense(3)(x), L.BatchNormalization()(L.Dense(3)(x))])
+            self.last = L.Dense(3)
+
+        def call(self, x: Any) -> Any:
+            first, second = self.base(x)
+            return self.last(self.head(first) + second)
+
+        def get_config(self) -> dict[str, Any]:
+            return super().get_config()
+
+    found = (Positions, Block, Mixed, Pairs, Cell, Around)
     return {kind.__name__: kind for kind in found}
 
 
@@ -126,6 +143,11 @@ def pairs(K: Any, kinds: dict[str, Any]) -> Any:
     return K.Model(x, [mean, kinds["Pairs"]()([mean, spread])])
 
 
+def around(K: Any, kinds: dict[str, Any]) -> Any:
+    x = K.Input((3,))
+    return K.Model(x, kinds["Around"]()(kinds["Around"]()(x)))
+
+
 def cells(K: Any, kinds: dict[str, Any]) -> Any:
     L = K.layers
     x = K.Input((None, 3))
@@ -134,7 +156,7 @@ def cells(K: Any, kinds: dict[str, Any]) -> Any:
     return K.Model(x, [y[0], y[1], y[2]] if K is keras else list(y))
 
 
-MODELS = [text, mixed, pairs, cells]
+MODELS = [text, mixed, pairs, cells, around]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -172,7 +194,9 @@ def test_what_was_read_is_written_for_keras(make: Any, tmp_path: Path) -> None:
     model = opened(theirs, tmp_path / "model.keras", custom_objects=OURS)
     model.save(tmp_path / "back.keras")
     if make is not pairs:
-        with pytest.raises(TypeError, match=r"Could not locate class '(Positions|Mixed|Cell)'"):
+        with pytest.raises(
+            TypeError, match=r"Could not locate class '(Positions|Mixed|Cell|Around)'"
+        ):
             keras.models.load_model(tmp_path / "back.keras")
     again = keras.models.load_model(tmp_path / "back.keras", custom_objects=THEIRS)
     for own, expected in zip(again.get_weights(), theirs.get_weights(), strict=True):
