@@ -73,10 +73,12 @@ def make_node(
 def _register(node: Node, replaces: bool) -> None:
     """Let the modules that a call uses know of it."""
     for module in node.modules():
-        calls = _inbound.setdefault(module, {})
-        last = next(reversed(calls), None)
-        if last is not None and module is node.target and not replaces:
-            _refuse_other_settings(node, last())
+        calls = _inbound.get(module)
+        if calls is None:
+            calls = _inbound[module] = {}
+        elif module is node.target and not replaces:
+            last = next(reversed(calls), None)
+            _refuse_other_settings(node, None if last is None else last())
         calls[weakref.ref(node, calls.__delitem__)] = None
 
 

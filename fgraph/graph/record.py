@@ -285,7 +285,8 @@ def node_of(
     op: str, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], **known: Any
 ) -> Node:
     """Make the node of a call whose arguments hold handles; the rest is as for `make_node`."""
-    args = map_leaves(ref_of, args)
+    # most arguments are handles, and need no walk
+    args = tuple([a.ref if isinstance(a, Symbol) else map_leaves(ref_of, a) for a in args])
     kwargs = {key: map_leaves(ref_of, value) for key, value in kwargs.items()}
     try:
         return make_node(op, target, args, kwargs, **known)
