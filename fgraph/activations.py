@@ -158,11 +158,11 @@ def get(identifier: ActivationLike) -> Activation:
     return look_up("activation", _KNOWN, identifier)  # type: ignore[no-any-return]
 
 
-def serialize(identifier: Any) -> Any:
+def serialize(activation: Any) -> Any:
     """Return an activation as plain data, which `get` and `deserialize` take, for `get_config`.
 
     Args:
-        identifier: An activation: a function or an object.
+        activation: A function or an object.
 
     Returns:
         The name of a function, class and configuration of an object, `None` for `None`.
@@ -170,10 +170,22 @@ def serialize(identifier: Any) -> Any:
     Raises:
         TypeError: It has neither a name nor a configuration.
     """
-    return serialized("activation", _KNOWN, identifier)
+    return serialized("activation", _KNOWN, activation)
 
 
-deserialize = get
+def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Activation:
+    """Return the activation that `serialize` wrote.
+
+    Args:
+        config: A name, or class and configuration.
+        custom_objects: Classes and functions of your own by name.
+
+    Raises:
+        ValueError: There is no such name.
+    """
+    if config is None:
+        return get(None)
+    return look_up("activation", {**_KNOWN, **(custom_objects or {})}, config)  # type: ignore[no-any-return]
 
 
 def is_elementwise(activation: Activation) -> bool:

@@ -122,11 +122,11 @@ def get(identifier: ConstraintLike) -> Callable[[Tensor], Tensor] | None:
     return look_up("constraint", _KNOWN, identifier)  # type: ignore[no-any-return]
 
 
-def serialize(identifier: Any) -> Any:
+def serialize(constraint: Any) -> Any:
     """Return a constraint as plain data, which `get` and `deserialize` take, for `get_config`.
 
     Args:
-        identifier: A constraint: a function or an object.
+        constraint: A function or an object.
 
     Returns:
         The name of a function, class and configuration of an object, `None` for `None`.
@@ -134,10 +134,24 @@ def serialize(identifier: Any) -> Any:
     Raises:
         TypeError: It has neither a name nor a configuration.
     """
-    return serialized("constraint", _KNOWN, identifier)
+    return serialized("constraint", _KNOWN, constraint)
 
 
-deserialize = get
+def deserialize(
+    config: Any, custom_objects: Mapping[str, Any] | None = None
+) -> Callable[[Tensor], Tensor] | None:
+    """Return the constraint that `serialize` wrote.
+
+    Args:
+        config: A name, or class and configuration.
+        custom_objects: Classes and functions of your own by name.
+
+    Raises:
+        ValueError: There is no such name.
+    """
+    if config is None:
+        return get(None)
+    return look_up("constraint", {**_KNOWN, **(custom_objects or {})}, config)  # type: ignore[no-any-return]
 
 
 if not TYPE_CHECKING:

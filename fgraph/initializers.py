@@ -465,11 +465,11 @@ def get(identifier: InitializerLike) -> Callable[..., Any]:
     return look_up("initializer", _KNOWN, identifier)  # type: ignore[no-any-return]
 
 
-def serialize(identifier: Any) -> Any:
+def serialize(initializer: Any) -> Any:
     """Return an initializer as plain data, which `get` and `deserialize` take, for `get_config`.
 
     Args:
-        identifier: An initializer: a function or an object.
+        initializer: A function or an object.
 
     Returns:
         The name of a function, class and configuration of an object, `None` for `None`.
@@ -477,10 +477,22 @@ def serialize(identifier: Any) -> Any:
     Raises:
         TypeError: It has neither a name nor a configuration.
     """
-    return serialized("initializer", _KNOWN, identifier)
+    return serialized("initializer", _KNOWN, initializer)
 
 
-deserialize = get
+def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+    """Return the initializer that `serialize` wrote.
+
+    Args:
+        config: A name, or class and configuration.
+        custom_objects: Classes and functions of your own by name.
+
+    Raises:
+        ValueError: There is no such name.
+    """
+    if config is None:
+        return get(None)
+    return look_up("initializer", {**_KNOWN, **(custom_objects or {})}, config)  # type: ignore[no-any-return]
 
 
 if not TYPE_CHECKING:

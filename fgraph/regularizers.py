@@ -132,11 +132,11 @@ def get(identifier: RegularizerLike) -> Callable[[Tensor], Tensor] | None:
     return look_up("regularizer", _KNOWN, identifier)  # type: ignore[no-any-return]
 
 
-def serialize(identifier: Any) -> Any:
+def serialize(regularizer: Any) -> Any:
     """Return a regularizer as plain data, which `get` and `deserialize` take, for `get_config`.
 
     Args:
-        identifier: A regularizer: a function or an object.
+        regularizer: A function or an object.
 
     Returns:
         The name of a function, class and configuration of an object, `None` for `None`.
@@ -144,10 +144,24 @@ def serialize(identifier: Any) -> Any:
     Raises:
         TypeError: It has neither a name nor a configuration.
     """
-    return serialized("regularizer", _KNOWN, identifier)
+    return serialized("regularizer", _KNOWN, regularizer)
 
 
-deserialize = get
+def deserialize(
+    config: Any, custom_objects: Mapping[str, Any] | None = None
+) -> Callable[[Tensor], Tensor] | None:
+    """Return the regularizer that `serialize` wrote.
+
+    Args:
+        config: A name, or class and configuration.
+        custom_objects: Classes and functions of your own by name.
+
+    Raises:
+        ValueError: There is no such name.
+    """
+    if config is None:
+        return get(None)
+    return look_up("regularizer", {**_KNOWN, **(custom_objects or {})}, config)  # type: ignore[no-any-return]
 
 
 if not TYPE_CHECKING:

@@ -296,8 +296,12 @@ def test_weights_of_checkpoints_are_in_the_format_of_their_path(tmp_path, name, 
 
 def test_weights_that_keras_has_no_place_for_are_refused_before_the_first_step(tmp_path):
     class Own(layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.net = torch.nn.Linear(1, 1)
+
         def call(self, inputs):
-            return inputs * 2
+            return self.net(inputs)
 
     x = Input((1,))
     model = Model(x, Own()(layers.Dense(1)(x)))
