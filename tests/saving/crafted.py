@@ -172,7 +172,10 @@ def _watch(event: str, args: tuple[Any, ...]) -> None:
     elif event == "import" and args[0] not in sys.modules:
         _seen.append(f"import {args[0]}")
     elif event == "exec":
-        if not args[0].co_filename.startswith("<fgraph "):
+        by = sys._getframe(1).f_code.co_filename
+        # torch reads the types of an operator, which its own schema names, when it first meets it
+        by_schema = by.endswith("/torch/fx/operator_schemas.py")
+        if not by_schema and not args[0].co_filename.startswith("<fgraph "):
             _seen.append(f"exec {args[0].co_filename}")
     elif event.partition(".")[0] in ("subprocess", "socket", "shutil", "ctypes", "pty", "urllib"):
         _seen.append(event)
