@@ -172,8 +172,7 @@ def test_weights_of_every_part_are_read(make: Any, kind: str, tmp_path: Path) ->
     assert_same_outputs(model, theirs, values_for(theirs, np.random.default_rng(0)))
     for own, expected in zip(model.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_array_equal(own, expected)
-    if make is not text:  # its whole numbers have no gradients
-        assert_same_step(model, theirs, values_for(theirs, np.random.default_rng(1)))
+    assert_same_step(model, theirs, values_for(theirs, np.random.default_rng(1)))
 
 
 @pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
