@@ -153,9 +153,7 @@ def get(identifier: ActivationLike) -> Activation:
     Raises:
         ValueError: There is no such name.
     """
-    if identifier is None:
-        return linear
-    return look_up("activation", _KNOWN, identifier)  # type: ignore[no-any-return]
+    return deserialize(identifier)
 
 
 def serialize(activation: Any) -> Any:
@@ -184,8 +182,8 @@ def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) ->
         ValueError: There is no such name.
     """
     if config is None:
-        return get(None)
-    return look_up("activation", {**_KNOWN, **(custom_objects or {})}, config)  # type: ignore[no-any-return]
+        return linear
+    return look_up("activation", _KNOWN, config, custom_objects)  # type: ignore[no-any-return]
 
 
 def is_elementwise(activation: Activation) -> bool:

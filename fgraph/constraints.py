@@ -117,9 +117,7 @@ def get(identifier: ConstraintLike) -> Callable[[Tensor], Tensor] | None:
     Raises:
         ValueError: There is no such name.
     """
-    if identifier is None:
-        return None
-    return look_up("constraint", _KNOWN, identifier)  # type: ignore[no-any-return]
+    return deserialize(identifier)
 
 
 def serialize(constraint: Any) -> Any:
@@ -150,8 +148,8 @@ def deserialize(
         ValueError: There is no such name.
     """
     if config is None:
-        return get(None)
-    return look_up("constraint", {**_KNOWN, **(custom_objects or {})}, config)  # type: ignore[no-any-return]
+        return None
+    return look_up("constraint", _KNOWN, config, custom_objects)  # type: ignore[no-any-return]
 
 
 if not TYPE_CHECKING:

@@ -227,7 +227,12 @@ def serialized(kind: str, known: Mapping[str, Any], thing: Any) -> Any:
     return {"class_name": type(thing).__name__, "config": thing.get_config()}
 
 
-def look_up(kind: str, known: Mapping[str, Any], identifier: Any) -> Any:
+def look_up(
+    kind: str,
+    known: Mapping[str, Any],
+    identifier: Any,
+    custom_objects: Mapping[str, Any] | None = None,
+) -> Any:
     """Return the object that a Keras identifier stands for.
 
     Args:
@@ -235,11 +240,13 @@ def look_up(kind: str, known: Mapping[str, Any], identifier: Any) -> Any:
         known: classes or functions by name; classes are called without arguments.
         identifier: a name, a class, an object (returned as it is), or a mapping with the keys
             `class_name` and `config`, as Keras writes configurations.
+        custom_objects: classes and functions of the user's by name, which come first.
 
     Raises:
         ValueError: the name is unknown.
         TypeError: the identifier is none of these.
     """
+    known = {**known, **custom_objects} if custom_objects else known
     config: Mapping[str, Any] = {}
     found = identifier
     if isinstance(identifier, Mapping) and "class_name" in identifier:

@@ -462,7 +462,7 @@ def get(identifier: InitializerLike) -> Callable[..., Any]:
     Raises:
         ValueError: There is no such name.
     """
-    return look_up("initializer", _KNOWN, identifier)  # type: ignore[no-any-return]
+    return deserialize(identifier)
 
 
 def serialize(initializer: Any) -> Any:
@@ -490,9 +490,7 @@ def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) ->
     Raises:
         ValueError: There is no such name.
     """
-    if config is None:
-        return get(None)
-    return look_up("initializer", {**_KNOWN, **(custom_objects or {})}, config)  # type: ignore[no-any-return]
+    return look_up("initializer", _KNOWN, config, custom_objects)  # type: ignore[no-any-return]
 
 
 if not TYPE_CHECKING:

@@ -127,9 +127,7 @@ def get(identifier: RegularizerLike) -> Callable[[Tensor], Tensor] | None:
     Raises:
         ValueError: There is no such name.
     """
-    if identifier is None:
-        return None
-    return look_up("regularizer", _KNOWN, identifier)  # type: ignore[no-any-return]
+    return deserialize(identifier)
 
 
 def serialize(regularizer: Any) -> Any:
@@ -160,8 +158,8 @@ def deserialize(
         ValueError: There is no such name.
     """
     if config is None:
-        return get(None)
-    return look_up("regularizer", {**_KNOWN, **(custom_objects or {})}, config)  # type: ignore[no-any-return]
+        return None
+    return look_up("regularizer", _KNOWN, config, custom_objects)  # type: ignore[no-any-return]
 
 
 if not TYPE_CHECKING:

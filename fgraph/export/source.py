@@ -23,7 +23,7 @@ from ..graph.nested import filled, iter_leaves
 from ..graph.torch_functions import torch_name
 from ..model import Model
 from ..model.identifiers import identifier
-from ..model.masked_calls import MaskRanks, mask_ranks, masked_forward
+from ..model.masked_calls import MaskedForward, MaskRanks, mask_ranks, masked_forward
 from ..model.naming import Naming
 from .inline import Inliner
 from .source_forward import ForwardWriter
@@ -97,20 +97,25 @@ class _FileWriter:
         self.class_names: dict[int, str] = {}
         self.reserved = set(_RESERVED)
         self.masked_methods: dict[int, dict[MaskRanks, str]] = {}  # of each model
+        self._masked: dict[int, list[tuple[str, MaskedForward]]] = {}  # what these methods run
+        self._searched: set[int] = set()
 
     def find_masked(self, graph: Graph) -> None:
         """Note the models that are called on masked tensors, each with the ranks of the masks."""
         for node in graph.nodes:
-            if not isinstance(node.target, Model) or node.target._graph is None:
+            model = node.target
+            if not isinstance(model, Model) or model._graph is None:
                 continue
-            graphs = [node.target._graph]
             if (ranks := mask_ranks(node)) is not None:
-                methods = self.masked_methods.setdefault(id(node.target), {})
+                methods = self.masked_methods.setdefault(id(model), {})
                 if ranks not in methods:
-                    methods[ranks] = self._free_method(node.target, set(methods.values()))
-                    graphs.append(masked_forward(node.target, ranks).graph)
-            for inner in graphs:
-                self.find_masked(inner)
+                    methods[ranks] = self._free_method(model, set(methods.values()))
+                    made = masked_forward(model, ranks)
+                    self._masked.setdefault(id(model), []).append((methods[ranks], made))
+                    self.find_masked(made.graph)
+            if id(model) not in self._searched:
+                self._searched.add(id(model))
+                self.find_masked(model._graph)
 
     def add_model(self, model: Model, class_name: str, path: str) -> None:
         """Write the class of a model, after those of the models that it contains."""
@@ -133,8 +138,7 @@ class _FileWriter:
         naming = Naming(model.input_names, model._node_names, model._node_paths, _children(model))
         outputs = filled(model._output_template, graph.outputs)
         lines += self._method(model, "forward", graph, naming, outputs)
-        for ranks, name in self.masked_methods.get(id(model), {}).items():
-            second, naming, outputs, masks = masked_forward(model, ranks)
+        for name, (second, naming, outputs, masks) in self._masked.get(id(model), ()):
             lines += ["", *self._method(model, name, second, naming, outputs, masks)]
         self.classes.append("\n".join(lines))
 
