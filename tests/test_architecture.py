@@ -79,6 +79,25 @@ def test_every_room_has_a_place_in_the_plan():
     assert {room(name) for name in MODULES if name != "fgraph"} == set(LEVEL)
 
 
+# within a room, from the bottom up: what stands beside the inner rooms is below them
+INNER_ROOMS = ("fgraph.graph.inference", "fgraph.graph.recording")
+
+
+def inner_level(name: str) -> int:
+    package = name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
+    return INNER_ROOMS.index(package) + 1 if package in INNER_ROOMS else 0
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("fgraph.graph.")])
+def test_imports_run_downwards_within_graph(name):
+    upwards = [
+        target
+        for target in IMPORTS[name]
+        if target.startswith("fgraph.graph.") and inner_level(target) > inner_level(name)
+    ]
+    assert not upwards, f"{name} imports {upwards}, which stand above it"
+
+
 def test_no_modules_import_each_other_in_a_circle():
     left = {name: set(targets) for name, targets in IMPORTS.items()}
     while free := [name for name, targets in left.items() if not targets & left.keys()]:

@@ -10,8 +10,6 @@ import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from .capture import has_own_call
-
 
 def shallow_copy(module: nn.Module) -> nn.Module:
     """Return a module with the attributes of `module`, in dictionaries, lists and sets of its own.
@@ -98,3 +96,12 @@ def _initialising_call(real: nn.Module) -> Callable[..., Any]:
         return call_of_copy(real)(*args, **kwargs)
 
     return call
+
+
+def has_own_call(kind: type[nn.Module]) -> bool:
+    """Whether instances of a class do more when they are called than `nn.Module` would."""
+    call: Any = kind.__call__
+    return call is not nn.Module.__call__ and call.__module__.partition(".")[0] not in (
+        "torch",
+        "fgraph",
+    )

@@ -14,9 +14,9 @@ from torch import nn
 from ..constraints import ConstraintLike
 from ..errors import SymbolicError
 from ..graph import Call, SymbolicTensor
-from ..graph.input import as_dtype
 from ..graph.nested import iter_leaves, map_leaves
 from ..graph.node import current_call
+from ..graph.recording.input import as_dtype
 from ..initializers import InitializerLike
 from ..initializers import get as get_initializer
 from ..regularizers import RegularizerLike

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from .. import regularizers
 from ..errors import BuildError, refuse_keras
 from ..graph import Call, Input, Symbol, SymbolicTensor, apply, symbol, to_refs, to_shapes
-from ..graph.build_errors import place_in_graph
-from ..graph.input import as_dtype
 from ..graph.nested import iter_leaves, map_leaves
 from ..graph.node import current_call, recording
+from ..graph.recording.build_errors import place_in_graph
+from ..graph.recording.input import as_dtype
 from ..regularizers import RegularizerLike
 from .additions import Additions
 from .arguments import NoOptions

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..constraints import ConstraintLike
-from ..graph.input import as_dtype
+from ..graph.recording.input import as_dtype
 from ..initializers import InitializerLike
 from ..regularizers import RegularizerLike
 from .arguments import EmbeddingOptions

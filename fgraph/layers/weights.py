@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .. import constraints, initializers, regularizers
 from ..graph.node import current_call
-from ..graph.record import record
+from ..graph.recording.record import record
 from ..initializers import VarianceScaling
 from .modules.added_weights import AddedWeights
 from .weight_layout import Weight

@@ -16,7 +16,7 @@ from torch.nn.modules.module import (
     _global_forward_pre_hooks,
 )
 
-from ..graph.record import Symbol, module_calls
+from ..graph.recording.record import Symbol, module_calls
 
 _CALL = nn.Module._wrapped_call_impl  # what nn.Module.__call__ is, unless somebody replaced it
 _CALL_IMPL = nn.Module._call_impl

@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from ..graph import Symbol
-from ..graph.input import input_like
 from ..graph.nested import filled
+from ..graph.recording.input import input_like
 from ..layers.base import Layer
 from .layer_replay import Replay
 from .model import Model

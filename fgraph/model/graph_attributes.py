@@ -11,7 +11,7 @@ from ..errors import AmbiguousNodeError, unknown_name
 from ..graph import Call, Node, SymbolicTensor, symbol, to_symbols
 from ..graph.graph import Graph
 from ..graph.nested import filled
-from ..graph.replacing import with_replaced
+from ..graph.recording.replacing import with_replaced
 from ..layers.input_layer import InputLayer
 from ..layers.opened_layer import OpenedLayer
 from .keras_order import RecordedCalls

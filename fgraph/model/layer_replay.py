@@ -13,7 +13,7 @@ from ..graph.closures import LiftedFunction
 from ..graph.graph import Graph
 from ..graph.modes import Modes, callers_modes, under
 from ..graph.nested import iter_leaves, map_leaves
-from ..graph.record import note_read, record
+from ..graph.recording.record import note_read, record
 from ..interface.keras_weights import Weights
 
 

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from ..graph import Node, Ref, SymbolicTensor, shapes, symbol
+from ..graph import Node, Ref, SymbolicTensor, symbol
 from ..graph.ancestry import ancestors
 from ..graph.graph import Graph
+from ..graph.inference import shapes
 from ..graph.nested import filled, iter_leaves
 from ..graph.node import Inferred
-from ..graph.record import record, ref_of
+from ..graph.recording.record import record, ref_of
 from ..graph.specs import TensorSpec
 from ..layers.masks import attach_masks, mask_of
 from ..layers.modules import KeptLoss

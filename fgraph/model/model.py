@@ -13,8 +13,8 @@ from torch import nn
 from ..graph import Symbol, SymbolicTensor, to_shapes
 from ..graph.graph import Graph
 from ..graph.home import Home
-from ..graph.input import inputs_like
 from ..graph.nested import filled, iter_leaves, label, leaves_with_paths, numbered
+from ..graph.recording.input import inputs_like
 from ..interface.keras_weights import Weights
 from ..interface.lazy_methods import LazyMethods
 from ..interface.penalties import Penalties

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..graph import Input, SymbolicTensor, to_shapes
-from ..graph.input import input_like
 from ..graph.modes import callers_modes
 from ..graph.nested import leaves_with_paths, map_leaves
 from ..graph.node import recording_apart
+from ..graph.recording.input import input_like
 from ..layers.training_mode import MODEL_MODE
 from .naming import Naming
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..graph import Ref, Symbol, SymbolicTensor
 from ..graph.ancestry import reads_from
 from ..graph.graph import describe
-from ..graph.lanes import sizes_at
+from ..graph.inference.lanes import sizes_at
 from ..graph.nested import Path, label
 from .expressions import RESERVED
 from .identifiers import identifier

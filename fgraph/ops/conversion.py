@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..graph import SymbolicSize, SymbolicTensor
-from ..graph.input import as_dtype
+from ..graph.recording.input import as_dtype
 
 Axis = int | Sequence[int] | None
 DType = torch.dtype | str | type | None

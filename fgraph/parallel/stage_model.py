@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..graph import Node, Ref
-from ..graph.flat import At, Entry, Flat, flatten, restore
+from ..graph.flat_graph import At, Entry, Flat, flatten, restore
 from ..graph.graph import Graph
 from ..graph.module_state import READS
 from ..graph.nested import iter_leaves, map_leaves

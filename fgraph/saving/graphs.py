@@ -13,18 +13,19 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..errors import LoadError, SaveError
-from ..graph import Node, Ref, shapes, to_symbols
+from ..graph import Node, Ref, to_symbols
 from ..graph.ancestry import ancestors, reads_of
-from ..graph.calls import make_node
 from ..graph.closures import LiftedFunction
-from ..graph.flat import At, Entry, Flat, flatten, restore
-from ..graph.function_calls import changes_first
+from ..graph.flat_graph import At, Entry, Flat, flatten, restore
 from ..graph.graph import Graph
 from ..graph.home import Home
+from ..graph.inference import shapes
 from ..graph.memory import changed
 from ..graph.modes import AUTOCAST_DEVICES, Autocast, Modes
 from ..graph.module_state import READS, known_of
 from ..graph.nested import iter_leaves, label, leaves_with_paths
+from ..graph.recording.function_calls import changes_first
+from ..graph.recording.make_node import make_node
 from ..graph.specs import DataSpec, Effects, NumberSpec, Spec, TensorSpec
 from ..graph.torch_functions import resolve
 from ..layers.base import Layer

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import BuildError, SymbolicError
-from ..graph.record import RealChange
+from ..graph.recording.record import RealChange
 
 Leaf = Callable[[nn.Module], bool] | type | str
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

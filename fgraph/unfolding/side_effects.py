@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import SymbolicError
-from ..graph.function_calls import record_function
-from ..graph.meta import is_inferring
+from ..graph.inference.run_on_meta import is_inferring
 from ..graph.module_copies import is_uninitialised
 from ..graph.nested import iter_leaves
-from ..graph.record import Symbol
+from ..graph.recording.function_calls import record_function
+from ..graph.recording.record import Symbol
 from ..graph.torch_functions import DRAWS
 
 

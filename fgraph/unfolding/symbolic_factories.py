@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from ..graph.function_calls import record_function
-from ..graph.record import module_calls
+from ..graph.recording.function_calls import record_function
+from ..graph.recording.record import module_calls
 
 _NAMES = ("empty", "eye", "ones", "rand", "randint", "randn", "randperm", "tensor", "zeros")
 _lock = threading.Lock()

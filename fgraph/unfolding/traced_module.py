@@ -14,14 +14,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import BuildError, SymbolicError
-from ..graph.capture import has_own_call
 from ..graph.home import Home
-from ..graph.module_copies import shallow_copy
+from ..graph.module_copies import has_own_call, shallow_copy
 from ..graph.module_state import buffer, known_of, parameter, training
 from ..graph.nested import map_leaves
 from ..graph.node import Node, Ref, Scope, current_scope, current_trial, recording
-from ..graph.record import RealChange, module_calls, record, result_of, to_refs
-from ..graph.symbolic_sizes import SymbolicSize
+from ..graph.recording.record import RealChange, module_calls, record, result_of, to_refs
+from ..graph.recording.symbolic_sizes import SymbolicSize
 from .both_modes import Trial
 from .leaves import Leaves, is_of_torch
 from .side_effects import OtherDraws, RecordDraws, SavedHandles

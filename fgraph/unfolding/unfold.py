@@ -11,8 +11,8 @@ from torch import nn
 
 from ..errors import BuildError
 from ..graph.home import Home
-from ..graph.record import module_calls
-from ..graph.shape_cache import remembering
+from ..graph.inference.shape_cache import remembering
+from ..graph.recording.record import module_calls
 from .leaves import Leaf, Leaves, origin
 from .side_effects import RecordDraws
 from .symbolic_factories import symbolic_factories

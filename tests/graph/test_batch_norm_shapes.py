@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from fgraph import BuildError, Input, Model
-from fgraph.graph.kernel_rules import _batch_norm
+from fgraph.graph.inference.kernel_rules import _batch_norm
 
 SHAPES = {"two axes": (4, 3), "images": (2, 3, 5, 5), "no samples": (0, 3, 2)}
 

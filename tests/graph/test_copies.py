@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fgraph import BuildError, Input, Model, apply, clone_model, layers
-from fgraph.graph.lanes import lane_of
+from fgraph.graph.inference.lanes import lane_of
 
 
 class Named(Model):

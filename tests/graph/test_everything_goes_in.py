@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from fgraph import Input, Model, SymbolicTensor, apply
-from fgraph.graph import shapes
+from fgraph.graph.inference import shapes
 from strategies import assert_same, run, state
 
 BATCH, STEPS, WIDTH = 3, 5, 8

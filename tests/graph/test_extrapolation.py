@@ -9,7 +9,7 @@ from torch import nn
 import fgraph
 from fgraph import Input, Model, layers
 from fgraph.errors import BuildError
-from fgraph.graph import extrapolation
+from fgraph.graph.inference import extrapolation
 
 BLOCK = 20
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch import Tensor as T
 
 from fgraph import Input, Model, unfold
-from fgraph.graph.symbolic import SymbolicTensor
+from fgraph.graph.recording.symbolic import SymbolicTensor
 
 pytestmark = pytest.mark.usefixtures("torch_untouched")
 KINDS = (list, torch.Tensor)

@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 import fgraph
 from fgraph import Input, Model, layers
-from fgraph.graph.flat import Entry
+from fgraph.graph.flat_graph import Entry
 from fgraph.graph.node import Ref
 from fgraph.saving.graphs import _NODE_FIELDS
 from strategies import assert_same

@@ -13,8 +13,8 @@ from torch import nn
 
 from ...errors import SaveError
 from ...graph import Node, Ref, memory
-from ...graph.input import input_like
 from ...graph.nested import iter_leaves, map_leaves
+from ...graph.recording.input import input_like
 from ...graph.torch_functions import torch_name
 from . import torch_numbers, torch_shapes
 from .keras_operation import Found, Op

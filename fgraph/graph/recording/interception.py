@@ -22,8 +22,9 @@ from torch import nn
 from torch.autograd.function import Function, _SingleLevelFunction
 from torch.nn.utils import stateless
 
-from ..errors import BuildError
-from .nested import is_container, iter_leaves
+from ...errors import BuildError
+from ..module_copies import has_own_call
+from ..nested import is_container, iter_leaves
 
 _MISSING = object()
 # where `apply` hands over to C++: `Function.apply` itself since torch 2.15
@@ -248,12 +249,3 @@ def _takes_name(forward: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):
         return True
     return "name" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-
-def has_own_call(kind: type[nn.Module]) -> bool:
-    """Whether instances of a class do more when they are called than `nn.Module` would."""
-    call: Any = kind.__call__
-    return call is not nn.Module.__call__ and call.__module__.partition(".")[0] not in (
-        "torch",
-        "fgraph",
-    )

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from .memory import changed, setitem
-from .nested import iter_leaves
-from .torch_functions import torch_name
+from ..memory import changed, setitem
+from ..nested import iter_leaves
+from ..torch_functions import torch_name
 
 _MODULES = (
     nn.Linear, nn.Bilinear, nn.Embedding, nn.EmbeddingBag, nn.Identity, nn.PReLU, nn.RNNBase,

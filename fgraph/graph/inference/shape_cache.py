@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from .node import Node, Ref
+from ..node import Node, Ref
+from ..specs import DataSpec, Effects, Spec
+from ..torch_functions import torch_name
 from .plain_calls import says_plain
-from .specs import DataSpec, Effects, Spec
-from .torch_functions import torch_name
 
 _PLAIN = (int, float, bool, str, complex, type(None), torch.dtype, torch.Size, type(Ellipsis))
 _PLAIN_TYPES = frozenset({*_PLAIN, torch.device, torch.memory_format, torch.layout})

@@ -18,7 +18,7 @@ from functools import lru_cache, partial
 from types import CodeType, FrameType, UnionType
 from typing import Any, cast
 
-from ..errors import SymbolicError
+from ...errors import SymbolicError
 
 _RUNNING_FUNCTIONS = (
     "torch._functorch.vmap", "torch._functorch.eager_transforms", "torch._higher_order_ops.",

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import BuildError
-from .ancestry import ancestors
-from .node import Node, Ref, current_call
-from .specs import TensorSpec
-from .torch_functions import torch_name
+from ...errors import BuildError
+from ..ancestry import ancestors
+from ..node import Node, Ref, current_call
+from ..specs import TensorSpec
+from ..torch_functions import torch_name
 
 
 def build_error(

@@ -8,11 +8,11 @@ from typing import Any, overload
 
 import torch
 
-from .nested import iter_leaves
-from .node import Node, Ref
+from ..inference.shapes import spec_of
+from ..nested import iter_leaves
+from ..node import Node, Ref
+from ..specs import DataSpec, NumberSpec, TensorSpec
 from .record import Symbol, symbol
-from .shapes import spec_of
-from .specs import DataSpec, NumberSpec, TensorSpec
 from .symbolic import SymbolicTensor
 
 

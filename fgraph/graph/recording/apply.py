@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from . import shapes
+from ..inference import shapes
+from ..nested import iter_leaves
+from ..node import Inferred
+from ..specs import Effects, TensorSpec
 from .build_errors import function_name
-from .nested import iter_leaves
-from .node import Inferred
 from .record import Symbol, record
-from .specs import Effects, TensorSpec
 
 
 def apply(

@@ -7,17 +7,17 @@ from typing import Any, NoReturn
 
 import torch
 
-from ..errors import BuildError, SymbolicError, refuse_keras
-from .ancestry import add_reads
+from ...errors import BuildError, SymbolicError, refuse_keras
+from ..ancestry import add_reads
+from ..closures import lift_captured
+from ..memory import Memory, changed
+from ..nested import iter_leaves, map_leaves
+from ..node import Inferred, Node, Ref
+from ..specs import REAL, Effects
+from ..torch_functions import torch_name
 from .build_errors import function_name
-from .calls import make_node
-from .capture import Interception
-from .closures import lift_captured
-from .memory import Memory, changed
-from .nested import iter_leaves, map_leaves
-from .node import Inferred, Node, Ref
-from .specs import REAL, Effects
-from .torch_functions import torch_name
+from .interception import Interception
+from .make_node import make_node
 
 
 class Symbol:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 from torch import nn
 
+from ..memory import changed, setitem
+from ..nested import map_leaves
+from ..node import Ref
+from ..specs import DataSpec, DeviceSpec, NumberSpec, TensorSpec
 from .function_calls import record_function, record_operator
 from .isinstance_checks import is_isinstance_check
-from .memory import changed, setitem
-from .nested import map_leaves
-from .node import Ref
 from .record import (
     Symbol,
     SymbolicDevice,
@@ -26,7 +27,6 @@ from .record import (
     refuse_caller_of_keras,
     symbol,
 )
-from .specs import DataSpec, DeviceSpec, NumberSpec, TensorSpec
 from .symbolic_sizes import Shape, SymbolicData, SymbolicSize
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
+from ..nested import iter_leaves, map_leaves
 from .kernel_rules import RULES
-from .nested import iter_leaves, map_leaves
 from .plain_calls import is_plain
 from .sized_by_values import SIZED_BY_VALUES, pack
 

@@ -6,8 +6,8 @@ from typing import Any, NoReturn
 
 from torch import Tensor
 
-from ..errors import SymbolicError
-from .nested import iter_leaves
+from ...errors import SymbolicError
+from ..nested import iter_leaves
 
 _DEEPEST = 5  # a cache holds a list of layers, each of which holds tensors
 

@@ -12,14 +12,14 @@ from typing import Any
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .ancestry import ancestors
-from .meta import run_on_meta
+from ..ancestry import ancestors
+from ..node import Node, Ref
+from ..specs import DeviceSpec, TensorSpec
 from .meta_mode import LANES
-from .node import Node, Ref
-from .opaque import OpaqueObject, holds_tensors
+from .opaque_objects import OpaqueObject, holds_tensors
 from .plain_calls import is_convolution, is_plain_target
+from .run_on_meta import run_on_meta
 from .shape_cache import Cache, call_key, main_results
-from .specs import DeviceSpec, TensorSpec
 
 # Stand-ins for an unknown batch size and for any other unknown size, in the main lanes. Both pairs
 # have many small divisors, for code that folds or halves sizes; the second one is large enough for

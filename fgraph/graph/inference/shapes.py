@@ -3,7 +3,7 @@
 A lane is a set of numbers in place of the unknown sizes. A call is run in two main lanes; a size of
 its result that differs between them is unknown. Equal sizes prove nothing if the call can map
 different numbers to the same one (`x[:, :10]`, `192 % 8 == 288 % 8`): such a call, and every call
-on its result, is also run in the probe lanes. The numbers are in `lanes`; `meta` runs a call
+on its result, is also run in the probe lanes. The numbers are in `lanes`; `run_on_meta` runs a call
 without side effects; `plain_calls` lists the calls that need no probe lanes.
 """
 
@@ -18,16 +18,16 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from ..memory import Watch
+from ..node import Inferred, Node
+from ..specs import Constant, DataSpec, DeviceSpec, NumberSpec, Spec, TensorSpec
 from . import extrapolation
 from .lanes import BATCH, OTHER, PROBES, Lane, lane_of
-from .memory import Watch
-from .meta import run_on_meta
-from .node import Inferred, Node
-from .opaque import OpaqueObject, holds_tensors
+from .opaque_objects import OpaqueObject, holds_tensors
 from .plain_calls import is_plain_target, tells_from_spec
+from .run_on_meta import run_on_meta
 from .shape_cache import Found, call_key
 from .shape_cache import main_results as _cache
-from .specs import Constant, DataSpec, DeviceSpec, NumberSpec, Spec, TensorSpec
 
 
 def spec_of(shape: tuple[int | None, ...], dtype: torch.dtype) -> TensorSpec:

@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import BuildError
-from . import shapes
+from ...errors import BuildError
+from ..inference import shapes
+from ..inference.shape_cache import changed_setting, settings_of
+from ..modes import current_modes, refuse_hooks
+from ..node import Inferred, Node, current_trial
 from .build_errors import build_error
-from .capture import refuse_autograd_forward
-from .modes import current_modes, refuse_hooks
-from .node import Inferred, Node, current_trial
-from .shape_cache import changed_setting, settings_of
+from .interception import refuse_autograd_forward
 
 # the nodes that call a module, in the order of recording; each leaves when it dies
 _inbound: weakref.WeakKeyDictionary[nn.Module, dict[weakref.ref[Node], None]] = (

@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 
 import torch
 
+from ..inference.lanes import numbers_agree
+from ..node import Ref
 from .isinstance_checks import called
-from .lanes import numbers_agree
-from .node import Ref
 from .record import Symbol, no_value, record
 
 _AS_INDEX = (

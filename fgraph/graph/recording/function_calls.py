@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from ..errors import BuildError, SymbolicError
-from .ancestry import ancestors
+from ...errors import BuildError, SymbolicError
+from ..ancestry import ancestors
+from ..inference.meta_mode import FACTORIES
+from ..memory import setitem
+from ..nested import iter_leaves
+from ..specs import NumberSpec, TensorSpec
 from .build_errors import function_name
-from .memory import setitem
-from .meta_mode import FACTORIES
-from .nested import iter_leaves
 from .record import Symbol, node_of, real_change, record, result_of, symbol
-from .specs import NumberSpec, TensorSpec
 
 _FACTORY_NAMES = frozenset(function.__name__ for function in FACTORIES)
 _INSTEAD = {

@@ -18,15 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from .closures import LiftedFunction
-from .memory import Watch
+from ..closures import LiftedFunction
+from ..memory import Watch
+from ..modes import Autocast, Modes, under
+from ..module_copies import call_of_copy, copy_without_hooks
+from ..nested import iter_leaves, map_leaves
+from ..node import Node, Ref
+from ..specs import DeviceSpec, TensorSpec
+from ..torch_functions import torch_name
 from .meta_mode import MetaMode
-from .modes import Autocast, Modes, under
-from .module_copies import call_of_copy, copy_without_hooks
-from .nested import iter_leaves, map_leaves
-from .node import Node, Ref
-from .specs import DeviceSpec, TensorSpec
-from .torch_functions import torch_name
 
 
 def run_on_meta(

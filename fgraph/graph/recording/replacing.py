@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .calls import make_node
-from .graph import Graph
-from .nested import iter_leaves, map_leaves
-from .node import Call, Node, Ref, Scope, Span, recording
+from ..graph import Graph
+from ..nested import iter_leaves, map_leaves
+from ..node import Call, Node, Ref, Scope, Span, recording
+from .make_node import make_node
 
 
 def with_replaced(graph: Graph, new: Mapping[int, Any]) -> Graph:

@@ -1,0 +1,1 @@
+"""How calls on symbolic values become nodes: `Input`, handles, interception."""
