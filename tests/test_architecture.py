@@ -79,23 +79,39 @@ def test_every_room_has_a_place_in_the_plan():
     assert {room(name) for name in MODULES if name != "fgraph"} == set(LEVEL)
 
 
-# within a room, from the bottom up: what stands beside the inner rooms is below them
-INNER_ROOMS = ("fgraph.graph.inference", "fgraph.graph.recording")
+# the rooms within a room, from the bottom up; "." is for the files beside them
+INNER_ROOMS = {
+    "fgraph.graph": ((".",), ("inference",), ("recording",)),
+    "fgraph.training": (("sources",), ("processes",), (".",)),
+    "fgraph.saving.keras": ((".",), ("reading", "writing")),
+}
 
 
-def inner_level(name: str) -> int:
-    package = name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
-    return INNER_ROOMS.index(package) + 1 if package in INNER_ROOMS else 0
+def inner_room(outer: str, name: str) -> str:
+    first, *rest = name.removeprefix(f"{outer}.").split(".")
+    return first if rest or MODULES[name].name == "__init__.py" else "."
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("fgraph.graph.")])
-def test_imports_run_downwards_within_graph(name):
+@pytest.mark.parametrize(
+    ("outer", "name"),
+    [
+        (outer, name)
+        for outer in INNER_ROOMS
+        for name in MODULES
+        if name.startswith(f"{outer}.")  # `__init__` of the room itself gathers from all
+    ],
+)
+def test_imports_run_downwards_within_a_room(outer, name):
+    level = {room: at for at, rooms in enumerate(INNER_ROOMS[outer]) for room in rooms}
+    own = inner_room(outer, name)
     upwards = [
         target
         for target in IMPORTS[name]
-        if target.startswith("fgraph.graph.") and inner_level(target) > inner_level(name)
+        if target.startswith(f"{outer}.")
+        and (other := inner_room(outer, target)) != own
+        and level[other] >= level[own]
     ]
-    assert not upwards, f"{name} imports {upwards}, which stand above it"
+    assert not upwards, f"{name} imports {upwards}, which stand beside or above it"
 
 
 def test_no_modules_import_each_other_in_a_circle():

@@ -11,8 +11,8 @@ from torch import nn
 
 from ..callbacks.processes import Processes, rank, remember, world_size
 from ..errors import unknown_name
-from ..training.distributed import part_seeds
-from ..training.replicas import Replicas
+from ..training.processes.distributed import part_seeds
+from ..training.processes.replicas import Replicas
 from .shard_groups import shard_groups, tied_weights
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from .decoder import Decoder
 from .encoder import Encoder
 from .graphs import check_fields
 from .keras.archive import kind_of
-from .keras.keras_weight_files import is_keras_weights, places_of_weights
-from .keras.reading import load_keras
-from .keras.writing import check_keras, is_keras_file, save_keras
+from .keras.reading.load_keras import load_keras
+from .keras.writing.save_keras import check_keras, is_keras_file, save_keras
+from .keras_weight_files import is_keras_weights, places_of_weights
 
 VERSION = 3
 _TEXT = "fgraph"

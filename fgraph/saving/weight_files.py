@@ -16,7 +16,7 @@ from ..callbacks.atomic import save_atomically
 from ..constructions.comparing import slots
 from ..errors import LoadError
 from . import tensorfile
-from .keras.keras_weight_files import is_keras_weights, load_keras_weights, save_keras_weights
+from .keras_weight_files import is_keras_weights, load_keras_weights, save_keras_weights
 
 _TORCH_ENDINGS = (".pt", ".pth", ".bin")
 

@@ -11,8 +11,8 @@ import torch
 
 from ..errors import real_number, unknown_name, whole_number
 from ..graph.nested import map_leaves
-from .arrays import common_length
-from .data import is_loader
+from .sources.arrays import common_length
+from .sources.data import is_loader
 
 # what torch.compile takes; `model` is the module itself
 TORCH_COMPILE_OPTIONS = [

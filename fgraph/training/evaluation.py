@@ -12,10 +12,10 @@ import torch
 from ..callbacks import CallbackList
 from ..callbacks.processes import agreed, agreed_any, world_size
 from .added_losses import collecting
-from .batch import Batch
-from .feed import Feed
 from .grouping import Group
 from .prediction import evaluating, require_steps
+from .sources.batch import Batch
+from .sources.feed import Feed
 from .state import Session, Step, TrainingState
 from .stepping import Stepping, call_with_logs
 

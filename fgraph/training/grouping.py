@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..losses.base import HALF, within
-from .batch import Source
 from .output_losses import OutputLosses, annotate, logits_of, mask_of
 from .running_metrics import RunningMetrics
+from .sources.batch import Source
 
 _MOST_BATCHES = 64
 _MOST_ELEMENTS = 2**16

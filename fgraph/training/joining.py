@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from ..callbacks.processes import agreed_any, exchanged, is_sharded, processes_of
-from .merging import refuse_unmergeable
-from .narrow_norms import NarrowNorms
+from .processes.merging import refuse_unmergeable
+from .processes.narrow_norms import NarrowNorms
 from .run import Run
 
 

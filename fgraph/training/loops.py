@@ -9,11 +9,11 @@ from typing import Any
 
 from ..callbacks import History
 from ..callbacks.processes import agreed, agreed_any, world_size
-from . import distributed
 from .evaluation import Evaluation
-from .feed import Feed
 from .prediction import keeping_modes
+from .processes import distributed
 from .run import Run
+from .sources.feed import Feed
 from .state import TrainingState
 from .stepping import call_with_logs
 

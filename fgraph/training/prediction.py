@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from ..callbacks import CallbackList
 from ..callbacks.processes import agreed_any, exchanged, processes_of, world_size
 from ..graph.nested import filled, iter_leaves
-from .batch import Batch, samples_in
-from .feed import Feed
-from .gathering import gathered_rows, own_rows, row_order
+from .processes.gathering import gathered_rows, own_rows, row_order
+from .sources.batch import Batch, samples_in
+from .sources.feed import Feed
 from .steps import Steps
 
 

@@ -14,13 +14,13 @@ from ..callbacks.base import Callback
 from ..callbacks.processes import world_size
 from ..graph.nested import iter_leaves, leaves_with_paths
 from . import joining
-from .batch import Batch, Source
-from .divided import check_equal
-from .feed import Feed
 from .output_losses import OutputLosses
 from .prediction import evaluating
-from .random_state import get_random_state, set_random_state
 from .run import Run
+from .sources.batch import Batch, Source
+from .sources.divided import check_equal
+from .sources.feed import Feed
+from .sources.random_state import get_random_state, set_random_state
 from .state import Step
 
 

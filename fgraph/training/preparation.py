@@ -12,15 +12,16 @@ from ..callbacks import Callback, CallbackList, History, ProgressBar
 from ..callbacks.processes import processes_of, rank, world_size
 from ..losses import Loss
 from . import checks as arguments
-from . import distributed, preflight
-from .arrays import common_length
-from .batch import Source
-from .data import is_loader, make_source
-from .feed import Feed
+from . import preflight
 from .loops import Loops
-from .own_card import move_to_own_card
+from .processes import distributed
+from .processes.own_card import move_to_own_card
 from .settings import leaves
-from .tensors import Placement
+from .sources.arrays import common_length
+from .sources.batch import Source
+from .sources.data import is_loader, make_source
+from .sources.feed import Feed
+from .sources.tensors import Placement
 
 
 class Preparation(Loops):

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..graph.nested import iter_leaves
 from ..metrics.base import Metric
-from .batch import Batch
 from .output_structure import OutputStructure
 from .prediction import Prediction
 from .running_metrics import RunningMetrics
+from .sources.batch import Batch
 from .state import Step, TrainingState
 
 

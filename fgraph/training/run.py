@@ -15,9 +15,9 @@ from ..callbacks.processes import (
     world_size,
 )
 from ..optimizers.named_state import load_named_state, named_state
-from .distributed import part_seeds, settle
-from .feed import Feed
-from .random_state import get_random_state, set_random_state
+from .processes.distributed import part_seeds, settle
+from .sources.feed import Feed
+from .sources.random_state import get_random_state, set_random_state
 
 
 @dataclass

@@ -12,9 +12,9 @@ from .. import metrics as metric_functions
 from ..callbacks.processes import Processes
 from ..losses.base import apply_mask, widened
 from ..metrics.base import Metric, RunningMean
-from .merging import adds_up, result_across
 from .output_losses import mask_of
 from .output_structure import OutputStructure
+from .processes.merging import adds_up, result_across
 
 _ALONE = Processes()
 

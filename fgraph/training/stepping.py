@@ -12,11 +12,11 @@ from ..callbacks.base import LazyLogs
 from ..callbacks.processes import Processes, processes_of
 from ..losses.across import sharing
 from ..metrics.base import Metric
-from . import distributed
-from .batch import Batch, PartOfBatch
-from .replicas import Replicas
+from .processes import distributed
+from .processes.replicas import Replicas
 from .reporting import Reporting
 from .run import Run
+from .sources.batch import Batch, PartOfBatch
 from .state import Session, Step, TrainingState
 
 

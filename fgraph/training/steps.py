@@ -15,9 +15,9 @@ from ..graph.nested import iter_leaves
 from ..optimizers.lean_step import lean_step
 from ..optimizers.mixed_kinds import by_kind, clip_norm
 from .added_losses import collecting
-from .batch import Batch
 from .calling import Calling, parameter_names
 from .output_structure import OutputStructure
+from .sources.batch import Batch
 from .state import Step, TrainingState
 
 _NO_AUTOCAST: AbstractContextManager[Any] = nullcontext()

@@ -13,12 +13,12 @@ from ..callbacks import Callback, CallbackList, History
 from ..errors import whole_number
 from . import checks as arguments
 from . import preflight
-from .arrays import common_length
-from .feed import Feed
-from .own_card import OnOwnCard
 from .preparation import Preparation
+from .processes.own_card import OnOwnCard
 from .run import Run
 from .settings import CompileSettings
+from .sources.arrays import common_length
+from .sources.feed import Feed
 from .state import TrainingState
 
 # of models that are compiled in place, for what else of them is to be compiled

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from ..absent.tools import UTILS as _INSTEAD
 from ..errors import missing_names as _missing_names
-from ..training.py_dataset import PyDataset as PyDataset
+from ..training.sources.py_dataset import PyDataset as PyDataset
 from ..viewing.plot import plot_model as plot_model
 from .encodings import normalize as normalize
 from .encodings import pad_sequences as pad_sequences

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from fgraph.training import device_copies
-from fgraph.training.arrays import ArraySource
-from fgraph.training.feed import Feed
-from fgraph.training.loader import LoaderSource
-from fgraph.training.tensors import Placement
+from fgraph.training.sources import device_copies
+from fgraph.training.sources.arrays import ArraySource
+from fgraph.training.sources.feed import Feed
+from fgraph.training.sources.loader import LoaderSource
+from fgraph.training.sources.tensors import Placement
 
 CUDA = torch.device("cuda", 0)
 

@@ -8,8 +8,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fgraph import Input, Model
-from fgraph.training import own_card
-from fgraph.training.random_state import get_random_state, set_random_state
+from fgraph.training.processes import own_card
+from fgraph.training.sources.random_state import get_random_state, set_random_state
 
 
 class Cards:
@@ -179,7 +179,7 @@ def test_all_begins_on_the_own_card(cards, monkeypatch, method):
         "fgraph.training.preparation.move_to_own_card", lambda m: seen.append("card")
     )
     monkeypatch.setattr(
-        "fgraph.training.distributed.start", lambda device, *a, **k: seen.append("start")
+        "fgraph.training.processes.distributed.start", lambda device, *a, **k: seen.append("start")
     )
     model = _model()
     model.compile("sgd", "mse")

@@ -1,0 +1,1 @@
+"""Models of this package from the files of Keras."""

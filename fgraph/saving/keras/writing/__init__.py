@@ -1,0 +1,1 @@
+"""Files of Keras from models of this package."""

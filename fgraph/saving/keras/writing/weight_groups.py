@@ -1,0 +1,43 @@
+"""Where the weights of a model lie in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..stored_weights import counted
+from .written_operation import Operation
+
+
+class Group:
+    """Where the weights of a layer or model lie in the file.
+
+    Attributes:
+        name: the layer's name.
+        weights: paths, values in Keras's layout, and where they are in torch: `(weight, module)`.
+        links: other paths at which some version of Keras looks for a weight, and its own one.
+        trained: the parts in torch of those that training changes: `(weight, module)`.
+        inner: groups within, by path.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.weights: list[tuple[str, Tensor, Any]] = []
+        self.links: list[tuple[str, str]] = []
+        self.trained: list[tuple[Any, nn.Module]] = []
+        self.inner: list[tuple[str, Group]] = []
+
+    def all_trained(self) -> Iterator[tuple[Any, nn.Module]]:
+        """Yield the weights that training changes, in Keras's order."""
+        yield from self.trained
+        for _, group in self.inner:
+            yield from group.all_trained()
+
+
+def number(operations: Iterable[Operation], group: Group) -> None:
+    """Put the groups of the layers of a model under the names that Keras gives them."""
+    held = [made for made in operations if isinstance(made.part, Group)]
+    names = counted([made.entry["class_name"] for made in held])
+    group.inner += [(f"layers/{n}", made.part) for n, made in zip(names, held, strict=True)]

@@ -1,0 +1,72 @@
+"""Layers and operations of a graph as Keras has them, on the way into a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ....model.keras_order import flat, in_keras_order
+
+
+class Operation:
+    """A layer, model or operation of a graph as Keras has it.
+
+    Attributes:
+        name: its name, unique in the graph.
+        entry: class and configuration.
+        calls: the arguments of each of its calls.
+        part: what holds its weights.
+    """
+
+    __slots__ = ("calls", "entry", "name", "part")
+
+    def __init__(self, name: str, entry: dict[str, Any], part: Any = None) -> None:
+        self.name = name
+        self.entry = entry
+        self.calls: list[tuple[list[Any], dict[str, Any]]] = []
+        self.part = part
+
+
+class Output:
+    """An output of a call.
+
+    Attributes:
+        operation, call, index: which output of which call of what.
+        shape, dtype: as Keras writes them.
+    """
+
+    __slots__ = ("call", "dtype", "index", "operation", "shape")
+
+    def __init__(
+        self, operation: Operation, call: int, index: int, shape: list[int | None], dtype: str
+    ) -> None:
+        self.operation, self.call, self.index = operation, call, index
+        self.shape, self.dtype = shape, dtype
+
+
+_Called = tuple[Operation, int]  # what is called, and which call of it
+
+
+def sorted_operations(inputs: Iterable[Output], outputs: Any) -> list[Operation]:
+    """Return the operations of a graph in Keras's order.
+
+    Keras names the weights of a layer after its class, counted in this order, which it works out
+    anew when it loads a file.
+
+    Args:
+        inputs: its inputs.
+        outputs: its outputs, in their structure.
+    """
+
+    def taken_by(called: _Called) -> list[_Called]:
+        operation, number = called
+        arguments = operation.calls[number] if operation.calls else ()
+        return [_called(leaf) for leaf in flat(arguments) if isinstance(leaf, Output)]
+
+    return in_keras_order(
+        map(_called, inputs), map(_called, flat(outputs)), lambda called: called[0], taken_by
+    )
+
+
+def _called(output: Output) -> _Called:
+    return output.operation, output.call

@@ -1,0 +1,112 @@
+"""`.weights.h5`: the weights of a model alone, as Keras has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..callbacks.atomic import replacing
+from ..errors import LoadError, SaveError
+from ..model import Model
+from .keras.hdf5 import Hdf5
+from .keras.stored_weights import check_all_read, paths_of_parts
+from .keras.writing.call_config import part_name
+from .keras.writing.hdf5_writing import write_weights
+from .keras.writing.model_config import ModelWriter, put_weights
+from .keras.writing.weight_groups import Group
+
+ENDING = ".weights.h5"
+
+
+def save_keras_weights(model: Any, path: Path) -> None:
+    """Write the weights of a model under the paths at which Keras looks for them.
+
+    Raises:
+        SaveError: the model is none that Keras has.
+        OSError: the file cannot be written.
+    """
+    root = places_of_weights(model, path)
+    with replacing(path) as temporary, temporary.open("w+b") as file:
+        write_weights(file, root)
+
+
+def places_of_weights(model: Any, path: Path) -> Group:
+    """Return where Keras looks for the weights of a model.
+
+    Raises:
+        SaveError: the model is none that Keras has.
+    """
+    try:
+        return _groups(model)
+    except SaveError as error:
+        raise SaveError(
+            f"cannot save {str(path)!r} as a file of Keras: {error}; a path that ends in "
+            ".safetensors or .pt takes the weights of any model"
+        ) from error
+
+
+def load_keras_weights(model: Any, path: Path) -> None:
+    """Copy the weights in a file of Keras into a model; where they do not fit nothing is changed.
+
+    Raises:
+        LoadError: the file is damaged, or is of another model.
+    """
+    try:
+        with Hdf5(path) as file:
+            found = [
+                (at, torch.as_tensor(_read(file, paths, shape)))
+                for at, paths, shape in _expected(_groups(model), "")
+            ]
+            check_all_read(file)
+    except (LoadError, SaveError) as error:
+        raise LoadError(f"cannot load {str(path)!r}: {error}") from error
+    for (weight, module), value in found:
+        weight.write(module, value)
+
+
+def _groups(model: Any) -> Group:
+    if not isinstance(model, Model):
+        raise SaveError(f"a {type(model).__name__} is no model of layers; write .safetensors")
+    name = part_name(model.name)
+    root = Group(name)
+    if hasattr(type(model), "call") and model.built:
+        _put_by_attributes(model, root)
+    else:
+        ModelWriter().model(model, name, root)
+    return root
+
+
+def _put_by_attributes(model: Model, root: Group) -> None:
+    """Put the weights of a model that is written with `call` where its attributes say."""
+    for layer, path in paths_of_parts(model):
+        group = Group(layer.name)
+        put_weights(layer, layer.name, group)
+        root.inner.append((path, group))
+    known = sum(len(group.weights) for _, group in root.inner)
+    if known < len(model.get_weights()):
+        raise SaveError(
+            f"model {root.name!r} has weights that are in no Keras-named layer among its "
+            "attributes: it is not known where Keras keeps them"
+        )
+
+
+def _expected(group: Group, place: str) -> Iterator[tuple[Any, list[str], tuple[int, ...]]]:
+    """Yield each weight: where it is in torch, its paths in the file, and its shape there."""
+    for path, value, at in group.weights:
+        others = [other for other, own in group.links if own == path and other != "vars/0"]
+        yield at, [f"{place}/{p}" for p in (path, *others)], tuple(value.shape)
+    for path, inner in group.inner:
+        yield from _expected(inner, f"{place}/{path}")
+
+
+def _read(file: Hdf5, paths: list[str], shape: tuple[int, ...]) -> Any:
+    found = next((path for path in paths if file.has(path)), paths[0])
+    return file.read(found, shape, f"the weight at {found!r}")
+
+
+def is_keras_weights(path: Path) -> bool:
+    """Whether a file is one of Keras's weights by its name."""
+    return path.name.endswith(ENDING)

@@ -1,0 +1,1 @@
+"""Training in several processes: who computes what, and what they tell each other."""

@@ -1,0 +1,103 @@
+"""Under `torchrun`, each process computes on a CUDA device of its own."""
+
+from __future__ import annotations
+
+import os
+from itertools import chain
+from typing import Any, Self
+
+import torch
+import torch.distributed as dist
+
+from ...callbacks.processes import is_sharded
+
+
+def own_card() -> int | None:
+    """Return the index of the CUDA device that `torchrun` means for this process.
+
+    Returns:
+        `LOCAL_RANK`, or `None` where there is nothing to choose: outside `torchrun`, without CUDA,
+        or where each process is shown a single device by `CUDA_VISIBLE_DEVICES`.
+
+    Raises:
+        RuntimeError: there are several devices, but fewer than processes.
+    """
+    local_rank = os.environ.get("LOCAL_RANK")
+    if local_rank is None or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return None
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if cards < 2:
+        return None
+    if int(local_rank) >= cards:
+        raise RuntimeError(
+            f"LOCAL_RANK is {local_rank}, but this machine shows {cards} CUDA devices: start at "
+            f"most {cards} processes on it (torchrun --nproc-per-node={cards}), or train on the CPU"
+        )
+    return int(local_rank)
+
+
+def use_own_card() -> None:
+    """Make `"cuda"` mean this process's own device, unless the script has chosen one already."""
+    card = own_card()
+    if card is not None and torch.cuda.current_device() == 0:
+        torch.cuda.set_device(card)
+
+
+def move_to_own_card(model: Any) -> None:
+    """Put a model that is on CUDA on this process's device, and make that the current one.
+
+    A script that says `model.cuda()` before anything chose a device has put the model of every
+    process on the first one. A model that the script put on another device stays there.
+
+    Args:
+        model: the model; the state of its optimizer moves along.
+    """
+    if "LOCAL_RANK" not in os.environ:  # asked at each `train_on_batch`
+        return
+    devices = {t.device for t in chain(model.parameters(), model.buffers())}
+    if len(devices) != 1 or next(iter(devices)).type != "cuda" or is_sharded(model):
+        return
+    card = own_card()
+    if card is None:
+        return
+    device = devices.pop()
+    shared = dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo"
+    if device.index == 0 and card != 0 and not shared:  # with gloo, the script may mean it
+        device = torch.device("cuda", card)
+        model.to(device)
+        state = model._trainer
+        if state is not None and state.optimizer is not None:
+            state.optimizer.load_state_dict(state.optimizer.state_dict())
+    torch.cuda.set_device(device)
+
+
+class OnOwnCard:
+    """Lets `model.cuda()` and `model.to("cuda")` mean this process's device under `torchrun`."""
+
+    def cuda(self, device: int | torch.device | None = None) -> Self:
+        """Move to a CUDA device, as `torch.nn.Module.cuda`.
+
+        Args:
+            device: the device; by default the current one, under `torchrun` that of `LOCAL_RANK`.
+
+        Returns:
+            The model itself.
+        """
+        if device is None:
+            use_own_card()
+        return super().cuda(device)  # type: ignore[misc,no-any-return]
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move to a device or another dtype, as `torch.nn.Module.to`.
+
+        Args:
+            *args: as in torch; under `torchrun`, `"cuda"` is the device of `LOCAL_RANK`.
+            **kwargs: as in torch.
+
+        Returns:
+            The model itself.
+        """
+        wanted = kwargs.get("device", args[0] if args else None)
+        if isinstance(wanted, str | torch.device) and torch.device(wanted) == torch.device("cuda"):
+            use_own_card()
+        return super().to(*args, **kwargs)  # type: ignore[misc,no-any-return]
