@@ -21,13 +21,13 @@ try:
     from . import models as models
     from . import optimizers as optimizers
     from . import regularizers as regularizers
+    from .absent.missing_names import missing_names as _missing_names
     from .errors import AmbiguousNodeError as AmbiguousNodeError
     from .errors import BuildError as BuildError
     from .errors import LoadError as LoadError
     from .errors import SaveError as SaveError
     from .errors import SymbolicError as SymbolicError
     from .errors import UncalledLayerError as UncalledLayerError
-    from .errors import missing_names as _missing_names
     from .graph import Input as Input
     from .graph import SymbolicTensor as SymbolicTensor
     from .graph import apply as apply

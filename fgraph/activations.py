@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .errors import look_up, missing_names, serialized
+from .absent.missing_names import missing_names
+from .common.named_objects import look_up, serialized
 
 Activation = Callable[[Tensor], Tensor]
 ActivationLike = str | Activation | Mapping[str, Any] | None

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from .errors import Configured, look_up, missing_names, serialized
+from .absent.missing_names import missing_names
+from .common.configured import Configured
+from .common.named_objects import look_up, serialized
 
 ConstraintLike = str | Callable[[Tensor], Tensor] | Mapping[str, Any] | None
 Axis = int | Sequence[int]

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .errors import Configured, look_up, missing_names, serialized
+from .absent.missing_names import missing_names
+from .common.configured import Configured
+from .common.named_objects import look_up, serialized
 
 InitializerLike = str | Callable[..., Any] | Mapping[str, Any] | None
 

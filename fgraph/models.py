@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .absent.missing_names import missing_names
 from .absent.tools import MODELS as _INSTEAD
-from .errors import missing_names
 from .model import Model as Model
 from .model import Sequential as Sequential
 from .model import clone_model as clone_model

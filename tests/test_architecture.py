@@ -17,6 +17,7 @@ LAYERS = (
     ("errors",),
     ("absent",),
     ("graph",),
+    ("common",),
     ("activations", "initializers", "constraints", "regularizers", "unfolding"),
     ("losses", "optimizers", "callbacks"),
     ("metrics",),

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 import fgraph
-from fgraph.errors import missing_names
+from fgraph.absent.missing_names import missing_names
 from keras_oracle import keras
 
 # not public, and named nowhere in Keras's documentation

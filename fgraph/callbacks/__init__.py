@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..errors import missing_names as _missing_names
+from ..absent.missing_names import missing_names as _missing_names
 from .averages import SwapEMAWeights as SwapEMAWeights
 from .base import Callback as Callback
 from .base import CallbackList as CallbackList

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..common.sharded_tensors import like_parameter
 from .base import Callback, Logs
-from .processes import like_parameter
 
 
 class SwapEMAWeights(Callback):

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import processes
-from .atomic import save_atomically
+from ..common import process_group
+from ..common.atomic_files import save_atomically
+from ..common.sharded_tensors import is_dtensor
 
 _TENSOR = "fgraph.tensor"
 _MARKER = "complete.json"
@@ -27,7 +28,7 @@ _COMMON, _TENSORS = "run.pt", "tensors"
 def newest_folder(backup_dir: Path) -> Path | None:
     """Return the folder of the last step that all processes saved, in every process alike."""
     found = [path.parent for path in backup_dir.glob(f"step-*/{_MARKER}")]
-    name = processes.agreed(max((path.name for path in found), default=None))
+    name = process_group.agreed(max((path.name for path in found), default=None))
     return None if name is None else backup_dir / name
 
 
@@ -48,21 +49,21 @@ def write_folder(
     from torch.distributed.checkpoint.state_dict_saver import save
 
     folder = backup_dir / f"step-{at[0]:08d}-{at[1]:010d}"
-    if processes.rank() == 0:
+    if process_group.rank() == 0:
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed while it wrote
         folder.mkdir(parents=True)
-    processes.wait_for_all()
+    process_group.wait_for_all()
     tensors: dict[str, Tensor] = {}
     plain = _without_tensors(common, (), tensors)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch, about its own planners
         save(tensors, checkpoint_id=folder / _TENSORS)
-    save_atomically(dict(own), folder / f"process-{processes.rank()}.pt")
-    if processes.rank() == 0:
+    save_atomically(dict(own), folder / f"process-{process_group.rank()}.pt")
+    if process_group.rank() == 0:
         save_atomically(plain, folder / _COMMON)
-    processes.wait_for_all()
-    if processes.rank() == 0:
-        marker = {"epoch": at[0], "step": at[1], "processes": processes.world_size()}
+    process_group.wait_for_all()
+    if process_group.rank() == 0:
+        marker = {"epoch": at[0], "step": at[1], "processes": process_group.world_size()}
         temporary = folder / f".{_MARKER}"
         temporary.write_text(json.dumps(marker), encoding="utf-8")
         temporary.replace(folder / _MARKER)
@@ -99,7 +100,7 @@ def read_folder(
 
 def remove_folders(backup_dir: Path, keep: list[Path]) -> None:
     """Delete all backups of several processes but some, in the first process."""
-    if processes.rank() == 0:
+    if process_group.rank() == 0:
         for folder in backup_dir.glob("step-*"):
             if folder not in keep:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -126,7 +127,7 @@ def _allocate(
     if isinstance(value, dict) and _TENSOR in value:
         dtype, shape = getattr(torch, value["dtype"].removeprefix("torch.")), value["shape"]
         owner: Any = next((parameters[part] for part in reversed(path) if part in parameters), None)
-        sharded = processes.is_dtensor(owner) and list(owner.shape) == shape
+        sharded = is_dtensor(owner) and list(owner.shape) == shape
         tensors[value[_TENSOR]] = (
             torch.zeros_like(owner, dtype=dtype, requires_grad=False)
             if sharded

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..errors import declares
+from ..common.configured import declares
 
 Logs = Mapping[str, Any]
 

@@ -11,13 +11,15 @@ from typing import Any
 
 import torch
 
-from ..errors import SaveError, unknown_name, whole_number
-from . import processes
-from .atomic import replacing, save_atomically
+from ..common import process_group
+from ..common.atomic_files import replacing, save_atomically
+from ..common.number_checks import whole_number
+from ..common.sharded_tensors import is_sharded
+from ..common.whole_model import whole_state_dict
+from ..errors import SaveError, unknown_name
 from .backup_folders import newest_folder, read_folder, remove_folders, write_folder
 from .base import Callback, Logs
 from .monitor import MonitorCallback
-from .whole_model import whole_state_dict
 
 
 class ModelCheckpoint(MonitorCallback):
@@ -90,7 +92,7 @@ class ModelCheckpoint(MonitorCallback):
 
     def needs_all_processes(self, model: Any) -> bool:
         """Return true for a sharded model, of which each process has a part."""
-        return processes.is_sharded(model)
+        return is_sharded(model)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save after so many batches."""
@@ -164,20 +166,20 @@ def check_save_freq(save_freq: str | int, caller: str) -> str | int:
 def write_model(model: Any, path: str, weights_only: bool) -> None:
     """Write a model atomically: by its own `save`, or its `state_dict`."""
     save = getattr(model, "save_weights" if weights_only else "save", None)
-    sharded = processes.is_sharded(model)
-    if processes.rank() and not sharded:
+    sharded = is_sharded(model)
+    if process_group.rank() and not sharded:
         return
     if save is None:
         weights = whole_state_dict(model)
-        if not processes.rank():
+        if not process_group.rank():
             save_atomically(weights, path)
-    elif processes.rank():  # it gives its shards, the first process writes
+    elif process_group.rank():  # it gives its shards, the first process writes
         save(path)
     else:
         with replacing(path, make_folder=True) as temporary:
             save(str(temporary))
     if sharded:
-        processes.wait_for_all()
+        process_group.wait_for_all()
 
 
 def _folder_name(state: dict[str, Any]) -> str:
@@ -258,7 +260,7 @@ class BackupAndRestore(Callback):
         run = self.model._trainer.session.run
         folder = newest_folder(self.backup_dir)
         alone = None
-        if processes.agreed(self.path.exists()):
+        if process_group.agreed(self.path.exists()):
             alone = torch.load(self.path, map_location="cpu", weights_only=True)
         if folder is not None and (alone is None or folder.name > _folder_name(alone)):
             run.load(*read_folder(folder, dict(self.model.named_parameters())))
@@ -279,7 +281,7 @@ class BackupAndRestore(Callback):
 
     def _save(self) -> None:
         run = self.model._trainer.session.run
-        if processes.world_size() > 1:
+        if process_group.world_size() > 1:
             run.settle()
             before = newest_folder(self.backup_dir)
             common, own = run.common_state(), run.own_state()
@@ -294,7 +296,7 @@ class BackupAndRestore(Callback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Delete the backup."""
-        if self.delete_checkpoint and processes.rank() == 0:
+        if self.delete_checkpoint and process_group.rank() == 0:
             remove_folders(self.backup_dir, [])
             self.path.unlink(missing_ok=True)
             self.path.with_suffix(".previous.pt").unlink(missing_ok=True)

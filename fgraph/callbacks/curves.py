@@ -102,7 +102,7 @@ def _draw(
 
 
 def _write(figure: Any, path: Path) -> None:
-    from .atomic import replacing
+    from ..common.atomic_files import replacing
 
     with replacing(path) as new:
         figure.savefig(new, format=path.suffix.removeprefix(".") or "png", dpi=200)

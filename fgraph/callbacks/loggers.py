@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
-from . import processes
+from ..common import process_group
 from .base import Callback, Logs
 
 
@@ -39,7 +39,7 @@ class CSVLogger(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Write the epoch's row, in the first process."""
-        if processes.rank():
+        if process_group.rank():
             return
         logs = logs or {}
         if self._file is None:
@@ -120,7 +120,7 @@ class TensorBoard(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Open the log."""
-        if processes.rank() == 0:
+        if process_group.rank() == 0:
             self._writer = self._given or _summary_writer(self.log_dir)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:

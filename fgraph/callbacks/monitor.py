@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from ..errors import real_number, unknown_name, whole_number
+from ..common.number_checks import real_number, whole_number
+from ..errors import unknown_name
 from .base import Callback, Logs
 from .rates import refuse_schedule
 

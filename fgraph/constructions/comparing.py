@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..common.configured import is_of_fgraph
 from ..errors import SaveError
 from ..layers.base import Layer
 from ..metrics import Metric
@@ -60,7 +61,7 @@ def attributes_of(value: Any) -> dict[str, Any]:
         _LAYER_KEYS if isinstance(value, Layer) else frozenset({"_arguments"})
     )  # fmt: skip
     kept = {key: item for key, item in state.items() if key not in skipped}
-    if isinstance(value, (nn.Module, Layer)) or not type(value).__module__.startswith("fgraph."):
+    if isinstance(value, (nn.Module, Layer)) or not is_of_fgraph(type(value)):
         return kept
     return {key: item for key, item in kept.items() if key[:1] != "_"}  # others change with use
 
@@ -129,7 +130,7 @@ def _set_in_init(cls: type) -> set[str]:
     return {
         instruction.argval
         for init in own
-        if not init.__module__.startswith("fgraph.")
+        if not is_of_fgraph(init)
         for instruction in dis.get_instructions(init)
         if instruction.opname == "STORE_ATTR"
     }

@@ -12,6 +12,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
+from ..common.configured import is_of_fgraph
 from ..errors import LoadError
 from ..layers.base import Layer
 from ..layers.filling import filled_by
@@ -80,7 +81,7 @@ def without_values(cls: type, most_calls: int = 1_000_000) -> AbstractContextMan
         cls: the class.
         most_calls: how many torch functions may be called.
     """
-    if cls.__module__.startswith(("torch.nn.", "fgraph.")):
+    if is_of_fgraph(cls) or cls.__module__.startswith("torch.nn."):
         return _NoValues(cls, most_calls)
     return torch.random.fork_rng(devices=())
 

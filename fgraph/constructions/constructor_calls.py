@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import Remembered, SaveError
+from ..common.configured import Remembered
+from ..errors import SaveError
 from ..layers.base import Layer
 from ..model import Model
 from .comparing import same

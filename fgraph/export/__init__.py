@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from ..absent.missing_names import missing_names as _missing_names
 from ..absent.tools import EXPORT as _INSTEAD
-from ..errors import missing_names as _missing_names
 
 if not TYPE_CHECKING:
     __getattr__ = _missing_names(__name__, _INSTEAD)

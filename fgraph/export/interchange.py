@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..callbacks.atomic import replacing
+from ..common.atomic_files import replacing
 from ..graph.graph import Graph, describe
 from ..graph.specs import TensorSpec
 from ..model import Model

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..callbacks.whole_model import whole
+from ..common.whole_model import whole
 from ..layers.base import Layer
 from ..layers.weights import as_array
 

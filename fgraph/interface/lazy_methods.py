@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from ..callbacks.whole_model import whole
+from ..common.whole_model import whole
 
 Self = TypeVar("Self", bound="LazyMethods")
 

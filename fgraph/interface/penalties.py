@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from ..callbacks.processes import reshard
+from ..common.sharded_tensors import reshard
 from ..graph.graph import Graph
 from ..layers.base import Layer
 from ..layers.modules import KeptLoss

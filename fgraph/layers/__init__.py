@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..errors import missing_names as _missing_names
+from ..absent.missing_names import missing_names as _missing_names
 from ..graph import Input as Input
 from .absent_layers import INSTEAD as _INSTEAD
 from .activation import ELU as ELU

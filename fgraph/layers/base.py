@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import regularizers
+from ..common.configured import is_of_fgraph
 from ..errors import BuildError, refuse_keras
 from ..graph import Call, Input, Symbol, SymbolicTensor, apply, symbol, to_refs, to_shapes
 from ..graph.nested import iter_leaves, map_leaves
@@ -175,7 +176,7 @@ class Layer(LayerConfig, Additions, InboundNodes):
         They are in the order of assignment, and those in private attributes of a user's layer are
         among them, as in Keras.
         """
-        ours = type(self).__module__.startswith("fgraph.")
+        ours = is_of_fgraph(type(self))
         kept = [value for key, value in vars(self).items()
                 if not (key.startswith("_") if ours else key in _NO_PARTS)]  # fmt: skip
         parts = {id(v): v for v in iter_leaves(kept) if isinstance(v, (Layer, nn.Module))}
@@ -380,7 +381,7 @@ class Layer(LayerConfig, Additions, InboundNodes):
         """Return the keyword arguments with `training` as `call` expects it."""
         if kwargs.get("training") is MODEL_MODE or "training" not in takes:
             kwargs.pop("training", None)  # as in Keras every layer takes it, and most ignore it
-        own = (type(self).call.__module__ or "").startswith(f"{__package__}.")
+        own = is_of_fgraph(type(self).call)
         if "training" in takes and kwargs.get("training") is None and not own:
             kwargs["training"] = MODEL_MODE
         return kwargs

@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from ..errors import Remembered, unknown_name
+from ..common.configured import Remembered
+from ..errors import unknown_name
 from ..graph.nested import map_leaves
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ..errors import BuildError, Configured
+from ..common.configured import Configured
+from ..errors import BuildError
 
 Shape = tuple[int | None, ...]
 

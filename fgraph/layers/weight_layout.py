@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from ..callbacks.processes import like_parameter, whole_tensor
+from ..common.sharded_tensors import like_parameter, whole_tensor
 
 
 class Layout(NamedTuple):

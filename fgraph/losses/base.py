@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..errors import Remembered, declares
-from .across import divided_by, undivided
+from ..common.batch_share import divided_by, undivided
+from ..common.configured import Remembered, declares
 
 EPSILON = 1e-7  # Keras: `keras.config.epsilon()`
 HALF = (torch.bfloat16, torch.float16)

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import real_number
-from .across import whole_sum
+from ..common.batch_share import whole_sum
+from ..common.number_checks import real_number
 from .base import EPSILON, NamedLoss, as_target, check_class_indices, shape_text
 
 

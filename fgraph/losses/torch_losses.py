@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .across import current_share, divided_by, undivided
+from ..common.batch_share import current_share, divided_by, undivided
 from .base import Loss, align_target, apply_mask, check_class_indices, shape_text
 
 # torch losses that compare element by element: shapes must be equal, dtypes are the prediction's

@@ -6,7 +6,7 @@ function, as `accuracy` is; `RootMeanSquaredError`, `MeanIoU`, `AUC` and the lik
 
 from typing import TYPE_CHECKING
 
-from ..errors import missing_names as _missing_names
+from ..absent.missing_names import missing_names as _missing_names
 from ..losses import binary_crossentropy as binary_crossentropy
 from ..losses import binary_focal_crossentropy as binary_focal_crossentropy
 from ..losses import categorical_crossentropy as categorical_crossentropy

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import Remembered, declares
+from ..common.configured import Remembered, declares
 from ..losses.base import weighted, within
 from .variables import MetricVariable, initial_value
 

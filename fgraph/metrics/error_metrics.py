@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import losses
-from ..errors import whole_number
+from ..common.number_checks import whole_number
 from ..losses.base import EPSILON, align_target, as_target, weighted
 from .base import MeanMetric, Metric
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import real_number
+from ..common.number_checks import real_number
 from ..losses.base import EPSILON, align_target, weighted
 from .base import Metric
 from .confusion import safe_divide

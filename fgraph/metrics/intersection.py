@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import whole_number
+from ..common.number_checks import whole_number
 from ..losses.base import EPSILON, weighted, within
 from .base import Metric
 

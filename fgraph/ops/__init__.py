@@ -5,8 +5,8 @@ Each records the torch calls that it is made of, so that a graph has torch's fun
 
 from typing import TYPE_CHECKING
 
+from ..absent.missing_names import missing_names as _missing_names
 from ..absent.ops import INSTEAD as _INSTEAD
-from ..errors import missing_names as _missing_names
 from . import image as image
 from . import linalg as linalg
 from . import nn as nn

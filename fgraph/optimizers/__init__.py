@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..errors import missing_names as _missing_names
+from ..absent.missing_names import missing_names as _missing_names
 from . import schedules as schedules
 from .adam_family import Adam as Adam
 from .adam_family import Adamax as Adamax

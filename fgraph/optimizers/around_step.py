@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .mixed_kinds import by_kind, clip_norm, copy_into, each_kind
+from ..common.mixed_parameters import by_kind, clip_norm, copy_into, each_kind
 
 ITERATIONS = "iterations"
 _AVERAGES = "averages"

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..errors import Remembered, real_number, unknown_name, whole_number
+from ..common.configured import Remembered
+from ..common.mixed_parameters import by_kind, kind_of
+from ..common.number_checks import real_number, whole_number
+from ..errors import unknown_name
 from .around_step import AroundStep
 from .learning_rate import with_learning_rate
-from .mixed_kinds import by_kind, kind_of
 
 Groups = list[dict[str, Any]]
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..errors import real_number
+from ..common.number_checks import real_number
 from .around_step import ITERATIONS, AroundStep
 
 T = TypeVar("T")

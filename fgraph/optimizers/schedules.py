@@ -10,7 +10,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Remembered, missing_names, real_number
+from ..absent.missing_names import missing_names
+from ..common.configured import Remembered
+from ..common.number_checks import real_number
 
 
 class LearningRateSchedule(Remembered):

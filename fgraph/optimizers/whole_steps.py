@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from .mixed_kinds import kind_of
+from ..common.mixed_parameters import kind_of
 
 
 class WholeSteps:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch.distributed as dist
 from torch import nn
 
-from ..callbacks.processes import Processes, rank, remember, world_size
+from ..common.process_group import Processes, rank, remember, world_size
 from ..errors import unknown_name
 from ..training.processes.distributed import part_seeds
 from ..training.processes.replicas import Replicas

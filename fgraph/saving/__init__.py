@@ -5,10 +5,10 @@ The parts that do the work are imported when they are first needed.
 
 from typing import TYPE_CHECKING
 
+from ..absent.missing_names import missing_names as _missing_names
 from ..absent.tools import SAVING as _INSTEAD
 from ..errors import LoadError as LoadError
 from ..errors import SaveError as SaveError
-from ..errors import missing_names as _missing_names
 from .registered import register as register
 
 if not TYPE_CHECKING:

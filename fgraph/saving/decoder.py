@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..common.configured import is_of_fgraph
 from ..constructions.comparing import MODULE_KEYS, is_setting
 from ..constructions.construction import EMPTY, FREE, Construction, module_of
 from ..errors import LoadError
@@ -207,7 +208,7 @@ class Decoder:
 
     def _settle(self, number: int, made: Any, entry: dict[str, Any]) -> None:
         """Set the settings in which an object is not what its constructor made."""
-        if isinstance(made, Layer) and not type(made).__module__.startswith("fgraph."):
+        if isinstance(made, Layer) and not is_of_fgraph(type(made)):
             self._move_tensors(made)
         if self._encoder is not None:
             self._encoder.settle(number, self.made, self.tensors)

@@ -22,10 +22,11 @@ from torch.autograd.function import FunctionMeta
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
+from ..common.configured import Remembered
 from ..constructions.comparing import changed_settings, slots
 from ..constructions.construction import EMPTY
 from ..constructions.constructor_calls import construction_of, has_own_config
-from ..errors import Remembered, SaveError
+from ..errors import SaveError
 from ..graph.closures import LiftedFunction, MethodCall
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..callbacks.atomic import replacing
+from ..common.atomic_files import replacing
 from ..errors import LoadError, SaveError
 from ..model import Model
 from .keras.hdf5 import Hdf5

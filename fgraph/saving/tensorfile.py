@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..callbacks.atomic import replacing
+from ..common.atomic_files import replacing
 from ..constructions.shared_memory import views_among, with_views
 from ..errors import LoadError, SaveError
 

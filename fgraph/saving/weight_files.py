@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..callbacks.atomic import save_atomically
+from ..common.atomic_files import save_atomically
 from ..constructions.comparing import slots
 from ..errors import LoadError
 from . import tensorfile

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ..errors import real_number, unknown_name, whole_number
+from ..common.number_checks import real_number, whole_number
+from ..errors import unknown_name
 from ..graph.nested import map_leaves
 from .sources.arrays import common_length
 from .sources.data import is_loader

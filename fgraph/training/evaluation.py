@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..callbacks import CallbackList
-from ..callbacks.processes import agreed, agreed_any, world_size
+from ..common.process_group import agreed, agreed_any, world_size
 from .added_losses import collecting
 from .grouping import Group
 from .prediction import evaluating, require_steps

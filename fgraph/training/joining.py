@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from ..callbacks.processes import agreed_any, exchanged, is_sharded, processes_of
+from ..common.process_group import agreed_any, exchanged, processes_of
+from ..common.sharded_tensors import is_sharded
 from .processes.merging import refuse_unmergeable
 from .processes.narrow_norms import NarrowNorms
 from .run import Run

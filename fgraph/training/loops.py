@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..callbacks import History
-from ..callbacks.processes import agreed, agreed_any, world_size
+from ..common.process_group import agreed, agreed_any, world_size
 from .evaluation import Evaluation
 from .prediction import keeping_modes
 from .processes import distributed

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..callbacks import CallbackList
-from ..callbacks.processes import agreed_any, exchanged, processes_of, world_size
+from ..common.process_group import agreed_any, exchanged, processes_of, world_size
 from ..graph.nested import filled, iter_leaves
 from .processes.gathering import gathered_rows, own_rows, row_order
 from .sources.batch import Batch, samples_in

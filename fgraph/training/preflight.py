@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ..callbacks.base import Callback
-from ..callbacks.processes import world_size
+from ..common.configured import is_of_fgraph
+from ..common.process_group import world_size
 from ..graph.nested import iter_leaves, leaves_with_paths
 from . import joining
 from .output_losses import OutputLosses
@@ -180,11 +181,11 @@ def _check_names(model: Any, run: Run) -> None:
         names += [f"val_{name}" for name in names]
     if state.scheduler is not None:
         state.settings.scheduler.monitored(state.scheduler, names)
-    # callbacks of the user's own may add to the logs
-    is_own = [
-        type(c).on_epoch_end is not Callback.on_epoch_end and not c.__module__.startswith("fgraph.")
+    # a user's callbacks may add to the logs
+    may_add = [
+        type(c).on_epoch_end is not Callback.on_epoch_end and not is_of_fgraph(type(c))
         for c in run.callbacks.callbacks
     ]
     for callback in run.callbacks.callbacks:
         names += callback.added_names()
-        callback.check_names(names, complete=not any(is_own))
+        callback.check_names(names, complete=not any(may_add))

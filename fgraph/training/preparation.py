@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..callbacks import Callback, CallbackList, History, ProgressBar
-from ..callbacks.processes import processes_of, rank, world_size
+from ..common.process_group import processes_of, rank, world_size
 from ..losses import Loss
 from . import checks as arguments
 from . import preflight

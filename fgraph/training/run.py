@@ -6,14 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..callbacks import CallbackList, History, ProgressBar
-from ..callbacks.processes import (
-    agreed_any,
-    like_parameter,
-    processes_of,
-    rank,
-    reshard,
-    world_size,
-)
+from ..common.process_group import agreed_any, processes_of, rank, world_size
+from ..common.sharded_tensors import like_parameter, reshard
 from ..optimizers.named_state import load_named_state, named_state
 from .processes.distributed import part_seeds, settle
 from .sources.feed import Feed

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import metrics as metric_functions
-from ..callbacks.processes import Processes
+from ..common.process_group import Processes
 from ..losses.base import apply_mask, widened
 from ..metrics.base import Metric, RunningMean
 from .output_losses import mask_of

@@ -11,7 +11,7 @@ import torch
 from .. import losses as loss_functions
 from .. import metrics as metric_functions
 from .. import optimizers
-from ..errors import real_number, whole_number
+from ..common.number_checks import real_number, whole_number
 from .output_losses import OutputLosses
 from .output_structure import OutputStructure
 from .running_metrics import RunningMetrics

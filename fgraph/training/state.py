@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..callbacks.processes import Processes
+from ..common.mixed_parameters import GradScaler, kind_of
+from ..common.process_group import Processes
 from ..graph.nested import map_leaves
 from ..metrics.reductions import Mean
 from ..optimizers import OptimizerFactory
 from ..optimizers.learning_rate import with_learning_rate
-from ..optimizers.mixed_kinds import GradScaler, kind_of
 from .grouping import Group
 from .output_losses import OutputLosses
 from .output_structure import OutputStructure

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..callbacks.base import LazyLogs
-from ..callbacks.processes import Processes, processes_of
-from ..losses.across import sharing
+from ..common.batch_share import sharing
+from ..common.process_group import Processes, processes_of
 from ..metrics.base import Metric
 from .processes import distributed
 from .processes.replicas import Replicas

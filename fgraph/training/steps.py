@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..common.mixed_parameters import by_kind, clip_norm
 from ..graph.nested import iter_leaves
 from ..optimizers.lean_step import lean_step
-from ..optimizers.mixed_kinds import by_kind, clip_norm
 from .added_losses import collecting
 from .calling import Calling, parameter_names
 from .output_structure import OutputStructure

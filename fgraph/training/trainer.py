@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..callbacks import Callback, CallbackList, History
-from ..errors import whole_number
+from ..common.number_checks import whole_number
 from . import checks as arguments
 from . import preflight
 from .preparation import Preparation

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from ..absent.missing_names import missing_names as _missing_names
 from ..absent.tools import UTILS as _INSTEAD
-from ..errors import missing_names as _missing_names
 from ..training.sources.py_dataset import PyDataset as PyDataset
 from ..viewing.plot import plot_model as plot_model
 from .encodings import normalize as normalize

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..callbacks.atomic import replacing
+from ..common.atomic_files import replacing
 from ..model import Model
 
 _DOTS = ("png", "jpg", "jpeg", "gif")

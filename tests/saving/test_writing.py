@@ -64,9 +64,9 @@ def test_long_names_are_written(how, tmp_path):
 KILLED = """
 import os, signal, sys
 import fgraph
-from fgraph.callbacks import atomic
+from fgraph.common import atomic_files
 
-with atomic.replacing(sys.argv[1]) as made:
+with atomic_files.replacing(sys.argv[1]) as made:
     made.write_bytes(bytes(1000))
     print("ready", flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -83,7 +83,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_save(tmp_path):
 
 
 def test_a_save_at_the_same_time_is_left_alone(tmp_path):
-    from fgraph.callbacks.atomic import replacing
+    from fgraph.common.atomic_files import replacing
 
     path = tmp_path / "model.fgraph"
     with replacing(path) as other:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from fgraph import Input, Model, callbacks, layers, optimizers
-from fgraph.callbacks.atomic import replacing, save_atomically
+from fgraph.common.atomic_files import replacing, save_atomically
 from fgraph.errors import SaveError
 from fgraph.training import Trainer
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from fgraph.callbacks.processes import Processes
+from fgraph.common.process_group import Processes
 from fgraph.graph.nested import map_leaves
 from fgraph.training.sources.arrays import ArraySource
 from fgraph.training.sources.class_weight import ClassWeight

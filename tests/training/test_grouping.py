@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fgraph import Input, Model, layers, losses, metrics
 from fgraph.callbacks import Callback
-from fgraph.errors import declares
+from fgraph.common.configured import declares
 from fgraph.training import Trainer, grouping, output_losses
 
 SAMPLES, CLASSES, BATCH = 70, 4, 8

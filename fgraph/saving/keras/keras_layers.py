@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ... import layers
+from ...common.configured import is_of_fgraph
 from ...errors import LoadError
 from ...layers.augmentation import Augmentation
 from ...layers.base import Layer
@@ -172,7 +173,7 @@ def _argument(
         return _NOTHING if dtype is None or usual else dtype
     if key == "autocast" and value is True:  # the default of every layer
         return _NOTHING
-    own = cls.__module__.startswith("fgraph.")
+    own = is_of_fgraph(cls)
     known = _names(cls)
     if own and key not in known and key != "data_format":
         options = any(key == name for _, name, _ in _declared(cls))

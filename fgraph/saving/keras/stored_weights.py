@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import nn
 
+from ...common.configured import is_of_fgraph
 from ...errors import LoadError
 from ...layers import wrappers
 from ...layers.base import Layer
@@ -55,11 +56,6 @@ def counted(kinds: Sequence[str]) -> list[str]:
     return names
 
 
-def is_own(layer: Any) -> bool:
-    """Whether a layer is one of this package's, not of a class of the user's."""
-    return type(layer).__module__.startswith("fgraph.")
-
-
 def places(layer: Layer, count: int) -> list[list[str]]:
     """Return for each weight of a layer the paths that Keras has for it, the newest first.
 
@@ -68,7 +64,7 @@ def places(layer: Layer, count: int) -> list[list[str]]:
         count: the number of its weights.
     """
     found = [[place] for place in _places(layer)]
-    if not is_own(layer):
+    if not is_of_fgraph(type(layer)):
         found = found[:count]  # its own come first; its parts may have places of their own
     if isinstance(layer, _Heads):
         found = [[*paths, *(f"_{path}" for path in paths)] for paths in found]

@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ...callbacks.processes import Processes, agreed, exchange_device, exchanged, rank, world_size
-from ...losses.across import Share
+from ...common.batch_share import Share
+from ...common.process_group import Processes, agreed, exchange_device, exchanged, rank, world_size
 from ..sources.random_state import get_random_state, set_random_state
 from .own_card import use_own_card
 from .replicas import Replicas

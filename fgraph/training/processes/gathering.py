@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from ...callbacks.processes import Processes, exchange_device
+from ...common.process_group import Processes, exchange_device
 from ..sources.batch import Batch, PartOfBatch, Source
 
 Order = list["np.ndarray[Any, np.dtype[np.int64]]"]

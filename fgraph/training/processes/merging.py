@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...callbacks.processes import Processes
+from ...common.process_group import Processes
 from ...metrics.base import Metric
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ...callbacks.processes import Processes, agreed, agreed_any
+from ...common.process_group import Processes, agreed, agreed_any
 from ..sources.batch import Batch, PartOfBatch
 
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 import torch.distributed as dist
 
-from ...callbacks.processes import is_sharded
+from ...common.sharded_tensors import is_sharded
 
 
 def own_card() -> int | None:

@@ -10,7 +10,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from ...callbacks.processes import Processes, exchange_device, fsdp_parameters
+from ...common.process_group import Processes, exchange_device
+from ...common.sharded_tensors import fsdp_parameters
 
 _BUCKET = 1 << 24  # numbers that are sent at once
 

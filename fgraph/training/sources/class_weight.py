@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import real_number, whole_number
+from ...common.number_checks import real_number, whole_number
 from ...graph.nested import iter_leaves
 from .tensors import as_tensor
 

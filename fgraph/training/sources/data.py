@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from ...errors import whole_number
+from ...common.number_checks import whole_number
 from .arrays import ArraySource
 from .batch import Source
 from .class_weight import ClassWeight

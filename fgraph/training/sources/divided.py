@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DistributedSampler, Sampler
 
-from ...callbacks.processes import Processes, exchanged, world_size
+from ...common.process_group import Processes, exchanged, world_size
 from ...graph.nested import iter_leaves
 from .batch import Batch, PartOfBatch
 from .tensors import as_tensor

@@ -11,7 +11,7 @@ from typing import Any, cast
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
-from ...callbacks.processes import world_size
+from ...common.process_group import world_size
 from ...graph.nested import map_leaves
 from .batch import Batch, Source, samples_in
 from .class_weight import ClassWeight

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...callbacks.processes import agreed, world_size
+from ...common.process_group import agreed, world_size
 
 
 def get_random_state(cuda: bool = True) -> dict[str, Any]:

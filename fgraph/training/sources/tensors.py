@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...callbacks.processes import Processes
+from ...common.process_group import Processes
 from ...graph.nested import Path, filled, label, leaves_with_paths
 from .device_copies import copied
 from .random_state import SharedRandom

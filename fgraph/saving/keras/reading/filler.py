@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ....common.configured import is_of_fgraph
 from ....constructions.construction import without_values
 from ....errors import LoadError
 from ....layers import wrappers
 from ....layers.base import Layer
 from ....layers.filling import filled_by
 from ....layers.weight_layout import _attribute
-from ..stored_weights import Held, Place, is_own, layers_within, paths_of_parts
+from ..stored_weights import Held, Place, layers_within, paths_of_parts
 
 _MOST_REST = 2**28  # values of a layer's own that no file holds, such as windows
 
@@ -111,7 +112,7 @@ class Filler:
         before, last = place, layer
         built = []
         for part, path in paths_of_parts(layer):
-            if id(part) in self._places or (part.built and is_own(layer)):
+            if id(part) in self._places or (part.built and is_of_fgraph(type(layer))):
                 continue
             inner = place.inner(path, bool(layer.trainable))
             self._places[id(part)] = (part, inner)
@@ -131,7 +132,7 @@ class Filler:
         build: Callable[[], nn.Module | None] | None,
     ) -> None:
         held = layer._held_weights()
-        if not is_own(layer):  # its parts have places of their own
+        if not is_of_fgraph(type(layer)):  # its parts have places of their own
             held = [found for found in held if found[1] is module]
         arrays = self.weights.arrays(layer, place, held, _where(layer))
         if arrays is None:
@@ -150,7 +151,7 @@ class Filler:
 def _builder_of(layer: Any) -> Callable[[], nn.Module | None] | None:
     """Return what makes the module of a layer of this package again."""
     shapes, named = layer._built_for
-    return (lambda: layer.build(*shapes, **named)) if is_own(layer) else None
+    return (lambda: layer.build(*shapes, **named)) if is_of_fgraph(type(layer)) else None
 
 
 def _where(layer: Any) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ....common.configured import is_of_fgraph
 from ....errors import SaveError
 from ....graph import Call, Ref
 from ....graph.nested import iter_leaves
 from ....model.keras_order import flat
-from ..stored_weights import is_own
 from .keras_config import dtype_name, keras_object, plain, with_lists
 from .keras_operation import Op
 from .written_operation import Operation, Output
@@ -47,7 +47,7 @@ def with_masks(call: Call) -> tuple[Any, dict[str, Any]]:
 
     given = {**dict(zip(takes, args, strict=False)), **kwargs}
     tensors = [name for name, value in given.items() if _has_tensors(value)]
-    looks = is_own(layer) and type(layer).__name__ in _NO_MASK
+    looks = is_of_fgraph(type(layer)) and type(layer).__name__ in _NO_MASK
     if "mask" in takes and len(tensors) == 1 and not looks:
         fill("mask", given[tensors[0]])
     for name in tensors:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from .... import losses, metrics
-from ....errors import LoadError, Remembered, SaveError
+from ....common.configured import Remembered, is_of_fgraph
+from ....errors import LoadError, SaveError
 from ....losses.torch_losses import CallableLoss
 from ....metrics.base import MeanMetric
 from ....metrics.wrapped_metrics import ResolvedMetric
@@ -239,7 +240,7 @@ def _own(value: Remembered, room: str, where: str) -> dict[str, Any]:
     config = {key: plain(item, f"{where}, {key}=") for key, item in value.get_config().items()}
     if config.get("name") is None:
         config.pop("name", None)
-    if type(value).__module__.startswith("fgraph."):
+    if is_of_fgraph(type(value)):
         return keras_object(type(value).__name__, config, room)
     return custom(type(value), where, config)
 

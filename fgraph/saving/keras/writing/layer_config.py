@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ....common.configured import is_of_fgraph
 from ....constructions.comparing import PLAIN, attributes_of
 from ....constructions.construction import module_of
 from ....errors import SaveError
 from ....layers.base import Layer
 from ....layers.modules.cells import RecordedStep
 from ..keras_layers import _CLASSES
-from ..stored_weights import is_own
 from .keras_config import custom, dtype_policy, keras_object, plain, role, with_lists
 
 # classes of Keras's applications, which are not among its public ones
@@ -65,7 +65,7 @@ def layer_entry(layer: Layer, name: str, dtype: torch.dtype, inner: Inner) -> di
         SaveError: it has no counterpart in Keras, or was changed since it was made.
     """
     cls, where = type(layer), label(layer, name)
-    own = is_own(layer)
+    own = is_of_fgraph(type(layer))
     if own and _CLASSES.get(cls.__name__) is not cls:
         raise SaveError(f"{where} has no counterpart in Keras: write it with other layers")
     if layer.built:
@@ -186,7 +186,7 @@ def _modules_of(module: nn.Module) -> dict[str, nn.Module]:
 
 def _check_unchanged(layer: Layer, where: str) -> None:
     """Refuse a layer whose module is no longer what the layer makes."""
-    if layer.module is None or not is_own(layer):
+    if layer.module is None or not is_of_fgraph(type(layer)):
         return
     shapes, named = layer._built_for
     config = {**layer.get_config(), **_LEARNED.get(type(layer).__name__, _nothing)(layer)}

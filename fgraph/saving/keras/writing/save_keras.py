@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from ....callbacks.atomic import replacing
+from ....common.atomic_files import replacing
 from ....errors import SaveError
 from ....model import Model
 from ....training.state import TrainingState

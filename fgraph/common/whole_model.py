@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from ..graph.nested import map_leaves
-from .processes import agreed_any, is_dtensor, is_sharded, like_parameter, rank, reshard
+from .process_group import agreed_any, rank
+from .sharded_tensors import is_dtensor, is_sharded, like_parameter, reshard
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""What several rooms share: processes, files written whole, configurations, numbers checked."""
