@@ -12,15 +12,15 @@ import torch
 from ..callbacks import CallbackList
 from ..common.process_group import agreed, agreed_any, world_size
 from .added_losses import collecting
-from .grouping import Group
+from .grouped_evaluation import EvaluationGroup
 from .prediction import evaluating, require_steps
 from .sources.batch import Batch
 from .sources.feed import Feed
 from .state import Session, Step, TrainingState
-from .stepping import Stepping, call_with_logs
+from .step_runner import StepRunner, call_with_logs
 
 
-class Evaluation(Stepping):
+class Evaluation(StepRunner):
     """The loop around `test_step`."""
 
     stop_evaluating: bool = False
@@ -71,7 +71,7 @@ class Evaluation(Stepping):
         """Yield what evaluates one batch, as many at once as nobody would see."""
         only_log = callbacks.only_log("on_test_batch_begin", "on_test_batch_end")
         if session.plain and only_log and feed.epoch_steps != 1:
-            session.group = Group(feed.source, self._autocast)
+            session.group = EvaluationGroup(feed.source, self._autocast)
             state.step = Step()
             with collecting(state.step.added):
                 yield self._grouped_step(state, session.group, state.step)
@@ -79,7 +79,7 @@ class Evaluation(Stepping):
             yield partial(self._one_step, state=state, session=session, training=False)
 
     def _grouped_step(
-        self, state: TrainingState, group: Group, step: Step
+        self, state: TrainingState, group: EvaluationGroup, step: Step
     ) -> Callable[[Batch], None]:
         """Return a step that leaves losses and metrics to a group, where that can be."""
         call, added, is_penalised = self._call_for_loss, step.added, self._is_penalised()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..callbacks import CallbackList
 from ..common.process_group import agreed_any, exchanged, processes_of, world_size
 from ..graph.nested import filled, iter_leaves
-from .processes.gathering import gathered_rows, own_rows, row_order
+from .processes.gathered_rows import gathered_rows, own_rows, row_order
 from .sources.batch import Batch, samples_in
 from .sources.feed import Feed
 from .steps import Steps

@@ -14,14 +14,14 @@ from ..callbacks.base import Callback
 from ..common.configured import is_of_fgraph
 from ..common.process_group import world_size
 from ..graph.nested import iter_leaves, leaves_with_paths
-from . import joining
+from . import process_checks as joining
+from .fit_run import FitRun
 from .output_losses import OutputLosses
 from .prediction import evaluating
-from .run import Run
 from .sources.batch import Batch, Source
-from .sources.divided import check_equal
 from .sources.feed import Feed
 from .sources.random_state import get_random_state, set_random_state
+from .sources.sharded_data import check_equal
 from .state import Step
 
 
@@ -41,7 +41,7 @@ def build(model: Any, feed: Feed) -> None:
             model._call(batch.x)
 
 
-def check_fit(model: Any, run: Run) -> None:
+def check_fit(model: Any, run: FitRun) -> None:
     """Check all that can be known before the first step of `fit`.
 
     Raises:
@@ -63,7 +63,7 @@ def check_fit(model: Any, run: Run) -> None:
         joining.prepare(model, run, _trying)
 
 
-def _check_validation(run: Run) -> None:
+def _check_validation(run: FitRun) -> None:
     """Refuse validation data that is exhausted after the first of several validations."""
     feed = run.validation
     if feed is None or feed.source.repeats or feed.steps is not None:
@@ -173,7 +173,7 @@ def _trying(model: Any) -> Iterator[None]:
             state.step = step
 
 
-def _check_names(model: Any, run: Run) -> None:
+def _check_names(model: Any, run: FitRun) -> None:
     """Refuse callbacks and schedulers that monitor something which will not be in the logs."""
     state = model._trainer
     names = model._log_names()

@@ -14,7 +14,7 @@ from ..losses.base import apply_mask, widened
 from ..metrics.base import Metric, RunningMean
 from .output_losses import mask_of
 from .output_structure import OutputStructure
-from .processes.merging import adds_up, result_across
+from .processes.merged_metrics import adds_up, result_across
 
 _ALONE = Processes()
 

@@ -15,7 +15,7 @@ from ..common.number_checks import real_number, whole_number
 from .output_losses import OutputLosses
 from .output_structure import OutputStructure
 from .running_metrics import RunningMetrics
-from .scheduling import SchedulerSetting
+from .scheduler_setting import SchedulerSetting
 
 _PRECISIONS = {
     "float32": None,

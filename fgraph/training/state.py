@@ -18,7 +18,7 @@ from ..graph.nested import map_leaves
 from ..metrics.reductions import Mean
 from ..optimizers import OptimizerFactory
 from ..optimizers.learning_rate import with_learning_rate
-from .grouping import Group
+from .grouped_evaluation import EvaluationGroup
 from .output_losses import OutputLosses
 from .output_structure import OutputStructure
 from .running_metrics import RunningMetrics
@@ -64,7 +64,7 @@ class Session:
     processes: Processes = field(default_factory=Processes)
     norms: Any = None
     plain: bool = False
-    group: Group | None = None
+    group: EvaluationGroup | None = None
 
     def compute(self) -> None:
         """Compute what is kept for later."""

@@ -15,7 +15,7 @@ from ..common.mixed_parameters import by_kind, clip_norm
 from ..graph.nested import iter_leaves
 from ..optimizers.lean_step import lean_step
 from .added_losses import collecting
-from .calling import Calling, parameter_names
+from .model_access import ModelAccess, parameter_names
 from .output_structure import OutputStructure
 from .sources.batch import Batch
 from .state import Step, TrainingState
@@ -41,7 +41,7 @@ class ForwardResult(NamedTuple):
     sample_weights: list[Any]
 
 
-class Steps(Calling):
+class Steps(ModelAccess):
     """The steps of training, evaluation and prediction, for a class that is an `nn.Module` too."""
 
     _trainer: TrainingState | None = None

@@ -11,13 +11,13 @@ from torch import nn
 
 from ..callbacks import Callback, CallbackList, History
 from ..common.number_checks import whole_number
-from . import checks as arguments
+from . import argument_checks as arguments
 from . import preflight
-from .preparation import Preparation
-from .processes.own_card import OnOwnCard
-from .run import Run
+from .data_preparation import DataPreparation
+from .fit_run import FitRun
+from .processes.own_device import OnOwnDevice
 from .settings import CompileSettings
-from .sources.arrays import common_length
+from .sources.array_source import common_length
 from .sources.feed import Feed
 from .state import TrainingState
 
@@ -25,7 +25,7 @@ from .state import TrainingState
 compile_options: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
 
-class Trainer(Preparation, OnOwnCard):
+class Trainer(DataPreparation, OnOwnDevice):
     """Training for an `nn.Module`: mix it in before `nn.Module` and give the class a `forward`.
 
     Example:
@@ -222,7 +222,7 @@ class Trainer(Preparation, OnOwnCard):
         )
         history = History()
         params = {"verbose": verbose, "epochs": epochs, "steps": feed.epoch_steps}
-        run = Run(
+        run = FitRun(
             self,
             feed,
             epochs,

@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, Subset
 
 from ..graph.nested import iter_leaves, map_leaves
-from ..training.sources.arrays import common_length
-from ..training.sources.tensors import as_tensor
+from ..training.sources.array_source import common_length
+from ..training.sources.placement import as_tensor
 
 
 class _Samples(Dataset[Any]):

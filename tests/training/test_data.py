@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from fgraph.common.process_group import Processes
 from fgraph.graph.nested import map_leaves
-from fgraph.training.sources.arrays import ArraySource
+from fgraph.training.sources.array_source import ArraySource
 from fgraph.training.sources.class_weight import ClassWeight
-from fgraph.training.sources.data import make_source
 from fgraph.training.sources.feed import Feed
-from fgraph.training.sources.loader import split_batch
+from fgraph.training.sources.loader_source import split_batch
+from fgraph.training.sources.make_source import make_source
+from fgraph.training.sources.placement import Placement, as_tensor, named_leaves
 from fgraph.training.sources.random_state import get_random_state, set_random_state
-from fgraph.training.sources.tensors import Placement, as_tensor, named_leaves
 
 
 def _source(x, y=None, batch_size=4, shuffle=True):

@@ -9,10 +9,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from fgraph.training.sources import device_copies
-from fgraph.training.sources.arrays import ArraySource
+from fgraph.training.sources.array_source import ArraySource
 from fgraph.training.sources.feed import Feed
-from fgraph.training.sources.loader import LoaderSource
-from fgraph.training.sources.tensors import Placement
+from fgraph.training.sources.loader_source import LoaderSource
+from fgraph.training.sources.placement import Placement
 
 CUDA = torch.device("cuda", 0)
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ...common.batch_share import Share
 from ...common.process_group import Processes, agreed, exchange_device, exchanged, rank, world_size
 from ..sources.random_state import get_random_state, set_random_state
-from .own_card import use_own_card
+from .own_device import use_own_device
 from .replicas import Replicas
 
 
@@ -48,7 +48,7 @@ def start(device: str | torch.device | None = None) -> torch.device:
     """
     found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if found.type == "cuda":
-        use_own_card()
+        use_own_device()
         if found.index is None:
             found = torch.device("cuda", torch.cuda.current_device())
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ

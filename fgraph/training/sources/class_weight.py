@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...common.number_checks import real_number, whole_number
 from ...graph.nested import iter_leaves
-from .tensors import as_tensor
+from .placement import as_tensor
 
 
 class ClassWeight:

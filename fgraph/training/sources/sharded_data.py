@@ -14,7 +14,7 @@ from torch.utils.data import DistributedSampler, Sampler
 from ...common.process_group import Processes, exchanged, world_size
 from ...graph.nested import iter_leaves
 from .batch import Batch, PartOfBatch
-from .tensors import as_tensor
+from .placement import as_tensor
 
 # how samplers call the number of processes and this one's: torch, accelerate
 _NUMBERS = (("num_replicas", "rank"), ("num_processes", "process_index"))

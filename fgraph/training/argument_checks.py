@@ -12,8 +12,8 @@ import torch
 from ..common.number_checks import real_number, whole_number
 from ..errors import unknown_name
 from ..graph.nested import map_leaves
-from .sources.arrays import common_length
-from .sources.data import is_loader
+from .sources.array_source import common_length
+from .sources.make_source import is_loader
 
 # what torch.compile takes; `model` is the module itself
 TORCH_COMPILE_OPTIONS = [

@@ -10,12 +10,12 @@ import torch
 
 from ..common.process_group import agreed_any, exchanged, processes_of
 from ..common.sharded_tensors import is_sharded
-from .processes.merging import refuse_unmergeable
-from .processes.narrow_norms import NarrowNorms
-from .run import Run
+from .fit_run import FitRun
+from .processes.batch_norm_checks import BatchNormChecks
+from .processes.merged_metrics import refuse_unmergeable
 
 
-def prepare(model: Any, run: Run, trying: Callable[[Any], AbstractContextManager[None]]) -> None:
+def prepare(model: Any, run: FitRun, trying: Callable[[Any], AbstractContextManager[None]]) -> None:
     """Check what only several processes can get wrong, and choose how gradients are averaged.
 
     Args:
@@ -41,7 +41,7 @@ def prepare(model: Any, run: Run, trying: Callable[[Any], AbstractContextManager
         raise ValueError("no data: fit was given no batch, in one of the processes at least")
     with trying(model):
         model.train()
-        run.norms = NarrowNorms(model, processes, lambda: model._call(batch.x))
+        run.norms = BatchNormChecks(model, processes, lambda: model._call(batch.x))
     run.norms.check_sizes(run.feed.source.batch_sizes)
     plain = not own_step and not model._overrides("compute_loss") and not is_sharded(model)
     run.by_ddp = plain and not model._trainer.takes_closure and _reaches_all(model, batch, trying)

@@ -11,20 +11,20 @@ from torch import Tensor
 from ..callbacks import Callback, CallbackList, History, ProgressBar
 from ..common.process_group import processes_of, rank, world_size
 from ..losses import Loss
-from . import checks as arguments
+from . import argument_checks as arguments
 from . import preflight
-from .loops import Loops
+from .fit_loop import FitLoop
 from .processes import distributed
-from .processes.own_card import move_to_own_card
+from .processes.own_device import move_to_own_device
 from .settings import leaves
-from .sources.arrays import common_length
+from .sources.array_source import common_length
 from .sources.batch import Source
-from .sources.data import is_loader, make_source
 from .sources.feed import Feed
-from .sources.tensors import Placement
+from .sources.make_source import is_loader, make_source
+from .sources.placement import Placement
 
 
-class Preparation(Loops):
+class DataPreparation(FitLoop):
     """Makes of arguments what the loops go through."""
 
     def _placement(self, sharded: bool = False, joins: bool = True) -> Placement:
@@ -34,7 +34,7 @@ class Preparation(Loops):
             sharded: what the caller was given as `sharded_data`.
             joins: whether to join the processes of `torchrun`; `predict` is right without.
         """
-        move_to_own_card(self)
+        move_to_own_device(self)
         if joins:
             distributed.start(self._device())
         tensors = (p for module in self.modules() for p in module._parameters.values())

@@ -15,7 +15,7 @@ from .sources.random_state import get_random_state, set_random_state
 
 
 @dataclass
-class Run:
+class FitRun:
     """Where a `fit` is.
 
     Args:

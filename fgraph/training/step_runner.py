@@ -12,20 +12,20 @@ from ..callbacks.base import LazyLogs
 from ..common.batch_share import sharing
 from ..common.process_group import Processes, processes_of
 from ..metrics.base import Metric
+from .fit_run import FitRun
+from .metric_methods import MetricMethods
 from .processes import distributed
 from .processes.replicas import Replicas
-from .reporting import Reporting
-from .run import Run
 from .sources.batch import Batch, PartOfBatch
 from .state import Session, Step, TrainingState
 
 
-class Stepping(Reporting):
+class StepRunner(MetricMethods):
     """The steps of a run, one batch at a time."""
 
     @contextmanager
     def _running(
-        self, state: TrainingState, run: Run | None = None, training: bool = False
+        self, state: TrainingState, run: FitRun | None = None, training: bool = False
     ) -> Iterator[Session]:
         """Prepare for steps; restore everything afterwards."""
         if run is not None:
@@ -46,7 +46,7 @@ class Stepping(Reporting):
                 session.replicas.close()
             state.session, state.step = outer
 
-    def _join(self, state: TrainingState, session: Session, run: Run | None) -> None:
+    def _join(self, state: TrainingState, session: Session, run: FitRun | None) -> None:
         """Make the processes' replicas equal, and keep them so."""
         by_ddp = run is not None and run.by_ddp
         own_step = self._overrides("train_step")
@@ -119,7 +119,7 @@ class Stepping(Reporting):
 
 
 _STEPS = {
-    name: getattr(Stepping, name)
+    name: getattr(StepRunner, name)
     for name in ("train_step", "test_step", "forward_batch", "compute_loss", "compute_metrics")
 }
 

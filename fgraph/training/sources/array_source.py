@@ -15,8 +15,8 @@ from torch import Tensor
 from ...graph.nested import iter_leaves, leaves_with_paths, map_leaves
 from .batch import Batch, Source
 from .device_copies import begin_copies
-from .divided import keeping_step
-from .tensors import Placement, as_tensor, check_fits, named_leaves, path_text
+from .placement import Placement, as_tensor, check_fits, named_leaves, path_text
+from .sharded_data import keeping_step
 
 _CUT_AT_ONCE = 64  # batches
 

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from ...common.number_checks import whole_number
-from .arrays import ArraySource
+from .array_source import ArraySource
 from .batch import Source
 from .class_weight import ClassWeight
-from .loader import LoaderSource, split_batch
+from .loader_source import LoaderSource, split_batch
+from .placement import Placement, is_sparse
 from .py_dataset import Passes, PyDataset
-from .tensors import Placement, is_sparse
 
 
 def make_source(

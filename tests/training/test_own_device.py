@@ -8,7 +8,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fgraph import Input, Model
-from fgraph.training.processes import own_card
+from fgraph.training.processes import own_device as own_device
 from fgraph.training.sources.random_state import get_random_state, set_random_state
 
 
@@ -61,7 +61,7 @@ def _model(device: str = "cpu") -> Model:
     return model
 
 
-def test_cuda_without_a_number_is_the_own_card(cards, moves):
+def test_cuda_without_a_number_is_its_own_device(cards, moves):
     assert _model().cuda() is not None
     _model().to("cuda")
     _model().to(device=torch.device("cuda"), dtype=torch.float16)
@@ -120,33 +120,33 @@ def test_nothing_is_chosen_where_there_is_no_choice(cards, moves, monkeypatch, e
 def test_more_processes_than_cards_are_refused(cards, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(RuntimeError, match=r"LOCAL_RANK is 2.*2 CUDA devices.*nproc-per-node=2"):
-        own_card.own_card()
+        own_device.own_device_index()
 
 
 def test_a_model_on_the_first_card_moves_to_the_own_one(cards, moves):
-    own_card.move_to_own_card(_model("cuda:0"))
+    own_device.move_to_own_device(_model("cuda:0"))
     assert moves == [((torch.device("cuda:1"),), {}, 0)]
     assert cards.current == 1
 
 
 def test_a_model_on_another_card_stays_and_that_becomes_the_current_one(cards, moves):
     cards.count = 4
-    own_card.move_to_own_card(_model("cuda:3"))
+    own_device.move_to_own_device(_model("cuda:3"))
     assert moves == []
     assert cards.chosen == [3]
 
 
 def test_a_model_on_the_host_or_on_several_cards_is_left_alone(cards, moves):
-    own_card.move_to_own_card(_model())
+    own_device.move_to_own_device(_model())
     several = nn.Sequential(_model("cuda:0"), _model("cuda:1"))
-    own_card.move_to_own_card(several)
+    own_device.move_to_own_device(several)
     assert moves == cards.chosen == []
 
 
 def test_processes_that_share_a_card_over_gloo_stay_on_it(cards, moves, monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_backend", lambda: "gloo")
-    own_card.move_to_own_card(_model("cuda:0"))
+    own_device.move_to_own_device(_model("cuda:0"))
     assert moves == []
     assert cards.chosen == [0]
 
@@ -157,7 +157,7 @@ def test_the_state_of_an_optimizer_moves_along(cards, moves):
     model.compile("adam", "mse")
     model._trainer.optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), momentum=0.9)
     model._trainer.optimizer.load_state_dict = loaded.append
-    own_card.move_to_own_card(model)
+    own_device.move_to_own_device(model)
     assert len(loaded) == 1
 
 
@@ -172,11 +172,11 @@ CALLS = {
 
 
 @pytest.mark.parametrize("method", CALLS)
-def test_all_begins_on_the_own_card(cards, monkeypatch, method):
+def test_all_begins_on_its_own_device(cards, monkeypatch, method):
     """Before the processes are joined, whose backend is that of the device."""
     seen = []
     monkeypatch.setattr(
-        "fgraph.training.preparation.move_to_own_card", lambda m: seen.append("card")
+        "fgraph.training.data_preparation.move_to_own_device", lambda m: seen.append("device")
     )
     monkeypatch.setattr(
         "fgraph.training.processes.distributed.start", lambda device, *a, **k: seen.append("start")
@@ -184,7 +184,7 @@ def test_all_begins_on_the_own_card(cards, monkeypatch, method):
     model = _model()
     model.compile("sgd", "mse")
     CALLS[method](model, torch.ones(4, 4), torch.ones(4, 2))
-    assert seen == ["card"] if method.startswith("predict") else ["card", "start"]
+    assert seen == ["device"] if method.startswith("predict") else ["device", "start"]
 
 
 def test_random_states_of_more_cards_than_there_are_here_go_to_those(cards, monkeypatch):

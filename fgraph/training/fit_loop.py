@@ -10,15 +10,15 @@ from typing import Any
 from ..callbacks import History
 from ..common.process_group import agreed, agreed_any, world_size
 from .evaluation import Evaluation
+from .fit_run import FitRun
 from .prediction import keeping_modes
 from .processes import distributed
-from .run import Run
 from .sources.feed import Feed
 from .state import TrainingState
-from .stepping import call_with_logs
+from .step_runner import call_with_logs
 
 
-class Loops(Evaluation):
+class FitLoop(Evaluation):
     """The loops of `fit` around `train_step`."""
 
     stop_training: bool = False
@@ -33,7 +33,7 @@ class Loops(Evaluation):
 
     # ---- training
 
-    def _fit(self, run: Run) -> None:
+    def _fit(self, run: FitRun) -> None:
         """Run all epochs, and leave every module in the mode it was in."""
         state = self._require_compiled("fit")
         self.stop_training = False
@@ -69,7 +69,7 @@ class Loops(Evaluation):
         with keeping_modes(self):
             yield set_modes
 
-    def _epoch(self, run: Run, state: TrainingState, set_modes: Any) -> dict[str, Any]:
+    def _epoch(self, run: FitRun, state: TrainingState, set_modes: Any) -> dict[str, Any]:
         """Run one epoch and its validation; return its logs, empty if there was no data."""
         callbacks = run.callbacks
         if run.step == 0:  # not resumed within the epoch
@@ -100,7 +100,7 @@ class Loops(Evaluation):
         distributed.settle(self, (run.epoch, steps))
         return logs
 
-    def _train_batches(self, run: Run, state: TrainingState) -> None:
+    def _train_batches(self, run: FitRun, state: TrainingState) -> None:
         session = state.session
         assert session is not None
         begins = run.callbacks.hooks("on_train_batch_begin")
@@ -163,7 +163,7 @@ class Loops(Evaluation):
         return values[0] if len(values) == 1 else values
 
 
-def _warn_dry(run: Run, number: int, steps: int) -> None:
+def _warn_dry(run: FitRun, number: int, steps: int) -> None:
     wanted = "" if run.feed.steps is None else f" of {run.feed.steps}"
     warnings.warn(
         f"the data ran dry in epoch {number + 1} after {steps}{wanted} steps: training ends "

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from fgraph import Input, Model, layers, losses, metrics
 from fgraph.callbacks import Callback
 from fgraph.common.configured import declares
-from fgraph.training import Trainer, grouping, output_losses
+from fgraph.training import Trainer, grouped_evaluation, output_losses
 
 SAMPLES, CLASSES, BATCH = 70, 4, 8
 SIZES = [8] * 8 + [6]
@@ -550,7 +550,7 @@ def test_a_bounded_number_of_predictions_is_kept(losses_computed):
     model.evaluate(x, x, 10, verbose=0)
     losses_computed.clear()
     model.evaluate(x, x, 10, verbose=0)
-    assert max(losses_computed) * 2000 <= grouping._MOST_ELEMENTS
+    assert max(losses_computed) * 2000 <= grouped_evaluation._MOST_ELEMENTS
     assert sum(losses_computed) == 100
 
 

@@ -14,7 +14,7 @@ from .added_losses import AddedLosses
 from .output_structure import OutputStructure
 
 
-class Calling(AddedLosses):
+class ModelAccess(AddedLosses):
     """Calls of a model, whose inputs are given in any structure; graphs know more of theirs."""
 
     # torch.nn.Module provides these

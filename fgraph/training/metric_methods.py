@@ -17,7 +17,7 @@ from .sources.batch import Batch
 from .state import Step, TrainingState
 
 
-class Reporting(Prediction):
+class MetricMethods(Prediction):
     """The metrics of `compile` and those of steps of one's own."""
 
     @property
@@ -96,7 +96,7 @@ class Reporting(Prediction):
         result = step.result
         if result is None:
             return
-        if type(self).compute_metrics is not Reporting.compute_metrics:
+        if type(self).compute_metrics is not MetricMethods.compute_metrics:
             if size:
                 self._record_own(batch, size, state, result.y_pred)
         elif metrics.entries:

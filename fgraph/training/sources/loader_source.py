@@ -16,9 +16,9 @@ from ...graph.nested import map_leaves
 from .batch import Batch, Source, samples_in
 from .class_weight import ClassWeight
 from .device_copies import begin_copies
-from .divided import is_divided, keeping_step, original_rows, samplers_of
+from .placement import Placement, as_tensor
 from .random_state import SharedRandom, get_random_state, set_random_state
-from .tensors import Placement, as_tensor
+from .sharded_data import is_divided, keeping_step, original_rows, samplers_of
 
 
 class LoaderSource(Source):

@@ -22,7 +22,7 @@ _Parts = tuple[Tensor, Tensor | None, Tensor, Tensor | None]
 """Of one output: predictions, the logits behind them, targets and sample weights."""
 
 
-class Group:
+class EvaluationGroup:
     """Predictions, targets and weights of several batches, kept to be computed at once.
 
     The loss of 32 samples costs what its calls cost, and that of 2,000 little more. Batches are

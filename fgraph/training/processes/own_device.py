@@ -12,7 +12,7 @@ import torch.distributed as dist
 from ...common.sharded_tensors import is_sharded
 
 
-def own_card() -> int | None:
+def own_device_index() -> int | None:
     """Return the index of the CUDA device that `torchrun` means for this process.
 
     Returns:
@@ -25,25 +25,25 @@ def own_card() -> int | None:
     local_rank = os.environ.get("LOCAL_RANK")
     if local_rank is None or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return None
-    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if cards < 2:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count < 2:
         return None
-    if int(local_rank) >= cards:
+    if int(local_rank) >= count:
         raise RuntimeError(
-            f"LOCAL_RANK is {local_rank}, but this machine shows {cards} CUDA devices: start at "
-            f"most {cards} processes on it (torchrun --nproc-per-node={cards}), or train on the CPU"
+            f"LOCAL_RANK is {local_rank}, but this machine shows {count} CUDA devices: start at "
+            f"most {count} processes on it (torchrun --nproc-per-node={count}), or train on the CPU"
         )
     return int(local_rank)
 
 
-def use_own_card() -> None:
+def use_own_device() -> None:
     """Make `"cuda"` mean this process's own device, unless the script has chosen one already."""
-    card = own_card()
-    if card is not None and torch.cuda.current_device() == 0:
-        torch.cuda.set_device(card)
+    index = own_device_index()
+    if index is not None and torch.cuda.current_device() == 0:
+        torch.cuda.set_device(index)
 
 
-def move_to_own_card(model: Any) -> None:
+def move_to_own_device(model: Any) -> None:
     """Put a model that is on CUDA on this process's device, and make that the current one.
 
     A script that says `model.cuda()` before anything chose a device has put the model of every
@@ -57,13 +57,13 @@ def move_to_own_card(model: Any) -> None:
     devices = {t.device for t in chain(model.parameters(), model.buffers())}
     if len(devices) != 1 or next(iter(devices)).type != "cuda" or is_sharded(model):
         return
-    card = own_card()
-    if card is None:
+    index = own_device_index()
+    if index is None:
         return
     device = devices.pop()
     shared = dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo"
-    if device.index == 0 and card != 0 and not shared:  # with gloo, the script may mean it
-        device = torch.device("cuda", card)
+    if device.index == 0 and index != 0 and not shared:  # with gloo, the script may mean it
+        device = torch.device("cuda", index)
         model.to(device)
         state = model._trainer
         if state is not None and state.optimizer is not None:
@@ -71,7 +71,7 @@ def move_to_own_card(model: Any) -> None:
     torch.cuda.set_device(device)
 
 
-class OnOwnCard:
+class OnOwnDevice:
     """Lets `model.cuda()` and `model.to("cuda")` mean this process's device under `torchrun`."""
 
     def cuda(self, device: int | torch.device | None = None) -> Self:
@@ -84,7 +84,7 @@ class OnOwnCard:
             The model itself.
         """
         if device is None:
-            use_own_card()
+            use_own_device()
         return super().cuda(device)  # type: ignore[misc,no-any-return]
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
@@ -99,5 +99,5 @@ class OnOwnCard:
         """
         wanted = kwargs.get("device", args[0] if args else None)
         if isinstance(wanted, str | torch.device) and torch.device(wanted) == torch.device("cuda"):
-            use_own_card()
+            use_own_device()
         return super().to(*args, **kwargs)  # type: ignore[misc,no-any-return]

@@ -12,7 +12,7 @@ from ...common.process_group import Processes, agreed, agreed_any
 from ..sources.batch import Batch, PartOfBatch
 
 
-class NarrowNorms:
+class BatchNormChecks:
     """The batch normalizations that see one value a channel for each sample.
 
     These need two samples in every process, so a batch that is large enough for one process may be
