@@ -41,7 +41,7 @@ try:
     from .model import clone_model as clone_model
     from .models import load_model as load_model
     from .regularizers import Regularizer as Regularizer
-    from .saving.registered import register as register
+    from .saving.registered_names import register as register
     from .unfolding import unfold as unfold
 finally:
     if _sets_aside:

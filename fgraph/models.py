@@ -59,7 +59,7 @@ def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) 
     Raises:
         LoadError: the text is no JSON, or needs something unknown.
     """
-    from .saving.config import model_from_json
+    from .saving.json_config import model_from_json
 
     return model_from_json(text, custom_objects)
 

@@ -14,7 +14,7 @@ from fgraph import Input, Model, layers, utils
 pytest.importorskip("matplotlib")
 
 from fgraph.viewing.diagram import diagram
-from fgraph.viewing.layered import arrange
+from fgraph.viewing.layered_layout import arrange
 from fgraph.viewing.matplotlib_picture import draw
 
 

@@ -19,7 +19,7 @@ from torch import nn
 import fgraph
 from fgraph import Input, Model, layers
 from fgraph.callbacks import History
-from fgraph.callbacks.curves import plot_history
+from fgraph.callbacks.learning_curves import plot_history
 from fgraph.utils import plot_model
 
 NASTY = "a<b> & \"c\" 'd' \\N \\l #35; `e` {f|g} -- end %% [h](i) 数"

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from ..absent.missing_names import missing_names as _missing_names
-from .averages import SwapEMAWeights as SwapEMAWeights
 from .base import Callback as Callback
 from .base import CallbackList as CallbackList
 from .checkpoint import BackupAndRestore as BackupAndRestore
@@ -11,12 +10,13 @@ from .checkpoint import ModelCheckpoint as ModelCheckpoint
 from .guards import LambdaCallback as LambdaCallback
 from .guards import TerminateOnNaN as TerminateOnNaN
 from .history import History as History
+from .learning_rates import LearningRateScheduler as LearningRateScheduler
 from .loggers import CSVLogger as CSVLogger
 from .loggers import TensorBoard as TensorBoard
 from .monitor import EarlyStopping as EarlyStopping
 from .monitor import ReduceLROnPlateau as ReduceLROnPlateau
 from .progress import ProgressBar as ProgressBar
-from .rates import LearningRateScheduler as LearningRateScheduler
+from .weight_averages import SwapEMAWeights as SwapEMAWeights
 
 if not TYPE_CHECKING:
     __getattr__ = _missing_names(

@@ -39,12 +39,12 @@ class History(Callback):
     ) -> list[Any]:
         """Plot losses and metrics over the epochs, training beside validation.
 
-        The arguments and errors are those of `fgraph.callbacks.curves.plot_history`.
+        The arguments and errors are those of `fgraph.callbacks.learning_curves.plot_history`.
 
         Returns:
             The matplotlib axes, one for each loss or metric.
         """
-        from .curves import plot_history
+        from .learning_curves import plot_history
 
         return plot_history(self.history, self.recorded, names, to_file)
 

@@ -9,7 +9,7 @@ import torch
 from ..common.number_checks import real_number, whole_number
 from ..errors import unknown_name
 from .base import Callback, Logs
-from .rates import refuse_schedule
+from .learning_rates import refuse_schedule
 
 
 class MonitorCallback(Callback):

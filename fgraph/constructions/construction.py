@@ -15,7 +15,7 @@ from torch.utils._device import _device_constructors
 from ..common.configured import is_of_fgraph
 from ..errors import LoadError
 from ..layers.base import Layer
-from ..layers.filling import filled_by
+from ..layers.deferred_values import filled_by
 from ..layers.modules.added_weights import AddedWeights
 from ..unfolding.opened_module import OpenedModule
 

@@ -13,8 +13,8 @@ from ..common.configured import Remembered
 from ..errors import SaveError
 from ..layers.base import Layer
 from ..model import Model
-from .comparing import same
 from .construction import Construction
+from .differences import same
 
 _MISSING = object()
 

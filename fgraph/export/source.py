@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..constructions.comparing import changed_settings
 from ..constructions.constructor_calls import construction_of
+from ..constructions.differences import changed_settings
 from ..errors import SaveError
 from ..graph.graph import Graph
 from ..graph.nested import filled, iter_leaves
@@ -26,7 +26,7 @@ from ..model.identifiers import identifier
 from ..model.masked_calls import MaskedForward, MaskRanks, mask_ranks, masked_forward
 from ..model.naming import Naming
 from .inline import Inliner
-from .source_forward import ForwardWriter
+from .source_forward import PlainForwardWriter
 from .source_init import ConstructorWriter
 from .source_layout import laid_out
 
@@ -153,7 +153,7 @@ class _FileWriter:
     ) -> list[str]:
         """Return the lines of a method that runs a graph."""
         parameters = [*model._signature.parameters, *more_parameters]  # type: ignore[union-attr]
-        writer = ForwardWriter(
+        writer = PlainForwardWriter(
             graph, naming, parameters, model, self.reserved, self.masked_methods, self.constant
         )
         try:
@@ -296,7 +296,7 @@ def _sorted_imports(statements: set[str]) -> list[str]:
     return [*own, "", *others] if own else others
 
 
-class _Literals(ForwardWriter):
+class _Literals(PlainForwardWriter):
     """Writes values that are no part of a graph."""
 
     def __init__(self, file: _FileWriter) -> None:

@@ -12,7 +12,7 @@ from ..graph import Node, Ref
 from ..graph.closures import LiftedFunction, MethodCall
 from ..graph.graph import Graph
 from ..graph.memory import setitem
-from ..interface.keras_weights import Weights
+from ..interface.keras_weights import KerasWeights
 from ..model import codegen
 from ..model.codegen import Statement, in_blocks
 from ..model.expressions import Rebuild, quoted
@@ -21,7 +21,7 @@ from ..model.masked_calls import MaskRanks, mask_ranks
 from ..model.naming import Naming
 
 
-class ForwardWriter(codegen.ForwardWriter):
+class PlainForwardWriter(codegen.ForwardWriter):
     """Writes `self.dense_1(x)` where the running forward looks up `m["dense_1"]`.
 
     Args:
@@ -74,7 +74,7 @@ class ForwardWriter(codegen.ForwardWriter):
     def _call(self, node: Node) -> str:
         if node.op == "module":
             path = self._paths[id(node)] or ()
-            if "training" in node.kwargs and isinstance(node.target, Weights):
+            if "training" in node.kwargs and isinstance(node.target, KerasWeights):
                 raise SaveError(
                     f"the model {'.'.join(path)!r} is called with training="
                     f"{node.kwargs['training']}, but a plain module takes its mode from train() "

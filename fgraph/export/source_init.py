@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..constructions.comparing import changed_settings
 from ..constructions.construction import Construction
 from ..constructions.constructor_calls import construction_of, has_own_config, parameters_of
+from ..constructions.differences import changed_settings
 from ..errors import SaveError
 from ..layers.modules.added_weights import AddedWeights
 from ..layers.modules.conv_lstm import ConvLSTM

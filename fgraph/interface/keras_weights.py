@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from ..common.whole_model import whole
 from ..layers.base import Layer
-from ..layers.weights import as_array
+from ..layers.layer_weights import as_array
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class Weights:
+class KerasWeights:
     """Keras's weight interface, for a class that is also an `nn.Module`."""
 
     # torch.nn.Module provides these
@@ -39,7 +39,7 @@ class Weights:
         for parameter in self.parameters():
             parameter.requires_grad_(bool(value))
         for layer in self._own_layers():
-            if isinstance(layer, (Layer, Weights)):
+            if isinstance(layer, (Layer, KerasWeights)):
                 layer.trainable = bool(value)
 
     @property
@@ -142,7 +142,7 @@ class Weights:
 
     def _held_parts(self) -> Iterator[Any]:
         for layer in self._own_layers():
-            if isinstance(layer, Weights):
+            if isinstance(layer, KerasWeights):
                 yield from layer._weight_holders() if layer.built else ()
             elif isinstance(layer, Layer):
                 yield layer

@@ -88,7 +88,7 @@ class LazyMethods:
         Raises:
             SaveError: a part of the model cannot be written as data.
         """
-        config: dict[str, Any] = _above("saving.config").get_config(self)
+        config: dict[str, Any] = _above("saving.json_config").get_config(self)
         return config
 
     @classmethod
@@ -105,21 +105,21 @@ class LazyMethods:
             LoadError: the configuration needs something unknown.
         """
         custom = {cls.__name__: cls, **(custom_objects or {})}
-        model: Self = _above("saving.config").from_config(config, custom)
+        model: Self = _above("saving.json_config").from_config(config, custom)
         return model
 
     def to_json(self, **options: Any) -> str:
         """Return `get_config()` as JSON text; the keywords are those of `json.dumps`."""
-        return str(_above("saving.config").to_json(self, **options))
+        return str(_above("saving.json_config").to_json(self, **options))
 
     # ------------------------------------------------------------------ export
 
     def export(self, path: str | os.PathLike[str], **options: Any) -> None:
         """Write the model for other programs: `.onnx`, or `.pt2` of `torch.export`.
 
-        See `fgraph.export.interchange.export_model` for options and errors.
+        See `fgraph.export.pt2_and_onnx.export_model` for options and errors.
         """
-        _above("export.interchange").export_model(self, path, **options)
+        _above("export.pt2_and_onnx").export_model(self, path, **options)
 
     def to_source(
         self,
@@ -316,7 +316,9 @@ class LazyMethods:
             >>> {name: tuple(y.shape) for name, y in model.activations(torch.ones(5, 3)).items()}
             {'linear_1': (5, 2), 'relu_1': (5, 2)}
         """
-        found: dict[str, Any] = _above("viewing.probe").activations(self, inputs, names)
+        found: dict[str, Any] = _above("viewing.intermediate_outputs").activations(
+            self, inputs, names
+        )
         return found
 
     def to_dot(

@@ -23,17 +23,17 @@ from ..graph.node import current_call, recording
 from ..graph.recording.build_errors import place_in_graph
 from ..graph.recording.input import as_dtype
 from ..regularizers import RegularizerLike
-from .additions import Additions
+from .add_methods import AddMethods
 from .arguments import NoOptions
 from .configuration import LayerConfig
-from .filling import filler
+from .deferred_values import filler
 from .inbound_nodes import InboundNodes
 from .input_checks import Expects
+from .layer_weights import symbolic
 from .masks import attach_masks, mask_of
 from .modules.kept_losses import ActivityLoss
 from .modules.normalization import BatchNorm
 from .training_mode import MODEL_MODE
-from .weights import symbolic
 
 _build_lock = threading.RLock()
 _NO_PARTS = frozenset({"_arguments", "_container"})  # attributes that hold no part of a layer
@@ -47,7 +47,7 @@ def snake_case(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-class Layer(LayerConfig, Additions, InboundNodes):
+class Layer(LayerConfig, AddMethods, InboundNodes):
     """Base class of layers as Keras has them: called on symbolic tensors, make a torch module.
 
     A layer is not an `nn.Module`: a model registers the layer's torch module under the layer's

@@ -15,9 +15,9 @@ from ..initializers import InitializerLike
 from ..regularizers import RegularizerLike
 from .arguments import LayerOptions
 from .base import Layer
+from .cell_step import recorded_step
 from .input_checks import Expects
 from .modules.cells import CellLoop, one_step, state_sizes
-from .recorded_step import recorded_step
 from .recurrent import GRU, LSTM, KernelRNN, Recurrent, SimpleRNN, listed
 
 

@@ -12,8 +12,8 @@ from ..errors import BuildError
 from .arguments import LayerOptions, one_of
 from .base import Layer
 from .input_checks import Expects
+from .layer_weights import held_by
 from .recurrent import Recurrent
-from .weights import held_by
 
 
 class TimeDistributed(Layer):

@@ -47,20 +47,13 @@ from .decision_curves import PrecisionAtRecall as PrecisionAtRecall
 from .decision_curves import RecallAtPrecision as RecallAtPrecision
 from .decision_curves import SensitivityAtSpecificity as SensitivityAtSpecificity
 from .decision_curves import SpecificityAtSensitivity as SpecificityAtSensitivity
-from .error_metrics import ConcordanceCorrelation as ConcordanceCorrelation
-from .error_metrics import CosineSimilarity as CosineSimilarity
-from .error_metrics import PearsonCorrelation as PearsonCorrelation
-from .error_metrics import R2Score as R2Score
-from .error_metrics import RootMeanSquaredError as RootMeanSquaredError
-from .error_metrics import concordance_correlation as concordance_correlation
-from .error_metrics import pearson_correlation as pearson_correlation
 from .f_scores import F1Score as F1Score
 from .f_scores import FBetaScore as FBetaScore
-from .intersection import BinaryIoU as BinaryIoU
-from .intersection import IoU as IoU
-from .intersection import MeanIoU as MeanIoU
-from .intersection import OneHotIoU as OneHotIoU
-from .intersection import OneHotMeanIoU as OneHotMeanIoU
+from .iou import BinaryIoU as BinaryIoU
+from .iou import IoU as IoU
+from .iou import MeanIoU as MeanIoU
+from .iou import OneHotIoU as OneHotIoU
+from .iou import OneHotMeanIoU as OneHotMeanIoU
 from .loss_metrics import BinaryCrossentropy as BinaryCrossentropy
 from .loss_metrics import CategoricalCrossentropy as CategoricalCrossentropy
 from .loss_metrics import CategoricalHinge as CategoricalHinge
@@ -75,9 +68,16 @@ from .loss_metrics import Poisson as Poisson
 from .loss_metrics import SparseCategoricalCrossentropy as SparseCategoricalCrossentropy
 from .loss_metrics import SquaredHinge as SquaredHinge
 from .metric_names import get as get
-from .reductions import Mean as Mean
-from .reductions import MeanMetricWrapper as MeanMetricWrapper
-from .reductions import Sum as Sum
+from .reduction_metrics import Mean as Mean
+from .reduction_metrics import MeanMetricWrapper as MeanMetricWrapper
+from .reduction_metrics import Sum as Sum
+from .regression_metrics import ConcordanceCorrelation as ConcordanceCorrelation
+from .regression_metrics import CosineSimilarity as CosineSimilarity
+from .regression_metrics import PearsonCorrelation as PearsonCorrelation
+from .regression_metrics import R2Score as R2Score
+from .regression_metrics import RootMeanSquaredError as RootMeanSquaredError
+from .regression_metrics import concordance_correlation as concordance_correlation
+from .regression_metrics import pearson_correlation as pearson_correlation
 
 _CONFIG = "call `metric.get_config()` and `type(metric).from_config(config)`"
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..common.configured import Remembered, declares
 from ..losses.base import weighted, within
-from .variables import MetricVariable, initial_value
+from .metric_variables import MetricVariable, initial_value
 
 _PENDING_LIMIT = 128
 

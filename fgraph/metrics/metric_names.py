@@ -12,9 +12,9 @@ from torch import Tensor
 from .. import losses
 from ..errors import unknown_name
 from ..losses.torch_losses import callable_name, takes_keras_order
-from . import accuracy, confusion, decision_curves, error_metrics, f_scores, loss_metrics
+from . import accuracy, confusion, decision_curves, f_scores, loss_metrics, regression_metrics
 from .base import MeanMetric, Metric
-from .reductions import Mean, Sum
+from .reduction_metrics import Mean, Sum
 from .wrapped_metrics import KerasMetric, ResolvedMetric, TorchMetric, TorchOrder
 
 
@@ -23,11 +23,14 @@ def _choose_f1(y_true: Tensor, y_pred: Tensor, name: str) -> Metric:
     return f_scores.F1Score("macro", 0.5 if binary else None, name)
 
 
+_MODULES = (accuracy, confusion, decision_curves, regression_metrics, f_scores, loss_metrics)
+
+
 @functools.cache  # signatures take time to read: not at import
 def _made_without_arguments() -> dict[str, type[Metric]]:
     """Return the metrics that a name alone can make, by class name and by name in logs."""
     found: dict[str, type[Metric]] = {}
-    for module in (accuracy, confusion, decision_curves, error_metrics, f_scores, loss_metrics):
+    for module in _MODULES:
         for name, cls in vars(module).items():
             if isinstance(cls, type) and cls.__module__ == module.__name__ and name[0] != "_":
                 arguments = list(inspect.signature(cls).parameters.values())
@@ -42,7 +45,7 @@ _FACTORIES: dict[str, Callable[[str], Metric]] = {
     "f1": lambda name: ResolvedMetric(name, _choose_f1),
     "mse": loss_metrics.MeanSquaredError,
     "mae": loss_metrics.MeanAbsoluteError,
-    "rmse": error_metrics.RootMeanSquaredError,
+    "rmse": regression_metrics.RootMeanSquaredError,
     "auc": lambda name: decision_curves.AUC(name=name),
 }
 

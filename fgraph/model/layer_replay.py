@@ -14,7 +14,7 @@ from ..graph.graph import Graph
 from ..graph.modes import Modes, callers_modes, under
 from ..graph.nested import iter_leaves, map_leaves
 from ..graph.recording.record import note_read, record
-from ..interface.keras_weights import Weights
+from ..interface.keras_weights import KerasWeights
 
 
 class Replay:
@@ -99,7 +99,7 @@ class Replay:
     def _call(self, node: Node) -> Any:
         target = self._copy(node.target) if node.op == "module" else node.target
         args = self.now(node.args)
-        if isinstance(target, Weights):  # a model sees to masks itself
+        if isinstance(target, KerasWeights):  # a model sees to masks itself
             kwargs = {key: value for key, value in node.kwargs.items() if key != "masks"}
             call: Any = self._call_function or type(target).__call__
             return call(target, *args, **self.now(kwargs))

@@ -15,7 +15,7 @@ from ..graph.graph import Graph
 from ..graph.home import Home
 from ..graph.nested import filled, iter_leaves, label, leaves_with_paths, numbered
 from ..graph.recording.input import inputs_like
-from ..interface.keras_weights import Weights
+from ..interface.keras_weights import KerasWeights
 from ..interface.lazy_methods import LazyMethods
 from ..interface.penalties import Penalties
 from ..layers.base import Layer
@@ -34,7 +34,7 @@ from .training_view import view_of
 _classes: weakref.WeakValueDictionary[Any, type] = weakref.WeakValueDictionary()
 
 
-class Model(ModelCalls, GraphAttributes, LazyMethods, Weights, Penalties, Trainer, nn.Module):
+class Model(ModelCalls, GraphAttributes, LazyMethods, KerasWeights, Penalties, Trainer, nn.Module):
     """A graph of layers, modules and functions as one `torch.nn.Module`.
 
     All that it does: it registers the modules of the graph as children under the names of their
@@ -172,7 +172,7 @@ class Model(ModelCalls, GraphAttributes, LazyMethods, Weights, Penalties, Traine
 
         Args:
             source: what was generated of the graph.
-            segments: the nodes that it computes again for gradients, see `parallel.segments`.
+            segments: the nodes that it computes again, see `parallel.segmented_forward`.
         """
         self._segments = segments
         for of_the_source_before in ("_view", "_masked_kinds"):
@@ -201,7 +201,7 @@ class Model(ModelCalls, GraphAttributes, LazyMethods, Weights, Penalties, Traine
             graph: the graph; its first inputs are those of the model.
             naming: the names of all that is in it.
             outputs: the structure to return, with a `Ref` for each tensor.
-            segments: the nodes that it computes again for gradients, see `parallel.segments`.
+            segments: the nodes that it computes again, see `parallel.segmented_forward`.
             more_parameters: the names of further inputs.
             own: whether the model has the tensors of the graph already.
         """

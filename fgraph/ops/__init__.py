@@ -11,7 +11,7 @@ from . import image as image
 from . import linalg as linalg
 from . import nn as nn
 from . import numpy as numpy
-from .control import *  # noqa: F403
+from .control_flow import *  # noqa: F403
 from .conversion import *  # noqa: F403
 from .fourier import *  # noqa: F403
 from .indexing import *  # noqa: F403

@@ -17,7 +17,7 @@ from ..layers.modules import image_sampling as sampling
 from ..layers.modules.image_colors import grayscale, hsv_planes, rgb_planes
 from ..layers.modules.preprocessing import crop_to_ratio, pad_to_ratio
 from .conversion import beside, floating, promoted, tensor
-from .sliding import conv
+from .convolution_and_pooling import conv
 
 __all__ = [
     "affine_transform", "crop_images", "elastic_transform", "extract_patches",

@@ -1,7 +1,7 @@
 """Operations that numpy has: `fgraph.ops.numpy`."""
 
 from .arithmetic import *  # noqa: F403
-from .control import vectorize as vectorize
+from .control_flow import vectorize as vectorize
 from .conversion import copy as copy
 from .conversion import ndim as ndim
 from .conversion import size as size

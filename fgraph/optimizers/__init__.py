@@ -11,13 +11,13 @@ from .adam_family import Lamb as Lamb
 from .adam_family import Lion as Lion
 from .adam_family import Muon as Muon
 from .adam_family import Nadam as Nadam
-from .factories import OptimizerFactory as OptimizerFactory
 from .gradient_descent import SGD as SGD
 from .gradient_descent import Adadelta as Adadelta
 from .gradient_descent import Adafactor as Adafactor
 from .gradient_descent import Adagrad as Adagrad
 from .gradient_descent import Ftrl as Ftrl
 from .gradient_descent import RMSprop as RMSprop
+from .optimizer_factory import OptimizerFactory as OptimizerFactory
 from .optimizer_names import get as get
 
 _GROUPS = "give a torch optimizer several groups of parameters"

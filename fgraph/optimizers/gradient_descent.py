@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from . import update_rules as rules
-from .factories import Groups, OptimizerFactory, fastest
-from .whole_steps import WholeSteps
+from .optimizer_factory import Groups, OptimizerFactory, fastest
+from .whole_matrix_steps import WholeSteps
 
 
 class SGD(OptimizerFactory):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..common.number_checks import real_number
-from .around_step import ITERATIONS, AroundStep
+from .step_hooks import ITERATIONS, StepHooks
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class LearningRate:
     """Gives a `torch.optim.Optimizer` the attribute `learning_rate`."""
 
     param_groups: list[dict[str, Any]]
-    around_step: AroundStep | None = None
+    step_hooks: StepHooks | None = None
 
     @property
     def learning_rate(self) -> Rate:
@@ -41,9 +41,9 @@ class LearningRate:
 
         Setting it sets that of all parameter groups; if these differ, it is the first one's.
         """
-        around = self.around_step
-        scheduled = around is not None and around.schedule is not None
-        rate = Rate(around.rate(self) if scheduled else self.param_groups[0]["lr"])  # type: ignore[union-attr]
+        hooks = self.step_hooks
+        scheduled = hooks is not None and hooks.schedule is not None
+        rate = Rate(hooks.rate(self) if scheduled else self.param_groups[0]["lr"])  # type: ignore[union-attr]
         rate._optimizer = self
         return rate
 
@@ -75,7 +75,7 @@ class LearningRate:
 
     def refuse_if_scheduled(self) -> None:
         """Raise `TypeError` if the learning rate follows a schedule, so that it cannot be set."""
-        schedule = None if self.around_step is None else self.around_step.schedule
+        schedule = None if self.step_hooks is None else self.step_hooks.schedule
         if schedule is not None:
             raise TypeError(
                 f"the learning rate of this {type(self).__name__} follows the schedule "
@@ -84,12 +84,12 @@ class LearningRate:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]
-        if self.around_step is not None and not self.around_step.is_attached(self):
-            self.around_step.attach(self)  # copies and unpickled optimizers have lost the hooks
+        if self.step_hooks is not None and not self.step_hooks.is_attached(self):
+            self.step_hooks.attach(self)  # copies and unpickled optimizers have lost the hooks
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Copy and pickle through the optimizer's own class."""
-        return _blank, (own_class(self), self.around_step), self.__getstate__()
+        return _blank, (own_class(self), self.step_hooks), self.__getstate__()
 
 
 def own_class(optimizer: Any) -> type:
@@ -98,7 +98,7 @@ def own_class(optimizer: Any) -> type:
     return kind.__mro__[2] if kind.__mro__[1] is LearningRate else kind
 
 
-def with_learning_rate(optimizer: T, around_step: AroundStep | None = None) -> T:
+def with_learning_rate(optimizer: T, step_hooks: StepHooks | None = None) -> T:
     """Give an optimizer the attribute `learning_rate`, unless it has one.
 
     It becomes an instance of a subclass of its class; all else stays.
@@ -111,9 +111,9 @@ def with_learning_rate(optimizer: T, around_step: AroundStep | None = None) -> T
     if not isinstance(optimizer, torch.optim.Optimizer) or hasattr(optimizer, "learning_rate"):
         return optimizer
     optimizer.__class__ = _subclass(kind)
-    if around_step is not None:
-        optimizer.around_step = around_step  # type: ignore[attr-defined]
-        around_step.attach(optimizer)
+    if step_hooks is not None:
+        optimizer.step_hooks = step_hooks  # type: ignore[attr-defined]
+        step_hooks.attach(optimizer)
     return optimizer
 
 
@@ -125,9 +125,9 @@ def _subclass(kind: type) -> type:
     return _classes[kind]
 
 
-def _blank(kind: type, around_step: AroundStep | None) -> Any:
+def _blank(kind: type, step_hooks: StepHooks | None) -> Any:
     """Make an optimizer without a state, to be filled by copying or unpickling."""
     made: Any = _subclass(kind)
     optimizer = made.__new__(made)
-    optimizer.around_step = around_step
+    optimizer.step_hooks = step_hooks
     return optimizer

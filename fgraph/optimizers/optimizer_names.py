@@ -9,7 +9,7 @@ import torch
 
 from ..errors import unknown_name
 from . import adam_family, gradient_descent
-from .factories import OptimizerFactory
+from .optimizer_factory import OptimizerFactory
 
 _NAMES: dict[str, type[OptimizerFactory]] = {
     cls.__name__.lower(): cls

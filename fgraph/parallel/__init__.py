@@ -4,6 +4,6 @@ Loaded on first use.
 """
 
 from ..training.processes.distributed import start as start
-from .distributing import distribute as distribute
+from .distribute import distribute as distribute
 from .pipeline_stage import stage as stage
 from .stage_cuts import stages as stages

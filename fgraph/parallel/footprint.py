@@ -20,8 +20,8 @@ from ..graph.nested import iter_leaves
 from ..model import Model
 from ..training.prediction import keeping_modes
 from ..viewing.flops import flops_of
-from ..viewing.replay import leaves_of, replay
-from .recomputing import undone
+from ..viewing.node_values import leaves_of, replay
+from .activation_checkpointing import undone
 
 
 @dataclass

@@ -13,10 +13,10 @@ from ..graph import Node
 from ..graph.graph import Graph
 from ..graph.node import Scope
 from ..model import Model
-from .checkpoint_plan import Memory, Planner, Run
-from .cuts import Span, closed, generator_spans, memory_spans
+from .cut_points import UncutSpan, closed, generator_spans, memory_spans
 from .footprint import measure
-from .segments import Segments
+from .recompute_plan import MemoryEstimate, NodeRange, Planner
+from .segmented_forward import Segments
 
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 _UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", 1)}
@@ -51,29 +51,29 @@ def recompute(model: Model, budget: Any, example: Any = None) -> Recomputation:
     limits = _Limits(graph)
     by_names = isinstance(budget, Iterable) and not isinstance(budget, str)
     if budget is None:
-        runs: list[Run] = []
+        runs: list[NodeRange] = []
     elif by_names:
         runs = limits.named(model, list(budget))
     else:
         size = bytes_of(budget)
-        memory = Memory(measure(model, example))
+        memory = MemoryEstimate(measure(model, example))
         runs = _planned(memory, limits, size, budget)
     rerun(model, runs)
     names = [list(dict.fromkeys(model._node_names[run.first : run.end])) for run in runs]
     if budget is None or (by_names and example is None):
         return Recomputation(names)
     if by_names:
-        memory = Memory(measure(model, example))
+        memory = MemoryEstimate(measure(model, example))
     whole = memory.work(0, memory.count) or 1
     return Recomputation(
         names,
         memory.peak(_filled(runs, memory.count)),
-        memory.peak([Run(0, memory.count, False)]),
+        memory.peak([NodeRange(0, memory.count, False)]),
         sum(memory.work(run.first, run.end) for run in runs) / whole,
     )
 
 
-def rerun(model: Model, runs: Iterable[Run]) -> None:
+def rerun(model: Model, runs: Iterable[NodeRange]) -> None:
     """Let a model compute these runs of nodes again for gradients, and keep the others."""
     ends = {run.first: run.end - 1 for run in runs}
     model._rerun_segments(Segments(ends) if ends else None)
@@ -108,8 +108,8 @@ def bytes_of(budget: Any) -> int:
     return size
 
 
-def _planned(memory: Memory, limits: _Limits, size: int, budget: Any) -> list[Run]:
-    if memory.peak([Run(0, memory.count, False)]) <= size:
+def _planned(memory: MemoryEstimate, limits: _Limits, size: int, budget: Any) -> list[NodeRange]:
+    if memory.peak([NodeRange(0, memory.count, False)]) <= size:
         return []
     cuts = [cut for cut in range(1, memory.count) if cut not in limits.closed]
     planner = Planner(memory, cuts, lambda first, end: limits.why_not(first, end) is None)
@@ -125,12 +125,12 @@ def _planned(memory: Memory, limits: _Limits, size: int, budget: Any) -> list[Ru
     return [run for run in runs if run.again]
 
 
-def _filled(runs: list[Run], count: int) -> list[Run]:
+def _filled(runs: list[NodeRange], count: int) -> list[NodeRange]:
     """Return the runs, and those between them, which are computed once."""
     found, at = [], 0
-    for run in [*runs, Run(count, count, True)]:
+    for run in [*runs, NodeRange(count, count, True)]:
         if at < run.first:
-            found.append(Run(at, run.first, False))
+            found.append(NodeRange(at, run.first, False))
         if run.first < run.end:
             found.append(run)
         at = run.end
@@ -142,7 +142,7 @@ class _Limits:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._spans: list[Span] = [*memory_spans(graph), *generator_spans(graph)]
+        self._spans: list[UncutSpan] = [*memory_spans(graph), *generator_spans(graph)]
         self.closed = closed(self._spans)
 
     def why_not(self, first: int, end: int) -> str | None:
@@ -161,13 +161,13 @@ class _Limits:
                     return "it would end within a block of torch.autocast"
         return None
 
-    def named(self, model: Model, patterns: list[Any]) -> list[Run]:
+    def named(self, model: Model, patterns: list[Any]) -> list[NodeRange]:
         """Return a run for each call of a layer or block whose name matches a pattern."""
         for pattern in patterns:
             if not isinstance(pattern, str):
                 raise TypeError(f"recompute expects names of layers, got {pattern!r:.80}")
         left, names = set(patterns), set()
-        runs: list[Run] = []
+        runs: list[NodeRange] = []
         last: Any = None
         for position, node in enumerate(self._graph.nodes):
             owner = None
@@ -178,9 +178,9 @@ class _Limits:
                 if fits and owner is None:
                     owner = key
             if owner is not None and owner is last:
-                runs[-1] = Run(runs[-1].first, position + 1, True)
+                runs[-1] = NodeRange(runs[-1].first, position + 1, True)
             elif owner is not None:
-                runs.append(Run(position, position + 1, True))
+                runs.append(NodeRange(position, position + 1, True))
             last = owner
         if left:
             raise ValueError(f"recompute: {unknown_name('layer', sorted(left)[0], sorted(names))}")

@@ -21,7 +21,7 @@ from ..graph.module_state import READS
 from ..graph.nested import iter_leaves
 from ..graph.specs import DeviceSpec, NumberSpec, TensorSpec
 from ..model import Model
-from .cuts import closed, memory_spans, shared_spans
+from .cut_points import closed, memory_spans, shared_spans
 from .footprint import Footprint, measure
 from .stage_model import stage_model
 

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..constructions.comparing import PLAIN
+from ..constructions.differences import PLAIN
 from ..errors import LoadError, SaveError
 from ..graph.nested import iter_leaves
 from ..training.settings import CompileSettings
 from ..training.state import TrainingState
 from .decoder import Decoder
 from .encoder import Encoder
-from .graphs import check_fields
+from .graph_records import check_fields
 
 
 def encode_compiled(state: TrainingState, encoder: Encoder) -> dict[str, Any]:

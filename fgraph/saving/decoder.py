@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ..common.configured import is_of_fgraph
-from ..constructions.comparing import MODULE_KEYS, is_setting
 from ..constructions.construction import EMPTY, FREE, Construction, module_of
+from ..constructions.differences import MODULE_KEYS, is_setting
 from ..errors import LoadError
 from ..graph import Input
 from ..graph.nested import iter_leaves, map_leaves
@@ -28,8 +28,8 @@ from ..model import Model, Sequential
 from ..model.identifiers import check_name
 from ..unfolding.opened_module import OpenedModule
 from ..unfolding.registered_parts import unfolded_modules
-from .graphs import check_fields, decode_graph, number_below
-from .registered import find
+from .graph_records import check_fields, decode_graph, number_below
+from .registered_names import find
 from .values import from_json
 
 _CALL = {"kind", "class", "config", "args", "kwargs", "settings"}

@@ -23,9 +23,9 @@ from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from ..common.configured import Remembered
-from ..constructions.comparing import changed_settings, slots
 from ..constructions.construction import EMPTY
 from ..constructions.constructor_calls import construction_of, has_own_config
+from ..constructions.differences import changed_settings, slots
 from ..errors import SaveError
 from ..graph.closures import LiftedFunction, MethodCall
 from ..layers.base import Layer
@@ -35,8 +35,8 @@ from ..optimizers.learning_rate import own_class
 from ..unfolding.opened_module import OpenedModule
 from ..unfolding.registered_parts import unfolded_modules
 from .decoder import MADE, Decoder, holds_parts
-from .graphs import GraphWriter
-from .registered import is_allowed, name_of, registered_name
+from .graph_records import GraphWriter
+from .registered_names import is_allowed, name_of, registered_name
 from .values import to_json
 
 _FUNCTIONS = (

@@ -16,7 +16,7 @@ from .keras.stored_weights import check_all_read, paths_of_parts
 from .keras.writing.call_config import part_name
 from .keras.writing.hdf5_writing import write_weights
 from .keras.writing.model_config import ModelWriter, put_weights
-from .keras.writing.weight_groups import Group
+from .keras.writing.weight_groups import WeightGroup
 
 ENDING = ".weights.h5"
 
@@ -33,7 +33,7 @@ def save_keras_weights(model: Any, path: Path) -> None:
         write_weights(file, root)
 
 
-def places_of_weights(model: Any, path: Path) -> Group:
+def places_of_weights(model: Any, path: Path) -> WeightGroup:
     """Return where Keras looks for the weights of a model.
 
     Raises:
@@ -67,11 +67,11 @@ def load_keras_weights(model: Any, path: Path) -> None:
         weight.write(module, value)
 
 
-def _groups(model: Any) -> Group:
+def _groups(model: Any) -> WeightGroup:
     if not isinstance(model, Model):
         raise SaveError(f"a {type(model).__name__} is no model of layers; write .safetensors")
     name = part_name(model.name)
-    root = Group(name)
+    root = WeightGroup(name)
     if hasattr(type(model), "call") and model.built:
         _put_by_attributes(model, root)
     else:
@@ -79,10 +79,10 @@ def _groups(model: Any) -> Group:
     return root
 
 
-def _put_by_attributes(model: Model, root: Group) -> None:
+def _put_by_attributes(model: Model, root: WeightGroup) -> None:
     """Put the weights of a model that is written with `call` where its attributes say."""
     for layer, path in paths_of_parts(model):
-        group = Group(layer.name)
+        group = WeightGroup(layer.name)
         put_weights(layer, layer.name, group)
         root.inner.append((path, group))
     known = sum(len(group.weights) for _, group in root.inner)
@@ -93,7 +93,7 @@ def _put_by_attributes(model: Model, root: Group) -> None:
         )
 
 
-def _expected(group: Group, place: str) -> Iterator[tuple[Any, list[str], tuple[int, ...]]]:
+def _expected(group: WeightGroup, place: str) -> Iterator[tuple[Any, list[str], tuple[int, ...]]]:
     """Yield each weight: where it is in torch, its paths in the file, and its shape there."""
     for path, value, at in group.weights:
         others = [other for other, own in group.links if own == path and other != "vars/0"]

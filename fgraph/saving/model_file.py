@@ -20,7 +20,7 @@ from . import tensorfile
 from .compile_settings import decode_compiled, encode_compiled
 from .decoder import Decoder
 from .encoder import Encoder
-from .graphs import check_fields
+from .graph_records import check_fields
 from .keras.archive import kind_of
 from .keras.reading.load_keras import load_keras
 from .keras.writing.save_keras import check_keras, is_keras_file, save_keras

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..constructions.comparing import PLAIN
+from ..constructions.differences import PLAIN
 from ..errors import LoadError, SaveError
 
 _MOST_LEVELS = 64

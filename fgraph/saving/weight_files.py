@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..common.atomic_files import save_atomically
-from ..constructions.comparing import slots
+from ..constructions.differences import slots
 from ..errors import LoadError
 from . import tensorfile
 from .keras_weight_files import is_keras_weights, load_keras_weights, save_keras_weights

@@ -44,9 +44,9 @@ class FitLoop(Evaluation):
             logs: dict[str, Any] = {}
             while run.epoch < run.epochs and not self.stop_training:
                 logs = self._epoch(run, state, set_modes)
-            around_step = getattr(state.optimizer, "around_step", None)
-            if around_step is not None:
-                around_step.finish(state.optimizer)
+            step_hooks = getattr(state.optimizer, "step_hooks", None)
+            if step_hooks is not None:
+                step_hooks.finish(state.optimizer)
             callbacks.call("on_train_end", logs)
             if session.replicas is not None:
                 session.replicas.align()  # callbacks may have changed some of them

@@ -19,7 +19,7 @@ from .processes.merged_metrics import adds_up, result_across
 _ALONE = Processes()
 
 
-class Entry(NamedTuple):
+class MetricEntry(NamedTuple):
     """One metric of one output, under its name in logs."""
 
     output: int
@@ -41,7 +41,7 @@ class RunningMetrics:
     """
 
     def __init__(self, metrics: Any, weighted_metrics: Any, outputs: OutputStructure) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[MetricEntry] = []
         names = outputs.names
         for weighted, given in ((False, metrics), (True, weighted_metrics)):
             argument = "weighted_metrics" if weighted else "metrics"
@@ -50,7 +50,7 @@ class RunningMetrics:
                 prefix = f"{names[i]}_" if len(names) > 1 else ""
                 for metric in map(metric_functions.get, _flattened(entry)):
                     name = self._free_name(prefix, metric.name, weighted)
-                    self.entries.append(Entry(i, weighted, name, metric))
+                    self.entries.append(MetricEntry(i, weighted, name, metric))
         self.means: dict[str, RunningMean] = {}
         self.own: dict[str, Metric] = {}  # that a step of the user's updates
         self.seen: bool = False

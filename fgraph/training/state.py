@@ -15,7 +15,7 @@ from torch import Tensor
 from ..common.mixed_parameters import GradScaler, kind_of
 from ..common.process_group import Processes
 from ..graph.nested import map_leaves
-from ..metrics.reductions import Mean
+from ..metrics.reduction_metrics import Mean
 from ..optimizers import OptimizerFactory
 from ..optimizers.learning_rate import with_learning_rate
 from .grouped_evaluation import EvaluationGroup

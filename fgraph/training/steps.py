@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..common.mixed_parameters import by_kind, clip_norm
 from ..graph.nested import iter_leaves
-from ..optimizers.lean_step import lean_step
+from ..optimizers.fast_step import fast_step
 from .added_losses import collecting
 from .model_access import ModelAccess, parameter_names
 from .output_structure import OutputStructure
@@ -244,7 +244,7 @@ class Steps(ModelAccess):
         self.average_gradients()
         if scaler is None:
             self._clip_gradients(state)
-            lean_step(optimizer)
+            fast_step(optimizer)
         else:
             hooks = getattr(optimizer, "_optimizer_step_pre_hooks", None)
             if state.settings.clip_grad_norm or hooks:

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from ..graph import Node, Ref
 from ..graph.nested import iter_leaves
 from ..model import Model
-from .outline import Outline, Step, nested_call, parameters_of
+from .outline import Outline, OutlineStep, nested_call, parameters_of
 
 _LONG = 44  # characters, beyond which the shapes of inputs and outputs take a line each
 
@@ -163,7 +163,7 @@ class _Drawer:
     def _add(
         self,
         outline: Outline,
-        step: Step,
+        step: OutlineStep,
         group: Group,
         tails: dict[Ref, str],
         shared: int | None,
@@ -187,7 +187,7 @@ class _Drawer:
         return box
 
     def _add_group(
-        self, step: Step, group: Group, tails: dict[Ref, str], shared: int | None
+        self, step: OutlineStep, group: Group, tails: dict[Ref, str], shared: int | None
     ) -> Group:
         """Draw a nested model with its layers; arrows go straight to them."""
         lines = [step.layer_name, step.title]
@@ -218,7 +218,7 @@ class _Drawer:
         tails.update((Ref(node, i), inner[ref]) for i, ref in enumerate(results) if ref in inner)
 
     def _box(
-        self, group: Group, step: Step, family: str, named: bool, shared: int | None = None
+        self, group: Group, step: OutlineStep, family: str, named: bool, shared: int | None = None
     ) -> Box:
         lines = [step.layer_name] if named or self._show.show_layer_names else []
         if shared is not None:
@@ -233,11 +233,11 @@ class _Drawer:
         return f"n{self._count}"
 
 
-def _place(step: Step) -> str:
+def _place(step: OutlineStep) -> str:
     return f"shared {step.call + 1} of {step.calls}"
 
 
-def _family(step: Step) -> str:
+def _family(step: OutlineStep) -> str:
     if nested_call(step) is not None or step.level is not None:
         return "model"
     if isinstance(step.maker, Node):
@@ -245,7 +245,7 @@ def _family(step: Step) -> str:
     return "weights" if parameters_of(step) else "plain"
 
 
-def _details(step: Step, show: Show) -> list[str]:
+def _details(step: OutlineStep, show: Show) -> list[str]:
     """Return the requested details of one call."""
     lines = []
     activation = getattr(step.maker, "activation", None)

@@ -9,7 +9,7 @@ from typing import Any
 from ..model import Model
 from .diagram import Box, Group, diagram
 from .dot import check_rankdir, colours, paler
-from .layered import LABEL, LETTER, LINE, MARGIN, Frame, Layout, Place, arrange
+from .layered_layout import LABEL, LETTER, LINE, MARGIN, BoxPlace, Frame, PictureLayout, arrange
 
 _FRONT = 10  # frames are painted that many levels behind boxes and arrows
 
@@ -85,7 +85,7 @@ def _paint_frame(axes: Any, frame: Frame) -> None:
     )
 
 
-def _paint(axes: Any, place: Place, box: Box, y: float) -> None:
+def _paint(axes: Any, place: BoxPlace, box: Box, y: float) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     fill, border = colours(box)
@@ -124,7 +124,7 @@ def _downwards(axes: Any) -> int:
     return 1 if bottom > top else -1
 
 
-def _arrow(axes: Any, chain: list[Place], layout: Layout) -> None:
+def _arrow(axes: Any, chain: list[BoxPlace], layout: PictureLayout) -> None:
     """Draw an arrow: straight where it passes a row, a smooth curve in between."""
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path
@@ -148,7 +148,7 @@ def _arrow(axes: Any, chain: list[Place], layout: Layout) -> None:
     )
 
 
-def _tie(axes: Any, first: Box | Group, second: Box | Group, layout: Layout) -> None:
+def _tie(axes: Any, first: Box | Group, second: Box | Group, layout: PictureLayout) -> None:
     """Join two calls that share weights by a dashed line, hidden by what it passes."""
     places = [place for row in layout.rows for place in row]
     ends = [part if isinstance(part, Box) else next(part.boxes()) for part in (first, second)]

@@ -19,7 +19,7 @@ from ..model.naming import maker_of
 
 
 @dataclass(eq=False)
-class Step:
+class OutlineStep:
     """An input of a model, or one call of a layer, module or function.
 
     Attributes:
@@ -86,13 +86,13 @@ class Outline:
         named = zip(graph.nodes, model._node_names, strict=True)
         self._names = {id(node): name for node, name in named}
         self.steps = [
-            Step(name, name, "Input", None, [], [], ref)
+            OutlineStep(name, name, "Input", None, [], [], ref)
             for name, ref in zip(model.input_names, graph.inputs, strict=True)
         ]
-        self.made_by: dict[Ref, Step] = {step.outputs: step for step in self.steps}
+        self.made_by: dict[Ref, OutlineStep] = {step.outputs: step for step in self.steps}
         self._group(graph.nodes, None if expanded else 0)
 
-    def inside(self, step: Step) -> Outline:
+    def inside(self, step: OutlineStep) -> Outline:
         """Return the steps of a block of an opened module, one level further in.
 
         What is made outside is made by the steps of this outline.
@@ -144,7 +144,7 @@ class Outline:
         taken = [ref for node in nodes for ref in node.refs() if id(ref.node) not in inside]
         label = f"{name}[{call}]" if call else name
         inputs = list(dict.fromkeys(taken))
-        step = Step(label, name, kind, maker, nodes, inputs, None, call, calls)
+        step = OutlineStep(label, name, kind, maker, nodes, inputs, None, call, calls)
         if block is None:
             step.outputs = self._outputs(nodes)
         else:
@@ -164,7 +164,7 @@ class Outline:
                 pass
         return nodes[-1].build(lambda ref: ref)
 
-    def sources(self, step: Step) -> list[Step]:
+    def sources(self, step: OutlineStep) -> list[OutlineStep]:
         """Return the steps that `step` takes its inputs from, each once."""
         found = (self.made_by[ref] for ref in step.inputs if ref in self.made_by)
         return list(dict.fromkeys(found))
@@ -186,14 +186,14 @@ class ParameterCount:
     def __init__(self) -> None:
         self._counted: set[int] = set()
 
-    def new(self, step: Step) -> list[nn.Parameter]:
+    def new(self, step: OutlineStep) -> list[nn.Parameter]:
         """Return the parameters that no earlier step uses."""
         new = {id(p): p for p in parameters_of(step) if id(p) not in self._counted}
         self._counted.update(new)
         return list(new.values())
 
 
-def parameters_of(step: Step) -> list[nn.Parameter]:
+def parameters_of(step: OutlineStep) -> list[nn.Parameter]:
     """Return the parameters that a step uses, those of inner layers and arguments included."""
     found = list(step.module.parameters()) if step.module is not None else []
     for node in step.nodes:
@@ -203,7 +203,7 @@ def parameters_of(step: Step) -> list[nn.Parameter]:
     return list({id(p): p for p in found}.values())
 
 
-def nested_call(step: Step) -> tuple[Node, Model] | None:
+def nested_call(step: OutlineStep) -> tuple[Node, Model] | None:
     """Return the model that a step calls, itself or in a wrapper such as `TimeDistributed`.
 
     Args:

@@ -17,8 +17,8 @@ from ..graph.nested import iter_leaves, map_leaves
 from ..model import Model
 from .costs import Profile, Record
 from .flops import counting_flops
-from .outline import Outline, ParameterCount, Step
-from .replay import leaves_of, replay
+from .node_values import leaves_of, replay
+from .outline import Outline, OutlineStep, ParameterCount
 from .stopwatch import Stopwatch
 
 _SORT = ("time", "flops", "memory", "parameters")
@@ -108,7 +108,7 @@ class _Run:
         whole = sum(record.time_ms for record in found) or 1.0
         return [replace(record, share=record.time_ms / whole) for record in found]
 
-    def _record(self, step: Step, count: ParameterCount) -> Record:
+    def _record(self, step: OutlineStep, count: ParameterCount) -> Record:
         forward = [(node, "forward") for node in step.nodes]
         backward = [(node, "backward") for node in step.nodes]
         cpu, cuda = self.stopwatch.medians(forward)

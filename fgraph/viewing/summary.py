@@ -14,7 +14,7 @@ from ..graph import Ref
 from ..graph.nested import iter_leaves, map_leaves
 from ..layers.base import Layer
 from ..model import Model
-from .outline import Outline, ParameterCount, Step, nested_call, parameters_of
+from .outline import Outline, OutlineStep, ParameterCount, nested_call, parameters_of
 from .table import GAP, printable, size_text, table, terminal_width
 
 _HEADERS = ("Layer (type)", "Output shape", "Param #", "Connected to")
@@ -104,7 +104,7 @@ def _rows_without_graph(model: Model) -> list[Row]:
         parts = ((str(number), layer) for number, layer in enumerate(stack))
     rows, count = [], ParameterCount()
     for name, part in parts:
-        step = Step(name, name, type(part).__name__, part, [], [], None)
+        step = OutlineStep(name, name, type(part).__name__, part, [], [], None)
         unbuilt = isinstance(part, Layer) and not part.built
         number = -1 if unbuilt else _number(count.new(step))
         trainable = "-" if unbuilt else _trainable(parameters_of(step))

@@ -27,7 +27,7 @@ IGNORED = {other_device.NAME: [STARTER], "": sorted({*ALL} - {STARTER})}
 collect_ignore = IGNORED.get(NAME, [ABOUT])
 
 if NAME == other_device.NAME and not other_device.MISSING:
-    from fgraph.optimizers import factories
+    from fgraph.optimizers import optimizer_factory as factories
 
     other_device.install()
     # torch says that fused optimizers run on such backends, as they do on CUDA

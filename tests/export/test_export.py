@@ -12,7 +12,7 @@ from torch import nn
 
 import fgraph
 from fgraph import Input, Model, layers
-from fgraph.export.interchange import ExportError
+from fgraph.export.pt2_and_onnx import ExportError
 
 
 def two_inputs():

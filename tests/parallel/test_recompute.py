@@ -15,9 +15,9 @@ from torch import nn
 import fgraph
 from fgraph import Input, Model, layers
 from fgraph.model.training_view import view_of
-from fgraph.parallel.checkpoint_plan import Memory, Run
 from fgraph.parallel.footprint import measure
 from fgraph.parallel.recompute import _Limits, bytes_of, rerun
+from fgraph.parallel.recompute_plan import MemoryEstimate, NodeRange
 from memory_peak import peak_bytes
 from strategies import assert_same, in_both_sizes, programs, run, state
 
@@ -34,7 +34,7 @@ def chain(depth: int = 6, width: int = 64, per_block=lambda h: h) -> Model:
 
 def recompute_runs(model, runs):
     """Compute again the nodes from the first to the last of each pair."""
-    rerun(model, [Run(first, last + 1, True) for first, last in runs])
+    rerun(model, [NodeRange(first, last + 1, True) for first, last in runs])
 
 
 def results(model, inputs, steps=2, seed=1):
@@ -59,8 +59,8 @@ def assert_equal_runs(model, plain, *inputs):
 
 
 def peak_without(model, example) -> int:
-    memory = Memory(measure(model, example))
-    return memory.peak([Run(0, memory.count, False)])
+    memory = MemoryEstimate(measure(model, example))
+    return memory.peak([NodeRange(0, memory.count, False)])
 
 
 # ------------------------------------------------------------------ nothing else changes
@@ -408,7 +408,9 @@ def test_no_checkpoint_without_gradients(monkeypatch):
     model = chain(2)
     expected = model(torch.ones(2, 64)).detach()
     model.recompute(["block_*"])
-    monkeypatch.setattr("fgraph.parallel.recomputing.checkpoint", None)  # cannot be called
+    monkeypatch.setattr(
+        "fgraph.parallel.activation_checkpointing.checkpoint", None
+    )  # cannot be called
     with torch.no_grad():
         assert torch.equal(model(torch.ones(2, 64)), expected)
     assert torch.equal(torch.from_numpy(model.predict(torch.ones(2, 64), verbose=0)), expected)

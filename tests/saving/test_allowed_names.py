@@ -12,7 +12,7 @@ from torch import nn
 
 import fgraph
 from fgraph.graph.torch_functions import _NAMESPACES
-from fgraph.saving.registered import allowed_names, is_allowed
+from fgraph.saving.registered_names import allowed_names, is_allowed
 
 BASES = {
     "fgraph.layers.Layer", "fgraph.layers.InputLayer", "fgraph.losses.Loss",

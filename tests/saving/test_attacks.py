@@ -86,8 +86,9 @@ NAMES = [
     "numpy.ndarray.tofile", "numpy.ndarray.dump", "numpy.load", "operator.call",
     "operator.attrgetter", "operator.methodcaller", "operator.setitem", "operator.iadd", "getattr",
     "fgraph.Model.save", "fgraph.Model.save_weights", "fgraph.load_model", "torch.jit.load",
-    "fgraph.model.codegen.compile_forward", "fgraph.saving.registered.find", "fgraph.register",
-    "fgraph.layers.core.torch", "fgraph.layers.os", "functools.partial", "tests.saving.crafted.os",
+    "fgraph.model.codegen.compile_forward", "fgraph.saving.registered_names.find",
+    "fgraph.register", "fgraph.layers.core.torch", "fgraph.layers.os", "functools.partial",
+    "tests.saving.crafted.os",
     "fgraph.callbacks.ModelCheckpoint", "fgraph.utils.plot_model", "__main__", "", ".", None, 3, [],
 ]  # fmt: skip
 

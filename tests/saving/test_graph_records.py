@@ -11,7 +11,7 @@ import fgraph
 from fgraph import Input, Model, layers
 from fgraph.graph.flat_graph import Entry
 from fgraph.graph.node import Ref
-from fgraph.saving.graphs import _NODE_FIELDS
+from fgraph.saving.graph_records import _NODE_FIELDS
 from strategies import assert_same
 
 

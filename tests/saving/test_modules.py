@@ -9,7 +9,7 @@ from torch import nn
 
 import fgraph
 from fgraph import Input, Model
-from fgraph.saving.registered import is_allowed
+from fgraph.saving.registered_names import is_allowed
 from saving.sameness import assert_same_from_file_and_source
 from saving.torch_modules import all_modules, uncallable_modules
 from strategies import programs

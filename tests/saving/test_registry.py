@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import fgraph
-from fgraph.saving.registered import find, name_of
+from fgraph.saving.registered_names import find, name_of
 
 
 @fgraph.register("tests>Mine")

@@ -11,7 +11,7 @@ import torch
 from ... import activations, constraints, initializers, regularizers
 from ...errors import LoadError
 from ...graph.recording.input import as_dtype
-from ..registered import registered
+from ..registered_names import registered
 
 _MOST_NUMBERS = 10_000_000  # of a tensor that a configuration holds
 _ROLES: dict[str, Any] = {

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...errors import LoadError
 from ...optimizers import adam_family, gradient_descent
-from ...optimizers.around_step import _AVERAGES, ITERATIONS
+from ...optimizers.step_hooks import _AVERAGES, ITERATIONS
 from .stored_weights import Held
 
 Array = np.ndarray[Any, Any]

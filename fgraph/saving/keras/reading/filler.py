@@ -14,7 +14,7 @@ from ....constructions.construction import without_values
 from ....errors import LoadError
 from ....layers import wrappers
 from ....layers.base import Layer
-from ....layers.filling import filled_by
+from ....layers.deferred_values import filled_by
 from ....layers.weight_layout import _attribute
 from ..stored_weights import Held, Place, layers_within, paths_of_parts
 

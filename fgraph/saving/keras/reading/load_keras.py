@@ -11,7 +11,7 @@ import torch
 
 from ....errors import LoadError
 from ....graph.modes import callers_modes
-from ....layers.filling import filled_by
+from ....layers.deferred_values import filled_by
 from ....model import Model
 from ..archive import MOST_TEXT, parse_config, read_archive
 from ..hdf5 import Hdf5

@@ -12,8 +12,8 @@ from ....errors import LoadError
 from ....graph import SymbolicSize, SymbolicTensor
 from ....graph.nested import iter_leaves, map_leaves
 from ....layers.base import Layer
+from ....layers.layer_weights import symbolic
 from ....layers.masks import attach_masks, mask_of
-from ....layers.weights import symbolic
 from ....model import Model
 from ....model.keras_order import flat
 from ..keras_values import Values, dtype_of, refusal

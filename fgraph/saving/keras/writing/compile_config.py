@@ -15,11 +15,11 @@ from ....losses.torch_losses import CallableLoss
 from ....metrics.base import MeanMetric
 from ....metrics.wrapped_metrics import ResolvedMetric
 from ....optimizers import OptimizerFactory, adam_family, gradient_descent, schedules
-from ....optimizers.around_step import _AVERAGES, ITERATIONS
+from ....optimizers.step_hooks import _AVERAGES, ITERATIONS
 from ....training.state import TrainingState
 from ..optimizer_slots import slots_of
 from .keras_config import custom, keras_object, plain
-from .weight_groups import Group
+from .weight_groups import WeightGroup
 
 # torch's losses that are one of Keras's
 _LOSSES: dict[type, tuple[str, dict[str, Any]]] = {
@@ -122,7 +122,7 @@ class CompileWriter:
 
     # ------------------------------------------------------------------ the optimizer's state
 
-    def state_group(self, model: Any, root: Group) -> Group | None:
+    def state_group(self, model: Any, root: WeightGroup) -> WeightGroup | None:
         """Return the variables of the optimizer, `None` if it is one without counterparts.
 
         Args:
@@ -138,7 +138,7 @@ class CompileWriter:
         if self.state.optimizer is None and self.state.loaded is not None:
             self.state.make_optimizer(model)
         found = _Variables(factory, self.state.optimizer, list(root.all_trained()))
-        group = Group(type(factory).__name__.lower())
+        group = WeightGroup(type(factory).__name__.lower())
         group.weights = [
             (f"vars/{place}", value.detach(), None)
             for place, value in enumerate(found.in_order([slots.together, *zip(slots.after)]))

@@ -33,7 +33,7 @@ from .keras_config import dtype_name, keras_object
 from .keras_operation import Op
 from .layer_config import label
 from .torch_operations import expressed, is_narrow, result_of
-from .weight_groups import Group, number
+from .weight_groups import WeightGroup, number
 from .written_operation import Operation, Output, sorted_operations
 
 ADVICE = (
@@ -51,7 +51,7 @@ class Functional:
         group: takes the places of its weights.
     """
 
-    def __init__(self, writer: Any, model: Model, name: str, group: Group) -> None:
+    def __init__(self, writer: Any, model: Model, name: str, group: WeightGroup) -> None:
         self.writer, self.model, self.name, self.group = writer, model, name, group
         self.graph = model._live_graph("save")
         self.values: dict[Ref, Output] = {}

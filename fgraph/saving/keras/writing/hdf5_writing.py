@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ....errors import SaveError
-from .weight_groups import Group
+from .weight_groups import WeightGroup
 
 
-def write_weights(file: BinaryIO | io.BytesIO, root: Group) -> None:
+def write_weights(file: BinaryIO | io.BytesIO, root: WeightGroup) -> None:
     """Write the weights of a model.
 
     Args:
@@ -33,7 +33,7 @@ def write_weights(file: BinaryIO | io.BytesIO, root: Group) -> None:
         _write(made, "", root)
 
 
-def _write(file: Any, place: str, group: Group) -> None:
+def _write(file: Any, place: str, group: WeightGroup) -> None:
     """Write one layer or model, and what is in it."""
     file.require_group(f"{place}/vars").attrs["name"] = group.name
     for path, value, _ in group.weights:

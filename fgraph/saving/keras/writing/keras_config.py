@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .... import activations, constraints, initializers, regularizers
 from ....errors import SaveError
-from ...registered import registered_name
+from ...registered_names import registered_name
 
 MOST_NUMBERS = 1_000_000  # of a tensor that is written as text
 _ROOMS = {

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ....common.configured import is_of_fgraph
-from ....constructions.comparing import PLAIN, attributes_of
 from ....constructions.construction import module_of
+from ....constructions.differences import PLAIN, attributes_of
 from ....errors import SaveError
 from ....layers.base import Layer
 from ....layers.modules.cells import RecordedStep

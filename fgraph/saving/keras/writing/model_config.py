@@ -18,11 +18,11 @@ from .functional_config import ADVICE, Functional, dtypes_made, is_trainable
 from .keras_config import dtype_policy, keras_object
 from .layer_config import dtype_of_layer, label, layer_entry, weights_of
 from .torch_layers import REASONS, as_layer
-from .weight_groups import Group, number
+from .weight_groups import WeightGroup, number
 from .written_operation import Operation
 
 
-def put_weights(layer: Layer, name: str, group: Group) -> None:
+def put_weights(layer: Layer, name: str, group: WeightGroup) -> None:
     """Put the weights of a layer into a group.
 
     Raises:
@@ -52,7 +52,7 @@ class ModelWriter:
         self._owners: dict[int, tuple[Any, str]] = {}
         self.narrowed: list[str] = []
 
-    def model(self, model: Model, name: str, group: Group) -> dict[str, Any]:
+    def model(self, model: Model, name: str, group: WeightGroup) -> dict[str, Any]:
         """Return class and configuration of a model.
 
         Args:
@@ -94,7 +94,9 @@ class ModelWriter:
                 "within each other share; use one model in the other, or save each by itself"
             )
 
-    def layer(self, layer: Layer, name: str, dtype: torch.dtype, group: Group) -> dict[str, Any]:
+    def layer(
+        self, layer: Layer, name: str, dtype: torch.dtype, group: WeightGroup
+    ) -> dict[str, Any]:
         """Return class and configuration of a layer, and put its weights into `group`."""
 
         taken: set[str] = set()
@@ -106,7 +108,7 @@ class ModelWriter:
                 return layer_entry(found, free_name(part_name(base), taken), own, inner)
             if isinstance(found, Model) and isinstance(layer, TimeDistributed):
                 name = part_name(found.name)
-                group.inner.append(("layer", made := Group(name)))
+                group.inner.append(("layer", made := WeightGroup(name)))
                 return self.model(found, name, made)
             raise SaveError(f"{where}: {type(found).__name__} has no counterpart in Keras")
 
@@ -120,7 +122,7 @@ class ModelWriter:
         """Return a layer, model or torch module as an operation of a graph, yet without calls."""
         kind = "model" if isinstance(part, Model) else "layer"
         self.claim(part, owner, f"{kind} {name!r} of model {owner.name!r}")
-        group = Group(name)
+        group = WeightGroup(name)
         if isinstance(part, Model):
             return Operation(name, self.model(part, name, group), group)
         if isinstance(part, Layer):
@@ -139,7 +141,7 @@ class ModelWriter:
                 group.trained.append((weight, part))
         return Operation(name, entry, group)
 
-    def _sequential(self, model: Sequential, name: str, group: Group) -> dict[str, Any]:
+    def _sequential(self, model: Sequential, name: str, group: WeightGroup) -> dict[str, Any]:
         """Write a stack of layers."""
         graph = model._live_graph("save")
         names = {id(layer): own for own, layer in model._layers_by_name().items()}

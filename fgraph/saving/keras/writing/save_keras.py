@@ -19,7 +19,7 @@ from .call_config import part_name
 from .compile_config import CompileWriter
 from .hdf5_writing import write_weights
 from .model_config import ModelWriter
-from .weight_groups import Group
+from .weight_groups import WeightGroup
 
 METADATA = "metadata.json"
 KERAS_VERSION = "3.15.0"  # whose format this is
@@ -62,14 +62,14 @@ def save_keras(model: Model, path: Path, include_optimizer: bool = True) -> None
         archive.writestr(WEIGHTS, weights.getbuffer())
 
 
-def check_keras(model: Model, path: Path) -> tuple[dict[str, Any], Group]:
+def check_keras(model: Model, path: Path) -> tuple[dict[str, Any], WeightGroup]:
     """Return the configuration of a model, and where each weight lies.
 
     Raises:
         SaveError: a part has no counterpart in Keras.
     """
     name = part_name(model.name)
-    root = Group(name)
+    root = WeightGroup(name)
     writer = ModelWriter()
     try:
         config = writer.model(model, name, root)
@@ -83,7 +83,9 @@ def check_keras(model: Model, path: Path) -> tuple[dict[str, Any], Group]:
     return config, root
 
 
-def _add_training(model: Model, state: TrainingState, config: dict[str, Any], root: Group) -> None:
+def _add_training(
+    model: Model, state: TrainingState, config: dict[str, Any], root: WeightGroup
+) -> None:
     """Write what `compile` was told and the optimizer's state; warn of what is left out."""
     writer = CompileWriter(state)
     compiled = writer.config()

@@ -11,7 +11,7 @@ from ..stored_weights import counted
 from .written_operation import Operation
 
 
-class Group:
+class WeightGroup:
     """Where the weights of a layer or model lie in the file.
 
     Attributes:
@@ -27,7 +27,7 @@ class Group:
         self.weights: list[tuple[str, Tensor, Any]] = []
         self.links: list[tuple[str, str]] = []
         self.trained: list[tuple[Any, nn.Module]] = []
-        self.inner: list[tuple[str, Group]] = []
+        self.inner: list[tuple[str, WeightGroup]] = []
 
     def all_trained(self) -> Iterator[tuple[Any, nn.Module]]:
         """Yield the weights that training changes, in Keras's order."""
@@ -36,8 +36,8 @@ class Group:
             yield from group.all_trained()
 
 
-def number(operations: Iterable[Operation], group: Group) -> None:
+def number(operations: Iterable[Operation], group: WeightGroup) -> None:
     """Put the groups of the layers of a model under the names that Keras gives them."""
-    held = [made for made in operations if isinstance(made.part, Group)]
+    held = [made for made in operations if isinstance(made.part, WeightGroup)]
     names = counted([made.entry["class_name"] for made in held])
     group.inner += [(f"layers/{n}", made.part) for n, made in zip(names, held, strict=True)]

@@ -13,8 +13,8 @@ from ..common.configured import Remembered
 from ..common.mixed_parameters import by_kind, kind_of
 from ..common.number_checks import real_number, whole_number
 from ..errors import unknown_name
-from .around_step import AroundStep
 from .learning_rate import with_learning_rate
+from .step_hooks import StepHooks
 
 Groups = list[dict[str, Any]]
 
@@ -166,7 +166,7 @@ class OptimizerFactory(Remembered):
         """
         pairs = [item if isinstance(item, tuple) else ("", item) for item in params]
         optimizer = self.make(_of_one_kind(self._groups(pairs)))
-        around = AroundStep(
+        hooks = StepHooks(
             self.schedule,
             self.clip,
             0.0 if self.decays else self.weight_decay,
@@ -174,7 +174,7 @@ class OptimizerFactory(Remembered):
             self.ema_momentum,
             self.ema_overwrite_frequency,
         )
-        return with_learning_rate(optimizer, around)
+        return with_learning_rate(optimizer, hooks)
 
     def _groups(self, pairs: list[tuple[str, Any]]) -> Groups:
         """Return the parameters as one group, or as one with and one without weight decay."""

@@ -10,8 +10,8 @@ from ..graph import Ref
 from ..graph.graph import Graph
 from ..graph.nested import iter_leaves, map_leaves
 from ..model import Model
-from .outline import Outline, Step
-from .replay import replay
+from .node_values import replay
+from .outline import Outline, OutlineStep
 
 
 def activations(
@@ -36,7 +36,9 @@ def activations(
     }
 
 
-def _chosen(model: Model, steps: list[Step], names: Iterable[str] | str | None) -> list[Step]:
+def _chosen(
+    model: Model, steps: list[OutlineStep], names: Iterable[str] | str | None
+) -> list[OutlineStep]:
     """Return the steps of these names."""
     if names is None:
         return [step for step in steps if step.nodes]

@@ -93,10 +93,10 @@ class SwapEMAWeights(Callback):
 
 def _keeper(optimizer: Any) -> Any:
     """Return what keeps an optimizer's moving averages."""
-    around = getattr(optimizer, "around_step", None)
-    if getattr(around, "ema_momentum", None) is None:
+    hooks = getattr(optimizer, "step_hooks", None)
+    if getattr(hooks, "ema_momentum", None) is None:
         raise ValueError(
             f"SwapEMAWeights needs moving averages, but {type(optimizer).__name__} keeps none: "
             "compile with an optimizer of fgraph.optimizers and use_ema=True"
         )
-    return around
+    return hooks

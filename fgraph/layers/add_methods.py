@@ -20,12 +20,12 @@ from ..graph.recording.input import as_dtype
 from ..initializers import InitializerLike
 from ..initializers import get as get_initializer
 from ..regularizers import RegularizerLike
+from .layer_weights import ADDED, LayerWeights, symbolic
 from .modules.added_weights import AddedWeights
 from .modules.kept_losses import AddedLoss
-from .weights import ADDED, LayerWeights, symbolic
 
 
-class Additions(LayerWeights):
+class AddMethods(LayerWeights):
     """Weights and losses that a user's layer adds by itself."""
 
     dtype: torch.dtype | None

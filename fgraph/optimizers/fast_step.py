@@ -14,7 +14,7 @@ from torch.optim import optimizer as torch_optimizer
 _FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
-def lean_step(optimizer: Any) -> None:
+def fast_step(optimizer: Any) -> None:
     """Make a step as `optimizer.step()` does.
 
     torch enters the profiler in each step and sorts all tensors by device and dtype, which for a

@@ -14,7 +14,7 @@ from ..graph.module_state import training
 from ..graph.nested import iter_leaves
 from ..model.codegen import ForwardWriter, Source, Statement, in_blocks
 from ..model.naming import Naming
-from .recomputing import UsedPart, recomputed
+from .activation_checkpointing import UsedPart, recomputed
 
 
 @dataclass

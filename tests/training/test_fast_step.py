@@ -12,8 +12,8 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from fgraph import Input, Model, layers, optimizers
-from fgraph.optimizers import lean_step as lean
-from fgraph.optimizers.lean_step import lean_step
+from fgraph.optimizers import fast_step as lean
+from fgraph.optimizers.fast_step import fast_step
 
 
 def _params(dtype: torch.dtype = torch.float32) -> list[nn.Parameter]:
@@ -55,7 +55,7 @@ MAKERS = {
 def test_steps_have_the_bits_of_torchs(make):
     """With parameters that have no gradient in some steps, and a state that is loaded halfway."""
     results = []
-    for step in (lean_step, lambda optimizer: optimizer.step()):
+    for step in (fast_step, lambda optimizer: optimizer.step()):
         params = _params()
         optimizer = make(params)
         for number in range(10):
@@ -73,7 +73,7 @@ def test_steps_have_the_bits_of_torchs(make):
 def test_parameters_of_several_dtypes_are_grouped_as_torch_does():
     """The kernel takes one dtype."""
     results = []
-    for step in (lean_step, lambda optimizer: optimizer.step()):
+    for step in (fast_step, lambda optimizer: optimizer.step()):
         params = [*_params(), *_params(torch.float64)]
         optimizer = torch.optim.Adam(params, fused=True)
         for number in range(4):
@@ -91,14 +91,14 @@ def test_whoever_watches_steps_sees_them():
     optimizer.register_step_pre_hook(lambda *_: seen.append("before"))
     optimizer.register_step_post_hook(lambda *_: seen.append("after"))
     handle = register_optimizer_step_pre_hook(lambda *_: seen.append("all"))
-    lean_step(optimizer)
+    fast_step(optimizer)
     handle.remove()
     assert seen == ["all", "before", "after"]
     with torch.autograd.profiler.profile() as profile:
-        lean_step(optimizer)
+        fast_step(optimizer)
     assert "Optimizer.step#Adam.step" in [event.key for event in profile.key_averages()]
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
-    lean_step(optimizer)
+    fast_step(optimizer)
     scheduler.step()  # would warn of a step that it had not seen
     assert len(seen) == 7
 
@@ -116,7 +116,7 @@ def test_a_class_whose_step_is_wrapped_keeps_its_wrapper(monkeypatch):
 
     monkeypatch.setattr(torch.optim.Adam, "step", counted)
     _set_gradients(params, 0)
-    lean_step(optimizer)
+    fast_step(optimizer)
     assert seen == [1]
 
 
@@ -128,7 +128,7 @@ def test_a_hook_may_change_the_arguments_of_a_step():
     optimizer.register_step_pre_hook(lambda self, args, kwargs: ((*args, closure), kwargs))
     for number in range(3):
         _set_gradients(params, number)
-        lean_step(optimizer)
+        fast_step(optimizer)
     assert losses == [1.0, 1.0, 1.0]
 
 
@@ -166,7 +166,7 @@ def test_another_torch_makes_its_own_steps(owner, name, other, monkeypatch):
                 changed.setattr(owner, name, other)
             assert not lean._torch_is_known()
         steps = []
-        for step in (lean_step, lambda optimizer: optimizer.step()):
+        for step in (fast_step, lambda optimizer: optimizer.step()):
             params = _params()
             optimizer = torch.optim.AdamW(params, fused=True)
             _set_gradients(params, 0)

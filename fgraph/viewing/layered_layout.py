@@ -22,7 +22,7 @@ _STRAIGHT = 200, 30, 8  # how hard an arrow pulls its ends into line, if it is t
 
 
 @dataclass(eq=False)
-class Place:
+class BoxPlace:
     """A box, or a dummy where an arrow passes a row.
 
     Attributes:
@@ -36,8 +36,8 @@ class Place:
     row: int = 0
     x: float = 0.0
     groups: tuple[Group, ...] = ()
-    above: list[Place] = field(default_factory=list)
-    below: list[Place] = field(default_factory=list)
+    above: list[BoxPlace] = field(default_factory=list)
+    below: list[BoxPlace] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -61,7 +61,7 @@ class Frame:
 
 
 @dataclass(eq=False)
-class Layout:
+class PictureLayout:
     """Where everything stands, in inches, downwards from the upper edge.
 
     Attributes:
@@ -73,19 +73,19 @@ class Layout:
         height: the height of the picture.
     """
 
-    rows: list[list[Place]]
-    chains: list[list[Place]]
+    rows: list[list[BoxPlace]]
+    chains: list[list[BoxPlace]]
     frames: list[Frame]
     bands: list[tuple[float, float]]
     sides: tuple[float, float]
     height: float
 
-    def middle(self, place: Place) -> float:
+    def middle(self, place: BoxPlace) -> float:
         """Return the vertical position of a place's middle."""
         return sum(self.bands[place.row]) / 2
 
 
-def arrange(drawn: Diagram) -> Layout:
+def arrange(drawn: Diagram) -> PictureLayout:
     """Return the layout of a diagram."""
     rows, chains = _rows(drawn)
     _order(rows)
@@ -99,17 +99,17 @@ def arrange(drawn: Diagram) -> Layout:
     every = [place for row in rows for place in row]
     left = [place.x - place.width / 2 for place in every] + [frame.left for frame in frames]
     right = [place.x + place.width / 2 for place in every] + [frame.right for frame in frames]
-    return Layout(rows, chains, frames, bands, (min(left) - _GAP, max(right) + _GAP), height)
+    return PictureLayout(rows, chains, frames, bands, (min(left) - _GAP, max(right) + _GAP), height)
 
 
-def _rows(drawn: Diagram) -> tuple[list[list[Place]], list[list[Place]]]:
+def _rows(drawn: Diagram) -> tuple[list[list[BoxPlace]], list[list[BoxPlace]]]:
     """Return the boxes row by row, and for each arrow the places that it passes."""
     places = {}
     for box, groups in _boxes(drawn.content):
         letters = max(map(len, [box.title, *box.lines]))
         width = letters * LETTER + 2 * _PADDING
         height = (1 + len(box.lines)) * LINE + _PADDING
-        places[box.id] = Place(box, width, height, groups=groups)
+        places[box.id] = BoxPlace(box, width, height, groups=groups)
     incoming = defaultdict(list)
     for tail, head in drawn.arrows:
         incoming[head].append(tail)
@@ -119,14 +119,14 @@ def _rows(drawn: Diagram) -> tuple[list[list[Place]], list[list[Place]]]:
         if not incoming[name]:
             users = [places[head].row for tail, head in drawn.arrows if tail == name]
             place.row = max(min(users, default=1) - 1, 0)
-    rows: list[list[Place]] = [[] for _ in range(max(p.row for p in places.values()) + 1)]
+    rows: list[list[BoxPlace]] = [[] for _ in range(max(p.row for p in places.values()) + 1)]
     for place in places.values():
         rows[place.row].append(place)
     chains = []
     for tail, head in drawn.arrows:
         chain = [places[tail]]
         for row in range(places[tail].row + 1, places[head].row):
-            dummy = Place(None, 0.1, 0.0, row)
+            dummy = BoxPlace(None, 0.1, 0.0, row)
             rows[row].append(dummy)
             chain.append(dummy)
         chain.append(places[head])
@@ -146,14 +146,14 @@ def _boxes(group: Group, groups: tuple[Group, ...] = ()) -> Iterator[tuple[Box, 
             yield item, groups
 
 
-def _order(rows: list[list[Place]]) -> None:
+def _order(rows: list[list[BoxPlace]]) -> None:
     """Order each row by the mean position of the neighbours, downwards and upwards in turn."""
     for sweep in range(_SWEEPS):
         down = sweep % 2 == 0
         at = {id(place): i for row in rows for i, place in enumerate(row)}
         for row in rows if down else reversed(rows):
 
-            def mean(place: Place, down: bool = down, at: dict[int, int] = at) -> float:
+            def mean(place: BoxPlace, down: bool = down, at: dict[int, int] = at) -> float:
                 near = place.above if down else place.below
                 return sum(at[id(one)] for one in near) / len(near) if near else at[id(place)]
 
@@ -161,7 +161,7 @@ def _order(rows: list[list[Place]]) -> None:
             at.update((id(place), i) for i, place in enumerate(row))
 
 
-def _spread(rows: list[list[Place]], straight: int) -> None:
+def _spread(rows: list[list[BoxPlace]], straight: int) -> None:
     """Choose the middle of each place: near its neighbours, and without overlap in its row."""
     for row in rows:
         x = 0.0
@@ -182,7 +182,7 @@ def _spread(rows: list[list[Place]], straight: int) -> None:
                 place.x = (a + b) / 2
 
 
-def _wanted(place: Place, straight: int) -> float:
+def _wanted(place: BoxPlace, straight: int) -> float:
     """Return the best position for a place; arrows without branches pull hardest."""
     pulls = [
         (one.x, straight if len(one.below) == len(place.above) == 1 else 1) for one in place.above
@@ -193,12 +193,12 @@ def _wanted(place: Place, straight: int) -> float:
     return sum(x * pull for x, pull in pulls) / sum(pull for _, pull in pulls) if pulls else place.x
 
 
-def _gap(left: Place, right: Place) -> float:
+def _gap(left: BoxPlace, right: BoxPlace) -> float:
     """Return the distance between two neighbours, with room for frames that end between them."""
     return _GAP + MARGIN * len({*left.groups} ^ {*right.groups})
 
 
-def _frames(rows: list[list[Place]]) -> list[Frame]:
+def _frames(rows: list[list[BoxPlace]]) -> list[Frame]:
     """Return a frame for each nested model that contains no box of another model."""
     boxes = [place for row in rows for place in row if place.box is not None]
     groups = {group: depth for place in boxes for depth, group in enumerate(place.groups)}
@@ -219,13 +219,15 @@ def _frames(rows: list[list[Place]]) -> list[Frame]:
     return frames
 
 
-def _stands_in(place: Place, frame: Frame) -> bool:
+def _stands_in(place: BoxPlace, frame: Frame) -> bool:
     if not frame.rows[0] <= place.row <= frame.rows[1]:
         return False
     return frame.left < place.x + place.width / 2 and place.x - place.width / 2 < frame.right
 
 
-def _bands(rows: list[list[Place]], frames: list[Frame]) -> tuple[list[tuple[float, float]], float]:
+def _bands(
+    rows: list[list[BoxPlace]], frames: list[Frame]
+) -> tuple[list[tuple[float, float]], float]:
     """Return where each row begins and ends, and the height of the picture; place the frames."""
     bands, y = [], 0.0
     for number, row in enumerate(rows):

@@ -36,8 +36,8 @@ from ..model.naming import Naming
 from ..model.signature import Signature
 from ..unfolding.opened_module import OpenedModule
 from ..unfolding.registered_parts import makes_result, registered_parts
-from .bounded import BoundedCalls, check_call
-from .registered import is_allowed
+from .bounded_calls import BoundedCalls, check_call
+from .registered_names import is_allowed
 
 _NODE_FIELDS = {"op", "target", "path", "args", "kwargs", "name", "call", "masks", "declared",
                 "modes", "scope"}  # fmt: skip

@@ -16,7 +16,7 @@ ITERATIONS = "iterations"
 _AVERAGES = "averages"
 
 
-class AroundStep:
+class StepHooks:
     """Schedule, clipping, decoupled weight decay and moving averages of one optimizer.
 
     It works through torch's hooks before and after `step`: an overridden `step` would cost more,

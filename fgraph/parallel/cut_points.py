@@ -16,7 +16,7 @@ from ..graph.nested import iter_leaves
 from ..graph.specs import REAL
 
 
-class Span(NamedTuple):
+class UncutSpan(NamedTuple):
     """Nodes that must not be separated.
 
     Attributes:
@@ -31,7 +31,7 @@ class Span(NamedTuple):
     reason: str
 
 
-def memory_spans(graph: Graph) -> list[Span]:
+def memory_spans(graph: Graph) -> list[UncutSpan]:
     """Return the nodes between a value and the last change of its memory in place."""
     place = {id(node): position for position, node in enumerate(graph.nodes)}
     groups = _Groups()
@@ -61,20 +61,20 @@ def memory_spans(graph: Graph) -> list[Span]:
             first = min(place.get(id(ref.node), -1) for ref in group)
             outside = first < 0 or any(ref in real for ref in group)
             reason = f"{describe(graph.nodes[last])} changes in place what is made before"
-            spans.append(Span(first, last, outside, reason))
+            spans.append(UncutSpan(first, last, outside, reason))
     return spans
 
 
-def generator_spans(graph: Graph) -> list[Span]:
+def generator_spans(graph: Graph) -> list[UncutSpan]:
     """Return the nodes that draw from a random generator among their arguments."""
     return [
-        Span(position, position, True, f"{describe(node)} draws from a generator of its own")
+        UncutSpan(position, position, True, f"{describe(node)} draws from a generator of its own")
         for position, node in enumerate(graph.nodes)
         if any(isinstance(leaf, torch.Generator) for leaf in iter_leaves((node.args, node.kwargs)))
     ]
 
 
-def shared_spans(graph: Graph) -> list[Span]:
+def shared_spans(graph: Graph) -> list[UncutSpan]:
     """Return the nodes between the uses of trained weights, or of buffers that a module changes."""
     uses: dict[int, list[int]] = {}
     names: dict[int, str] = {}
@@ -93,13 +93,13 @@ def shared_spans(graph: Graph) -> list[Span]:
             uses.setdefault(id(tensor), []).append(position)
             names.setdefault(id(tensor), describe(node))
     return [
-        Span(found[0], found[-1], False, f"{names[key]} is used on both sides")
+        UncutSpan(found[0], found[-1], False, f"{names[key]} is used on both sides")
         for key, found in uses.items()
         if found[0] != found[-1]
     ]
 
 
-def closed(spans: Iterable[Span]) -> dict[int, str]:
+def closed(spans: Iterable[UncutSpan]) -> dict[int, str]:
     """Return the positions where a cut would separate a span, each with the reason."""
     return {
         position: span.reason for span in spans for position in range(span.first + 1, span.last + 1)

@@ -23,7 +23,7 @@ _MOST_CUTS = 128  # the time grows with their square
 _MOST_STATES = 128  # partial plans remembered at a cut
 
 
-class Run(NamedTuple):
+class NodeRange(NamedTuple):
     """The nodes from `first` up to, but not with, `end`."""
 
     first: int
@@ -36,11 +36,11 @@ class _Partial(NamedTuple):
 
     kept: int
     work: int
-    run: Run | None
+    run: NodeRange | None
     before: _Partial | None
 
-    def runs(self) -> list[Run]:
-        found: list[Run] = []
+    def runs(self) -> list[NodeRange]:
+        found: list[NodeRange] = []
         at: _Partial | None = self
         while at is not None and at.run is not None:
             found.append(at.run)
@@ -48,7 +48,7 @@ class _Partial(NamedTuple):
         return found[::-1]
 
 
-class Memory:
+class MemoryEstimate:
     """What the runs of a graph keep, and what they need while their gradients are computed.
 
     Args:
@@ -149,11 +149,11 @@ class Memory:
         last = self._last_pack[end]
         return int(self._work[last + 1] - self._work[first]) if last >= first else 0
 
-    def peak(self, runs: Sequence[Run]) -> int:
+    def peak(self, runs: Sequence[NodeRange]) -> int:
         """Return the most bytes that a plan has in memory at once."""
         return max(kept + int(need) for kept, need in self._stages(runs))
 
-    def _stages(self, runs: Sequence[Run]) -> list[tuple[int, int]]:
+    def _stages(self, runs: Sequence[NodeRange]) -> list[tuple[int, int]]:
         """Return what of the runs before is kept during each run, and what it needs beside."""
         nodes = self.found.graph.nodes
         found, held = [], set[int]()
@@ -181,23 +181,23 @@ class Planner:
         may_run: whether the nodes from one cut to another may be computed again.
     """
 
-    def __init__(self, memory: Memory, cuts: Sequence[int], may_run: Any) -> None:
+    def __init__(self, memory: MemoryEstimate, cuts: Sequence[int], may_run: Any) -> None:
         self.memory = memory
         self.cuts = [0, *_thinned(list(cuts), memory.live()), memory.count]
-        self._runs: list[list[tuple[int, Run, int, int, int]]] = [[] for _ in self.cuts]
+        self._runs: list[list[tuple[int, NodeRange, int, int, int]]] = [[] for _ in self.cuts]
         for at, first in enumerate(self.cuts[:-1]):
             ends = self.cuts[at + 1 :]
             kept, left = memory.keeps(first, ends)
             once, twice = memory.needs(first, ends)
             for step, end in enumerate(ends):
                 to = at + 1 + step
-                run = Run(first, end, False)
+                run = NodeRange(first, end, False)
                 self._runs[to].append((at, run, int(kept[step]), int(once[step]), 0))
                 if left[step] < kept[step] and may_run(first, end):
-                    run, work = Run(first, end, True), memory.work(first, end)
+                    run, work = NodeRange(first, end, True), memory.work(first, end)
                     self._runs[to].append((at, run, int(left[step]), int(twice[step]), work))
 
-    def plan(self, budget: int) -> list[Run] | None:
+    def plan(self, budget: int) -> list[NodeRange] | None:
         """Return the plan with the least work among those within a budget, `None` for none."""
         states: list[list[_Partial]] = [[_Partial(0, 0, None, None)]]
         for runs in self._runs[1:]:
@@ -212,7 +212,7 @@ class Planner:
 
     def least(self) -> int:
         """Return the smallest budget that a plan can keep to."""
-        low, high = 0, self.memory.peak([Run(0, self.memory.count, False)])
+        low, high = 0, self.memory.peak([NodeRange(0, self.memory.count, False)])
         while high - low > max(high >> 10, 1):
             middle = (low + high) // 2
             low, high = (low, middle) if self._reaches(middle) else (middle, high)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..constructions.construction import FREE
 from ..model import Model
 from .model_file import check_document, decode_model, encode_model
-from .registered import name_of
+from .registered_names import name_of
 from .tensorfile import DTYPES, bytes_of, dtype_name, on_host, parse_json, reading
 
 
