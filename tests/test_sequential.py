@@ -148,3 +148,18 @@ def test_to_categorical_makes_one_hot_rows():
     assert to_categorical([[0], [2]], 4).tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]
     with pytest.raises(ValueError, match="labels run from 0 to 5"):
         to_categorical([0, 5], 3)
+
+
+def test_a_parameter_of_a_subclass_that_a_layer_uses_is_one_parameter():
+    class Scaled(Sequential):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.full((3,), 2.0))
+            self.add(Input((3,)))
+            self.add(keras_layers.Lambda(lambda x: x * self.scale))
+
+    model = Scaled()
+    assert list(model.state_dict()) == ["scale"]
+    model.scale = nn.Parameter(torch.full((3,), 5.0))
+    torch.testing.assert_close(model(torch.ones(1, 3)), torch.full((1, 3), 5.0))
+    assert model.nodes[0].args[1] is model.scale

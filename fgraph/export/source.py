@@ -23,8 +23,9 @@ from ..graph.nested import filled, iter_leaves
 from ..graph.torch_functions import torch_name
 from ..model import Model
 from ..model.identifiers import identifier
-from ..model.masked_calls import MaskedForward, MaskRanks, mask_ranks, masked_forward
+from ..model.masked_calls import MaskRanks, mask_ranks, masked_forward
 from ..model.naming import Naming
+from ..model.variants import Variant
 from .inline import Inliner
 from .source_forward import PlainForwardWriter
 from .source_init import ConstructorWriter
@@ -97,7 +98,7 @@ class _FileWriter:
         self.class_names: dict[int, str] = {}
         self.reserved = set(_RESERVED)
         self.masked_methods: dict[int, dict[MaskRanks, str]] = {}  # of each model
-        self._masked: dict[int, list[tuple[str, MaskedForward]]] = {}  # what these methods run
+        self._masked: dict[int, list[tuple[str, Variant]]] = {}  # what these methods run
         self._searched: set[int] = set()
 
     def find_masked(self, graph: Graph) -> None:
@@ -135,32 +136,25 @@ class _FileWriter:
             lines += ["    def __init__(self):", "        super().__init__()"]
             lines += [line for statement in init for line in laid_out(statement, 8)]
             lines.append("")
-        naming = Naming(model.input_names, model._node_names, model._node_paths, _children(model))
         outputs = filled(model._output_template, graph.outputs)
-        lines += self._method(model, "forward", graph, naming, outputs)
-        for name, (second, naming, outputs, masks) in self._masked.get(id(model), ()):
-            lines += ["", *self._method(model, name, second, naming, outputs, masks)]
+        lines += self._method(model, "forward", graph, model._naming(graph), outputs)
+        for name, second in self._masked.get(id(model), ()):
+            both = [second.graph.outputs[: len(graph.outputs)], second.more]
+            lines += ["", *self._method(model, name, second.graph, second.naming, both)]
         self.classes.append("\n".join(lines))
 
     def _method(
-        self,
-        model: Model,
-        name: str,
-        graph: Graph,
-        naming: Naming,
-        outputs: Any,
-        more_parameters: Iterable[str] = (),
+        self, model: Model, name: str, graph: Graph, naming: Naming, outputs: Any
     ) -> list[str]:
         """Return the lines of a method that runs a graph."""
-        parameters = [*model._signature.parameters, *more_parameters]  # type: ignore[union-attr]
         writer = PlainForwardWriter(
-            graph, naming, parameters, model, self.reserved, self.masked_methods, self.constant
+            graph, naming, model, self.reserved, self.masked_methods, self.constant
         )
         try:
             body = writer.lines(outputs)
         except SaveError as error:
             raise SaveError(f"to_source: the forward of model {model.name!r}: {error}") from error
-        signature = ", ".join(["self", *parameters])
+        signature = ", ".join(["self", *writer.parameters])
         head = laid_out(f"def {name}({signature}):", 4)
         return [*head, *(line for statement in body for line in laid_out(statement, 8))]
 
@@ -307,7 +301,3 @@ class _Literals(PlainForwardWriter):
         if isinstance(value, Tensor):
             raise SaveError(f"a tensor of shape {tuple(value.shape)} cannot be written as source")
         return self._value(value)
-
-
-def _children(model: Model) -> dict[str, nn.Module]:
-    return {name: child for name, child in model._modules.items() if child is not None}

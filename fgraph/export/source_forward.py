@@ -26,8 +26,7 @@ class PlainForwardWriter(codegen.ForwardWriter):
 
     Args:
         graph: what to run.
-        naming: the names of its layers and modules.
-        parameters: the name of each input.
+        naming: the names of its inputs, layers and modules.
         model: the model.
         reserved: names of the file that no variable may have.
         masked_methods: by model, the method that stands for its call with masks of these ranks.
@@ -38,17 +37,14 @@ class PlainForwardWriter(codegen.ForwardWriter):
         self,
         graph: Graph,
         naming: Naming,
-        parameters: list[str],
         model: nn.Module,
         reserved: set[str],
         masked_methods: Mapping[int, Mapping[MaskRanks, str]],
         constant: Callable[[Any], str],
     ) -> None:
-        super().__init__(graph, naming, parameters)
+        super().__init__(graph, naming, {**model._parameters, **model._buffers})
         self._taken |= reserved
         self._root = model
-        for group in (model._parameters, model._buffers):
-            self._known_tensors |= {id(tensor): (name,) for name, tensor in group.items()}
         self._masked_methods = masked_methods
         self._write_constant = constant
 

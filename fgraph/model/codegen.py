@@ -33,7 +33,7 @@ class Source:
         text: the source of `def forward(self, ...)`.
         namespace: what its free names stand for.
         tensors: real tensors of the graph that the model has to register, by name.
-        borrowed: those that belong to a child, and modules among arguments, by dotted path.
+        borrowed: those that the model or a child has, and modules among arguments, by dotted path.
         lines: for each node, in order, the number, from 1, of the line that runs it.
     """
 
@@ -57,8 +57,7 @@ class ForwardWriter(ExpressionWriter):
 
     Args:
         graph: what to run.
-        naming: the names of its layers and modules.
-        parameters: the name of each input in the signature, in order.
+        naming: the names of its inputs, layers and modules.
         own: the parameters and buffers that the model itself has already, by name.
     """
 
@@ -66,10 +65,9 @@ class ForwardWriter(ExpressionWriter):
         self,
         graph: Graph,
         naming: Naming,
-        parameters: list[str],
-        own: Mapping[str, Tensor | None] | None = None,
+        own: Mapping[str, Tensor | None],
     ) -> None:
-        super().__init__(graph, naming, parameters, own or {})
+        super().__init__(graph, naming, own)
         self._names = {id(node): name for node, name in zip(graph.nodes, naming.nodes, strict=True)}
         calls = (id(node.call.outermost) for node in graph.nodes if node.call is not None)
         self._group_sizes = Counter(calls)
@@ -85,7 +83,7 @@ class ForwardWriter(ExpressionWriter):
         count = len(self._graph.nodes)
         body = self._body(0, count)
         result = self._value(outputs)
-        signature = ", ".join(["self", *self._parameters])
+        signature = ", ".join(["self", *self.parameters])
         head = [f"def forward({signature}):", *(f"    {line}" for line in self._opening())]
         calls = sum(path is not None and len(path) == 1 for path in self._naming.paths)
         modes = any(node.modes for node in self._graph.nodes)  # child_calls tells torch.fx of them

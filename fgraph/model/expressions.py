@@ -47,16 +47,14 @@ RESERVED = frozenset({*FREE_NAMES, "recomputed", "self", "m"})
 class ExpressionWriter:
     """Writes expressions of one graph; holds the variables and constants met so far."""
 
-    def __init__(
-        self, graph: Graph, naming: Naming, parameters: list[str], own: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, graph: Graph, naming: Naming, own: Mapping[str, Any]) -> None:
         self._graph = graph
         self._naming = naming
-        self._parameters = parameters
+        self.parameters = parameter_names(naming.inputs)
         self._own = own
         self._namespace: dict[str, Any] = {}
-        self._taken = {*RESERVED, "forward", *parameters, *dir(builtins)}
-        self._variables: dict[Ref, str] = dict(zip(graph.inputs, parameters, strict=True))
+        self._taken = {*RESERVED, "forward", *self.parameters, *dir(builtins)}
+        self._variables: dict[Ref, str] = dict(zip(graph.inputs, self.parameters, strict=True))
         self._overwritten: dict[Ref, str] = {}  # variables of values that were copied
         self._counts: dict[str, int] = {}
         self._constants: dict[int, str] = {}
@@ -65,30 +63,16 @@ class ExpressionWriter:
         self._paths = {id(node): path for node, path in zip(graph.nodes, naming.paths, strict=True)}
 
     @cached_property
-    def _parts(self) -> list[tuple[tuple[str, ...], nn.Module]]:
-        """The children of the model and all that is in them, with the path to each."""
-        return [
-            ((name, *path.split(".")) if path else (name,), part)
-            for name, child in self._naming.children.items()
-            for path, part in child.named_modules()
-        ]
-
-    @cached_property
-    def _known_modules(self) -> dict[int, tuple[str, ...]]:
-        """The path to each module, by its `id`."""
-        found: dict[int, tuple[str, ...]] = {id(part): path for path, part in self._parts}
+    def _places(self) -> dict[int, tuple[str, ...]]:
+        """The path to each module, parameter and buffer of the model, by its `id`."""
+        found: dict[int, tuple[str, ...]] = {}
+        for name, child in self._naming.children.items():
+            for path, part in child.named_modules(prefix=name):
+                place = found[id(part)] = tuple(path.split("."))
+                for key, tensor in (*part._parameters.items(), *part._buffers.items()):
+                    found[id(tensor)] = (*place, key)
+        found |= {id(tensor): (name,) for name, tensor in self._own.items()}
         return found | {id(home.module): () for home in self._graph.homes if not home.name}
-
-    @cached_property
-    def _known_tensors(self) -> dict[int, tuple[str, ...]]:
-        """The path to each parameter and buffer, by its `id`."""
-        found = {
-            id(tensor): (*path, name)
-            for path, module in self._parts
-            for name, tensor in (*module._parameters.items(), *module._buffers.items())
-            if tensor is not None
-        }
-        return found | {id(tensor): (name,) for name, tensor in self._own.items()}
 
     def _fresh(self, base: str) -> str:
         """Return a name that no variable has: `base`, else `base_2`, `base_3`, ..."""
@@ -184,7 +168,7 @@ class ExpressionWriter:
         if isinstance(value, Tensor):
             return self._tensor(value)
         if isinstance(value, nn.Module):
-            path = self._known_modules[id(value)]
+            path = self._places[id(value)]
             if path:
                 self._borrowed[".".join(path)] = value
             return self._module(path)
@@ -232,19 +216,30 @@ class ExpressionWriter:
 
     def _tensor(self, tensor: Tensor) -> str:
         """Name a real tensor: of a child where it is one's, else registered with the model."""
-        known = self._known_tensors.get(id(tensor))
+        known = self._places.get(id(tensor))
         if known is None:
             kind = "parameter" if isinstance(tensor, nn.Parameter) else "buffer"
-            taken = {*self._tensors, *self._naming.children}
+            taken = {*self._tensors, *self._naming.children, *self._own}
             name = next(n for i in itertools.count(1) if (n := f"{kind}_{i}") not in taken)
             self._tensors[name] = tensor
-            known = self._known_tensors[id(tensor)] = (name,)
-        elif len(known) > 1:
+            known = self._places[id(tensor)] = (name,)
+        else:
             self._borrowed[".".join(known)] = tensor
         owner, name = self._module(known[:-1]), known[-1]
         if identifier(name) == name:
             return f"{owner}.{name}"
         return f"getattr({owner}, {quoted(name)})"  # those of an `nn.ParameterList` are named `0`
+
+
+def parameter_names(inputs: Iterable[str]) -> list[str]:
+    """Return distinct identifiers for inputs, which the generated forward does not use itself."""
+    found: list[str] = []
+    for name in inputs:
+        made = identifier(name)
+        while made in RESERVED or made in found:
+            made += "_"
+        found.append(made)
+    return found
 
 
 class Rebuild:

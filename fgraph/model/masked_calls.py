@@ -24,10 +24,9 @@ from ..graph.recording.record import record, ref_of
 from ..graph.specs import TensorSpec
 from ..layers.masks import attach_masks, mask_of
 from ..layers.modules import KeptLoss
-from . import codegen
-from .identifiers import identifier
 from .layer_replay import Replay
-from .naming import Naming, maker_of
+from .run_time_notes import add_run_time_note
+from .variants import Variant
 
 
 class _Masked(NamedTuple):
@@ -149,15 +148,18 @@ def run_with_masks(model: Any, values: Sequence[Tensor], masks: Sequence[Tensor 
     Returns:
         A list of the outputs, and a list of the masks that depend on values inside the model.
     """
-    ranks = tuple(None if mask is None else mask.dim() for mask in masks)
-    kind = _kind_for(model, ranks)
+    variant = masked_forward(model, tuple(None if mask is None else mask.dim() for mask in masks))
     given = (*values, *(mask for mask in masks if mask is not None))
     if torch.compiler.is_compiling():
-        return kind.forward(model, *given)  # type: ignore[attr-defined]
-    # the same object, hooks included, with the second forward
-    twin: Any = object.__new__(kind)
-    object.__setattr__(twin, "__dict__", model.__dict__)
-    return nn.Module.__call__(twin, *given)
+        made = variant.forward(model, *given)
+    else:
+        try:
+            made = nn.Module.__call__(variant.stand_in(model), *given)
+        except Exception as error:
+            add_run_time_note(error, model)
+            raise
+    count = len(made) - len(variant.more)
+    return [*made[:count]], [*made[count:]]
 
 
 def mask_ranks(node: Node) -> MaskRanks | None:
@@ -172,67 +174,32 @@ def prepare(graph: Graph) -> None:
     """Make the forwards that a graph needs of the models in it, before torch traces a call."""
     for node in graph.nodes:
         if (ranks := mask_ranks(node)) is not None:
-            _kind_for(node.target, ranks)
+            masked_forward(node.target, ranks)
 
 
 MaskRanks = tuple[int | None, ...]  # of the mask of each input, `None` where there is none
 
 
-def _kind_for(model: Any, ranks: MaskRanks) -> type:
-    """Return the class of a model with a forward for masks of these ranks."""
-    kinds: dict[MaskRanks, type] | None = model._masked_kinds
-    if kinds is None:
-        kinds = model._masked_kinds = {}
-    if ranks not in kinds:
-        written = masked_forward(model, ranks)
-        source = model._generate(
-            written.graph, written.naming, written.outputs, more_parameters=written.masks
+def masked_forward(model: Any, ranks: MaskRanks) -> Variant:
+    """Return the forward of a model for masks of these ranks, which are inputs after its own."""
+    made: dict[MaskRanks, Variant] = model.__dict__.setdefault("_masked", {})
+    if ranks not in made:
+        specs = [ref.spec for ref in model._graph.inputs]
+        mask_specs = [
+            None if rank is None else _leading(spec, rank)
+            for spec, rank in zip(specs, ranks, strict=True)
+        ]
+        masked = _masked(model, specs, mask_specs)
+        named = zip(model.input_names, ranks, strict=True)
+        made[ranks] = Variant(
+            model,
+            masked.graph.inputs,
+            masked.graph.outputs,
+            [masked.masks[index] for index in masked.inside],
+            f"{model.name} with masks",
+            [f"{name}_mask" for name, rank in named if rank is not None],
         )
-        forward = codegen.compile_forward(source, f"{model.name} with masks")
-        kinds[ranks] = type(type(model).__name__, (type(model),), {"forward": forward})
-    return kinds[ranks]
-
-
-class MaskedForward(NamedTuple):
-    """A second forward of a model, for masked inputs.
-
-    Attributes:
-        graph: from the inputs and their masks to the outputs and their masks.
-        naming: the names of all that is in it.
-        outputs: a list of the outputs, and a list of the masks that depend on values of modules.
-        masks: the names of the masks, which are parameters after the inputs.
-    """
-
-    graph: Graph
-    naming: Naming
-    outputs: list[list[Ref]]
-    masks: list[str]
-
-
-def masked_forward(model: Any, ranks: MaskRanks) -> MaskedForward:
-    """Return what a model computes on inputs with masks of these ranks."""
-    specs = [ref.spec for ref in model._graph.inputs]
-    mask_specs = [
-        None if rank is None else _leading(spec, rank)
-        for spec, rank in zip(specs, ranks, strict=True)
-    ]
-    masked = _masked(model, specs, mask_specs)
-    graph = model._live_graph("masks")
-    names = {
-        id(maker_of(node)): name for node, name in zip(graph.nodes, model._node_names, strict=True)
-    }
-    outputs = [list(masked.graph.outputs), [masked.masks[index] for index in masked.inside]]
-    whole = Graph(masked.graph.inputs, [*masked.graph.outputs, *outputs[1]])
-    paths = {id(part): tuple(path.split(".")) for path, part in model.named_modules()}
-    naming = Naming(
-        model.input_names,
-        [names.get(id(maker_of(n))) or identifier(n.kind.strip("_")) for n in whole.nodes],
-        [paths[id(node.target)] if node.op == "module" else None for node in whole.nodes],
-        {name: child for name, child in model._modules.items() if child is not None},
-    )
-    parameters = zip(model._signature.parameters, ranks, strict=True)
-    more = [f"{name}_mask" for name, rank in parameters if rank is not None]
-    return MaskedForward(whole, naming, outputs, more)
+    return made[ranks]
 
 
 def _masked(model: Any, specs: Sequence[Any], mask_specs: Sequence[Any]) -> _Masked:

@@ -24,12 +24,13 @@ from ..training.output_structure import OutputStructure
 from ..unfolding.registered_parts import makes_result
 from . import codegen
 from .graph_attributes import GraphAttributes
-from .masked_calls import MaskRanks, prepare
+from .identifiers import identifier
+from .masked_calls import prepare
 from .model_calls import ModelCalls
 from .naming import Naming, maker_of, name_graph, output_names
 from .recorded_call import keep_children, record_call
 from .signature import Signature
-from .training_view import view_of
+from .training_view import run_for_loss, view_of
 
 _classes: weakref.WeakValueDictionary[Any, type] = weakref.WeakValueDictionary()
 
@@ -70,7 +71,6 @@ class Model(ModelCalls, GraphAttributes, LazyMethods, KerasWeights, Penalties, T
 
     explicit_name: str | None
     _graph: Graph | None
-    _masked_kinds: dict[MaskRanks, type] | None = None  # with forwards for masked inputs
     _signature: Signature | None
     _records_its_calls = True  # on symbolic tensors, for their masks
 
@@ -135,9 +135,7 @@ class Model(ModelCalls, GraphAttributes, LazyMethods, KerasWeights, Penalties, T
                 stacklevel=3,
             )
 
-    def _adopt(
-        self, graph: Graph, naming: Naming, inputs: Any, outputs: Any, own: bool = False
-    ) -> None:
+    def _adopt(self, graph: Graph, naming: Naming, inputs: Any, outputs: Any) -> None:
         """Take over a graph whose modules are children already, and make its forward.
 
         Args:
@@ -145,9 +143,7 @@ class Model(ModelCalls, GraphAttributes, LazyMethods, KerasWeights, Penalties, T
             naming: the names of all that is in it.
             inputs: the structure of the inputs, with anything at the leaves.
             outputs: the structure of the outputs.
-            own: whether the model has the tensors of the graph already.
         """
-        own = own or bool(graph.homes) or hasattr(self, "call")
         self._graph = graph
         self._input_template = inputs
         self._output_template = outputs
@@ -155,7 +151,7 @@ class Model(ModelCalls, GraphAttributes, LazyMethods, KerasWeights, Penalties, T
         self._node_paths = naming.paths
         self._signature = Signature(f"model {self.name!r}", inputs, naming.inputs, graph.inputs)
         self._output_names = output_names(graph, naming, outputs)
-        source = self._generate(graph, naming, self._output_structure(graph.outputs), own=own)
+        source = self._generate(graph, naming, self._output_structure(graph.outputs))
         opened = {
             id(leaf) for n in graph.nodes if n.scope for leaf in iter_leaves((n.args, n.kwargs))
         }
@@ -175,7 +171,7 @@ class Model(ModelCalls, GraphAttributes, LazyMethods, KerasWeights, Penalties, T
             segments: the nodes that it computes again, see `parallel.segmented_forward`.
         """
         self._segments = segments
-        for of_the_source_before in ("_view", "_masked_kinds"):
+        for of_the_source_before in ("_view", "_masked"):
             self.__dict__.pop(of_the_source_before, None)
         self._forward_source = source
         self._attach_forward()
@@ -184,38 +180,45 @@ class Model(ModelCalls, GraphAttributes, LazyMethods, KerasWeights, Penalties, T
         """Generate the forward anew, with these runs of nodes computed again for gradients."""
         graph = self._live_graph("recompute")
         outputs = self._output_structure(graph.outputs)
-        self._take(self._generate(graph, self._naming(), outputs, segments), segments)
+        self._take(self._generate(graph, self._naming(graph), outputs, segments), segments)
 
     def _generate(
-        self,
-        graph: Graph,
-        naming: Naming,
-        outputs: Any,
-        segments: Any = None,
-        more_parameters: Iterable[str] = (),
-        own: bool = True,
+        self, graph: Graph, naming: Naming, outputs: Any, segments: Any = None
     ) -> codegen.Source:
         """Generate a forward that runs a graph on the modules and tensors of this model.
 
         Args:
-            graph: the graph; its first inputs are those of the model.
+            graph: the graph.
             naming: the names of all that is in it.
             outputs: the structure to return, with a `Ref` for each tensor.
             segments: the nodes that it computes again, see `parallel.segmented_forward`.
-            more_parameters: the names of further inputs.
-            own: whether the model has the tensors of the graph already.
         """
-        parameters = [*cast(Signature, self._signature).parameters, *more_parameters]
-        known = {**self._parameters, **self._buffers} if own else {}
+        known = {**self._parameters, **self._buffers}
         if segments is not None:
-            written: codegen.Source = segments.write(graph, naming, outputs, parameters, known)
+            written: codegen.Source = segments.write(graph, naming, outputs, known)
             return written
-        return codegen.ForwardWriter(graph, naming, parameters, known).write(outputs)
+        return codegen.ForwardWriter(graph, naming, known).write(outputs)
 
-    def _naming(self) -> Naming:
-        """Return the names of all that is in the graph, with the children there are now."""
-        children = {name: child for name, child in self._modules.items() if child is not None}
-        return Naming(self.input_names, self._node_names, self._node_paths, children)
+    def _naming(self, graph: Graph, more_inputs: Iterable[str] = ()) -> Naming:
+        """Return the names of all that is in a graph of this model's layers, as they are now.
+
+        Args:
+            graph: its own graph, or another one whose first inputs are the model's.
+            more_inputs: names for the other inputs.
+        """
+        names: dict[int, str] = {}
+        paths = {id(part): tuple(path.split(".")) for path, part in self.named_modules()}
+        own = self._live_graph("names").nodes
+        for node, name, path in zip(own, self._node_names, self._node_paths, strict=True):
+            names[id(maker_of(node))] = name
+            if path is not None:
+                paths[id(node.target)] = path
+        return Naming(
+            [*self.input_names, *more_inputs],
+            [names.get(id(maker_of(n))) or identifier(n.kind.strip("_")) for n in graph.nodes],
+            [paths[id(n.target)] if n.op == "module" else None for n in graph.nodes],
+            {name: child for name, child in self._modules.items() if child is not None},
+        )
 
     def _adopt_tensors(self, home: Home, graph: Graph) -> None:
         """Take the tensors and the mode of an opened module, if its children are ours."""
@@ -327,7 +330,7 @@ class Model(ModelCalls, GraphAttributes, LazyMethods, KerasWeights, Penalties, T
         if self._graph is not None:
             self._live_graph("copy")
         state: dict[str, Any] = super().__getstate__()  # without what torch.compile made
-        for made_again in ("_view", "_masked_kinds"):
+        for made_again in ("_view", "_masked"):
             state.pop(made_again, None)
         return state
 
@@ -344,7 +347,7 @@ class Model(ModelCalls, GraphAttributes, LazyMethods, KerasWeights, Penalties, T
         view = view_of(self)
         if view is None:
             return super()._call_for_loss(inputs)
-        return view.run(self, inputs)
+        return run_for_loss(self, view, inputs)
 
     def _known_outputs(self) -> OutputStructure | None:
         """Return the outputs of the graph."""

@@ -17,13 +17,13 @@ def add_run_time_note(error: BaseException, model: Any) -> None:
     """Add a note that names the layer whose generated line raised `error`; its type is kept."""
     if model._graph is None:
         return
-    forwards = [(type(model)._generated, model._forward_source, model._graph, model._node_names)]
-    _, view = model.__dict__.get("_view", (None, None))
-    if view is not None:
-        forwards.append((view.forward, view.source, view.graph, view.names))
-    by_code: dict[Any, Any] = {
-        code: found for forward, *found in forwards for code in _with_segments(forward.__code__)
-    }
+    variants = [*model.__dict__.get("_view", ())[1:], *model.__dict__.get("_masked", {}).values()]
+    by_code: dict[Any, Any] = {}
+    for forward, *found in (
+        (type(model)._generated, model._forward_source, model._graph, model._node_names),
+        *((v.forward, v.source, v.graph, v.naming.nodes) for v in variants if v is not None),
+    ):
+        by_code |= dict.fromkeys(_with_segments(forward.__code__), found)
     traceback = error.__traceback__
     while traceback is not None:
         frame = traceback.tb_frame

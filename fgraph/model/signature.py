@@ -13,8 +13,7 @@ from ..graph.ancestry import reads_from
 from ..graph.graph import describe
 from ..graph.inference.lanes import sizes_at
 from ..graph.nested import Path, label
-from .expressions import RESERVED
-from .identifiers import identifier
+from .expressions import parameter_names
 
 _MOST_SHAPES = 4096  # combinations of input sizes that are remembered
 _NO_TENSOR = -1  # the number of dimensions of an input that is no tensor: no tensor has as many
@@ -41,7 +40,7 @@ class Signature:
         self.owner = owner
         self.structure = structure
         self.names = names
-        self.parameters = _parameters(names)
+        self.parameters = parameter_names(names)
         self.shapes = [ref.spec.shape for ref in refs]
         self.checks = tuple(
             (len(shape), tuple((i, size) for i, size in enumerate(shape) if size is not None))
@@ -248,16 +247,3 @@ def _kind(value: Any) -> str:
     shape = getattr(value, "shape", None)
     name = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
     return f"a {name}" + (f" of shape {tuple(shape)}" if shape is not None else "")
-
-
-def _parameters(names: list[str]) -> list[str]:
-    """Return distinct identifiers that the generated forward does not use itself."""
-    taken = set(RESERVED)
-    found = []
-    for name in names:
-        made = identifier(name)
-        while made in taken:
-            made += "_"
-        taken.add(made)
-        found.append(made)
-    return found

@@ -44,11 +44,10 @@ class Segments:
         graph: Graph,
         naming: Naming,
         outputs: Any,
-        parameters: list[str],
         own: Mapping[str, Tensor | None],
     ) -> SegmentedSource:
         """Write a forward; the arguments are those of `ForwardWriter` and its `write`."""
-        writer = _SegmentWriter(graph, naming, parameters, own)
+        writer = _SegmentWriter(graph, naming, own)
         writer.ends = self.ends
         source = writer.write(outputs)
         return SegmentedSource(**vars(source), segments=writer.parts)
@@ -166,7 +165,7 @@ class _SegmentWriter(ForwardWriter):
                 found[UsedPart(self._paths[id(node)] or (), whole=True)] = None
             for leaf in iter_leaves((node.args, node.kwargs)):
                 if isinstance(leaf, nn.Module):
-                    found[UsedPart(self._known_modules[id(leaf)], whole=True)] = None
+                    found[UsedPart(self._places[id(leaf)], whole=True)] = None
                 elif isinstance(leaf, Tensor):
-                    found[UsedPart(self._known_tensors[id(leaf)][:-1], whole=False)] = None
+                    found[UsedPart(self._places[id(leaf)][:-1], whole=False)] = None
         return list(found)

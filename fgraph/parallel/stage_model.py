@@ -60,7 +60,7 @@ def stage_model(
     outputs: Any = 0 if len(given) == 1 else tuple(range(len(given)))
     outputs = model._output_template if structured else outputs
     structure: Any = 0 if len(taken) == 1 else list(range(len(taken)))
-    stage._adopt(restore(flat), naming, structure, outputs, own=True)
+    stage._adopt(restore(flat), naming, structure, outputs)
     return stage
 
 

@@ -231,3 +231,32 @@ def test_penalties_of_every_call_of_a_nested_model_count():
         model.compile("sgd", "mse")
         models.append(model.evaluate(TOKENS, np.zeros((4, 3)), verbose=0))
     assert models[0] == pytest.approx(models[1], rel=1e-5)
+
+
+def nested_lstm():
+    """A model on tokens, and the model in it that is called on masked vectors."""
+    x = Input((5, 4))
+    encode = Model(x, layers.LSTM(3)(x), name="encode")
+    tokens = Input((5,), dtype="int64")
+    return Model(tokens, encode(embedding(layers)(tokens))), encode
+
+
+def test_hooks_of_a_nested_model_see_it_and_its_output_and_may_change_it():
+    model, encode = nested_lstm()
+    tokens, seen = torch.tensor(TOKENS), []
+    hook = encode.register_forward_hook(lambda part, args, out: seen.append((part, out)))
+    expected = model(tokens)
+    ((part, output),) = seen
+    assert part is encode
+    torch.testing.assert_close(output, expected, rtol=0, atol=0)
+    hook.remove()
+    encode.register_forward_hook(lambda part, args, out: 2 * out)
+    torch.testing.assert_close(model(tokens), 2 * expected, rtol=0, atol=0)
+
+
+def test_an_error_inside_a_nested_model_with_masks_names_the_layer_there():
+    model, encode = nested_lstm()
+    encode.lstm_1 = torch.nn.LSTM(7, 3, batch_first=True)
+    with pytest.raises(RuntimeError) as caught:
+        model(torch.tensor(TOKENS))
+    assert "in model 'encode', layer 'lstm_1'" in caught.value.__notes__[0]
