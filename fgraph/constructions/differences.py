@@ -28,7 +28,7 @@ MODULE_KEYS = frozenset(nn.Module().__dict__) | {
 _PARAMETER_KEYS = MODULE_KEYS | {"_size", "_keys"}
 # what a model has besides, made anew or written apart
 MODEL_KEYS = MODULE_KEYS | {
-    "_graph", "_signature", "_input_template", "_output_template", "_node_names",
+    "_graph", "_signature", "_input_template", "_output_template", "_named_inputs", "_node_names",
     "_node_paths", "_output_names", "_graph_tensors", "_forward_source", "_view", "_masked",
     "_segments", "_stack", "_trainer", "_added_outside", "history", "stop_training",
     "forward", "stop_evaluating", "stop_predicting",

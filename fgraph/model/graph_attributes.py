@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from torch import nn
 
@@ -12,36 +12,33 @@ from ..graph import Call, Node, SymbolicTensor, symbol, to_symbols
 from ..graph.graph import Graph
 from ..graph.nested import filled
 from ..graph.recording.replacing import with_replaced
+from ..interface.keras_weights import KerasWeights
+from ..interface.lazy_methods import LazyMethods
+from ..interface.penalties import Penalties
 from ..layers.input_layer import InputLayer
 from ..layers.opened_layer import OpenedLayer
+from ..training import Trainer
 from .keras_order import RecordedCalls
 from .naming import maker_of
 from .recorded_call import names_of_attributes
-
-if TYPE_CHECKING:
-    _Part = nn.Module
-else:  # as a base it would come before what other parts of `Model` override of it
-    _Part = object
+from .signature import Signature
 
 
-class GraphAttributes(_Part):
-    """Properties and look-ups of a model that has a graph."""
+class GraphAttributes(LazyMethods, KerasWeights, Penalties, Trainer, nn.Module):
+    """Properties and look-ups of a model that has a graph, beside all that it inherits."""
 
-    _graph: Graph | None
-    _signature: Any
+    _graph: Graph | None = None
+    _signature: Signature | None = None
     _forward_source: Any
     _input_template: Any
     _output_template: Any
+    _named_inputs: list[str]
     _node_names: list[str]
     _node_paths: list[tuple[str, ...] | None]
     _output_names: list[str]
     _graph_tensors: dict[str, Any]
+    _segments: Any
     explicit_name: str | None
-
-    if TYPE_CHECKING:
-
-        @property
-        def _is_unbuilt(self) -> bool: ...
 
     @property
     def name(self) -> str:
@@ -81,18 +78,17 @@ class GraphAttributes(_Part):
     @property
     def input_shape(self) -> Any:
         """The shapes of the inputs, in their structure, `None` for unknown sizes."""
-        return filled(self._input_template, self._signature.shapes)
+        return filled(self._input_template, [value.spec.shape for value in self.inputs])
 
     @property
     def output_shape(self) -> Any:
         """The shapes of the outputs, in their structure, `None` for unknown sizes."""
-        shapes = [value.spec.shape for value in self.outputs]
-        return filled(self._output_template, shapes)
+        return filled(self._output_template, [value.spec.shape for value in self.outputs])
 
     @property
     def input_names(self) -> list[str]:
         """The names of the inputs, in order."""
-        return list(self._signature.names)
+        return list(self._named_inputs)
 
     @property
     def output_names(self) -> list[str]:

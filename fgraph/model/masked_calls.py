@@ -45,37 +45,17 @@ class _Masked(NamedTuple):
     inside: list[int]
 
 
-def masks_given(model: Any, kwargs: dict[str, Any]) -> dict[str, Any] | None:
-    """Take masks out of the keyword arguments of a call; `None` if there are none."""
-    names = model._signature.names
-    wanted = [key for key in ("mask", "masks") if key in kwargs and key not in names]
-    return {key: kwargs.pop(key) for key in wanted} or None
-
-
-def call_with_masks(
-    model: Any, values: Sequence[Any], given: dict[str, Any] | None, **options: Any
-) -> Any:
-    """Record a call of a model, or run one on masked inputs.
+def mask_list(values: Sequence[Any], given: dict[str, Any]) -> list[Any]:
+    """Return the mask of each input of a call, or `None`.
 
     Args:
-        model: The model.
-        values: Its inputs.
-        given: What `masks_given` returned; by default the inputs have masks of their own.
-        options: Keyword arguments of the call that fix its mode.
+        values: The inputs.
+        given: The `mask` or `masks` of the call; by default those that the inputs have.
     """
-    masks = [mask_of(v) if isinstance(v, SymbolicTensor) else None for v in values]
-    if given is not None:
-        wanted = next(iter(given.values()))
-        masks = list(wanted) if isinstance(wanted, (list, tuple)) else [wanted]
-    by_hand = model._has_own_forward
-    if any(isinstance(value, SymbolicTensor) for value in values):
-        return record_model(model, values, [None] * len(values) if by_hand else masks, options)
-    if by_hand:
-        raise TypeError(f"{type(model).__name__}: mask= does not reach a forward by hand")
-    if model._signature.reads:
-        model._signature.check_reads(tuple(values))
-    pair = run_with_masks(model, values, masks)
-    return pair if "masks" in (given or {}) else model._output_structure(pair[0])
+    if not given:
+        return [mask_of(v) if isinstance(v, SymbolicTensor) else None for v in values]
+    masks = next(iter(given.values()))
+    return list(masks) if isinstance(masks, (list, tuple)) else [masks]
 
 
 def record_model(
@@ -89,6 +69,8 @@ def record_model(
         masks: For each input its mask, or `None`.
         options: Keyword arguments of the call that fix its mode.
     """
+    if model._has_own_forward:
+        masks = [None] * len(values)
     refs = tuple(map(ref_of, values))
     known = shapes.infer(Node("module", model, refs, {}))
     given = [mask for mask in masks if mask is not None]

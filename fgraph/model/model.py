@@ -15,15 +15,10 @@ from ..graph.graph import Graph
 from ..graph.home import Home
 from ..graph.nested import filled, iter_leaves, label, leaves_with_paths, numbered
 from ..graph.recording.input import inputs_like
-from ..interface.keras_weights import KerasWeights
-from ..interface.lazy_methods import LazyMethods
-from ..interface.penalties import Penalties
 from ..layers.base import Layer
-from ..training import Trainer
 from ..training.output_structure import OutputStructure
 from ..unfolding.registered_parts import makes_result
 from . import codegen
-from .graph_attributes import GraphAttributes
 from .identifiers import identifier
 from .masked_calls import prepare
 from .model_calls import ModelCalls
@@ -35,7 +30,7 @@ from .training_view import run_for_loss, view_of
 _classes: weakref.WeakValueDictionary[Any, type] = weakref.WeakValueDictionary()
 
 
-class Model(ModelCalls, GraphAttributes, LazyMethods, KerasWeights, Penalties, Trainer, nn.Module):
+class Model(ModelCalls):
     """A graph of layers, modules and functions as one `torch.nn.Module`.
 
     All that it does: it registers the modules of the graph as children under the names of their
@@ -69,9 +64,6 @@ class Model(ModelCalls, GraphAttributes, LazyMethods, KerasWeights, Penalties, T
         torch.Size([5, 2])
     """
 
-    explicit_name: str | None
-    _graph: Graph | None
-    _signature: Signature | None
     _records_its_calls = True  # on symbolic tensors, for their masks
 
     def __init__(
@@ -88,8 +80,6 @@ class Model(ModelCalls, GraphAttributes, LazyMethods, KerasWeights, Penalties, T
         if name is not None and not isinstance(name, str):
             raise TypeError(f"Model: name= expects a string, got {name!r}")
         self.explicit_name = name
-        self._graph = None
-        self._signature = None
         if inputs is None and outputs is None:
             if type(self) is Model:
                 raise TypeError("Model expects inputs and outputs: Model(inputs, outputs)")
@@ -149,7 +139,8 @@ class Model(ModelCalls, GraphAttributes, LazyMethods, KerasWeights, Penalties, T
         self._output_template = outputs
         self._node_names = naming.nodes
         self._node_paths = naming.paths
-        self._signature = Signature(f"model {self.name!r}", inputs, naming.inputs, graph.inputs)
+        self._named_inputs = naming.inputs
+        self._sign(graph)
         self._output_names = output_names(graph, naming, outputs)
         source = self._generate(graph, naming, self._output_structure(graph.outputs))
         opened = {
@@ -162,6 +153,10 @@ class Model(ModelCalls, GraphAttributes, LazyMethods, KerasWeights, Penalties, T
                 self.register_buffer(name, tensor, persistent=id(tensor) not in opened)
         self._graph_tensors = source.tensors | source.borrowed
         self._take(source, None)
+
+    def _sign(self, graph: Graph) -> None:
+        owner = f"model {self.name!r}"
+        self._signature = Signature(owner, self._input_template, self._named_inputs, graph.inputs)
 
     def _take(self, source: codegen.Source, segments: Any) -> None:
         """Make this source the forward.
@@ -330,14 +325,14 @@ class Model(ModelCalls, GraphAttributes, LazyMethods, KerasWeights, Penalties, T
         if self._graph is not None:
             self._live_graph("copy")
         state: dict[str, Any] = super().__getstate__()  # without what torch.compile made
-        for made_again in ("_view", "_masked"):
+        for made_again in ("_view", "_masked", "_signature"):
             state.pop(made_again, None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         if self._graph is not None:
-            cast(Signature, self._signature).refer_to(self._graph.inputs)
+            self._sign(self._graph)
             self._attach_forward()
 
     # ------------------------------------------------------------------ what the trainer asks for

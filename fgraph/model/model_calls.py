@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import Any, cast, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..graph import SymbolicTensor
 from ..layers.training_mode import MODEL_MODE
 from ..training.prediction import keeping_modes
 from .child_calls import has_own_calls
-from .masked_calls import call_with_masks, masks_given
+from .graph_attributes import GraphAttributes
+from .masked_calls import mask_list, record_model, run_with_masks
 from .run_time_notes import add_run_time_note
 from .signature import Signature
 
-if TYPE_CHECKING:
-    _Part = nn.Module
-else:  # as a base it would come before what other parts of `Model` override of it
-    _Part = object
 
-
-class ModelCalls(_Part):
+class ModelCalls(GraphAttributes):
     """The call of a model, on real or symbolic tensors."""
-
-    _signature: Signature | None
-
-    if TYPE_CHECKING:
-
-        @property
-        def _is_unbuilt(self) -> bool: ...
-
-        def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None: ...
 
     @overload
     def __call__(self, inputs: SymbolicTensor, /, *args: Any, **kwargs: Any) -> SymbolicTensor: ...
@@ -65,15 +52,17 @@ class ModelCalls(_Part):
                 return super().__call__(*args, **kwargs)
             self._build_for(args, kwargs)
             return self(*args, **kwargs)
-        if kwargs.get("training") is MODEL_MODE:  # as it would without
-            del kwargs["training"]
-        if "training" in kwargs and "training" not in signature.names:
-            return self._call_in_mode(kwargs.pop("training"), args, kwargs)
-        if kwargs or len(args) != len(signature.checks) or not self._fits(args, signature.checks):
-            masks = masks_given(self, kwargs)
+        if kwargs or not signature.fits(args):
+            options = {
+                key: kwargs.pop(key)
+                for key in ("training", "mask", "masks")
+                if key in kwargs and key not in signature.names
+            }
+            if options.get("training") is MODEL_MODE:  # as it would without
+                del options["training"]
             args = tuple(self._bind_inputs(args, kwargs))
-            if masks is not None or any(isinstance(value, SymbolicTensor) for value in args):
-                return call_with_masks(self, args, masks)
+            if options or any(isinstance(value, SymbolicTensor) for value in args):
+                return self._call_with(args, **options)
         if signature.reads:
             signature.check_reads(args)
         try:
@@ -82,45 +71,38 @@ class ModelCalls(_Part):
             add_run_time_note(error, self)
             raise
 
-    def _call_in_mode(
-        self, training: bool | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    def _call_with(
+        self, values: tuple[Any, ...], training: bool | None = None, **masks: Any
     ) -> Any:
-        """Run in training or evaluation mode, whatever the model's own; record the mode as well."""
-        masks = masks_given(self, kwargs)
-        values = self._bind_inputs(args, kwargs)
-        if any(isinstance(value, SymbolicTensor) for value in values):
-            options = {} if training is None else {"training": bool(training)}
-            return call_with_masks(self, values, masks, **options)
-        given = {} if masks is None else masks
-        if training is None:
-            return self(*values, **given)
-        with keeping_modes(self):
-            self.train(bool(training))
-            return self(*values, **given)
+        """Record a call, or run one in another mode than the model's own, or on masked inputs.
 
-    @staticmethod
-    def _fits(args: tuple[Any, ...], checks: Any) -> bool:
-        """Whether the arguments are tensors of the right rank and sizes, each in its place."""
-        if torch._C._get_tracing_state():
-            return False  # sizes are traced tensors now, and comparing them would warn
-        for value, (ndim, sizes) in zip(args, checks):  # noqa: B905 - their numbers are equal
-            if not isinstance(value, Tensor):
-                return False
-            shape = value.shape
-            if len(shape) != ndim:
-                return False
-            for axis, size in sizes:
-                if shape[axis] != size:
-                    return False
-        return True
+        Args:
+            values: the inputs.
+            training: whether it runs in training mode, whatever the model's own; `None` for that.
+            masks: `mask` or `masks`; by default the inputs have masks of their own. With the
+                latter the masks of outputs are returned as well.
+        """
+        if any(isinstance(value, SymbolicTensor) for value in values):
+            mode = {} if training is None else {"training": bool(training)}
+            return record_model(self, values, mask_list(values, masks), mode)
+        if training is not None:
+            with keeping_modes(self):
+                self.train(bool(training))
+                return self(*values, **masks)
+        if not masks:
+            return self(*values)
+        if self._has_own_forward:
+            raise TypeError(f"{type(self).__name__}: mask= does not reach a forward by hand")
+        cast(Signature, self._signature).check_reads(values)
+        pair = run_with_masks(self, values, mask_list(values, masks))
+        return pair if "masks" in masks else self._output_structure(pair[0])
 
     def _only_forwards(self, args: Sequence[Any]) -> bool:
         """Return whether a call with these inputs would do nothing but run the forward."""
         signature = cast(Signature, self._signature)
         return (
             type(self).__call__ is ModelCalls.__call__
-            and len(args) == len(signature.checks)
-            and self._fits(tuple(args), signature.checks)
+            and signature.fits(args)
             and not signature.reads
             and not has_own_calls(self, tuple(args))
         )

@@ -30,17 +30,14 @@ class Signature:
 
     Attributes:
         names: the names of the inputs, in order.
-        parameters: the same as Python identifiers: the parameters of the generated forward.
         checks: for each input, its number of dimensions and its known sizes by axis.
         shapes: the shape of each input, `None` for one that is no tensor.
-        examples: what each of the latter is like, by name.
+        reads: sizes that were read while the graph was built, as values and axes.
     """
 
     def __init__(self, owner: str, structure: Any, names: list[str], refs: list[Ref]) -> None:
         self.owner = owner
-        self.structure = structure
         self.names = names
-        self.parameters = parameter_names(names)
         self.shapes = [ref.spec.shape for ref in refs]
         self.checks = tuple(
             (len(shape), tuple((i, size) for i, size in enumerate(shape) if size is not None))
@@ -48,15 +45,27 @@ class Signature:
             else (_NO_TENSOR, ())
             for shape in self.shapes
         )
-        self.examples = {
-            name: ref.spec.in_lane(0)
-            for name, ref in zip(names, refs, strict=True)
-            if ref.spec.shape is None
-        }
-        self.refs = refs
         self.reads = reads_from(refs)
+        self._refs = refs
+        self._structure = structure
         self._compared: set[tuple[Any, ...]] = set()
-        self._single = not isinstance(structure, (list, tuple, dict))
+        both = (parameter_names(names), names)
+        self._places = {name: place for known in both for place, name in enumerate(known)}
+
+    def fits(self, args: Sequence[Any]) -> bool:
+        """Return whether these are tensors of the right rank and sizes, each in its place."""
+        if len(args) != len(self.checks) or torch._C._get_tracing_state():
+            return False  # sizes are traced tensors then, and comparing them would warn
+        for value, (ndim, sizes) in zip(args, self.checks):  # noqa: B905 - their numbers are equal
+            if not isinstance(value, Tensor):
+                return False
+            shape = value.shape
+            if len(shape) != ndim:
+                return False
+            for axis, size in sizes:
+                if shape[axis] != size:
+                    return False
+        return True
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """Return the inputs in order, whatever form they were given in.
@@ -74,67 +83,52 @@ class Signature:
             given = args[0]
             if isinstance(given, dict):
                 return self._bind_names((), given)
-            if isinstance(self.structure, dict):
+            if isinstance(self._structure, dict):
                 raise ValueError(
-                    f"{self.owner} takes a dict with the keys {list(self.structure)}, got a "
+                    f"{self.owner} takes a dict with the keys {list(self._structure)}, got a "
                     f"{type(given).__name__}: its order says nothing of the keys"
                 )
         nested = any(isinstance(value, (list, tuple, dict)) for value in given)
-        if len(given) == len(self.names) and (self._single or not nested):
+        single = not isinstance(self._structure, (list, tuple, dict))
+        if len(given) == len(self.names) and (single or not nested):
             return list(given)
-        if not isinstance(self.structure, (list, tuple)):
+        if not isinstance(self._structure, (list, tuple)):
             self._wrong_number(len(given))
-        return self._matched(given)
+        return self._matched(self._structure, given)
 
-    def _matched(self, given: Any) -> list[Any]:
-        """Match a nested argument with the structure of the inputs."""
-        found: list[Any] = []
-        self._match(self.structure, given, (), found)
-        return found
-
-    def _match(self, expected: Any, given: Any, path: Path, found: list[Any]) -> None:
-        where = f" at {label(path)}" if path else ""
-        if isinstance(expected, dict):
-            if not isinstance(given, dict):
-                raise ValueError(
-                    f"{self.owner} takes a dict with the keys {list(expected)}{where}, got "
-                    f"{_kind(given)}"
-                )
-            if set(given) != set(expected):
-                self._wrong_keys(list(expected), list(given), where)
-            for key in expected:
-                self._match(expected[key], given[key], (*path, key), found)
-        elif isinstance(expected, (list, tuple)):
-            if not isinstance(given, (list, tuple)):
-                raise ValueError(
-                    f"{self.owner} takes a list of {len(expected)} inputs{where}, "
-                    f"got {_kind(given)}"
-                )
-            if len(given) != len(expected):
-                self._wrong_number(len(given), where, len(expected))
-            for index, (part, value) in enumerate(zip(expected, given, strict=True)):
-                self._match(part, value, (*path, index), found)
-        else:
-            found.append(given)
+    def _matched(self, expected: Any, given: Any, path: Path = ()) -> list[Any]:
+        """Return the leaves of an argument that has to have the structure of the inputs."""
+        if not isinstance(expected, (list, tuple, dict)):
+            return [given]
+        by_key, where = isinstance(expected, dict), f" at {label(path)}" if path else ""
+        if not isinstance(given, dict if by_key else (list, tuple)):
+            kind = f"dict with the keys {list(expected)}" if by_key else (
+                f"list of {len(expected)} inputs"
+            )  # fmt: skip
+            raise ValueError(f"{self.owner} takes a {kind}{where}, got {_kind(given)}")
+        if by_key and set(given) != set(expected):
+            self._wrong_keys(list(expected), list(given), where)
+        if len(given) != len(expected):
+            self._wrong_number(len(given), where, len(expected))
+        keys = expected if by_key else range(len(expected))
+        return [leaf for k in keys for leaf in self._matched(expected[k], given[k], (*path, k))]
 
     def _bind_names(self, args: tuple[Any, ...], given: dict[str, Any]) -> list[Any]:
-        slots: dict[str, int] = {}
-        for names in (self.parameters, self.names):
-            slots.update({name: position for position, name in enumerate(names)})
-        if isinstance(self.structure, dict) and not args:
-            if set(given) == set(self.structure) or not set(given) <= slots.keys():
-                return self._matched(given)
+        """Return the inputs, some of which are given by name or by name of their parameter."""
+        places = self._places
+        if isinstance(self._structure, dict) and not args:
+            if set(given) == set(self._structure) or not set(given) <= places.keys():
+                return self._matched(self._structure, given)
+        if given.keys() - places.keys():
+            self._wrong_keys(self.names, list(given), "")
         values: dict[int, Any] = dict(enumerate(args))
         for name, value in given.items():
-            position = slots.get(name)
-            if position is None:
-                self._wrong_keys(self.names, list(given), "")
-            if position in values:
-                raise ValueError(f"{self.owner}: input {self.names[position]!r} is given twice")
-            values[position] = value
+            if (place := places[name]) in values:
+                raise ValueError(f"{self.owner}: input {self.names[place]!r} is given twice")
+            values[place] = value
         if len(values) != len(self.names):
             self._wrong_keys(self.names, [*self.names[: len(args)], *given], "")
-        return [values[position] for position in range(len(self.names))]
+        return [values[place] for place in range(len(self.names))]
 
     def check(self, values: list[Any]) -> None:
         """Compare each input with what the model was built for.
@@ -146,9 +140,9 @@ class Signature:
             ValueError: the number of dimensions or a known size differs.
             TypeError: an input is not a tensor.
         """
-        for name, expected, value in zip(self.names, self.shapes, values, strict=True):
-            if expected is None:
-                self._check_data(name, value)
+        for name, ref, value in zip(self.names, self._refs, values, strict=True):
+            if (expected := ref.spec.shape) is None:
+                self._check_data(name, ref.spec.in_lane(0), value)
                 continue
             if not isinstance(value, (Tensor, SymbolicTensor)):
                 if hasattr(type(value), "__torch_function__"):
@@ -158,8 +152,7 @@ class Signature:
                     f"{self.owner}: input {name!r} expects a torch tensor of shape {expected}, "
                     f"got {_kind(value)}{hint}"
                 )
-            known = value.spec if isinstance(value, SymbolicTensor) else value
-            found = tuple(known.shape)
+            found = tuple((value.spec if isinstance(value, SymbolicTensor) else value).shape)
             if len(found) == len(expected) and all(
                 None in (size, wanted) or size == wanted
                 for size, wanted in zip(found, expected, strict=True)
@@ -172,27 +165,16 @@ class Signature:
                 f"{self.owner}: input {name!r} expects shape {expected}, got {found}{hint}"
             )
 
-    def _check_data(self, name: str, value: Any) -> None:
+    def _check_data(self, name: str, example: Any, value: Any) -> None:
         """Refuse a tensor where the input is Python data, and other things where it is a number."""
-        example = self.examples[name]
         is_number = isinstance(example, (int, float))
-        wrong = isinstance(value, (Tensor, SymbolicTensor)) or (
-            is_number and not isinstance(value, (int, float, Symbol))
-        )
-        if wrong:
+        taken = (int, float, Symbol) if is_number else object
+        if isinstance(value, (Tensor, SymbolicTensor)) or not isinstance(value, taken):
             raise TypeError(
                 f"{self.owner}: input {name!r} expects "
                 f"{'a number' if is_number else 'Python data'} such as {example!r:.60}, "
                 f"got {_kind(value)}"
             )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out references into the graph: copying them would recurse along its edges."""
-        return {**self.__dict__, "refs": [], "reads": (), "_compared": set()}
-
-    def refer_to(self, refs: list[Ref]) -> None:
-        """Take over the inputs of a graph that was copied or loaded."""
-        self.refs, self.reads = refs, reads_from(refs)
 
     def check_reads(self, values: Sequence[Any]) -> None:
         """Compare sizes that were read while the graph was built with those of these inputs.
@@ -207,14 +189,13 @@ class Signature:
             return
         shapes = tuple(tuple(v.shape) if isinstance(v, Tensor) else v for v in values)
         try:
-            if shapes in self._compared:
-                return
+            known = shapes in self._compared
         except TypeError:  # data that cannot be a key is compared at each call
-            key = None
-        else:
-            key = shapes
+            known = None
+        if known:
+            return
         for ref, axis in self.reads:
-            found = sizes_at(ref, dict(zip(self.refs, shapes, strict=True)))
+            found = sizes_at(ref, dict(zip(self._refs, shapes, strict=True)))
             expected = ref.spec.shape[axis]
             if found is not None and found[axis] != expected:
                 raise ValueError(
@@ -225,8 +206,8 @@ class Signature:
                 )
         if len(self._compared) >= _MOST_SHAPES:
             self._compared.clear()
-        if key is not None:
-            self._compared.add(key)
+        if known is False:
+            self._compared.add(shapes)
 
     def _wrong_number(self, given: int, where: str = "", expected: int | None = None) -> NoReturn:
         raise ValueError(
