@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -45,6 +46,7 @@ class Entry(NamedTuple):
     effects: Effects | None = None
     modes: Modes | None = None
     scope: int | None = None
+    operation: int | None = None
 
 
 class Flat(NamedTuple):
@@ -94,6 +96,9 @@ class _EntryWriter:
     def __init__(self, nodes: list[Node], graph: Graph) -> None:
         self._place = _places(nodes)
         self._span_place = _places(graph.calls) | _places(graph.scopes)
+        counted = Counter(id(node.operation) for node in graph.nodes if node.operation)
+        several = (mark for mark, count in counted.items() if count > 1)
+        self._operations = {mark: place for place, mark in enumerate(several)}
 
     def at(self, leaf: Any) -> Any:
         """Return where a reference leads to; another leaf as it is."""
@@ -124,6 +129,7 @@ class _EntryWriter:
             node.effects,
             node.modes,
             self._span_place.get(id(node.scope)),
+            self._operations.get(id(node.operation)),
         )
 
     def ends(self, span: Span) -> tuple[Any, Any]:
@@ -164,6 +170,7 @@ def restore(flat: Flat, make: Callable[[Entry, Any, Any], Node] = _as_before) ->
     """
     nodes: list[Node] = []
     calls, scopes = _spans(flat)
+    operations: defaultdict[int | None, object] = defaultdict(object, {None: None})
 
     def ref(leaf: Any) -> Any:
         if type(leaf) is not At:
@@ -176,7 +183,7 @@ def restore(flat: Flat, make: Callable[[Entry, Any, Any], Node] = _as_before) ->
     for entry in flat.entries:
         with recording(_at(calls, entry.call)):
             node = make(entry, map_leaves(ref, entry.args), map_leaves(ref, entry.kwargs))
-        node.scope = _at(scopes, entry.scope)
+        node.scope, node.operation = _at(scopes, entry.scope), operations[entry.operation]
         nodes.append(node)
     for node, entry in zip(nodes, flat.entries, strict=True):  # a mask may be made after its node
         node.masks = {i: ref(at) for i, at in entry.masks.items()} if entry.masks else None

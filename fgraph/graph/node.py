@@ -65,14 +65,15 @@ class Node:
         reads: of an input, the sizes that code read while the graph was built: values and axes.
         loops: whether the call does more the larger the sizes are, as a loop over them.
         scope: the call of an opened module during which this node was recorded, see `unfold`.
+        operation: what the nodes of one call of `fgraph.ops` have in common, see `one_operation`.
         settings: of a module that is called, the settings that it had then, by name.
         sources: the inputs that it is computed from; none for an input.
     """
 
     __slots__ = (
         "__weakref__", "_refs", "args", "call", "declared", "effects", "kwargs", "lanes", "loops",
-        "masks", "modes", "name", "op", "reads", "scope", "seq", "settings", "sources", "specs",
-        "structure", "target",
+        "masks", "modes", "name", "op", "operation", "reads", "scope", "seq", "settings", "sources",
+        "specs", "structure", "target",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +97,7 @@ class Node:
         self.seq = next(_sequence)
         self.call = _current.call
         self.scope = _current.scope
+        self.operation: object = _current.operation
         self.masks: dict[int, Ref] | None = None
         self.declared = False
         self.effects: Effects | None = None
@@ -306,6 +308,7 @@ class _Current(threading.local):
 
     call: Call | None = None
     scope: Scope | None = None
+    operation: object = None
     trial: Any = None  # told of each node that is recorded, see `unfolding.both_modes`
 
 
@@ -322,13 +325,20 @@ def current_scope() -> Scope | None:
     return _current.scope
 
 
+def current_operation() -> object:
+    """Return what marks the nodes of the operation that is being recorded in this thread."""
+    return _current.operation
+
+
 def current_trial() -> Any:
     """Return what is told of the nodes recorded in this thread, if anything."""
     return _current.trial
 
 
 @contextmanager
-def recording(span: Any, kind: Literal["call", "scope", "trial"] = "call") -> Iterator[None]:
+def recording(
+    span: Any, kind: Literal["call", "scope", "operation", "trial"] = "call"
+) -> Iterator[None]:
     """Tag the nodes recorded in this thread, while the context is open, as parts of a step."""
     outer = getattr(_current, kind)
     setattr(_current, kind, span)
@@ -341,5 +351,5 @@ def recording(span: Any, kind: Literal["call", "scope", "trial"] = "call") -> It
 @contextmanager
 def recording_apart() -> Iterator[None]:
     """Record a graph of its own, whose nodes are no parts of the call that it is made in."""
-    with recording(None), recording(None, "scope"):
+    with recording(None), recording(None, "scope"), recording(None, "operation"):
         yield

@@ -88,6 +88,8 @@ def _depths(
 class RecordedCalls:
     """The calls of a recorded graph as Keras has them: a layer's call is one, with all its nodes.
 
+    So is the call of an operation.
+
     Args:
         graph: the graph.
         inputs: the names of its inputs.
@@ -99,10 +101,14 @@ class RecordedCalls:
         self._names: dict[Any, str] = dict(zip(graph.inputs, inputs, strict=True))
         self._within: dict[int, frozenset[Ref]] = {}  # outputs of a call of a layer
         self._inner = {id(node) for node in graph.nodes}
+        self._operations: dict[object, list[Node]] = {}
         for node, name in zip(graph.nodes, names, strict=True):
             self._names.setdefault(node, name)
             if node.call is not None:
                 self._names.setdefault(node.call.outermost, name)
+            elif node.operation is not None:
+                self._names.setdefault(node.operation, name)
+                self._operations.setdefault(node.operation, []).append(node)
 
     def names_in_order(self) -> list[str]:
         """Return the names of the inputs, layers, modules and functions, in Keras's order."""
@@ -110,7 +116,7 @@ class RecordedCalls:
         return in_keras_order(self._graph.inputs, made, self._names.__getitem__, self._taken_by)
 
     def _call_of(self, ref: Ref) -> Any:
-        """Return what makes a value: an input, a call of a layer, or a node.
+        """Return what makes a value: an input, a call of a layer, an operation, or a node.
 
         What lies within the call of a layer and is no result of it, such as a mask, is a call of
         its own.
@@ -120,7 +126,7 @@ class RecordedCalls:
         call = ref.node.call
         if call is not None and ref in self._results(call.outermost):
             return call.outermost
-        return ref.node
+        return ref.node if call is not None or ref.node.operation is None else ref.node.operation
 
     def _results(self, call: Call) -> frozenset[Ref]:
         if id(call) not in self._within:
@@ -131,6 +137,10 @@ class RecordedCalls:
     def _taken_by(self, call: Any) -> list[Any]:
         if type(call) is Ref:
             return []
+        if call in self._operations:
+            nodes = self._operations[call]
+            taken = [made for node in nodes for made in self._taken_by(node)]
+            return [made for made in taken if made is not call]
         arguments = _arguments(call) if isinstance(call, Call) else (call.args, call.kwargs)
         refs = [leaf for leaf in flat(arguments) if type(leaf) is Ref]
         if isinstance(call, Node) and hasattr(call.target, "_graph"):  # a model, given masks

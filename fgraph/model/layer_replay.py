@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..graph.closures import LiftedFunction
 from ..graph.graph import Graph
 from ..graph.modes import Modes, callers_modes, under
 from ..graph.nested import iter_leaves, map_leaves
+from ..graph.node import recording
 from ..graph.recording.record import note_read, record
 from ..interface.keras_weights import KerasWeights
 
@@ -42,6 +44,7 @@ class Replay:
         self._by_layers = by_layers
         self._call_function = call
         self._done: set[int] = set()
+        self._operations: defaultdict[object, object] = defaultdict(object, {None: None})
 
     def run(self, graph: Graph) -> None:
         """Replay all calls, each in the modes in which it was recorded.
@@ -58,7 +61,9 @@ class Replay:
             for node in nodes:
                 of_call = modes[id(node.call and node.call.outermost)]
                 # a layer that switches modes inside does so again
-                with under(node.modes if node.call is None or len(of_call) == 1 else None):
+                mark = self._operations[node.operation]
+                mode = node.modes if node.call is None or len(of_call) == 1 else None
+                with under(mode), recording(mark, "operation"):
                     self._replay(node)
         for ref, axis in reads:
             if ref in self.values:  # else within a layer, whose code has read it again

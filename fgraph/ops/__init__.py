@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..absent.missing_names import missing_names as _missing_names
 from ..absent.ops import INSTEAD as _INSTEAD
+from ..graph.recording.one_operation import as_operations as _as_operations
 from . import image as image
 from . import linalg as linalg
 from . import nn as nn
@@ -21,4 +22,5 @@ from .numpy import *  # noqa: F403
 from .shaping import *  # noqa: F403
 
 if not TYPE_CHECKING:
+    _as_operations(__name__, image, linalg, nn, numpy)
     __getattr__ = _missing_names(__name__, _INSTEAD)

@@ -40,7 +40,7 @@ from .bounded_calls import BoundedCalls, check_call
 from .registered_names import is_allowed
 
 _NODE_FIELDS = {"op", "target", "path", "args", "kwargs", "name", "call", "masks", "declared",
-                "modes", "scope"}  # fmt: skip
+                "modes", "operation", "scope"}  # fmt: skip
 _READ = frozenset({"T", "mT", "H", "mH", "real", "imag", "data", "device"})  # attributes of tensors
 _GRAPH_FIELDS = {"inputs", "outputs", "nodes", "reads", "calls", "input_structure",
                  "output_structure", "input_names", "node_names", "homes", "scopes"}  # fmt: skip
@@ -118,6 +118,7 @@ class GraphWriter:
             "declared": _declaration(entry),
             "modes": entry.modes and [entry.modes.grad, *map(list, entry.modes.autocast)],
             "scope": entry.scope,
+            "operation": entry.operation,
         }
         try:
             written = self._encoder.value(record, self._reference)
@@ -319,6 +320,7 @@ class _Reader:
             masks=dict(held.get("masks", ())),
             modes=_modes(*held["modes"]) if "modes" in held else None,
             scope=_place(held.get("scope"), self._scopes),
+            operation=_place(held.get("operation"), len(self._held)),
         )
 
     def _make(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:

@@ -111,6 +111,11 @@ class Interception:
                     self._install()
         return token
 
+    @property
+    def is_on(self) -> bool:
+        """Whether calls are intercepted now."""
+        return self._token is not None
+
     def _install(self) -> None:
         for name in ("__call__", "_call_impl"):
             self._replace(nn.Module, name, self._module_call)

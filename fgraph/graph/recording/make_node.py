@@ -57,6 +57,7 @@ def make_node(
         node.modes = current_modes()
     else:
         node.name, node.modes, node.seq, node.scope = like.name, like.modes, like.seq, like.scope
+        node.operation = like.operation
     try:
         node.specs, node.structure, node.effects = inferred or shapes.infer(node)
     except Exception as error:
