@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from .absent.missing_names import missing_names
 from .common.named_objects import look_up, serialized
+from .graph.recording.one_operation import one_operation
 
 Activation = Callable[[Tensor], Tensor]
 ActivationLike = str | Activation | Mapping[str, Any] | None
@@ -21,6 +22,7 @@ def linear(x: Tensor) -> Tensor:
     return x
 
 
+@one_operation
 def relu(
     x: Tensor, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0
 ) -> Tensor:
@@ -79,6 +81,7 @@ def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
     return torch.log_softmax(x, dim=axis)
 
 
+@one_operation
 def sparsemax(x: Tensor, axis: int = -1) -> Tensor:
     """Return the projection onto the simplex along `axis` (Martins and Astudillo, 2016)."""
     x = x.movedim(axis, -1)
@@ -90,21 +93,25 @@ def sparsemax(x: Tensor, axis: int = -1) -> Tensor:
     return torch.relu(x - threshold).movedim(-1, axis)
 
 
+@one_operation
 def sparse_plus(x: Tensor) -> Tensor:
     """Return 0 below -1, `x` above 1, and the parabola `(x + 1)² / 4` between."""
     return torch.where(x < 1.0, (x + 1.0).clamp(min=0.0).square() / 4.0, x)
 
 
+@one_operation
 def sparse_sigmoid(x: Tensor) -> Tensor:
     """Return `(x + 1) / 2`, cut off at 0 and 1."""
     return torch.clamp((x + 1.0) / 2.0, 0.0, 1.0)
 
 
+@one_operation
 def legacy_hard_sigmoid(x: Tensor) -> Tensor:
     """Return `0.2 * x + 0.5`, cut off at 0 and 1: what Keras 2 called `hard_sigmoid`."""
     return torch.clamp(0.2 * x + 0.5, 0.0, 1.0)
 
 
+@one_operation
 def squareplus(x: Tensor, b: float = 4.0) -> Tensor:
     """Return `(x + sqrt(x² + b)) / 2`."""
     return (x + torch.sqrt(x.square() + b)) / 2.0

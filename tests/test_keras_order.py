@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,3 +169,46 @@ def test_trainable_weights_are_in_keras_order() -> None:
     assert [layer.name for layer in ours.layers] != [*dict.fromkeys(ours._node_names)]
     for own, expected in zip(ours.trainable_weights, theirs.trainable_weights, strict=True):
         np.testing.assert_array_equal(own.detach().T, expected.numpy())
+
+
+def two_branches(package: Any, name: str) -> Any:
+    """Return a model of two branches that are equally long where the operation counts as one."""
+    layers, ops = package.layers, package.ops
+    first, second = package.Input((6,), name="first"), package.Input((6,), name="second")
+    short = layers.Dense(6, name="before")(first)
+    operations = {
+        "normalize": lambda: ops.normalize(short),
+        "layer_normalization": lambda: ops.layer_normalization(short),
+        "hard_silu": lambda: ops.hard_silu(short),
+        "logaddexp": lambda: ops.logaddexp(short, short),
+        "cast": lambda: ops.cast(short, "float32"),
+        "sparse_sigmoid": lambda: package.activations.sparse_sigmoid(short),
+        "squareplus": lambda: package.activations.squareplus(short),
+        "divide_no_nan": lambda: ops.divide_no_nan(short, layers.Dense(6, name="by")(second)),
+    }
+    long = layers.Dense(6, name="last")(layers.Dense(6, name="middle")(second))
+    return package.Model([first, second], [ops.multiply(long, operations[name]())])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["normalize", "layer_normalization", "hard_silu", "logaddexp", "cast", "sparse_sigmoid",
+     "squareplus", "divide_no_nan"],
+)  # fmt: skip
+def test_an_operation_of_several_torch_calls_counts_as_one(name: str, tmp_path: Path) -> None:
+    expected = [layer.name for layer in two_branches(keras, name).layers if "_" not in layer.name]
+    model = two_branches(fgraph, name)
+    model.save(tmp_path / "model.fgraph")
+    extended = fgraph.Model(model.inputs, fgraph.layers.Dense(2, name="added_1")(model.outputs[0]))
+    for made in (
+        model,
+        copy.deepcopy(model),
+        pickle.loads(pickle.dumps(model)),
+        fgraph.models.clone_model(model),
+        fgraph.models.load_model(tmp_path / "model.fgraph"),
+        extended,
+    ):
+        named = [layer.name for layer in made.layers if "_" not in layer.name]
+        assert [name for name in named if name not in ("first", "second")] == [
+            name for name in expected if name not in ("first", "second")
+        ]

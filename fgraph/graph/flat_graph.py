@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copyreg
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from .home import Home
 from .memory import needed_copies
 from .modes import Modes
 from .nested import map_leaves
-from .node import Call, Node, Ref, Scope, Span, recording
+from .node import Call, Node, Operation, Ref, Scope, Span, recording
 from .specs import Constant, Effects, Spec
 from .torch_functions import resolve, torch_name
 
@@ -61,6 +61,7 @@ class Flat(NamedTuple):
     scopes: list[tuple[int, str, int | None, Any, Any]]  # home, name, outer, inputs, outputs
     reads: list[tuple[At, int]]
     between: int
+    operations: list[list[At]]  # their inputs
 
 
 def flatten(graph: Graph, reads: Sequence[tuple[Ref, int]] = ()) -> Flat:
@@ -87,6 +88,7 @@ def flatten(graph: Graph, reads: Sequence[tuple[Ref, int]] = ()) -> Flat:
         [(homes.index(s.home), s.name, writer.outer(s), *writer.ends(s)) for s in graph.scopes],
         [(writer.at(ref), axis) for ref, axis in reads],
         len(graph.nodes),
+        [[at for ref in made.inputs if (at := writer.at(ref))] for made in writer.operations],
     )
 
 
@@ -96,9 +98,9 @@ class _EntryWriter:
     def __init__(self, nodes: list[Node], graph: Graph) -> None:
         self._place = _places(nodes)
         self._span_place = _places(graph.calls) | _places(graph.scopes)
-        counted = Counter(id(node.operation) for node in graph.nodes if node.operation)
-        several = (mark for mark, count in counted.items() if count > 1)
-        self._operations = {mark: place for place, mark in enumerate(several)}
+        counted = Counter(node.operation for node in graph.nodes if node.operation)
+        self.operations = [operation for operation, count in counted.items() if count > 1]
+        self._operation_place = _places(self.operations)
 
     def at(self, leaf: Any) -> Any:
         """Return where a reference leads to; another leaf as it is."""
@@ -129,7 +131,7 @@ class _EntryWriter:
             node.effects,
             node.modes,
             self._span_place.get(id(node.scope)),
-            self._operations.get(id(node.operation)),
+            self._operation_place.get(id(node.operation)),
         )
 
     def ends(self, span: Span) -> tuple[Any, Any]:
@@ -170,7 +172,7 @@ def restore(flat: Flat, make: Callable[[Entry, Any, Any], Node] = _as_before) ->
     """
     nodes: list[Node] = []
     calls, scopes = _spans(flat)
-    operations: defaultdict[int | None, object] = defaultdict(object, {None: None})
+    operations = [Operation(()) for _ in flat.operations]
 
     def ref(leaf: Any) -> Any:
         if type(leaf) is not At:
@@ -183,7 +185,7 @@ def restore(flat: Flat, make: Callable[[Entry, Any, Any], Node] = _as_before) ->
     for entry in flat.entries:
         with recording(_at(calls, entry.call)):
             node = make(entry, map_leaves(ref, entry.args), map_leaves(ref, entry.kwargs))
-        node.scope, node.operation = _at(scopes, entry.scope), operations[entry.operation]
+        node.scope, node.operation = _at(scopes, entry.scope), _at(operations, entry.operation)
         nodes.append(node)
     for node, entry in zip(nodes, flat.entries, strict=True):  # a mask may be made after its node
         node.masks = {i: ref(at) for i, at in entry.masks.items()} if entry.masks else None
@@ -195,6 +197,8 @@ def restore(flat: Flat, make: Callable[[Entry, Any, Any], Node] = _as_before) ->
         span.set_outputs(map_leaves(ref, outputs))
         if isinstance(span, Call):
             span.owner.add_call(span)
+    for operation, taken in zip(operations, flat.operations, strict=True):
+        operation.inputs = tuple(map(ref, taken))
     graph = Graph.__new__(Graph)
     graph.inputs = [ref(at) for at in flat.inputs]
     graph.outputs = [ref(at) for at in flat.outputs]

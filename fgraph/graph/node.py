@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -65,7 +65,7 @@ class Node:
         reads: of an input, the sizes that code read while the graph was built: values and axes.
         loops: whether the call does more the larger the sizes are, as a loop over them.
         scope: the call of an opened module during which this node was recorded, see `unfold`.
-        operation: what the nodes of one call of `fgraph.ops` have in common, see `one_operation`.
+        operation: the call of a function of `fgraph.ops` that this node was recorded in, if any.
         settings: of a module that is called, the settings that it had then, by name.
         sources: the inputs that it is computed from; none for an input.
     """
@@ -97,7 +97,7 @@ class Node:
         self.seq = next(_sequence)
         self.call = _current.call
         self.scope = _current.scope
-        self.operation: object = _current.operation
+        self.operation = _current.operation
         self.masks: dict[int, Ref] | None = None
         self.declared = False
         self.effects: Effects | None = None
@@ -280,6 +280,19 @@ class Scope(Span):
         self.name = name
 
 
+class Operation:
+    """One call of an operation that is made of several torch calls, see `one_operation`.
+
+    Attributes:
+        inputs: the values among its arguments, in their order.
+    """
+
+    __slots__ = ("inputs",)
+
+    def __init__(self, inputs: Iterable[Ref]) -> None:
+        self.inputs = tuple(inputs)
+
+
 class _Weak:
     """A `Ref` that does not keep its node alive."""
 
@@ -308,7 +321,7 @@ class _Current(threading.local):
 
     call: Call | None = None
     scope: Scope | None = None
-    operation: object = None
+    operation: Operation | None = None
     trial: Any = None  # told of each node that is recorded, see `unfolding.both_modes`
 
 
@@ -325,8 +338,8 @@ def current_scope() -> Scope | None:
     return _current.scope
 
 
-def current_operation() -> object:
-    """Return what marks the nodes of the operation that is being recorded in this thread."""
+def current_operation() -> Operation | None:
+    """Return the operation that is being recorded in this thread, if any."""
     return _current.operation
 
 

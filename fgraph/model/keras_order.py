@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from ..graph import Call, Node, Ref
 from ..graph.graph import Graph
 from ..graph.nested import iter_leaves
+from ..graph.node import Operation
 
 _C = TypeVar("_C", bound=Hashable)  # a call
 _O = TypeVar("_O", bound=Hashable)  # what is called
@@ -101,7 +102,7 @@ class RecordedCalls:
         self._names: dict[Any, str] = dict(zip(graph.inputs, inputs, strict=True))
         self._within: dict[int, frozenset[Ref]] = {}  # outputs of a call of a layer
         self._inner = {id(node) for node in graph.nodes}
-        self._operations: dict[object, list[Node]] = {}
+        self._operations: dict[Operation, list[Node]] = {}
         for node, name in zip(graph.nodes, names, strict=True):
             self._names.setdefault(node, name)
             if node.call is not None:
@@ -138,13 +139,16 @@ class RecordedCalls:
         if type(call) is Ref:
             return []
         if call in self._operations:
-            nodes = self._operations[call]
-            taken = [made for node in nodes for made in self._taken_by(node)]
-            return [made for made in taken if made is not call]
+            taken = [made for node in self._operations[call] for made in self._taken_by(node)]
+            return [*self._known(call.inputs), *(made for made in taken if made is not call)]
         arguments = _arguments(call) if isinstance(call, Call) else (call.args, call.kwargs)
         refs = [leaf for leaf in flat(arguments) if type(leaf) is Ref]
         if isinstance(call, Node) and hasattr(call.target, "_graph"):  # a model, given masks
             refs += [mask for ref in call.args if (mask := _mask_of(ref)) is not None]
+        return self._known(refs)
+
+    def _known(self, refs: Iterable[Ref]) -> list[Any]:
+        """Return what makes the values among `refs` that are in the graph."""
         known = [r for r in refs if r in self._names or id(r.node) in self._inner]
         return [self._call_of(ref) for ref in known]
 

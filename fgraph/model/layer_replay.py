@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from ..graph.closures import LiftedFunction
 from ..graph.graph import Graph
 from ..graph.modes import Modes, callers_modes, under
 from ..graph.nested import iter_leaves, map_leaves
-from ..graph.node import recording
+from ..graph.node import Operation, recording
 from ..graph.recording.record import note_read, record
 from ..interface.keras_weights import KerasWeights
 
@@ -44,7 +43,7 @@ class Replay:
         self._by_layers = by_layers
         self._call_function = call
         self._done: set[int] = set()
-        self._operations: defaultdict[object, object] = defaultdict(object, {None: None})
+        self._operations: dict[Operation | None, Operation | None] = {None: None}
 
     def run(self, graph: Graph) -> None:
         """Replay all calls, each in the modes in which it was recorded.
@@ -61,13 +60,19 @@ class Replay:
             for node in nodes:
                 of_call = modes[id(node.call and node.call.outermost)]
                 # a layer that switches modes inside does so again
-                mark = self._operations[node.operation]
                 mode = node.modes if node.call is None or len(of_call) == 1 else None
-                with under(mode), recording(mark, "operation"):
+                with under(mode), recording(self._operation(node.operation), "operation"):
                     self._replay(node)
         for ref, axis in reads:
             if ref in self.values:  # else within a layer, whose code has read it again
                 note_read(self.values[ref].ref, axis)
+
+    def _operation(self, made: Operation | None) -> Operation | None:
+        """Return the operation that takes the place of another one."""
+        if made is not None and made not in self._operations:
+            values = [self.values[ref].ref for ref in made.inputs if ref in self.values]
+            self._operations[made] = Operation(values)
+        return self._operations[made]
 
     def now(self, structure: Any) -> Any:
         """Return a structure with the values of this replay in place of references."""

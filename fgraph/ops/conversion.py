@@ -163,6 +163,8 @@ def is_tensor(x: Any) -> bool:
 
 def cast(x: Any, dtype: DType) -> Tensor:
     """Return `x` with another data type."""
+    if isinstance(x, SymbolicTensor):
+        return x.to(to_dtype(dtype))  # a step of the graph, as in Keras, whatever the dtype of x
     return tensor(x, to_dtype(dtype))
 
 

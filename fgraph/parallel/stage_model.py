@@ -232,6 +232,7 @@ def _with_sizes(flat: Flat) -> tuple[Flat, int, int]:
         calls=[(c[0], map_leaves(move, c[1]), map_leaves(move, c[2]), c[3]) for c in flat.calls],
         scopes=[(*s[:3], map_leaves(move, s[3]), map_leaves(move, s[4])) for s in flat.scopes],
         between=flat.between + reads + sizes,
+        operations=map_leaves(move, flat.operations),
     )
     return made, reads, sizes
 

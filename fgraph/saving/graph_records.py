@@ -43,7 +43,8 @@ _NODE_FIELDS = {"op", "target", "path", "args", "kwargs", "name", "call", "masks
                 "modes", "operation", "scope"}  # fmt: skip
 _READ = frozenset({"T", "mT", "H", "mH", "real", "imag", "data", "device"})  # attributes of tensors
 _GRAPH_FIELDS = {"inputs", "outputs", "nodes", "reads", "calls", "input_structure",
-                 "output_structure", "input_names", "node_names", "homes", "scopes"}  # fmt: skip
+                 "output_structure", "input_names", "node_names", "homes", "scopes",
+                 "operations"}  # fmt: skip
 
 
 # ---------------------------------------------------------------------- writing
@@ -85,6 +86,8 @@ class GraphWriter:
             "input_names": model.input_names,
             "node_names": model._node_names,
         }
+        if flat.operations:
+            record["operations"] = flat.operations
         if self._graph.homes:
             record["homes"] = list(map(list, flat.homes))
             record["scopes"] = [
@@ -258,6 +261,10 @@ class _Reader:
             scopes.append(self._scope(len(scopes), *held))
         self._calls = len(record["calls"])
         self._scopes = len(scopes)
+        operations = record.get("operations", [])
+        if not all(type(leaf) is At for leaf in iter_leaves(operations)):
+            raise LoadError("an operation takes something that is no value of the graph")
+        self._operations = len(operations)
         self.paths = [tuple(held["path"]) if "path" in held else None for held in nodes]
         entries = [
             Entry("input", held, None, (), {}, [], None, None, None) for held in record["inputs"]
@@ -272,7 +279,18 @@ class _Reader:
             raise LoadError("the graph gives something that is no value of it")
         inputs, calls = [At(number, 0) for number in range(count)], record["calls"]
         self.graph = restore(
-            Flat(inputs, outputs, count, entries, calls, self._homes, scopes, reads, len(nodes)),
+            Flat(
+                inputs,
+                outputs,
+                count,
+                entries,
+                calls,
+                self._homes,
+                scopes,
+                reads,
+                len(nodes),
+                operations,
+            ),
             self._make,
         )
         for ref, axis in reads_of(self.graph.inputs):
@@ -320,7 +338,7 @@ class _Reader:
             masks=dict(held.get("masks", ())),
             modes=_modes(*held["modes"]) if "modes" in held else None,
             scope=_place(held.get("scope"), self._scopes),
-            operation=_place(held.get("operation"), len(self._held)),
+            operation=_place(held.get("operation"), self._operations),
         )
 
     def _make(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:

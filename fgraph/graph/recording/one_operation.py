@@ -6,26 +6,31 @@ import functools
 import sys
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-from ..node import current_operation, recording
-from .record import module_calls
+from ..nested import iter_leaves
+from ..node import Operation, current_operation, recording
+from .record import Symbol, module_calls
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
-def one_operation(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function like `function`; the nodes that one call of it records have one mark."""
+def one_operation(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Return a function like `function` whose calls count as one operation each."""
 
     @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         if (
             torch.compiler.is_compiling()
             or not module_calls.is_on
             or current_operation() is not None
         ):
             return function(*args, **kwargs)
-        with recording(object(), "operation"):
+        given = [x.ref for x in iter_leaves((args, kwargs)) if isinstance(x, Symbol)]
+        with recording(Operation(given), "operation"):
             return function(*args, **kwargs)
 
     return call

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..graph import Graph
 from ..nested import iter_leaves, map_leaves
-from ..node import Call, Node, Ref, Scope, Span, recording
+from ..node import Call, Node, Operation, Ref, Scope, Span, recording
 from .make_node import make_node
 
 
@@ -38,6 +38,7 @@ class _Replacement:
         self._nodes: dict[int, Node] = {}
         self._spans: dict[int, Span] = {}
         self._owners: dict[int, Any] = {}
+        self._operations: dict[Operation, Operation] = {}
 
     def run(self) -> Graph:
         """Return the new graph."""
@@ -71,7 +72,7 @@ class _Replacement:
         target = self._new.get(id(node.target), node.target)
         with recording(self._span(node.call)):
             made = make_node(node.op, target, args, kwargs, inferred=known, like=node)
-        made.scope = self._span(node.scope)
+        made.scope, made.operation = self._span(node.scope), self._operation(node.operation)
         if same:
             made.declared, made.lanes, made.loops = node.declared, node.lanes, node.loops
         return made
@@ -93,6 +94,12 @@ class _Replacement:
                 else Call(self._owner(span.owner), outer=outer)
             )
         return self._spans[id(span)]
+
+    def _operation(self, before: Operation | None) -> Operation | None:
+        if before is None:
+            return None
+        inputs = map(self._now, before.inputs)
+        return self._operations.setdefault(before, Operation(inputs))
 
     def _owner(self, owner: Any) -> Any:
         module = self._new.get(id(owner.module))
