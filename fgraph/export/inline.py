@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import SaveError
+from ..graph.recording.one_operation import as_written
 
 
 class Inliner:
@@ -41,6 +42,7 @@ class Inliner:
         Raises:
             SaveError: its source is not to be had, or does not stand by itself.
         """
+        target = as_written(target)
         name = str(getattr(target, "__name__", ""))
         if self._names.get(name) is target:
             return name
@@ -67,7 +69,7 @@ class Inliner:
     def _need_global(self, module: types.ModuleType, name: str) -> None:
         """Define or import what `name` means in `module`."""
         value = vars(module)[name]
-        if name in self._names and self._names[name] is value:
+        if name in self._names and self._names[name] is as_written(value):
             return
         origin = _origin(module, name)
         if isinstance(value, types.ModuleType):
@@ -150,7 +152,7 @@ def _from_import(module: str, name: str, known_as: str) -> str:
 
 
 def _source(target: Any) -> tuple[str, ast.Module]:
-    """Return the source of a definition, without the decorator that registers it."""
+    """Return the source of a definition, without decorators that only this package reads."""
     try:
         text = textwrap.dedent(inspect.getsource(target))
         tree = ast.parse(text)
@@ -161,11 +163,15 @@ def _source(target: Any) -> tuple[str, ast.Module]:
         raise SaveError(f"{target!r} is not defined by `def` or `class`")
     lines = text.splitlines()
     first = node.lineno - 1
-    kept = [d for d in node.decorator_list if "register" not in ast.unparse(d)]
+    kept = [d for d in node.decorator_list if not _is_for_us(ast.unparse(d))]
     if len(kept) == len(node.decorator_list) and kept:
         first = kept[0].lineno - 1
     node.decorator_list = kept
     return "\n".join(lines[first : node.end_lineno]), tree
+
+
+def _is_for_us(decorator: str) -> bool:
+    return "register" in decorator or decorator == "one_operation"
 
 
 def _loaded_names(tree: ast.AST) -> Iterator[str]:

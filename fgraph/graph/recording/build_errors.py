@@ -141,11 +141,12 @@ def _stand_ins(refs: Sequence[Ref], text: str) -> str:
     return f" (here {', '.join(parts)})" if parts else ""
 
 
+_GRAPH = Path(__file__).parent.parent
 _TORCH = Path(torch.__file__).parent
 _OF_TORCH = (
     "_prims_common _decomp _meta_registrations.py _refs _ops.py __init__.py _library _subclasses"
 )
-_INTERNAL = (str(Path(__file__).parent), *(str(_TORCH / name) for name in _OF_TORCH.split()))
+_INTERNAL = (str(_GRAPH), *(str(_TORCH / name) for name in _OF_TORCH.split()))
 
 
 def _without_internals(traceback: TracebackType | None) -> TracebackType | None:

@@ -33,7 +33,13 @@ def one_operation(function: Callable[_P, _R]) -> Callable[_P, _R]:
         with recording(Operation(given), "operation"):
             return function(*args, **kwargs)
 
+    vars(call)["is_one_operation"] = True
     return call
+
+
+def as_written(function: Any) -> Any:
+    """Return the function that `one_operation` was given; anything else as it is."""
+    return function.__wrapped__ if hasattr(function, "is_one_operation") else function
 
 
 def as_operations(package: str, *inner: types.ModuleType) -> None:
