@@ -23,7 +23,7 @@ from .identifiers import identifier
 from .masked_calls import prepare
 from .model_calls import ModelCalls
 from .naming import Naming, maker_of, name_graph, output_names
-from .recorded_call import keep_children, record_call
+from .recorded_call import record_call
 from .signature import Signature
 from .training_view import run_for_loss, view_of
 
@@ -102,9 +102,8 @@ class Model(ModelCalls):
         naming = name_graph(
             graph,
             [label(path) if by_key else None for path, _ in given],
-            frozenset(dir(self)) | self._modules.keys(),
+            self,
         )
-        keep_children(self, naming)
         self._modules.update(naming.children)  # their names are checked, and fit
         for home in graph.homes:
             self._adopt_tensors(home, graph)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from torch import Tensor, nn
 
-from ..graph import Node
+from ..graph import Node, Ref
 from ..graph.graph import Graph
 from ..graph.nested import iter_leaves, label, leaves_with_paths
 from ..layers.base import snake_case
 from ..unfolding.registered_parts import registered_parts
-from .identifiers import Names, check_name, distinct, identifier
+from .identifiers import check_name, distinct, identifier
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Naming:
     children: dict[str, nn.Module]
 
 
-def name_graph(graph: Graph, input_names: Iterable[str | None], reserved: Container[str]) -> Naming:
+def name_graph(graph: Graph, input_names: Iterable[str | None], model: nn.Module) -> Naming:
     """Name all that is in a graph.
 
     Explicit names are kept. The others are numbered in call order, layers and modules before
@@ -46,12 +47,13 @@ def name_graph(graph: Graph, input_names: Iterable[str | None], reserved: Contai
     Args:
         graph: what to name.
         input_names: names for the inputs, `None` to use the one given to `Input`, or to count.
-        reserved: attributes of the model, which no child may hide.
+        model: whose children the modules are to be; those that are parts of it stay where they
+            are, and its attributes are names that no other child may have.
 
     Raises:
         ValueError: two things have the same explicit name, or a name cannot be used.
     """
-    return _Namer(graph, reserved).run(input_names)
+    return _Namer(graph, model).run(input_names)
 
 
 def output_names(graph: Graph, naming: Naming, structure: Any) -> list[str]:
@@ -73,104 +75,102 @@ def maker_of(node: Node) -> Any:
 class _Namer:
     """Names one graph; holds the names handed out so far."""
 
-    def __init__(self, graph: Graph, reserved: Container[str]) -> None:
-        self._names = Names()
-        self._reserved = reserved
+    def __init__(self, graph: Graph, model: nn.Module) -> None:
         self._graph = graph
+        self._model = model
+        self._reserved = {*dir(model), *model._modules}
+        self._taken: dict[str, object] = {}  # what has each name
+        self._counts: Counter[str] = Counter()
+        self._names: dict[int, str] = {}  # of an input, layer, module or node, by its `id`
         self._module_names = {
             id(node.target): node.name
             for node in reversed(graph.nodes)
             if node.op == "module" and node.name
         }
-        self._makers = [maker_of(node) for node in graph.nodes]
-        self._maker_names: dict[int, str] = {}
 
     def run(self, input_names: Iterable[str | None]) -> Naming:
         """Return the names."""
-        inputs = self._name_inputs(list(input_names))
-        self._name_makers()
+        graph = self._graph
+        given = zip(graph.inputs, input_names, strict=True)
+        own = [
+            (ref, name or (ref.node.name if ref.node.op == "input" else None))
+            for ref, name in given
+        ]
+        self._hand_out("an input", own)
+        makers: dict[int, tuple[Any, str | None]] = {}
+        for node in graph.nodes:
+            maker = maker_of(node)
+            if id(maker) not in makers:
+                makers[id(maker)] = maker, self._explicit(node)
+        self._hand_out("a layer", sorted(makers.values(), key=lambda made: type(made[0]) is Node))
         children, paths = self._place_modules()
-        nodes = [self._maker_names[id(maker)] for maker in self._makers]
-        for name in inputs:
-            check_name(name, "an input", in_quotes=False)
-        for name in {*nodes, *children}:
-            check_name(name, "a layer")
         return Naming(
-            inputs,
-            nodes,
-            [paths[id(n.target)] if n.op == "module" else None for n in self._graph.nodes],
+            [self._names[id(ref)] for ref in graph.inputs],
+            [self._names[id(maker_of(node))] for node in graph.nodes],
+            [paths[id(node.target)] if node.op == "module" else None for node in graph.nodes],
             children,
         )
 
-    def _name_inputs(self, given: list[str | None]) -> list[str]:
-        refs = self._graph.inputs
-        explicit = [
-            name or (ref.node.name if ref.node.op == "input" else None)
-            for ref, name in zip(refs, given, strict=True)
-        ]
-        for ref, name in zip(refs, explicit, strict=True):
-            if name is not None:
-                self._names.claim(name, ref, "an input")
-        return [
-            name or self._names.count("input", ref)
-            for ref, name in zip(refs, explicit, strict=True)
-        ]
+    def _hand_out(self, what: str, things: Iterable[tuple[Any, str | None]]) -> None:
+        """Name inputs or layers: those that have a name of their own, then the others by kind."""
+        unnamed = []
+        for owner, name in things:
+            if name is None:
+                unnamed.append(owner)
+                continue
+            self._names[id(owner)] = check_name(name, what, in_quotes=what != "an input")
+            holder = self._taken.setdefault(name, owner)
+            if holder is not owner:
+                raise ValueError(
+                    f"the name {name!r} is given to two things in one model, {holder!r} and "
+                    f"{owner!r}: names are unique within a model; modules that are opened "
+                    "have names of their own with `unfold(module, name=...)`"
+                )
+        for owner in unnamed:
+            self._names[id(owner)] = self._count(_kind_of(owner), owner)
 
-    def _name_makers(self) -> None:
-        first: dict[int, tuple[Node, Any]] = {}
-        for node, maker in zip(self._graph.nodes, self._makers, strict=True):
-            first.setdefault(id(maker), (node, maker))
-        unnamed: list[tuple[Node, Any]] = []
-        functions: list[tuple[Node, Any]] = []
-        for node, maker in first.values():
-            if (name := self._explicit(node)) is not None:
-                what = type(maker).__name__
-                self._maker_names[id(maker)] = self._names.claim(name, maker, what)
-            else:
-                (functions if maker is node else unnamed).append((node, maker))
-        for node, maker in (*unnamed, *functions):
-            kind = _countable(node.kind if maker is node else type(maker).__name__)
-            self._maker_names[id(maker)] = self._names.count(kind, maker)
+    def _count(self, kind: str, owner: object) -> str:
+        """Return the next free name of a kind: `dense_1`, `dense_2`, ..."""
+        while True:
+            self._counts[kind] += 1
+            name = f"{kind}_{self._counts[kind]}"
+            if self._taken.setdefault(name, owner) is owner:
+                return name
 
     def _explicit(self, node: Node) -> str | None:
-        maker = maker_of(node)
-        if node.call is not None:
-            return maker.explicit_name  # type: ignore[no-any-return]
-        if node.op != "module":
+        """Return the name that was given by hand to a node, or to the layer or module behind it."""
+        if node.call is None and node.op != "module":
             return node.name
-        return self._module_names.get(id(maker)) or maker.__dict__.get("explicit_name")
+        maker = maker_of(node)
+        own = self._module_names.get(id(maker)) if node.call is None else None
+        return own or vars(maker).get("explicit_name")
 
     def _place_modules(self) -> tuple[dict[str, nn.Module], dict[int, tuple[str, ...]]]:
         """Name each distinct module once; parts of another child are reached through that child."""
         opened = self._opened_parts()
         within = {id(m) for home in self._graph.homes for m in home.module.modules()}
-        roots = {id(part): part for part in opened.values()}
-        wishes = {id(part): (True, name) for name, part in opened.items()}
+        wishes = {id(part): (part, True, name) for name, part in opened.items()}
         for node in self._graph.nodes:
             for target in _modules_used(node):
                 if node.scope is None or id(target) not in within:
-                    root, by_hand, name = self._wish(node, target)
-                    roots[id(root)] = root
-                    if by_hand > wishes.setdefault(id(root), (by_hand, name))[0]:
-                        wishes[id(root)] = (True, name)  # the first by hand, else the first
-        parts: dict[int, tuple[int, list[str]]] = {}
-        for root in roots.values():
-            if root._modules:
-                for path, part in root.named_modules():
-                    if path:
-                        check_name(path, f"a part of {type(root).__name__}")
-                        parts.setdefault(id(part), (id(root), path.split(".")))
-        names = {key: name for key, (_, name) in wishes.items() if key not in parts}
-        places = self._places(set(names.values()) - set(opened)) | {name: name for name in opened}
-        children = opened | {places[name]: roots[key] for key, name in names.items()}
-        paths: dict[int, tuple[str, ...]] = {key: (places[n],) for key, n in names.items()}
-        for key in parts:
-            way: list[str] = []
-            at = key
-            while at in parts:
-                at, steps = parts[at]
-                way = [*steps, *way]
-            paths[key] = (*paths[at], *way)
+                    wish = self._wish(node, target)
+                    if wish[1] > wishes.setdefault(id(wish[0]), wish)[1]:
+                        wishes[id(wish[0])] = wish  # the first by hand, else the first
+        inner = {id(p) for root, *_ in wishes.values() for p in root.modules() if p is not root}
+        roots = {name: root for key, (root, _, name) in wishes.items() if key not in inner}
+        own = {id(p): path.split(".") for path, p in self._model.named_modules() if path}
+        new = {name for name, root in roots.items() if name not in opened and id(root) not in own}
+        places = self._places(new)
+        children: dict[str, nn.Module] = {}
+        paths: dict[int, tuple[str, ...]] = {}
+        for name, root in roots.items():
+            check_name(name, "a layer")
+            place = own.get(id(root)) or [places.get(name, name)]
+            children[place[0]] = self._model._modules.get(place[0]) or root
+            for path, part in root.named_modules():
+                if path:
+                    check_name(path, f"a part of {type(root).__name__}")
+                paths.setdefault(id(part), (*place, *(path.split(".") if path else ())))
         return children, paths
 
     def _opened_parts(self) -> dict[str, nn.Module]:
@@ -178,7 +178,7 @@ class _Namer:
         found: dict[str, nn.Module] = {}
         for home in self._graph.homes:
             for name, part in registered_parts(home, self._graph.nodes).items():
-                if found.setdefault(name, part) is part is self._names.holder(name, part):
+                if found.setdefault(name, part) is part is self._taken.setdefault(name, part):
                     continue
                 raise ValueError(
                     f"the name {name!r} is given to two things in one model, one of them a part of "
@@ -186,11 +186,11 @@ class _Namer:
                 )
         return found
 
-    def _places(self, names: set[str]) -> dict[str, str]:
+    def _places(self, names: Iterable[str]) -> dict[str, str]:
         """Return the name to register each child under; most keep their own."""
-        places = {name: name for name in names if not self._is_reserved(name)}
-        taken = set(places)
-        for name in sorted(names - taken):
+        places: dict[str, str] = {}
+        taken: set[str] = set()
+        for name in sorted(names, key=lambda name: (self._is_reserved(name), name)):
             place = name.replace(".", "_")
             while place in taken or self._is_reserved(place):
                 place += "_"
@@ -208,9 +208,9 @@ class _Namer:
         called module names it, unless an inner one was named by hand and the outer was not. The
         second value tells whether the name was given by hand.
         """
-        if node.call is None and id(target) in self._maker_names:
+        if node.call is None and id(target) in self._names:
             by_hand = target is node.target and self._explicit(node) is not None
-            return target, by_hand, self._maker_names[id(target)]
+            return target, by_hand, self._names[id(target)]
         layers = _layers_around(node)
         holders = [
             layer
@@ -219,26 +219,41 @@ class _Namer:
         ]
         for layer in holders:
             if layer.explicit_name is not None:
-                return layer.module, True, layer.explicit_name
+                return (
+                    layer.module,
+                    True,
+                    self._inner_name(layer.module, layer, layer.explicit_name),
+                )
         if not holders:
             return target, False, self._inner_name(target, target)
         owner = holders[0]
         if owner is layers[-1]:
-            return owner.module, False, self._maker_names[id(owner)]
+            return owner.module, False, self._names[id(owner)]
         return owner.module, False, self._inner_name(owner.module, owner)
 
-    def _inner_name(self, module: nn.Module, named_after: Any) -> str:
-        """Name a module that is called inside a layer, but is not the layer's own."""
+    def _inner_name(self, module: nn.Module, named_after: Any, name: str | None = None) -> str:
+        """Name a module that is called inside a layer, but may not be the layer's own.
+
+        A name that was given by hand is counted if another layer has it: the layers inside two
+        layers of a kind may well have the same names.
+        """
         key = -id(module)
-        if key not in self._maker_names:
-            kind = snake_case(type(named_after).__name__)
-            self._maker_names[key] = self._names.count(kind, module)
-        return self._maker_names[key]
+        if key not in self._names:
+            if name is None or self._taken.setdefault(name, named_after) is not named_after:
+                name = self._count(name or snake_case(type(named_after).__name__), module)
+            self._names[key] = name
+        return self._names[key]
+
+
+def _kind_of(maker: Any) -> str:
+    """Return the prefix of a numbered name: `"lambda"` for `lambda_1`, although it is a keyword."""
+    if type(maker) is Ref:
+        return "input"
+    return _prefix(maker.kind if type(maker) is Node else type(maker).__name__)
 
 
 @lru_cache(maxsize=1024)
-def _countable(kind: str) -> str:
-    """Return the prefix of a numbered name: `"lambda"` for `lambda_1`, although it is a keyword."""
+def _prefix(kind: str) -> str:
     kind = snake_case(kind) if kind[:1].isupper() else kind
     return identifier(f"{kind.strip('_')}_").removesuffix("_")
 

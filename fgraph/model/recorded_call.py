@@ -14,7 +14,6 @@ from ..graph.nested import leaves_with_paths, map_leaves
 from ..graph.node import recording_apart
 from ..graph.recording.input import input_like
 from ..layers.training_mode import MODEL_MODE
-from .naming import Naming
 
 
 def record_call(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -73,25 +72,6 @@ def _refuse_other_than_tensors(kind: str, arguments: Mapping[str, Any]) -> None:
                     f"{f' at {path}' if path else ''}: give it to {kind}.__init__, or write "
                     "forward() with torch modules in place of call()"
                 )
-
-
-def keep_children(model: nn.Module, naming: Naming) -> None:
-    """Leave modules that are parts of a model already where they are.
-
-    Args:
-        model: the model.
-        naming: names for its graph, which are changed accordingly.
-    """
-    own = {id(part): path.split(".") for path, part in model.named_modules() if path}
-    moved = {name: own[id(part)] for name, part in naming.children.items() if id(part) in own}
-    naming.paths[:] = [
-        path if path is None or path[0] not in moved else (*moved[path[0]], *path[1:])
-        for path in naming.paths
-    ]
-    kept = {path[0]: model._modules[path[0]] for path in moved.values()}
-    for name in moved:
-        del naming.children[name]
-    naming.children.update({name: part for name, part in kept.items() if part is not None})
 
 
 def names_of_attributes(model: Any, layers: Mapping[str, Any]) -> list[str]:

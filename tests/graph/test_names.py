@@ -135,3 +135,27 @@ def test_a_cache_in_a_result_leaves_no_tensors_in_the_graph():
     assert not any(isinstance(part, (torch.Tensor, Cache)) for part in reached)
     with pytest.raises(BuildError, match=r"the \.layers of a Cache.*both calls in one nn\.Module"):
         net(x, out["cache"])
+
+
+class Block(layers.Layer):
+    """A layer inside has a name of its own, the same in every block."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.proj = layers.Dense(4, name="proj")
+
+    def call(self, x):
+        return self.proj(x)
+
+
+def test_layers_of_one_name_inside_two_layers_keep_their_own_weights():
+    x = Input((4,))
+    first, second = Block(), Block()
+    model = Model(x, second(first(x)))
+    assert list(model.state_dict()) == [
+        "proj.weight", "proj.bias", "proj_1.weight", "proj_1.bias",
+    ]  # fmt: skip
+    value = torch.randn(3, 4)
+    expected = second.proj.module(first.proj.module(value))
+    torch.testing.assert_close(model(value), expected)
+    assert model.proj_1 is second.proj.module
