@@ -8,7 +8,7 @@ from typing import Any, cast
 from torch import nn
 
 from ..errors import AmbiguousNodeError, unknown_name
-from ..graph import Call, Node, SymbolicTensor, symbol, to_symbols
+from ..graph import Node, SymbolicTensor, symbol, to_symbols
 from ..graph.graph import Graph
 from ..graph.nested import filled
 from ..graph.recording.replacing import with_replaced
@@ -18,7 +18,7 @@ from ..interface.penalties import Penalties
 from ..layers.input_layer import InputLayer
 from ..layers.opened_layer import OpenedLayer
 from ..training import Trainer
-from .keras_order import RecordedCalls
+from .keras_order import recorded_order
 from .naming import maker_of
 from .recorded_call import names_of_attributes
 from .signature import Signature
@@ -152,12 +152,9 @@ class GraphAttributes(LazyMethods, KerasWeights, Penalties, Trainer, nn.Module):
             (None, 5)
         """
         graph = self._live_graph("output_of")
-        calls: dict[int, list[Node]] = {}
-        for node, node_name in zip(graph.nodes, self._node_names, strict=True):
-            if node_name == name:
-                key = id(node) if node.call is None else id(node.call.outermost)
-                calls.setdefault(key, []).append(node)
-        made: list[Any] = [nodes[0].call or nodes[-1] for nodes in calls.values()]
+        named = zip(graph.nodes, self._node_names, strict=True)
+        calls = [node.call.outermost if node.call else node for node, at in named if at == name]
+        made: list[Any] = list(dict.fromkeys(calls))
         if not made and (opened := self._opened_layer(name)) is not None:
             made = opened.inbound_nodes
         if not made:
@@ -177,7 +174,7 @@ class GraphAttributes(LazyMethods, KerasWeights, Penalties, Trainer, nn.Module):
                 f"output_of: {name!r} is called {len(made)} times, node_index={node_index} is not "
                 "among them"
             ) from None
-        return to_symbols(found.outermost.outputs if isinstance(found, Call) else found.outputs)
+        return to_symbols(found.outputs)
 
     def count_params(self) -> int:
         """Return the number of parameters, each counted once."""
@@ -200,7 +197,7 @@ class GraphAttributes(LazyMethods, KerasWeights, Penalties, Trainer, nn.Module):
             return found
         order = [*self.input_names, *names_of_attributes(self, found)]
         if not hasattr(self, "call"):
-            order = RecordedCalls(graph, self.input_names, self._node_names).names_in_order()
+            order = recorded_order(graph, self.input_names, self._node_names)
         return {name: found[name] for name in (*order, *found) if name in found}
 
     def _opened_layer(self, name: str) -> OpenedLayer | None:

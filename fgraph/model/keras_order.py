@@ -6,13 +6,13 @@ walk back from the outputs meets them.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from ..graph import Call, Node, Ref
+from ..graph import Node, Ref
 from ..graph.graph import Graph
 from ..graph.nested import iter_leaves
-from ..graph.node import Operation
 
 _C = TypeVar("_C", bound=Hashable)  # a call
 _O = TypeVar("_O", bound=Hashable)  # what is called
@@ -46,125 +46,85 @@ def in_keras_order(
         called_by: tells the layer or operation of a call.
         taken_by: tells the calls that make the arguments of a call, in Keras's order.
     """
-    calls: list[_C] = []
-    parents: dict[_C, list[_C]] = {}
-    met: dict[_O, None] = {}
-    for output in outputs:
-        stack: list[tuple[_C, Iterator[_C]]] = []
-
-        def enter(call: _C, stack: list[tuple[_C, Iterator[_C]]] = stack) -> None:
-            if call not in parents:
-                met.setdefault(called_by(call))
-                parents[call] = list(taken_by(call))
-                stack.append((call, iter(parents[call])))
-
-        enter(output)
-        while stack:
-            call, left = stack[-1]
-            if (following := next(left, None)) is not None:
-                enter(following)
-            else:
-                stack.pop()
-                calls.append(call)
-    depths = _depths(calls, parents, called_by)
+    parents: dict[_C, list[_C]] = {}  # calls in the order in which a walk back meets them
+    calls: dict[_C, None] = {}  # each after those that make its arguments
+    stack = [*outputs][::-1]
+    while stack:
+        call = stack[-1]
+        if call in parents:
+            calls.setdefault(stack.pop())
+        else:
+            parents[call] = list(taken_by(call))
+            stack += reversed(parents[call])
+    distance: defaultdict[_C, int] = defaultdict(int)  # from the outputs, by the longest way
+    depths: dict[_O, int] = {}
+    for call in reversed(calls):
+        made = called_by(call)
+        depth = depths[made] = max(distance[call], depths.get(made, 0))
+        for parent in parents[call]:
+            distance[parent] = max(depth + 1, distance[parent])
     unused = [made for given in inputs if (made := called_by(given)) not in depths]
+    met = dict.fromkeys(map(called_by, parents))
     return sorted([*unused, *met], key=lambda made: -depths.get(made, 0))
 
 
-def _depths(
-    calls: Sequence[_C], parents: Mapping[_C, Iterable[_C]], called_by: Callable[[_C], _O]
-) -> dict[_O, int]:
-    """Return how far from the outputs each layer is, by the longest way."""
-    of_call: dict[_C, int] = {}
-    of_layer: dict[_O, int] = {}
-    for call in reversed(calls):
-        made = called_by(call)
-        depth = max(of_call.get(call, 0), of_layer.get(made, 0))
-        of_layer[made] = of_call[call] = depth
-        for parent in parents[call]:
-            of_call[parent] = max(depth + 1, of_call.get(parent, 0))
-    return of_layer
+def recorded_order(graph: Graph, inputs: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the names of the inputs, layers, modules and functions of a graph, in Keras's order.
 
-
-class RecordedCalls:
-    """The calls of a recorded graph as Keras has them: a layer's call is one, with all its nodes.
-
-    So is the call of an operation.
+    A call of a layer is one, with all its nodes. What lies within it and is no result of it, such
+    as a mask, is a call of its own. So is the call of an operation.
 
     Args:
         graph: the graph.
         inputs: the names of its inputs.
         names: the name of the layer, module or function behind each node.
     """
+    named: dict[Any, str] = dict(zip(graph.inputs, inputs, strict=True))
+    operations: dict[Any, list[Node]] = {}
+    for node, name in zip(graph.nodes, names, strict=True):
+        named.setdefault(node, name)
+        if node.call is not None:
+            named.setdefault(node.call.outermost, name)
+        elif node.operation is not None:
+            named.setdefault(node.operation, name)
+            operations.setdefault(node.operation, []).append(node)
+    inner = set(graph.nodes)
+    results = {
+        leaf: call
+        for call in graph.calls
+        if call.outer is None and call.alive
+        for leaf in iter_leaves(call.outputs)
+        if type(leaf) is Ref and leaf.node.call and leaf.node.call.outermost is call
+    }
 
-    def __init__(self, graph: Graph, inputs: Sequence[str], names: Sequence[str]) -> None:
-        self._graph = graph
-        self._names: dict[Any, str] = dict(zip(graph.inputs, inputs, strict=True))
-        self._within: dict[int, frozenset[Ref]] = {}  # outputs of a call of a layer
-        self._inner = {id(node) for node in graph.nodes}
-        self._operations: dict[Operation, list[Node]] = {}
-        for node, name in zip(graph.nodes, names, strict=True):
-            self._names.setdefault(node, name)
-            if node.call is not None:
-                self._names.setdefault(node.call.outermost, name)
-            elif node.operation is not None:
-                self._names.setdefault(node.operation, name)
-                self._operations.setdefault(node.operation, []).append(node)
+    def call_of(ref: Ref) -> Any:
+        own = ref.node.operation if ref.node.call is None else results.get(ref)
+        return ref if ref in named else own or ref.node
 
-    def names_in_order(self) -> list[str]:
-        """Return the names of the inputs, layers, modules and functions, in Keras's order."""
-        made: list[Any] = [self._call_of(ref) for ref in self._graph.outputs]
-        return in_keras_order(self._graph.inputs, made, self._names.__getitem__, self._taken_by)
+    def taken_by(call: Any) -> list[Any]:
+        nodes = operations.get(call)
+        given = [call.inputs, *map(_arguments, nodes)] if nodes else _arguments(call)
+        refs = [leaf for leaf in flat(given) if type(leaf) is Ref]
+        made = [call_of(ref) for ref in refs if ref in named or ref.node in inner]
+        return [other for other in made if other is not call]
 
-    def _call_of(self, ref: Ref) -> Any:
-        """Return what makes a value: an input, a call of a layer, an operation, or a node.
-
-        What lies within the call of a layer and is no result of it, such as a mask, is a call of
-        its own.
-        """
-        if ref in self._names:
-            return ref
-        call = ref.node.call
-        if call is not None and ref in self._results(call.outermost):
-            return call.outermost
-        return ref.node if call is not None or ref.node.operation is None else ref.node.operation
-
-    def _results(self, call: Call) -> frozenset[Ref]:
-        if id(call) not in self._within:
-            made = iter_leaves(call.outputs) if call.alive else ()
-            self._within[id(call)] = frozenset(leaf for leaf in made if type(leaf) is Ref)
-        return self._within[id(call)]
-
-    def _taken_by(self, call: Any) -> list[Any]:
-        if type(call) is Ref:
-            return []
-        if call in self._operations:
-            taken = [made for node in self._operations[call] for made in self._taken_by(node)]
-            return [*self._known(call.inputs), *(made for made in taken if made is not call)]
-        arguments = _arguments(call) if isinstance(call, Call) else (call.args, call.kwargs)
-        refs = [leaf for leaf in flat(arguments) if type(leaf) is Ref]
-        if isinstance(call, Node) and hasattr(call.target, "_graph"):  # a model, given masks
-            refs += [mask for ref in call.args if (mask := _mask_of(ref)) is not None]
-        return self._known(refs)
-
-    def _known(self, refs: Iterable[Ref]) -> list[Any]:
-        """Return what makes the values among `refs` that are in the graph."""
-        known = [r for r in refs if r in self._names or id(r.node) in self._inner]
-        return [self._call_of(ref) for ref in known]
+    made = map(call_of, graph.outputs)
+    return in_keras_order(graph.inputs, made, named.__getitem__, taken_by)
 
 
-def _arguments(call: Call) -> tuple[Any, dict[str, Any]]:
-    """Return the arguments of a call of a layer that count for Keras.
+def _arguments(call: Any) -> Any:
+    """Return the arguments of a call that count for Keras, masks that it finds included.
 
-    A mask that Keras finds by itself does only where the layer is called on one tensor and
-    nothing else.
+    For a layer it finds one only where that is called on one tensor and nothing else.
     """
+    if isinstance(call, Ref):
+        return ()
     args, kwargs = call.inputs
-    if len(args) == 1 and not kwargs and "mask" in call.owner._parameters("call"):
-        mask = _mask_of(args[0])
-        if mask is not None:
-            return args, {"mask": mask}
-    return args, kwargs
+    if isinstance(call, Node):
+        is_model = hasattr(call.target, "_graph")
+        return args, kwargs, [_mask_of(leaf) for leaf in args if is_model]
+    alone = len(args) == 1 and not kwargs and "mask" in call.owner._parameters("call")
+    return args, kwargs, _mask_of(args[0]) if alone else None
 
 
 def _mask_of(leaf: Any) -> Ref | None:

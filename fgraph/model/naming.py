@@ -156,7 +156,8 @@ class _Namer:
                     wish = self._wish(node, target)
                     if wish[1] > wishes.setdefault(id(wish[0]), wish)[1]:
                         wishes[id(wish[0])] = wish  # the first by hand, else the first
-        inner = {id(p) for root, *_ in wishes.values() for p in root.modules() if p is not root}
+        containers = [root for root, *_ in wishes.values() if root._modules]
+        inner = {id(part) for root in containers for part in root.modules() if part is not root}
         roots = {name: root for key, (root, _, name) in wishes.items() if key not in inner}
         own = {id(p): path.split(".") for path, p in self._model.named_modules() if path}
         new = {name for name, root in roots.items() if name not in opened and id(root) not in own}
@@ -167,10 +168,11 @@ class _Namer:
             check_name(name, "a layer")
             place = own.get(id(root)) or [places.get(name, name)]
             children[place[0]] = self._model._modules.get(place[0]) or root
-            for path, part in root.named_modules():
+            paths.setdefault(id(root), (*place,))
+            for path, part in root.named_modules() if root._modules else ():
                 if path:
                     check_name(path, f"a part of {type(root).__name__}")
-                paths.setdefault(id(part), (*place, *(path.split(".") if path else ())))
+                    paths.setdefault(id(part), (*place, *path.split(".")))
         return children, paths
 
     def _opened_parts(self) -> dict[str, nn.Module]:

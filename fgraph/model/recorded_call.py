@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..graph import Input, SymbolicTensor, to_shapes
 from ..graph.modes import callers_modes
-from ..graph.nested import leaves_with_paths, map_leaves
+from ..graph.nested import iter_leaves, leaves_with_paths, map_leaves
 from ..graph.node import recording_apart
 from ..graph.recording.input import input_like
 from ..layers.training_mode import MODEL_MODE
@@ -85,21 +85,13 @@ def names_of_attributes(model: Any, layers: Mapping[str, Any]) -> list[str]:
     """
     names = {id(layer): name for name, layer in layers.items()}
     values = [getattr(model, name, None) for name in model.__dict__.get("_assigned", ())]
-    leaves = [leaf for value in values for leaf in _parts(value)]
+    containers = (nn.ModuleList, nn.ModuleDict)
+    leaves = [
+        part
+        for leaf in iter_leaves(values)
+        for part in (leaf.modules() if isinstance(leaf, containers) else (leaf,))
+    ]
     return [names[id(leaf)] for leaf in leaves if id(leaf) in names]
-
-
-def _parts(value: Any) -> Iterator[Any]:
-    """Yield what a list, tuple, dict or torch container of layers holds, and other values."""
-    if isinstance(value, (nn.ModuleList, nn.ModuleDict)):
-        value = list(value.children())
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _parts(item)
-    else:
-        yield value
 
 
 def _like(leaf: Any, name: str | None = None) -> Any:
