@@ -4,16 +4,26 @@ from typing import TYPE_CHECKING
 
 from ..absent.missing_names import missing_names as _missing_names
 from .base import Loss as Loss
+from .circle_loss import Circle as Circle
+from .circle_loss import circle as circle
 from .crossentropy import BinaryCrossentropy as BinaryCrossentropy
 from .crossentropy import CategoricalCrossentropy as CategoricalCrossentropy
 from .crossentropy import SparseCategoricalCrossentropy as SparseCategoricalCrossentropy
 from .crossentropy import binary_crossentropy as binary_crossentropy
 from .crossentropy import categorical_crossentropy as categorical_crossentropy
 from .crossentropy import sparse_categorical_crossentropy as sparse_categorical_crossentropy
+from .ctc_loss import CTC as CTC
+from .ctc_loss import ctc as ctc
 from .focal import BinaryFocalCrossentropy as BinaryFocalCrossentropy
 from .focal import CategoricalFocalCrossentropy as CategoricalFocalCrossentropy
 from .focal import binary_focal_crossentropy as binary_focal_crossentropy
 from .focal import categorical_focal_crossentropy as categorical_focal_crossentropy
+from .generalized import (
+    CategoricalGeneralizedCrossEntropy as CategoricalGeneralizedCrossEntropy,
+)
+from .generalized import (
+    categorical_generalized_cross_entropy as categorical_generalized_cross_entropy,
+)
 from .loss_names import get as get
 from .regression import CategoricalHinge as CategoricalHinge
 from .regression import CosineSimilarity as CosineSimilarity
@@ -39,18 +49,10 @@ from .regression import mean_squared_error as mean_squared_error
 from .regression import mean_squared_logarithmic_error as mean_squared_logarithmic_error
 from .regression import poisson as poisson
 from .regression import squared_hinge as squared_hinge
-from .structured import CTC as CTC
-from .structured import CategoricalGeneralizedCrossEntropy as CategoricalGeneralizedCrossEntropy
-from .structured import Circle as Circle
-from .structured import Dice as Dice
-from .structured import Tversky as Tversky
-from .structured import (
-    categorical_generalized_cross_entropy as categorical_generalized_cross_entropy,
-)
-from .structured import circle as circle
-from .structured import ctc as ctc
-from .structured import dice as dice
-from .structured import tversky as tversky
+from .segmentation import Dice as Dice
+from .segmentation import Tversky as Tversky
+from .segmentation import dice as dice
+from .segmentation import tversky as tversky
 from .torch_losses import CallableLoss as CallableLoss
 
 _CONFIG = "call `loss.get_config()` and `type(loss).from_config(config)`"

@@ -8,9 +8,13 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import unknown_name
-from . import crossentropy, focal, regression, structured
+from . import circle_loss, crossentropy, ctc_loss, focal, generalized, regression, segmentation
 from .base import Loss
 from .torch_losses import CallableLoss
+
+_MODULES = (
+    circle_loss, crossentropy, ctc_loss, focal, generalized, regression, segmentation
+)  # fmt: skip
 
 _CLASSES: dict[str, Callable[[], Loss]] = {
     "categorical_crossentropy": crossentropy.CategoricalCrossentropy,
@@ -30,11 +34,11 @@ _CLASSES: dict[str, Callable[[], Loss]] = {
     "squared_hinge": regression.SquaredHinge,
     "categorical_hinge": regression.CategoricalHinge,
     "cosine_similarity": regression.CosineSimilarity,
-    "ctc": structured.CTC,
-    "dice": structured.Dice,
-    "tversky": structured.Tversky,
-    "circle": structured.Circle,
-    "categorical_generalized_cross_entropy": structured.CategoricalGeneralizedCrossEntropy,
+    "ctc": ctc_loss.CTC,
+    "dice": segmentation.Dice,
+    "tversky": segmentation.Tversky,
+    "circle": circle_loss.Circle,
+    "categorical_generalized_cross_entropy": generalized.CategoricalGeneralizedCrossEntropy,
 }
 
 _ALIASES = {
@@ -51,7 +55,7 @@ _ALIASES = {
 _BY_FUNCTION: dict[Callable[..., Any], Callable[[], Loss]] = {
     getattr(module, name): cls
     for name, cls in _CLASSES.items()
-    for module in (crossentropy, focal, regression, structured)
+    for module in _MODULES
     if hasattr(module, name)
 }
 

@@ -1,4 +1,4 @@
-"""Fourier transforms, on pairs of real and imaginary parts as Keras has them."""
+"""Complex numbers and Fourier transforms, on pairs of real and imaginary parts as in Keras."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from ..graph import SymbolicTensor
 from ..initializers import window_values
-from .conversion import floating, tensor
+from .conversion import floating, promoted, tensor
 
 __all__ = [
-    "extract_sequences", "fft", "fft2", "ifft2", "irfft", "istft", "rfft", "stft",
+    "extract_sequences", "fft", "fft2", "ifft2", "irfft", "istft", "polar", "rfft", "stft",
     "view_as_complex", "view_as_real",
 ]  # fmt: skip
 
@@ -175,3 +175,8 @@ def _overlapped(frames: Tensor, stride: int) -> Tensor:
     total = stride * (number - 1) + length
     made = F.fold(columns, (1, total), (1, length), stride=(1, stride))
     return made.reshape(*leading, total)
+
+
+def polar(abs_: Any, angle: Any) -> Tensor:
+    """Return complex numbers of these absolute values and angles."""
+    return torch.polar(*promoted(floating(abs_), floating(angle)))
