@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..common.batch_share import current_share, divided_by, undivided
 from .base import Loss, align_target, apply_mask, check_class_indices, shape_text
+from .broadcasting import broadcasts
 
 # torch losses that compare element by element: shapes must be equal, dtypes are the prediction's
 _ELEMENTWISE = {
@@ -192,16 +193,14 @@ class CallableLoss(Loss):
                 f"output {output!r} has one unit, so {self.name} (of a softmax) is always 0: use "
                 "BCEWithLogitsLoss, or one unit for each class"
             )
-        same_rank = target.ndim == y_pred.ndim
-        trailing = target.ndim == y_pred.ndim + 1 and target.shape[-1] == 1
-        if target.shape != y_pred.shape and (self.elementwise or trailing or same_rank):
-            broadcasts = self.elementwise or trailing or _broadcast(target, y_pred)
-            if broadcasts:
-                raise ValueError(
-                    f"the target of output {output!r} has shape {shape_text(y_true)}, but the "
-                    f"output has shape {shape_text(y_pred)}; {self.name} would broadcast them: "
-                    "reshape the target to the output's shape"
-                )
+        if target.shape == y_pred.shape:
+            return
+        if self.elementwise or broadcasts(self.call, target, y_pred):
+            raise ValueError(
+                f"the target of output {output!r} has shape {shape_text(y_true)}, but the "
+                f"output has shape {shape_text(y_pred)}; {self.name} would broadcast them: "
+                "reshape the target to the output's shape"
+            )
 
     def check_values(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
         """Refuse class indices outside the classes, for torch's cross-entropies."""
@@ -217,7 +216,3 @@ def _attributes(fn: Any) -> dict[str, Any]:
     """Return the attributes and buffers of a loss."""
     buffers = dict(fn.named_buffers()) if isinstance(fn, nn.Module) else {}
     return {**getattr(fn, "__dict__", {}), **buffers}
-
-
-def _broadcast(a: Tensor, b: Tensor) -> bool:
-    return all(m == n or 1 in (m, n) for m, n in zip(a.shape, b.shape, strict=True))

@@ -36,10 +36,10 @@ _CALL = {"kind", "class", "config", "args", "kwargs", "settings"}
 _MODULE = {"training", "tensors", "children"}
 _FIELDS = {
     "object": _CALL,
-    "layer": _CALL,
+    "layer": _CALL | {"holds"},
     "module": _CALL | _MODULE,
     "build": {"kind", "of", "shapes", "module"},
-    "part": {"kind", "of", "settings"} | _MODULE,
+    "part": {"kind", "of", "settings", "holds"} | _MODULE,
     "model": {"kind", "class", "settings", "stack", "graph"} | _MODULE,
 }
 MADE = "made"  # stands for a child that the constructor of the module makes
@@ -204,12 +204,24 @@ class Decoder:
             }
             self._set_children(made, entry.get("children", {}), opened)
         elif entry.get("module", MADE) != MADE:
-            made.module = self._module(entry["module"])
+            _replace(made, {id(made.module): self._module(entry["module"])})
+        elif isinstance(made, Layer) and entry["kind"] != "build":
+            self._put_modules(made, [self._module(number) for number in entry.get("holds", ())])
+
+    def _put_modules(self, layer: Layer, modules: list[nn.Module]) -> None:
+        """Let the attributes of a user's layer hold the modules that the graph calls."""
+        own = held_modules(layer)
+        if [_kind(module) for module in own] != [_kind(module) for module in modules]:
+            raise LoadError(
+                f"{type(layer).__name__} makes the modules {own!r:.100}, not {modules!r:.100}, "
+                "which were saved: make them in __init__ or build, from what get_config returns"
+            )
+        _replace(layer, {id(made): now for made, now in zip(own, modules, strict=True)})
 
     def _settle(self, number: int, made: Any, entry: dict[str, Any]) -> None:
         """Set the settings in which an object is not what its constructor made."""
         if isinstance(made, Layer) and not is_of_fgraph(type(made)):
-            self._move_tensors(made)
+            _replace(made, {key: now for key, (_, now) in self._replaced.items()})
         if self._encoder is not None:
             self._encoder.settle(number, self.made, self.tensors)
         for name, held in entry.get("settings", {}).items():
@@ -224,14 +236,6 @@ class Decoder:
         for key in ("explicit_name", "_model_name") if isinstance(made, (Layer, Model)) else ():
             if (name := getattr(made, key, None)) is not None:
                 check_name(name, "a layer", in_quotes=False)
-
-    def _move_tensors(self, layer: Layer) -> None:
-        """Let the attributes of a user's layer hold its tensors, not those that it built."""
-        for key, value in vars(layer).items():
-            if any(id(leaf) in self._replaced for leaf in iter_leaves(value)):
-                vars(layer)[key] = map_leaves(
-                    lambda leaf: self._replaced.get(id(leaf), (leaf, leaf))[1], value
-                )
 
     def _construct(self, entry: dict[str, Any]) -> Any:
         if entry["kind"] in ("build", "part"):
@@ -401,6 +405,24 @@ class Decoder:
         if model._graph is not None:
             return InputLayer.of(model._graph.inputs[0], name)
         return InputLayer.of(Input(batch_shape=shape, dtype=dtype, name=name).ref, name)
+
+
+def held_modules(layer: Layer) -> list[nn.Module]:
+    """Return the modules and models that a user's layer has in its attributes."""
+    if type(layer).__module__.startswith("fgraph."):
+        return []
+    return [part for part in layer.inner_parts() if isinstance(part, nn.Module)]
+
+
+def _kind(module: nn.Module) -> type:
+    return module._public_class() if isinstance(module, Model) else type(module)
+
+
+def _replace(layer: Layer, replaced: Mapping[int, Any]) -> None:
+    """Replace objects, by their ids, in the attributes of a layer and the containers there."""
+    for key, value in vars(layer).items():
+        if any(id(leaf) in replaced for leaf in iter_leaves(value)):
+            vars(layer)[key] = map_leaves(lambda leaf: replaced.get(id(leaf), leaf), value)
 
 
 def holds_parts(cls: type) -> bool:

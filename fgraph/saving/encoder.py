@@ -34,7 +34,7 @@ from ..model import Model
 from ..optimizers.learning_rate import own_class
 from ..unfolding.opened_module import OpenedModule
 from ..unfolding.registered_parts import unfolded_modules
-from .decoder import MADE, Decoder, holds_parts
+from .decoder import MADE, Decoder, held_modules, holds_parts
 from .graph_records import GraphWriter
 from .registered_names import is_allowed, name_of, registered_name
 from .values import to_json
@@ -171,17 +171,30 @@ class Encoder:
         return self.decoder.made[-1]
 
     def _add_layer_parts(self, outer: Layer, made: Layer) -> None:
-        """Write the layers that the constructor of another one has made, and what it builds."""
+        """Write the layers and modules that another layer has made, and what it builds."""
         number = self._numbers[id(outer)]
+        if type(outer).__module__.startswith("fgraph."):
+            self._add_inner_layers(outer, number)
+            self._add_build(outer, made, number)
+            return
+        self._add_build(outer, made, number)  # which may make layers
+        self._add_inner_layers(outer, number)
+        if modules := held_modules(outer):
+            self.objects[number]["holds"] = [self.number(module) for module in modules]
+
+    def _add_inner_layers(self, outer: Layer, number: int) -> None:
         for position, inner in enumerate(outer.inner_layers()):
             if id(inner) not in self._numbers:
                 part = self._enter(inner, {"kind": "part", "of": [number, position]})
                 self._add_layer_parts(inner, part)
-        if outer.built:
-            entry = {"kind": "build", "of": number, "shapes": self.value(outer._built_for)}
-            self._enter(outer, entry)
-            if outer.module is not None:
-                entry["module"] = self._part(number, "module", outer.module, made.module)
+
+    def _add_build(self, outer: Layer, made: Layer, number: int) -> None:
+        if not outer.built:
+            return
+        entry = {"kind": "build", "of": number, "shapes": self.value(outer._built_for)}
+        self._enter(outer, entry)
+        if outer.module is not None:
+            entry["module"] = self._part(number, "module", outer.module, made.module)
 
     def _add_children(self, outer: nn.Module, made: Any, entry: dict[str, Any]) -> None:
         """Write the children of a module, those that its constructor makes as parts of it."""

@@ -236,8 +236,23 @@ REFUSED = [
     (F.l1_loss, (8, 1), (8, 3), "l1_loss would broadcast"),
     (lambda p, t: (p - t).mean(), (8, 1), (8, 3), "would broadcast"),
     (lambda p, t: (p - t).mean(), (8, 1), (8,), "would broadcast"),
+    (lambda y_true, y_pred: y_true.float() - y_pred, (8,), (8, 8), "would broadcast"),
     ("ctc", (8,), (8, 3), "takes a target .None, length."),
 ]
+
+
+class Difference(losses.Loss):
+    """One that broadcasts what it is given."""
+
+    def call(self, y_true, y_pred):
+        return torch.sub(other=y_true, input=y_pred)
+
+
+class Gaussian(losses.Loss):
+    """One whose predictions are a mean and a width for each target."""
+
+    def call(self, y_true, y_pred):
+        return ((y_true - y_pred[:, :1]) / y_pred[:, 1:]).square() + y_pred[:, 1:].log()
 
 
 @pytest.mark.parametrize(("loss", "target", "output", "text"), REFUSED)
@@ -261,6 +276,27 @@ def test_shapes_that_would_broadcast_are_refused(loss, target, output, text):
 def test_a_missing_last_dimension_passes(loss, target, output):
     """As Keras expands it."""
     losses.get(loss).check(torch.zeros(target), torch.zeros(output), "out")
+
+
+@pytest.mark.parametrize("target", [(8,), (8, 1)])
+def test_a_class_of_the_user_that_broadcasts_is_refused(target):
+    """Also where Keras's own losses would add the missing dimension."""
+    with pytest.raises(ValueError, match="Difference needs equal shapes"):
+        Difference().check(torch.zeros(target), torch.zeros(8, 1 if len(target) == 1 else 3), "out")
+
+
+@pytest.mark.parametrize(
+    ("loss", "target", "output"),
+    [
+        (Gaussian(), (8, 1), (8, 2)),
+        (Gaussian().call, (8, 1), (8, 2)),
+        (lambda y_true, y_pred: F.cross_entropy(y_pred, y_true[:, 0].long()), (8, 1), (8, 3)),
+        (lambda y_true, y_pred: torch.cat([y_true, y_pred], 1).sum(), (8, 1), (8, 3)),
+    ],
+)
+def test_losses_of_the_user_take_what_they_do_not_broadcast(loss, target, output):
+    """Only they know what belongs to their predictions."""
+    losses.get(loss).check(torch.zeros(target), torch.ones(output), "out")
 
 
 def test_missing_last_dimension_is_expanded_not_broadcast():
