@@ -49,7 +49,7 @@ def stage_model(
     parts.register(stage)
     names = dict(zip(map(id, _nodes(model)), model._node_names, strict=True))
     paths = dict(zip(map(id, _nodes(model)), model._node_paths, strict=True))
-    flat, reads, sizes = _with_sizes(_with_parts(flatten(graph), parts))
+    flat, reads, sizes = _SizeCarriers(_with_parts(flatten(graph), parts)).graph()
     inputs = _input_names(model, taken, names)
     naming = Naming(
         inputs,
@@ -171,70 +171,97 @@ def _with_parts(flat: Flat, parts: _Parts) -> Flat:
     )
 
 
-def _with_sizes(flat: Flat) -> tuple[Flat, int, int]:
-    """Let tensors without elements carry the sizes that go from stage to stage.
+class _SizeCarriers:
+    """Lets tensors without elements carry the sizes that go from stage to stage.
 
     Pipelines send tensors only, and a tensor of shape `(size, 0)` takes no bytes. A device that an
     earlier stage has asked for is that of the stage's own first input.
 
-    Returns:
-        The graph, and how many nodes it has more: those that come first, and those at the end.
+    Args:
+        flat: the graph of a stage, whose inputs and outputs may be sizes and devices.
     """
 
-    def spec(at: At) -> Any:
-        return flat.entries[at.node].specs[at.index]
+    def __init__(self, flat: Flat) -> None:
+        self._flat = flat
+        given = flat.inputs
+        self._first = next((at for at in given if self._is(at, TensorSpec)), At(0, 0))
+        self._numbers = [at for at in given if self._is(at, NumberSpec)]
+        self._devices = [at for at in given if self._is(at, DeviceSpec)]
+        self._sources = flat.sources + len(self._numbers)
+        read = [*self._numbers, *self._devices]
+        self._read = {at: At(self._sources + place, 0) for place, at in enumerate(read)}
+        self._shift = len(self._numbers) + len(read)
 
-    first = next((at for at in flat.inputs if isinstance(spec(at), TensorSpec)), At(0, 0))
-    numbers = [at for at in flat.inputs if isinstance(spec(at), NumberSpec)]
-    devices = [at for at in flat.inputs if isinstance(spec(at), DeviceSpec)]
-    start = flat.sources + len(numbers)
-    shift = 2 * len(numbers) + len(devices)
-    carriers = {at: At(flat.sources + place, 0) for place, at in enumerate(numbers)}
-    now = {at: At(start + place, 0) for place, at in enumerate([*numbers, *devices])}
+    def _spec(self, at: At) -> Any:
+        return self._flat.entries[at.node].specs[at.index]
 
-    def move(leaf: Any) -> Any:
+    def _is(self, at: At, kind: type) -> bool:
+        return isinstance(self._spec(at), kind)
+
+    def _now(self, leaf: Any) -> Any:
+        """Return where a value is in the new graph; another leaf as it is."""
         if type(leaf) is not At or leaf.node < 0:
             return leaf
-        inner = leaf.node >= flat.sources
-        return now.get(leaf) or (At(leaf.node + shift, leaf.index) if inner else leaf)
+        inner = leaf.node >= self._flat.sources
+        return self._read.get(leaf) or (At(leaf.node + self._shift, leaf.index) if inner else leaf)
 
-    entries = [
-        *flat.entries[: flat.sources],
-        *(_entry("input", None, (), _carrier(spec(at))) for at in numbers),
-        *(_entry("function", "torch.Tensor.size", (carriers[at], 0), spec(at)) for at in numbers),
-        *(_entry("function", "getattr", (first, "device"), spec(at)) for at in devices),
-        *(
-            entry._replace(
-                args=map_leaves(move, entry.args),
-                kwargs=map_leaves(move, entry.kwargs),
-                masks={i: move(at) for i, at in (entry.masks or {}).items()} or None,
-            )
-            for entry in flat.entries[flat.sources :]
-        ),
-    ]
-    outputs = []
-    for at in flat.outputs:
-        if isinstance(spec(at), NumberSpec):
-            like = next((o for o in flat.outputs if isinstance(spec(o), TensorSpec)), first)
-            args = (move(like), (move(at), 0))
-            new = _entry("function", "torch.Tensor.new_empty", args, _carrier(spec(at)))
-            entries.append(new._replace(kwargs={"dtype": torch.float32}))
-            outputs.append(At(len(entries) - 1, 0))
-        else:
-            outputs.append(move(at))
-    reads = len(numbers) + len(devices)
-    sizes = sum(isinstance(spec(at), NumberSpec) for at in flat.outputs)
-    made = flat._replace(
-        inputs=[carriers.get(at, at) for at in flat.inputs if at not in devices],
-        outputs=outputs,
-        sources=start,
-        entries=entries,
-        calls=[(c[0], map_leaves(move, c[1]), map_leaves(move, c[2]), c[3]) for c in flat.calls],
-        scopes=[(*s[:3], map_leaves(move, s[3]), map_leaves(move, s[4])) for s in flat.scopes],
-        between=flat.between + reads + sizes,
-        operations=map_leaves(move, flat.operations),
-    )
-    return made, reads, sizes
+    def _moved(self, structure: Any) -> Any:
+        return map_leaves(self._now, structure)
+
+    def graph(self) -> tuple[Flat, int, int]:
+        """Return the graph, and how many nodes it has more: at the beginning, and at the end."""
+        flat = self._flat
+        carriers = {at: At(flat.sources + n, 0) for n, at in enumerate(self._numbers)}
+        entries = self._entries(carriers)
+        outputs = []
+        for at in flat.outputs:
+            if self._is(at, NumberSpec):
+                entries.append(self._carrying(at))
+                outputs.append(At(len(entries) - 1, 0))
+            else:
+                outputs.append(self._now(at))
+        sizes = sum(self._is(at, NumberSpec) for at in flat.outputs)
+        made = flat._replace(
+            inputs=[carriers.get(at, at) for at in flat.inputs if at not in self._devices],
+            outputs=outputs,
+            sources=self._sources,
+            entries=entries,
+            calls=[(c[0], self._moved(c[1]), self._moved(c[2]), c[3]) for c in flat.calls],
+            scopes=[(*s[:3], self._moved(s[3]), self._moved(s[4])) for s in flat.scopes],
+            between=flat.between + len(self._read) + sizes,
+            operations=self._moved(flat.operations),
+        )
+        return made, len(self._read), sizes
+
+    def _entries(self, carriers: dict[At, At]) -> list[Entry]:
+        """Return the entries of the graph, after those that read sizes and devices."""
+        flat, spec = self._flat, self._spec
+        size, numbers = "torch.Tensor.size", self._numbers
+        return [
+            *flat.entries[: flat.sources],
+            *(_entry("input", None, (), _carrier(spec(at))) for at in numbers),
+            *(_entry("function", size, (carriers[at], 0), spec(at)) for at in numbers),
+            *(
+                _entry("function", "getattr", (self._first, "device"), spec(at))
+                for at in self._devices
+            ),
+            *(
+                entry._replace(
+                    args=self._moved(entry.args),
+                    kwargs=self._moved(entry.kwargs),
+                    masks={i: self._now(at) for i, at in (entry.masks or {}).items()} or None,
+                )
+                for entry in flat.entries[flat.sources :]
+            ),
+        ]
+
+    def _carrying(self, at: At) -> Entry:
+        """Return the entry that makes a tensor which carries a size."""
+        outputs = self._flat.outputs
+        like = next((out for out in outputs if self._is(out, TensorSpec)), self._first)
+        args = (self._now(like), (self._now(at), 0))
+        made = _entry("function", "torch.Tensor.new_empty", args, _carrier(self._spec(at)))
+        return made._replace(kwargs={"dtype": torch.float32})
 
 
 def _carrier(size: NumberSpec) -> TensorSpec:
