@@ -55,7 +55,7 @@ class PlainForwardWriter(codegen.ForwardWriter):
         for node in graph.nodes:
             lines = self._statements(node)
             statements += [Statement(None, self._saved(node)), Statement(node.modes, lines)]
-        body, _ = in_blocks(statement for statement in statements if statement.lines)
+        body = [line for line, _ in in_blocks(s for s in statements if s.lines)]
         return [*body, f"return {self._value(outputs)}"]
 
     def _statements(self, node: Node) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -32,8 +33,6 @@ _ATTACHED = tuple(map(attrgetter, _NAMES))
 _all_attached = attrgetter(*_NAMES)
 _forward = attrgetter("forward")
 _tracing_state = torch._C._get_tracing_state
-_plain: set[type] = set()  # classes of modules that are called in torch's own way
-_MOST_KINDS = 256  # parametrised modules have a class each, which must not be kept for ever
 
 
 def child_calls(model: Any, *inputs: Any) -> Mapping[str, Callable[..., Any]]:
@@ -59,7 +58,7 @@ def child_calls(model: Any, *inputs: Any) -> Mapping[str, Callable[..., Any]]:
             trace_modes(tracer.graph)
         return modules
     children = modules.values()
-    if not (_plain.issuperset(map(type, children)) or all(map(_is_plain, map(type, children)))):
+    if not all(map(_is_plain, set(map(type, children)))):
         return modules
     for attached in _ATTACHED:
         if any(map(attached, children)):
@@ -90,16 +89,12 @@ def _watched(inputs: tuple[Any, ...]) -> bool:
     )
 
 
+@lru_cache(maxsize=256)  # parametrised modules have a class each, which must not be kept for ever
 def _is_plain(kind: type) -> bool:
-    """Whether instances of the class are called as torch calls modules; remembers it if so."""
-    plain = (
+    """Whether instances of the class are called as torch calls modules."""
+    return (
         issubclass(kind, nn.Module)
         and kind.__call__ is nn.Module.__call__
         and kind._call_impl is nn.Module._call_impl
         and kind._wrapped_call_impl is _CALL
     )
-    if plain:
-        if len(_plain) >= _MOST_KINDS:
-            _plain.clear()
-        _plain.add(kind)
-    return plain

@@ -52,6 +52,9 @@ class Statement(NamedTuple):
     position: int | None = None
 
 
+Line = tuple[str, int | None]  # of a forward, and the position of the node that it runs, if any
+
+
 class ForwardWriter(ExpressionWriter):
     """Writes one forward.
 
@@ -61,12 +64,7 @@ class ForwardWriter(ExpressionWriter):
         own: the parameters and buffers that the model itself has already, by name.
     """
 
-    def __init__(
-        self,
-        graph: Graph,
-        naming: Naming,
-        own: Mapping[str, Tensor | None],
-    ) -> None:
+    def __init__(self, graph: Graph, naming: Naming, own: Mapping[str, Tensor | None]) -> None:
         super().__init__(graph, naming, own)
         self._names = {id(node): name for node, name in zip(graph.nodes, naming.nodes, strict=True)}
         calls = (id(node.call.outermost) for node in graph.nodes if node.call is not None)
@@ -77,38 +75,32 @@ class ForwardWriter(ExpressionWriter):
         self._keep = set(graph.outputs) | set(graph.inputs)
         self._used = self._keep.union(self._last_use)
         self._penalised_again = _penalised_again(graph)
+        self._functions: list[Line] = []  # inside the forward
 
     def write(self, outputs: Any) -> Source:
         """Return the source that computes `outputs`, a structure with a `Ref` for each tensor."""
-        count = len(self._graph.nodes)
-        body = self._body(0, count)
-        result = self._value(outputs)
+        nodes = self._graph.nodes
+        body = in_blocks(self._body(0, len(nodes)))
+        lines: list[Line] = [(line, None) for line in self._opening()]
         signature = ", ".join(["self", *self.parameters])
-        head = [f"def forward({signature}):", *(f"    {line}" for line in self._opening())]
         calls = sum(path is not None and len(path) == 1 for path in self._naming.paths)
-        modes = any(node.modes for node in self._graph.nodes)  # child_calls tells torch.fx of them
+        modes = any(node.modes for node in nodes)  # child_calls tells torch.fx of them
         if calls or modes:
             short = calls >= _FEWEST_CALLS or modes
-            head.append(f"    m = {f'child_calls({signature})' if short else 'self._modules'}")
-        functions, numbers = self._functions(len(head) + 1)
-        lines, own_numbers = in_blocks(body, len(head) + len(functions) + 1)
-        numbers |= own_numbers
-        inner = (f"    {line}" for line in (*functions, *lines, f"return {result}"))
+            lines.append((f"m = {f'child_calls({signature})' if short else 'self._modules'}", None))
+        lines += [*self._functions, *body, (f"return {self._value(outputs)}", None)]
+        numbers = {position: number for number, (_, position) in enumerate(lines, 2)}
         return Source(
-            "\n".join([*head, *inner, ""]),
+            "\n".join([f"def forward({signature}):", *(line for line, _ in indented(lines)), ""]),
             self._namespace,
             self._tensors,
             self._borrowed,
-            [numbers[position] for position in range(count)],
+            [numbers[position] for position in range(len(nodes))],
         )
 
     def _body(self, first: int, end: int) -> list[Statement]:
         """Write the nodes from one position to before another."""
         return [statement for at in range(first, end) for statement in self._node(at)]
-
-    def _functions(self, first: int) -> tuple[list[str], dict[int, int]]:
-        """Return functions inside the forward, from a line on, and the line of each node there."""
-        return [], {}
 
     def _node(self, position: int) -> Iterator[Statement]:
         node = self._graph.nodes[position]
@@ -194,28 +186,20 @@ def _penalised_again(graph: Graph) -> set[int]:
     return found
 
 
-def in_blocks(statements: Iterable[Statement], first: int = 1) -> tuple[list[str], dict[int, int]]:
-    """Put statements into `with` blocks, one for all consecutive statements of the same modes.
-
-    Args:
-        statements: the statements.
-        first: the number of the first line.
-
-    Returns:
-        The lines, and by the position of a node the number of its line.
-    """
-    lines: list[str] = []
-    numbers: dict[int, int] = {}
+def in_blocks(statements: Iterable[Statement]) -> list[Line]:
+    """Put statements into `with` blocks, one for all consecutive statements of the same modes."""
+    lines: list[Line] = []
     for modes, group in itertools.groupby(statements, lambda statement: statement.modes):
-        indent = ""
+        inner = [(line, position) for _, several, position in group for line in several]
         if modes is not None:
-            lines.append(f"with {', '.join(map(_written, modes.contexts()))}:")
-            indent = "    "
-        for _, statement, position in group:
-            if position is not None:
-                numbers[position] = first + len(lines)
-            lines += [indent + line for line in statement]
-    return lines, numbers
+            lines.append((f"with {', '.join(map(_written, modes.contexts()))}:", None))
+        lines += inner if modes is None else indented(inner)
+    return lines
+
+
+def indented(lines: Iterable[Line]) -> list[Line]:
+    """Return lines one level deeper."""
+    return [(f"    {line}", position) for line, position in lines]
 
 
 def _written(context: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]) -> str:

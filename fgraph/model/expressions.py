@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx.graph import magic_methods
 from torch.utils import _pytree as pytree
 
 from ..graph import Node, Ref
@@ -26,14 +27,7 @@ from .child_calls import child_calls
 from .identifiers import identifier
 from .naming import Naming
 
-_BINARY = {
-    operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/",
-    operator.floordiv: "//", operator.mod: "%", operator.pow: "**", operator.matmul: "@",
-    operator.and_: "&", operator.or_: "|", operator.xor: "^", operator.lshift: "<<",
-    operator.rshift: ">>", operator.eq: "==", operator.ne: "!=", operator.lt: "<",
-    operator.le: "<=", operator.gt: ">", operator.ge: ">=",
-}  # fmt: skip
-_UNARY = {operator.neg: "-", operator.pos: "+", operator.invert: "~"}
+_OPERATORS = {getattr(operator, name, None): form for name, form in magic_methods.items()}
 _REPR = (bool, bytes, type(None), torch.dtype, torch.memory_format)
 # what every generated forward can name
 FREE_NAMES = {
@@ -94,16 +88,14 @@ class ExpressionWriter:
         target, args = node.target, node.args
         if target is changed:
             return self._overwritten.get(args[0]) or self._variables[args[0]]
-        if target in _BINARY and len(args) == 2:
-            return f"{self._operand(args[0])} {_BINARY[target]} {self._operand(args[1])}"
-        if target in _UNARY:
-            return f"{_UNARY[target]}{self._value(args[0])}"
         if target in (parameter, buffer):
             return self._value(args[0])
         if target is training:
             return f"{self._value(args[0])}.training"
         if target is operator.getitem:
             return f"{self._value(args[0])}[{self._index(args[1])}]"
+        if target in _OPERATORS:
+            return _OPERATORS[target].format(*map(self._operand, args))
         if target is getattr and isinstance(args[1], str):
             return f"{self._value(args[0])}.{args[1]}"
         name = torch_name(target)

@@ -129,9 +129,7 @@ class Sequential(Model):
 
     def _build_if_possible(self) -> None:
         """Build, or build on, the graph where the input's shape is known."""
-        if len(self._stack) < 1 or (
-            len(self._stack) == 1 and isinstance(self._stack[0], InputLayer)
-        ):
+        if not self.layers:
             return
         if self._graph is not None:
             self._extend(self.inputs[0], self.outputs[0], self._stack[-1:])

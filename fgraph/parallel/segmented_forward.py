@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,7 +12,7 @@ from ..graph import Node, Ref
 from ..graph.graph import Graph
 from ..graph.module_state import training
 from ..graph.nested import iter_leaves
-from ..model.codegen import ForwardWriter, Source, Statement, in_blocks
+from ..model.codegen import ForwardWriter, Source, Statement, in_blocks, indented
 from ..model.naming import Naming
 from .activation_checkpointing import UsedPart, recomputed
 
@@ -59,15 +59,6 @@ class Segments:
         return Segments({at[first]: at[last] for first, last in self.ends.items()})
 
 
-class _Function(NamedTuple):
-    """A segment: its parameters, what it returns, and its body."""
-
-    name: str
-    taken: list[str]
-    returned: list[str]
-    body: list[Statement]
-
-
 class _SegmentWriter(ForwardWriter):
     """Writes runs of nodes as functions.
 
@@ -81,7 +72,6 @@ class _SegmentWriter(ForwardWriter):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.parts: dict[str, list[UsedPart]] = {}
-        self._written_functions: list[_Function] = []
         self._inside: set[str] | None = None  # names made in the segment that is being written
         self._inner_names: set[str] = set()  # variables of segments that these do not return
         self._namespace["recomputed"] = recomputed
@@ -103,19 +93,6 @@ class _SegmentWriter(ForwardWriter):
                 first += 1
         return body
 
-    def _functions(self, first: int) -> tuple[list[str], dict[int, int]]:
-        lines: list[str] = []
-        numbers: dict[int, int] = {}
-        for name, taken, returned, statements in self._written_functions:
-            body, found = in_blocks(statements, first + len(lines) + 1)
-            numbers |= found
-            lines += [
-                f"def {name}({', '.join(taken)}):",
-                *(f"    {line}" for line in body),
-                f"    return {', '.join(returned)}",
-            ]
-        return lines, numbers
-
     def _done(self, node: Node, positions: range) -> list[str]:
         done = super()._done(node, positions)
         if self._inside is None:
@@ -128,7 +105,7 @@ class _SegmentWriter(ForwardWriter):
         made = {id(node) for node in nodes}
         outside = dict.fromkeys(ref for n in nodes for ref in n.refs() if id(ref.node) not in made)
         taken = [self._variables[ref] for ref in outside]
-        name = self._fresh(f"segment_{len(self._written_functions) + 1}")
+        name = self._fresh(f"segment_{len(self.parts) + 1}")
         inside: set[str] = set()
         self._inside = inside
         body = self._body(first, last + 1)
@@ -145,7 +122,10 @@ class _SegmentWriter(ForwardWriter):
         done = [v for node in nodes for v in self._done(node, range(first, last + 1))]
         if done := [v for v in dict.fromkeys(done) if v in taken]:
             call += f"; del {', '.join(done)}"
-        self._written_functions.append(_Function(name, taken, returned, body))
+        self._functions += [
+            (f"def {name}({', '.join(taken)}):", None),
+            *indented([*in_blocks(body), (f"return {', '.join(returned)}", None)]),
+        ]
         self.parts[name] = self._parts_of(nodes)
         return Statement(shared, [call])
 
