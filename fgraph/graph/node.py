@@ -35,6 +35,11 @@ class Ref:
         """What is known of the value: a `TensorSpec`, or a `NumberSpec` for a number."""
         return self.node.specs[self.index]
 
+    @property
+    def mask(self) -> Ref | None:
+        """The mask that travels with the value, if any."""
+        return (self.node.masks or {}).get(self.index)
+
     def __eq__(self, other: object) -> bool:
         return type(other) is Ref and self.node is other.node and self.index == other.index
 

@@ -128,4 +128,4 @@ def _arguments(call: Any) -> Any:
 
 
 def _mask_of(leaf: Any) -> Ref | None:
-    return (leaf.node.masks or {}).get(leaf.index) if type(leaf) is Ref else None
+    return leaf.mask if type(leaf) is Ref else None

@@ -74,26 +74,26 @@ def record_model(
     refs = tuple(map(ref_of, values))
     known = shapes.infer(Node("module", model, refs, {}))
     given = [mask for mask in masks if mask is not None]
-    if not given and all(_mask_of(ref) is None for ref in model._graph.outputs):
+    if not given and all(ref.mask is None for ref in model._graph.outputs):
         return record("module", model, tuple(values), options, inferred=known)
     specs = [None if mask is None else mask.ref.spec for mask in masks]
     own = model._graph.inputs
-    taken = [now if type(now) is Ref else ref for now, ref in zip(refs, own, strict=True)]
-    masked = _masked(model, [ref.spec for ref in taken], specs)
+    refs_taken = [now if type(now) is Ref else ref for now, ref in zip(refs, own, strict=True)]
+    masked = _masked(model, [ref.spec for ref in refs_taken], specs)
     inner: list[Any] = []
     if masked.matters or masked.inside:
         known = _with_masks(known, masked, len(refs), len(given))
         options = {**options, "masks": list(masks)}
-        flat, inner = record("module", model, tuple(values), options, inferred=known)
+    outputs = record("module", model, tuple(values), options, inferred=known)
+    if "masks" in options:
+        flat, inner = outputs
         outputs = filled(model._output_template, flat)
-    else:
-        outputs = record("module", model, tuple(values), options, inferred=known)
-    leaves = list(iter_leaves(outputs))
     found = dict(zip(masked.inside, inner, strict=True))
     outside = [ref for index, ref in masked.masks.items() if index not in found]
-    given = [*values, *given]
-    replay = Replay(dict(zip(masked.graph.inputs, given, strict=True)), by_layers=False)
+    taken = dict(zip(masked.graph.inputs, [*values, *given], strict=True))
+    replay = Replay(taken, by_layers=False)
     replay.run(Graph(masked.graph.inputs, outside))
+    leaves = list(iter_leaves(outputs))
     for index, ref in masked.masks.items():
         attach_masks(leaves[index], found.get(index, replay.values.get(ref)))
     return outputs
@@ -194,7 +194,7 @@ def _masked(model: Any, specs: Sequence[Any], mask_specs: Sequence[Any]) -> _Mas
     replay = Replay(dict(zip(graph.inputs, values, strict=True)))
     replay.run(graph)
     outputs = [ref_of(value) for value in replay.now(graph.outputs)]
-    found = {i: made for i, ref in enumerate(outputs) if (made := _mask_of(ref)) is not None}
+    found = {i: made for i, ref in enumerate(outputs) if (made := ref.mask) is not None}
     given = {symbolic.ref for symbolic in masks if symbolic is not None}
     inputs = [symbolic.ref for symbolic in (*values, *masks) if symbolic is not None]
     whole = Graph(inputs, outputs)
@@ -223,7 +223,3 @@ def _leading(spec: TensorSpec, rank: int) -> TensorSpec:
 
 def _input(spec: Any) -> Any:
     return symbol(Ref(Node("input", None, (), {}, [spec])))
-
-
-def _mask_of(ref: Ref) -> Ref | None:
-    return (ref.node.masks or {}).get(ref.index)

@@ -73,16 +73,13 @@ def _make_view(model: Any, graph: Graph) -> Variant | None:
 
 def _output_masks(graph: Graph) -> dict[int, Ref]:
     """Find the masks of outputs, where functions compute them from the model's own inputs."""
-    found: dict[int, Ref] = {}
     inner = {id(node) for node in graph.nodes}
-    for index, ref in enumerate(graph.outputs):
-        mask = (ref.node.masks or {}).get(ref.index)
-        if mask is None:
-            continue
-        needed = ancestors([mask], graph.inputs)
-        if all(id(n) in inner or n.op == "function" for n in needed):
-            found[index] = mask
-    return found
+    return {
+        index: ref.mask
+        for index, ref in enumerate(graph.outputs)
+        if ref.mask is not None
+        and all(id(n) in inner or n.op == "function" for n in ancestors([ref.mask], graph.inputs))
+    }
 
 
 def output_activations(graph: Graph) -> list[Activation]:

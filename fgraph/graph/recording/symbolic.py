@@ -105,10 +105,8 @@ class SymbolicTensor(_SymbolicTensor):
     @property
     def mask(self) -> SymbolicTensor | None:
         """The boolean mask that travels with this tensor, if any."""
-        masks = self.node.masks
-        return (
-            None if masks is None or self.ref.index not in masks else symbol(masks[self.ref.index])
-        )
+        mask = self.ref.mask
+        return None if mask is None else symbol(mask)
 
     def dim(self) -> int:
         """Return the number of dimensions."""

@@ -21,7 +21,7 @@ _NO_MASK = ("Multiply", "Maximum", "Minimum")  # Keras's look at their inputs' m
 
 def mask_of(ref: Any) -> Ref | None:
     """Return the mask that goes with a tensor of the graph, `None` if there is none."""
-    return (ref.node.masks or {}).get(ref.index) if type(ref) is Ref else None
+    return ref.mask if type(ref) is Ref else None
 
 
 def with_masks(call: Call) -> tuple[Any, dict[str, Any]]:
