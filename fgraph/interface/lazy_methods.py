@@ -141,6 +141,11 @@ class LazyMethods:
         module: torch.fx.GraphModule = _above("export.fx").to_fx(self)
         return module
 
+    @staticmethod
+    def _trace_modes(graph: Any) -> None:
+        """Let a graph of `torch.fx` that is being traced record grad mode and autocast."""
+        _above("export.traced_modes").trace_modes(graph)
+
     # ------------------------------------------------------------------ memory
 
     def recompute(self, budget: Any, example: Any = None) -> Any:

@@ -53,9 +53,7 @@ def child_calls(model: Any, *inputs: Any) -> Mapping[str, Callable[..., Any]]:
     if _watched(inputs):
         tracer = next((x.tracer for x in inputs if hasattr(x, "tracer")), None)  # torch.fx's
         if tracer is not None and any(node.modes for node in model._graph.nodes):
-            from .traced_modes import trace_modes
-
-            trace_modes(tracer.graph)
+            model._trace_modes(tracer.graph)
         return modules
     children = modules.values()
     if not all(map(_is_plain, set(map(type, children)))):

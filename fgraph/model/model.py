@@ -170,12 +170,6 @@ class Model(ModelCalls):
         self._forward_source = source
         self._attach_forward()
 
-    def _rerun_segments(self, segments: Any) -> None:
-        """Generate the forward anew, with these runs of nodes computed again for gradients."""
-        graph = self._live_graph("recompute")
-        outputs = self._output_structure(graph.outputs)
-        self._take(self._generate(graph, self._naming(graph), outputs, segments), segments)
-
     def _generate(
         self, graph: Graph, naming: Naming, outputs: Any, segments: Any = None
     ) -> codegen.Source:

@@ -76,7 +76,10 @@ def recompute(model: Model, budget: Any, example: Any = None) -> Recomputation:
 def rerun(model: Model, runs: Iterable[NodeRange]) -> None:
     """Let a model compute these runs of nodes again for gradients, and keep the others."""
     ends = {run.first: run.end - 1 for run in runs}
-    model._rerun_segments(Segments(ends) if ends else None)
+    segments = Segments(ends) if ends else None
+    graph = model._live_graph("recompute")
+    outputs = model._output_structure(graph.outputs)
+    model._take(model._generate(graph, model._naming(graph), outputs, segments), segments)
 
 
 def bytes_of(budget: Any) -> int:
