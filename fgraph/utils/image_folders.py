@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -158,17 +158,10 @@ def image_dataset_from_directory(
         ValueError: an option is unknown, options do not fit, or no image was found.
     """
     _need_pillow()
-    for name, value, known in (
-        ("color_mode", color_mode, _COLOUR_MODES),
-        ("interpolation", interpolation, _INTERPOLATIONS),
-        ("label_mode", label_mode, (*_LABEL_MODES, None)),
-        ("data_format", data_format, ("channels_last", "channels_first")),
-    ):
-        if value not in known:
-            raise ValueError(
-                "image_dataset_from_directory: "
-                + unknown_name(name, str(value), [str(one) for one in known])
-            )
+    _check_choice("color_mode", color_mode, _COLOUR_MODES)
+    _check_choice("interpolation", interpolation, _INTERPOLATIONS)
+    _check_choice("label_mode", label_mode, (*_LABEL_MODES, None))
+    _check_choice("data_format", data_format, ("channels_last", "channels_first"))
     if crop_to_aspect_ratio and pad_to_aspect_ratio:
         raise ValueError("image_dataset_from_directory takes crop_to_aspect_ratio or "
                          "pad_to_aspect_ratio, not both")  # fmt: skip
@@ -181,8 +174,7 @@ def image_dataset_from_directory(
         print(f"Found {len(paths)} files" + (f" of {len(names)} classes." if names else "."))
     if shuffle:
         seed = int(torch.randint(2**31, ())) if seed is None else seed
-        order = np.random.RandomState(seed).permutation(len(paths))
-        paths, numbers = [paths[i] for i in order], [numbers[i] for i in order]
+        paths, numbers = _shuffled(paths, numbers, seed)
     height, width = (image_size,) * 2 if isinstance(image_size, int) else image_size
     fit = "crop" if crop_to_aspect_ratio else "pad" if pad_to_aspect_ratio else "stretch"
     read = _Reader(_COLOUR_MODES[color_mode], (height, width), interpolation, fit, data_format)
@@ -203,6 +195,18 @@ def image_dataset_from_directory(
         return made
 
     return (loader("training"), loader("validation")) if subset == "both" else loader(subset)
+
+
+def _check_choice(name: str, value: Any, known: Iterable[Any]) -> None:
+    if value not in known:
+        known = [str(one) for one in known]
+        raise ValueError(f"image_dataset_from_directory: {unknown_name(name, str(value), known)}")
+
+
+def _shuffled(paths: list[str], numbers: list[int], seed: int) -> tuple[list[str], list[int]]:
+    """Return files and the numbers of their classes in an order drawn from a seed."""
+    order = np.random.RandomState(seed).permutation(len(paths))
+    return [paths[i] for i in order], [numbers[i] for i in order]
 
 
 def _need_pillow() -> None:

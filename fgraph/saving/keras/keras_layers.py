@@ -165,22 +165,14 @@ def _argument(
 ) -> Any:
     """Return the value of a constructor's argument, `_NOTHING` for those that are left out."""
     if key == "dtype":
-        dtype, mixed = dtype_of(value, place)
-        if mixed is not None:
-            values.mixed.add(mixed)
-            dtype = torch.float32
-        usual = dtype == torch.get_default_dtype() and not values.has_several_dtypes
-        return _NOTHING if dtype is None or usual else dtype
+        return _dtype(value, values, place)
     if key == "autocast" and value is True:  # the default of every layer
         return _NOTHING
     own = is_of_fgraph(cls)
-    known = _names(cls)
-    if own and key not in known and key != "data_format":
-        options = any(key == name for _, name, _ in _declared(cls))
-        if key in _IGNORED and key not in cls.unsupported:
-            return _NOTHING
+    if own and key not in _names(cls) and key != "data_format":
         if value is None or value is False or key in _IGNORED:
             return _NOTHING
+        options = any(key == name for _, name, _ in _declared(cls))
         if not options and key not in cls.unsupported:
             raise LoadError(f"{place}: {value!r:.60} is not known here")
     for role in ("initializer", "regularizer", "constraint"):
@@ -208,6 +200,16 @@ def _argument(
         "BatchNormalization", "Softmax"):  # fmt: skip
         return found[0]
     return found
+
+
+def _dtype(value: Any, values: Values, place: str) -> Any:
+    """Return the dtype of a layer, `_NOTHING` for the default one."""
+    dtype, mixed = dtype_of(value, place)
+    if mixed is not None:
+        values.mixed.add(mixed)
+        dtype = torch.float32
+    usual = dtype == torch.get_default_dtype() and not values.has_several_dtypes
+    return _NOTHING if dtype is None or usual else dtype
 
 
 def _declared(cls: type[Layer]) -> list[tuple[str, str, Any]]:
