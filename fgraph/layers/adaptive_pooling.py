@@ -33,7 +33,7 @@ class _AdaptivePooling(Layer):
 
 
 class AdaptiveAveragePooling1D(_AdaptivePooling):
-    """Take the mean of windows of sequences, as many as the output is to have.
+    """Average over windows of sequences, for an output of a given size.
 
     Equivalent to Keras's `AdaptiveAveragePooling1D`; the function is `adaptive_avg_pool1d` of
     `torch.nn.functional`.
@@ -62,7 +62,7 @@ class AdaptiveAveragePooling1D(_AdaptivePooling):
 
 
 class AdaptiveAveragePooling2D(_AdaptivePooling):
-    """Take the mean of windows of images, as many as the output is to have.
+    """Average over windows of images, for an output of a given size.
 
     Equivalent to Keras's `AdaptiveAveragePooling2D`; the function is `adaptive_avg_pool2d` of
     `torch.nn.functional`.
@@ -91,7 +91,7 @@ class AdaptiveAveragePooling2D(_AdaptivePooling):
 
 
 class AdaptiveAveragePooling3D(_AdaptivePooling):
-    """Take the mean of windows of volumes, as many as the output is to have.
+    """Average over windows of volumes, for an output of a given size.
 
     Equivalent to Keras's `AdaptiveAveragePooling3D`; the function is `adaptive_avg_pool3d` of
     `torch.nn.functional`.
@@ -120,7 +120,7 @@ class AdaptiveAveragePooling3D(_AdaptivePooling):
 
 
 class AdaptiveMaxPooling1D(_AdaptivePooling):
-    """Take the maximum of windows of sequences, as many as the output is to have.
+    """Take the maximum over windows of sequences, for an output of a given size.
 
     Equivalent to Keras's `AdaptiveMaxPooling1D`; the function is `adaptive_max_pool1d` of
     `torch.nn.functional`.
@@ -149,7 +149,7 @@ class AdaptiveMaxPooling1D(_AdaptivePooling):
 
 
 class AdaptiveMaxPooling2D(_AdaptivePooling):
-    """Take the maximum of windows of images, as many as the output is to have.
+    """Take the maximum over windows of images, for an output of a given size.
 
     Equivalent to Keras's `AdaptiveMaxPooling2D`; the function is `adaptive_max_pool2d` of
     `torch.nn.functional`.
@@ -178,7 +178,7 @@ class AdaptiveMaxPooling2D(_AdaptivePooling):
 
 
 class AdaptiveMaxPooling3D(_AdaptivePooling):
-    """Take the maximum of windows of volumes, as many as the output is to have.
+    """Take the maximum over windows of volumes, for an output of a given size.
 
     Equivalent to Keras's `AdaptiveMaxPooling3D`; the function is `adaptive_max_pool3d` of
     `torch.nn.functional`.

@@ -1,4 +1,4 @@
-"""What a layer written for Keras calls on itself: `add_weight`, `add_loss`, `add_metric`."""
+"""Methods that a custom layer calls on itself: `add_weight`, `add_loss`, `add_metric`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .modules.kept_losses import AddedLoss
 
 
 class AddMethods(LayerWeights):
-    """Weights and losses that a user's layer adds by itself."""
+    """`add_weight`, `add_loss` and `add_metric` for custom layers."""
 
     dtype: torch.dtype | None
     _container: AddedWeights | None = None  # until the layer is built
@@ -50,7 +50,7 @@ class AddMethods(LayerWeights):
             initializer: Initial values by name, object or function. Defaults to Glorot uniform,
                 or zeros for integers.
             dtype: Data type. Defaults to that of the layer.
-            trainable: Whether training changes it: a parameter if true, else a buffer.
+            trainable: Whether training changes the weight: a parameter if true, else a buffer.
             regularizer: Penalty to add to the loss.
             constraint: Function applied to the weight after each step.
             name: Name of the weight within the layer. Defaults to `weight_1` and so on.
@@ -88,7 +88,7 @@ class AddMethods(LayerWeights):
         return made
 
     def _free_name(self, name: str | None) -> str:
-        """Return the name of a new weight, counted if none is given or it is taken."""
+        """Return the name of a new weight, numbered if none is given or it is taken."""
         plain = re.sub(r"\W", "_", name or "") or "weight"
         numbered = (f"{plain}_{number}" for number in itertools.count(1))
         wanted = (plain, *itertools.islice(numbered, len(self._added) + 1))
@@ -106,7 +106,7 @@ class AddMethods(LayerWeights):
 
     @contextmanager
     def _symbolic_weights(self) -> Iterator[None]:
-        """Let the attributes that hold added weights be symbolic, so that their use is recorded."""
+        """Make the attributes that hold added weights symbolic, so that their use is recorded."""
         if not self._added or self.module is None:
             yield
             return

@@ -1,6 +1,6 @@
 """Checks of constructor arguments; every error names the layer, the argument and what it expects.
 
-Also the arguments that every layer takes, for type checkers and editors.
+Also lists the arguments that every layer takes, for type checkers and editors.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Attention(Layer):
         use_scale: Whether to multiply scores by a learned number.
         score_mode: `"dot"`, or `"concat"`: the sum of `tanh(query + key)`.
         dropout: Fraction of the attention weights to drop during training.
-        seed: Accepted for Keras's sake; torch's own random numbers are used.
+        seed: Accepted for compatibility with Keras; ignored: torch's global generator is used.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
@@ -37,7 +37,7 @@ class Attention(Layer):
     `(batch, others, features)`, floating-point.
 
     Output shape: `(batch, steps, value features)`; with `return_attention_scores=True` at the call,
-    a tuple of it and `(batch, steps, others)`.
+    a tuple of the output and `(batch, steps, others)`.
 
     Differs from Keras: `seed` is ignored: torch's random numbers.
 
@@ -159,7 +159,7 @@ class AdditiveAttention(Attention):
     `(batch, others, features)`, floating-point.
 
     Output shape: `(batch, steps, value features)`; with `return_attention_scores=True` at the call,
-    a tuple of it and `(batch, steps, others)`.
+    a tuple of the output and `(batch, steps, others)`.
 
     Raises:
         ValueError: `dropout` is not between 0 and 1.

@@ -1,4 +1,4 @@
-"""What the layers have in common that change images at random during training."""
+"""The base of layers that change images at random during training; checks of arguments."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def bounds(
     Args:
         value: Two numbers between `low` and 1, or one, which is the upper bound.
         low: The least that is allowed.
-        floor: The least lower bound beside a single number. Defaults to `low`.
+        floor: The smallest lower bound if `value` is a single number. Defaults to `low`.
 
     Raises:
         ValueError: It is something else.
@@ -86,7 +86,7 @@ def values(owner: str, value_range: Any) -> tuple[float, float]:
 def outside(
     layer: Layer, interpolation: str, fill_mode: str, fill_value: float
 ) -> tuple[str, str, float]:
-    """Return checked settings of how values between and outside pixels are made.
+    """Return the checked settings for values between and outside of pixels.
 
     Raises:
         ValueError: A name is not known.

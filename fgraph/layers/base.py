@@ -48,18 +48,18 @@ def snake_case(name: str) -> str:
 
 
 class Layer(LayerConfig, AddMethods, InboundNodes):
-    """Base class of layers as Keras has them: called on symbolic tensors, make a torch module.
+    """Base class of Keras-style layers: calling one on symbolic tensors makes its torch module.
 
     A layer is not an `nn.Module`: a model registers the layer's torch module under the layer's
-    name, so that what a model holds is plain torch. A module or function of your own needs no
-    layer: call it on symbolic tensors, or use `fgraph.apply`.
+    name, so that a model holds plain torch modules. Your own module or function needs no layer:
+    call it on symbolic tensors, or use `fgraph.apply`.
 
-    To write a layer, give `build(self, input_shape)`, which returns the torch module or makes
-    weights by `add_weight`, and `call(self, inputs)`, which writes the expression in torch on
-    symbolic tensors. Layers that are attributes of a layer are part of it.
+    To write a layer, define `build(self, input_shape)`, which returns the torch module or makes
+    weights with `add_weight`, and `call(self, inputs)`, which computes the output with torch
+    functions on symbolic tensors. Layers stored as attributes are part of the layer.
 
     Args:
-        name: Name, unique within a model. Defaults to counting by class: `dense_1`.
+        name: Name, unique within a model. Defaults to the class name and a number: `dense_1`.
         trainable: Whether the parameters require gradients.
         dtype: Data type of the parameters, a torch dtype or its name. Defaults to torch's default.
         input_shape: Shape of one sample, for the first layer of a `Sequential`.
@@ -147,11 +147,11 @@ class Layer(LayerConfig, AddMethods, InboundNodes):
         return None
 
     def call(self, *inputs: Any, **kwargs: Any) -> Any:
-        """Write the layer's expression in torch, on symbolic tensors.
+        """Compute the output with torch functions, on symbolic tensors.
 
         A parameter `mask` is given the mask of the first input, `<input>_mask` that of the input
-        of this name, and `training` the mode if the caller fixes one. If it does not, a user's
-        layer is given an object whose truth value is an error.
+        of this name, and `training` the mode if the caller fixes one. Otherwise a user's layer is
+        given an object whose truth value raises an error.
         """
         if self.module is None:
             raise NotImplementedError(f"{type(self).__name__} has neither a module nor a call()")
@@ -173,8 +173,8 @@ class Layer(LayerConfig, AddMethods, InboundNodes):
     def inner_parts(self) -> list[Any]:
         """Return the layers, models and torch modules that are attributes of this one.
 
-        They are in the order of assignment, and those in private attributes of a user's layer are
-        among them, as in Keras.
+        They are in the order of assignment. As in Keras, a user's layer also counts those in
+        private attributes.
         """
         ours = is_of_fgraph(type(self))
         kept = [value for key, value in vars(self).items()
@@ -240,7 +240,7 @@ class Layer(LayerConfig, AddMethods, InboundNodes):
     def _ordered(
         self, inputs: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of a call, inputs given by name put into their places."""
+        """Return the arguments of a call by position, including inputs that were given by name."""
         if not kwargs:
             return inputs, kwargs
         rest, ordered = dict(kwargs), list(inputs)
@@ -314,7 +314,7 @@ class Layer(LayerConfig, AddMethods, InboundNodes):
             )
 
     def _cast(self, value: Any) -> Any:
-        """Record the cast that Keras makes by itself, with the mask that its input has."""
+        """Record the cast that Keras makes implicitly; the result keeps the mask of the input."""
         if not isinstance(value, SymbolicTensor):
             return value
         wanted = self.expects.cast(value.dtype, self.dtype)
@@ -439,7 +439,7 @@ class Layer(LayerConfig, AddMethods, InboundNodes):
             self._model_name = name
 
     def with_module(self, module: nn.Module | None) -> Layer:
-        """Return a layer like this one around another module, without its calls."""
+        """Return a copy of this layer around another module, without its calls."""
         made = copy.copy(self)
         if module is not None:
             made.module = module
@@ -454,7 +454,7 @@ class Layer(LayerConfig, AddMethods, InboundNodes):
 
 
 def _has_tensors(value: Any) -> bool:
-    """Whether an argument of a call is a tensor, or holds some."""
+    """Return whether an argument of a call is or contains a tensor."""
     return any(isinstance(leaf, (SymbolicTensor, Tensor)) for leaf in iter_leaves(value))
 
 
@@ -465,12 +465,12 @@ def _constant(leaf: Any) -> Any:
 
 
 def _unshared(leaf: Any) -> Any:
-    """Return a handle that `call` may change in place: a layer leaves its inputs as they were."""
+    """Return a handle that `call` may change in place: a layer must not change its inputs."""
     return symbol(leaf.ref) if isinstance(leaf, SymbolicTensor) else leaf
 
 
 def _made_by(call: Call, leaf: Any) -> bool:
-    """Whether a symbolic value was recorded during `call`."""
+    """Return whether a symbolic value was recorded during `call`."""
     if not isinstance(leaf, SymbolicTensor):
         return False
     made = leaf.node.call
@@ -480,7 +480,7 @@ def _made_by(call: Call, leaf: Any) -> bool:
 
 
 def _passed_on(leaf: Any) -> Any:
-    """Give a value that a layer returned unchanged a node of its own, for the layer's output."""
+    """Make a node for a value that a layer returned unchanged: the layer's output."""
     return (
         apply(_same, leaf, output_shape=leaf.spec.shape)
         if isinstance(leaf, SymbolicTensor)

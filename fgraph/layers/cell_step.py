@@ -1,4 +1,4 @@
-"""Cells that are written as layers: one step of them as a torch module, to be run in a loop."""
+"""Custom cells: one step of a cell that is a layer, as a torch module."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def recorded_step(cell: Layer, batch: int | None, features: int) -> nn.Module:
         features: The number of features of a step.
 
     Raises:
-        BuildError: The cell returns something else than an output and its new states, or begins
-            with states that are not zero.
+        BuildError: The cell returns anything but an output and its new states, or its initial
+            states are not zero.
     """
     kind = type(cell).__name__
     sizes = state_sizes(cell)
@@ -52,7 +52,7 @@ def recorded_step(cell: Layer, batch: int | None, features: int) -> nn.Module:
 
 
 def _refuse_other_beginnings(cell: Any) -> None:
-    """Refuse a cell whose states do not begin at zero.
+    """Refuse a cell whose initial states are not zero.
 
     Raises:
         BuildError: They do not.

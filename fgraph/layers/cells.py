@@ -24,7 +24,7 @@ from .recurrent import GRU, LSTM, KernelRNN, Recurrent, SimpleRNN, listed
 class _Cell(KernelRNN):
     """Base of the cells: a call makes one step.
 
-    A cell takes the arguments of the layer that it is one step of, except those about sequences.
+    A cell takes the arguments of its recurrent layer, except those about sequences.
     """
 
     expects = Expects(("batch", "features"), "floating", features=-1)
@@ -73,7 +73,7 @@ class SimpleRNNCell(_Cell, SimpleRNN):
             after each step of training.
         dropout: Fraction of the features to drop during training, the same at each step.
         recurrent_dropout: Fraction of the state to drop during training, the same at each step.
-        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        seed: Seed of the layer's own random generator. Defaults to torch's global generator.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
@@ -133,7 +133,7 @@ class LSTMCell(_Cell, LSTM):
             after each step of training.
         dropout: Fraction of the features to drop during training, the same at each step.
         recurrent_dropout: Fraction of the state to drop during training, the same at each step.
-        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        seed: Seed of the layer's own random generator. Defaults to torch's global generator.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
@@ -198,7 +198,7 @@ class GRUCell(_Cell, GRU):
         dropout: Fraction of the features to drop during training, the same at each step.
         recurrent_dropout: Fraction of the state to drop during training, the same at each step.
         reset_after: Whether the reset gate acts after the recurrent kernel, or before.
-        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        seed: Seed of the layer's own random generator. Defaults to torch's global generator.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
@@ -315,15 +315,16 @@ class RNN(Recurrent):
         return_sequences: Whether to return the output of every step, not only of the last.
         return_state: Whether to return the states after the last step as well.
         go_backwards: Whether to run from the last step to the first.
-        stateful: Whether the states after one batch are those before the next; `reset_state()` sets
-            them to zero.
-        unroll: Accepted for Keras's sake; it changes nothing.
-        zero_output_for_mask: Whether a masked step gives zeros, not the output before it.
+        stateful: Whether the states after one batch are the initial states of the next;
+            `reset_state()` sets them to zero.
+        unroll: Accepted for compatibility with Keras; ignored.
+        zero_output_for_mask: Whether a masked step outputs zeros instead of the previous output.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
     Input shape: `(batch, steps, features)`, floating-point; `initial_state=`, `mask=` and
-    `training=` at the call. Beside `initial_state=` only a mask that is given counts, as in Keras.
+    `training=` at the call. With `initial_state=`, only a mask passed at the call is used, as in
+    Keras.
 
     Output shape: `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; with
     `return_state` a list of it and the states, those of each cell in a list if there are several.

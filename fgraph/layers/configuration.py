@@ -1,4 +1,4 @@
-"""The constructor's arguments of a layer: remembered, checked, and given back as configuration."""
+"""The arguments of a layer's constructor: checked, stored, and returned by `get_config`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 
 
 class LayerConfig(Remembered):
-    """Remembers the constructor's arguments: they are the layer's configuration.
+    """Stores the constructor's arguments, which are the layer's configuration.
 
     Attributes:
         unsupported: For arguments that Keras has and the class does not, what to write instead;
@@ -81,7 +81,7 @@ class LayerConfig(Remembered):
 
 
 def _fresh(value: Any) -> Any:
-    """Make a layer in a configuration anew, so that no weights are shared by accident."""
+    """Make a new layer from one in a configuration, so that no weights are shared by accident."""
     if not isinstance(value, LayerConfig):
         return value
     return value.from_config({**value.get_config(), "name": value.explicit_name})
@@ -112,6 +112,6 @@ def _names(cls: type) -> frozenset[str]:
 
 
 def _blank(kind: type[LayerConfig]) -> LayerConfig:
-    """Make a layer without a state, to be filled by copying or unpickling."""
+    """Make a layer without a state, for copying and unpickling."""
     made: LayerConfig = object.__new__(kind)
     return made

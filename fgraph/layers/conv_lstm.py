@@ -168,17 +168,17 @@ class ConvLSTM1D(_ConvLSTM):
             after each step of training.
         dropout: Fraction of the input to drop during training, the same at each step.
         recurrent_dropout: Fraction of the state to drop during training, the same at each step.
-        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        seed: Seed of the layer's own random generator. Defaults to torch's global generator.
         return_sequences: Whether to return the output of every step, not only of the last.
         return_state: Whether to return the states after the last step as well.
         go_backwards: Whether to run from the last step to the first.
-        stateful: Whether the states after one batch are those before the next; `reset_state()` sets
-            them to zero.
+        stateful: Whether the states after one batch are the initial states of the next;
+            `reset_state()` sets them to zero.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
     Input shape: `(batch, steps, rows, channels)`, floating-point;
-    `initial_state=`, `mask=` and `training=` at the call. Beside `initial_state=` only a mask that
-    is given counts, as in Keras.
+    `initial_state=`, `mask=` and `training=` at the call. With `initial_state=`, only a mask passed
+    at the call is used, as in Keras.
 
     Output shape: `(batch, new rows, filters)`, with the steps after the
     batch if `return_sequences`; with `return_state` a list of it and the two states.
@@ -222,17 +222,17 @@ class ConvLSTM2D(_ConvLSTM):
             after each step of training.
         dropout: Fraction of the input to drop during training, the same at each step.
         recurrent_dropout: Fraction of the state to drop during training, the same at each step.
-        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        seed: Seed of the layer's own random generator. Defaults to torch's global generator.
         return_sequences: Whether to return the output of every step, not only of the last.
         return_state: Whether to return the states after the last step as well.
         go_backwards: Whether to run from the last step to the first.
-        stateful: Whether the states after one batch are those before the next; `reset_state()` sets
-            them to zero.
+        stateful: Whether the states after one batch are the initial states of the next;
+            `reset_state()` sets them to zero.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
     Input shape: `(batch, steps, height, width, channels)`, floating-point;
-    `initial_state=`, `mask=` and `training=` at the call. Beside `initial_state=` only a mask that
-    is given counts, as in Keras.
+    `initial_state=`, `mask=` and `training=` at the call. With `initial_state=`, only a mask passed
+    at the call is used, as in Keras.
 
     Output shape: `(batch, new height, new width, filters)`, with the steps after the batch if
     `return_sequences`; with `return_state` a list of it and the two states.
@@ -276,17 +276,17 @@ class ConvLSTM3D(_ConvLSTM):
             after each step of training.
         dropout: Fraction of the input to drop during training, the same at each step.
         recurrent_dropout: Fraction of the state to drop during training, the same at each step.
-        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        seed: Seed of the layer's own random generator. Defaults to torch's global generator.
         return_sequences: Whether to return the output of every step, not only of the last.
         return_state: Whether to return the states after the last step as well.
         go_backwards: Whether to run from the last step to the first.
-        stateful: Whether the states after one batch are those before the next; `reset_state()` sets
-            them to zero.
+        stateful: Whether the states after one batch are the initial states of the next;
+            `reset_state()` sets them to zero.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
     Input shape: `(batch, steps, depth, height, width, channels)`, floating-point;
-    `initial_state=`, `mask=` and `training=` at the call. Beside `initial_state=` only a mask that
-    is given counts, as in Keras.
+    `initial_state=`, `mask=` and `training=` at the call. With `initial_state=`, only a mask passed
+    at the call is used, as in Keras.
 
     Output shape: `(batch, new depth, new height, new width, filters)`, with the steps after the
     batch if `return_sequences`; with `return_state` a list of it and the two states.

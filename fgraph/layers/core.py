@@ -15,7 +15,7 @@ from .input_checks import Expects
 
 
 class Masking(Layer):
-    """Mask the steps at which all features equal one value; set them to zero.
+    """Mask the steps at which all features equal a given value, and set them to zero.
 
     Equivalent to Keras's `Masking`.
 
@@ -46,7 +46,7 @@ class Masking(Layer):
         return inputs * torch.ne(inputs, self.mask_value).any(-1, keepdim=True)
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
-        """Return the steps that have some other value."""
+        """Return a mask that is true where any feature differs from the value."""
         return torch.ne(inputs, self.mask_value).any(-1)
 
 
@@ -82,8 +82,8 @@ class Lambda(Layer):
     Equivalent to Keras's `Lambda`. A torch function needs no layer: call it in the graph.
 
     Args:
-        function: Function of symbolic tensors, whose torch calls are recorded; with `output_shape`
-            it is called as a whole, at run time.
+        function: Function of symbolic tensors, whose torch calls are recorded. With `output_shape`
+            it is recorded as one node, and called at run time.
         output_shape: Shape of the result without the batch, for functions that cannot be recorded.
             Defaults to recording the function.
         mask: Function of `(inputs, mask)` that returns the mask of the output. Defaults to none.
@@ -121,7 +121,7 @@ class Lambda(Layer):
         self.arguments = dict(arguments or {})
 
     def call(self, inputs: Any) -> Any:
-        """Record the function, in parts or, with `output_shape`, as a whole."""
+        """Record the calls in the function or, with `output_shape`, one node."""
         if self.result_shape is None:
             return self.function(inputs, **self.arguments)
         batch = map_leaves(lambda leaf: leaf.spec.shape[0], inputs)

@@ -18,7 +18,7 @@ _MEMORY_FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 def is_channels_last(owner: str, data_format: str | None) -> bool:
-    """Whether the data format, `None` for Keras's default, has channels last.
+    """Return whether the data format, `None` for Keras's default, has channels last.
 
     Raises:
         ValueError: the name is not known.
@@ -28,7 +28,7 @@ def is_channels_last(owner: str, data_format: str | None) -> bool:
 
 
 def image(rank: int, channels_last: bool, *, features: bool = False) -> Expects:
-    """Return what a layer expects that works on sequences, images or volumes.
+    """Return the input specification of a layer that works on sequences, images or volumes.
 
     Args:
         rank: the number of spatial axes.
@@ -44,8 +44,8 @@ def image(rank: int, channels_last: bool, *, features: bool = False) -> Expects:
 def to_first(x: Any, channels_last: bool = True) -> Any:
     """Return `x` with the last axis second; no copy is made.
 
-    A contiguous `(batch, height, width, channels)` tensor seen so is in torch's channels_last
-    memory format, and its inverse, `to_last`, gives the same strides back.
+    A contiguous `(batch, height, width, channels)` tensor viewed this way is in torch's
+    channels_last memory format; `to_last` restores the original strides.
     """
     return x.permute(0, x.ndim - 1, *range(1, x.ndim - 1)) if channels_last else x
 
@@ -61,7 +61,7 @@ def spatial_axes(rank: int, channels_last: bool) -> tuple[int, ...]:
 
 
 def in_memory_format(module: nn.Module, rank: int, channels_last: bool) -> nn.Module:
-    """Lay kernels out as the data will be, so that no call has to."""
+    """Convert kernels to the memory format of the data once, so that no call has to."""
     if channels_last and rank in _MEMORY_FORMATS:
         return module.to(memory_format=_MEMORY_FORMATS[rank])  # type: ignore[call-overload, no-any-return]
     return module

@@ -1,4 +1,4 @@
-"""Weights from elsewhere: layers built without values, and filled before anything reads them."""
+"""Building layers without initial values, to be filled from a file before anything reads them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _state = threading.local()
 
 
 def filler() -> Filler | None:
-    """Return what builds modules in this thread in place of initializers."""
+    """Return what builds modules in this thread instead of initializers, or `None`."""
     found: Filler | None = getattr(_state, "filler", None)
     return found
 
 
 @contextmanager
 def filled_by(given: Filler | None) -> Iterator[None]:
-    """Let `given` build the modules of layers within the block."""
+    """Use `given` to build the modules of layers inside a `with` block."""
     before, _state.filler = filler(), given
     try:
         yield

@@ -1,4 +1,4 @@
-"""Dense layers: `Dense`, and `EinsumDense`, whose product is an einsum."""
+"""`Dense`, and `EinsumDense`, whose product is an einsum."""
 
 from __future__ import annotations
 

@@ -30,12 +30,12 @@ class Embedding(Layer):
         embeddings_regularizer: Penalty on the table.
         embeddings_constraint: Function applied to the table after each step.
         mask_zero: Whether index 0 is padding; the output then has a mask.
-        weights: Array for the table to begin with, `(input_dim, output_dim)`, or a list of it.
-        input_length: Number of indices in a sample, as in Keras 2; it follows from the input.
+        weights: Initial table, an array `(input_dim, output_dim)`, or a list that holds it.
+        input_length: Keras 2's number of indices in a sample; ignored.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
-    Input shape: `(batch, ...)`, integers; floating-point numbers lose their decimals, as in Keras.
+    Input shape: `(batch, ...)`, integers; floating-point numbers are truncated, as in Keras.
 
     Output shape: `(batch, ..., output_dim)`.
 

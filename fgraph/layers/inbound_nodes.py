@@ -1,4 +1,4 @@
-"""The inputs and outputs of a layer in the graphs that it was called in, as Keras has them."""
+"""The calls of a layer: `input`, `output`, `get_output_at` and the like."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..graph import Call, to_shapes, to_symbols
 
 
 class InboundNodes:
-    """The calls of a layer; the graph keeps them alive, not the layer."""
+    """The calls of a layer. The graph keeps them alive, not the layer."""
 
     _calls: weakref.WeakSet[Call]
 
@@ -21,11 +21,11 @@ class InboundNodes:
         raise NotImplementedError
 
     def add_call(self, call: Call) -> None:
-        """Count `call` among the layer's nodes."""
+        """Add a call to the layer's nodes."""
         self._calls.add(call)
 
     def forget_call(self, call: Call) -> None:
-        """Count `call` no longer among the layer's nodes."""
+        """Remove a call from the layer's nodes."""
         self._calls.discard(call)
 
     @property
@@ -110,6 +110,6 @@ class InboundNodes:
 
 
 def _first(call: Call) -> Any:
-    """Return what a call's `layer.input` is: its only argument, or the list of them."""
+    """Return the value of `layer.input` for a call: its only argument, or a list of all."""
     args, _ = call.inputs
     return args[0] if len(args) == 1 else list(args)

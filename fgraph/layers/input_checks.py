@@ -1,4 +1,4 @@
-"""What a layer expects of its input: what is refused, and what is cast as Keras casts it."""
+"""The input specification of a layer: which inputs it refuses, and which it casts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Shape = tuple[int | None, ...]
 
 
 class Expects(Configured):
-    """The rank, dtype and known sizes that a layer expects of its input.
+    """The rank, dtype and known sizes that a layer requires of its input.
 
     Args:
         axes: Names of the axes; `...` stands for any number of them. Defaults to any rank.
         dtype: `"floating"` or `"integer"`: what inputs are cast to. Defaults to any.
-        features: The axis whose size has to be known, and equal at every call. Defaults to none.
+        features: The axis whose size must be known, and equal in every call. Defaults to none.
     """
 
     def __init__(
@@ -30,11 +30,11 @@ class Expects(Configured):
         self.features = features
 
     def cast(self, given: torch.dtype, weights: torch.dtype | None) -> torch.dtype:
-        """Return the dtype that Keras computes in: whole numbers for indices, else the weights'.
+        """Return the dtype in which Keras computes: integers for indices, else the weights'.
 
         Args:
-            given: The input's.
-            weights: The layer's, where it was given one.
+            given: The dtype of the input.
+            weights: The layer's `dtype`, if one was given.
         """
         if given.is_complex:
             return given

@@ -1,4 +1,4 @@
-"""`InputLayer`: an input of a model, seen as one of its layers."""
+"""`InputLayer`: an input of a model, as one of its layers."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from .base import Layer
 class InputLayer(Layer):
     """An input, as the first layer of a `Sequential`.
 
-    Equivalent to Keras's `InputLayer`; `Input` makes the symbolic tensor itself. It is also what
-    `model.layers` and `model.get_layer` show for an input.
+    Equivalent to Keras's `InputLayer`; `Input` makes the symbolic tensor itself. `model.layers` and
+    `model.get_layer` also return an `InputLayer` for each input.
 
     Args:
         shape: The sizes without the batch dimension, `None` where unknown.
         batch_size: The batch size. Defaults to unknown.
         dtype: A torch dtype or its name. Defaults to torch's default dtype.
-        sparse, ragged: Accepted for Keras's sake: only false.
+        sparse, ragged: Accepted for compatibility with Keras; must be false.
         batch_shape: All sizes, the batch dimension included, in place of `shape`.
         input_tensor: A symbolic tensor made by `Input`, in place of a shape.
-        optional: Accepted for Keras's sake: only false.
+        optional: Accepted for compatibility with Keras; must be false.
         name: The name of the input.
         input_shape: Keras 2's name of `shape`.
 
@@ -62,7 +62,7 @@ class InputLayer(Layer):
 
     @classmethod
     def of(cls, ref: Ref, name: str | None) -> InputLayer:
-        """Return what stands for an input of a graph in its model's `layers`."""
+        """Return the layer that represents an input of a graph in its model's `layers`."""
         layer = cls.__new__(cls)
         layer._show(ref, name)
         return layer

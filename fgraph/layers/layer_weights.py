@@ -1,4 +1,4 @@
-"""What a layer does with its weights: options by name, and Keras's interface to their values."""
+"""The weights of a layer: initializers, regularizers, constraints, and their values."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class LayerWeights:
         return self.inner_layers()
 
     def _added_weights(self) -> list[Weight]:
-        """Return the weights of `add_weight`, as in Keras those that are trained first."""
+        """Return the weights made by `add_weight`, trainable ones first, as in Keras."""
         prefix = "" if isinstance(self.module, (AddedWeights, type(None))) else f"{ADDED}."
         found = [
             Weight(name, (f"{prefix}{name}",), trainable=trained)
@@ -106,7 +106,7 @@ class LayerWeights:
 
     @property
     def _module(self) -> Any:
-        """The module of a layer that surely has one, without a type."""
+        """The module of a built layer, typed as `Any`."""
         return self.module
 
     # ------------------------------------------------------------------ values
@@ -132,7 +132,8 @@ class LayerWeights:
     def get_weights(self) -> list[np.ndarray[Any, Any]]:
         """Return copies of the weights in Keras's order and layout.
 
-        Numpy has no `bfloat16`: such weights come as `float32`, which holds their values exactly.
+        Numpy has no `bfloat16`: such weights are returned as `float32`, which represents their
+        values exactly.
 
         Raises:
             ValueError: The layer was not called yet, so its sizes are not known.
@@ -195,7 +196,7 @@ class LayerWeights:
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _in_keras_layout(self, weight: Weight) -> Any:
-        """Return a weight, `None` if the layer goes without; while it is recorded, symbolic."""
+        """Return a weight in Keras's layout, or `None`; symbolic during recording."""
         tensors, call = weight.tensors(self._module), current_call()
         if call is not None and call.owner is self:
             tensors = [symbolic(tensor) for tensor in tensors]
@@ -203,7 +204,7 @@ class LayerWeights:
 
     @property
     def weights(self) -> list[Tensor]:
-        """The parameters and statistics, as torch has them; see `get_weights` for Keras's layout.
+        """The parameters and statistics in torch's layout; see `get_weights` for Keras's.
 
         These are the tensors that an optimizer takes; `layer.kernel` is one in Keras's layout.
         """
@@ -244,7 +245,7 @@ class LayerWeights:
 
     @property
     def has_penalties(self) -> bool:
-        """Whether any weight has a regularizer or a constraint."""
+        """Return whether any weight has a regularizer or a constraint."""
         return bool(self._with_option("regularizer") or self._with_option("constraint"))
 
     def _with_option(self, role: str) -> list[tuple[nn.Module, Weight, Callable[..., Any]]]:
@@ -258,7 +259,7 @@ class LayerWeights:
 
 
 class _NoLayer(LayerWeights):
-    """Holds the weights of models and modules, whose penalties are their own."""
+    """Holds the weights of models and modules, which handle their own penalties."""
 
     def __init__(self) -> None:
         self._options = {}
@@ -268,7 +269,7 @@ _NO_LAYER = _NoLayer()
 
 
 def held_by(part: Any) -> list[tuple[LayerWeights, nn.Module, Weight]]:
-    """Return the weights of a part of a layer: who holds them, in Keras's order.
+    """Return the weights of a part of a layer with their holders, in Keras's order.
 
     Args:
         part: a layer, a model, or a torch module, whose parameters come before its buffers.
@@ -293,7 +294,7 @@ def held_by(part: Any) -> list[tuple[LayerWeights, nn.Module, Weight]]:
 
 
 def symbolic(tensor: Tensor) -> Any:
-    """Return a symbolic tensor that stands for a weight, so that all that is done with it counts.
+    """Return a symbolic tensor for a weight, so that everything computed from it is recorded.
 
     `+tensor` is the tensor itself in torch.
     """
@@ -301,6 +302,6 @@ def symbolic(tensor: Tensor) -> Any:
 
 
 def as_array(tensor: Tensor) -> np.ndarray[Any, Any]:
-    """Return a copy of a weight for numpy, which has no `bfloat16`: such numbers as `float32`."""
+    """Return a copy of a weight as an array; numpy lacks `bfloat16`: it becomes `float32`."""
     kept = tensor.detach().cpu()
     return (kept.float() if kept.dtype == torch.bfloat16 else kept).numpy().copy()

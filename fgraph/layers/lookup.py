@@ -1,4 +1,4 @@
-"""Whole numbers of any size as indices: `IntegerLookup` by a vocabulary, `Hashing` by bins."""
+"""Integers to indices: `IntegerLookup` by a vocabulary, `Hashing` by hash bins."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def _refuse_salt(owner: str, salt: Any) -> None:
 
 
 class Hashing(_Encoding):
-    """Turn whole numbers of any size into bins by their fingerprints.
+    """Map integers to bins by a hash.
 
-    Equivalent to Keras's `Hashing`, for numbers: the fingerprints are those of FarmHash, of the
-    numbers written as decimals.
+    Equivalent to Keras's `Hashing`, for integers: the hash is FarmHash of the number written in
+    decimal digits.
 
     Args:
         num_bins: Number of bins.
-        mask_value: Number that gets bin 0 for itself, for padding. Defaults to none.
-        salt: Accepted for Keras's sake: only `None`.
+        mask_value: Number for padding, the only one in bin 0. Defaults to none.
+        salt: Accepted for compatibility with Keras; must be `None`.
         output_mode: `"int"`, the bin; `"one_hot"`, `"multi_hot"` or `"count"`, as for
             `CategoryEncoding`.
-        sparse: Accepted for Keras's sake: only false, the output is dense.
+        sparse: Accepted for compatibility with Keras; must be false: the output is dense.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
-    Input shape: `(batch, ...)`; numbers with decimals lose them.
+    Input shape: `(batch, ...)`; floating-point numbers are truncated.
 
     Output shape: that of the input for `"int"`, else as for `CategoryEncoding`.
 
@@ -83,27 +83,27 @@ class Hashing(_Encoding):
 
 
 class IntegerLookup(_Encoding):
-    """Turn whole numbers of a vocabulary into consecutive indices, or back.
+    """Map the integers of a vocabulary to consecutive indices, or back.
 
-    Equivalent to Keras's `IntegerLookup`; the module holds the vocabulary in order, and searches it
-    by `torch.searchsorted`.
+    Equivalent to Keras's `IntegerLookup`; the module holds the sorted vocabulary, and searches it
+    with `torch.searchsorted`.
 
     Args:
-        max_tokens: Largest size of the vocabulary, special tokens included. Defaults to any.
+        max_tokens: Largest size of the vocabulary, special tokens included. Defaults to no limit.
         num_oov_indices: Number of indices for numbers that are not in the vocabulary.
         mask_token: Number that gets index 0, for padding. Defaults to none.
-        oov_token: What stands for an unknown number when `invert`.
+        oov_token: Value of unknown indices with `invert`.
         vocabulary: The numbers, in the order of their indices. Defaults to what `adapt` finds.
-        vocabulary_dtype: Accepted for Keras's sake: only `"int64"`.
+        vocabulary_dtype: Accepted for compatibility with Keras; must be `"int64"`.
         idf_weights: Weights of the numbers for `"tf_idf"`.
         invert: Whether to turn indices into numbers.
         output_mode: `"int"`, the index; `"one_hot"`, `"multi_hot"` or `"count"`, as for
             `CategoryEncoding`; `"tf_idf"`, counts times weights.
-        sparse: Accepted for Keras's sake: only false, the output is dense.
+        sparse: Accepted for compatibility with Keras; must be false: the output is dense.
         pad_to_max_tokens: Whether the output has `max_tokens` columns, whatever the vocabulary.
-        oov_method: Which of these a number takes: `"floormod"`, its remainder, or `"farmhash"`, its
-            fingerprint's.
-        salt: Accepted for Keras's sake: only `None`.
+        oov_method: How the index of an unknown number is chosen: `"floormod"`, by its remainder, or
+            `"farmhash"`, by the remainder of its hash.
+        salt: Accepted for compatibility with Keras; must be `None`.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
@@ -176,7 +176,7 @@ class IntegerLookup(_Encoding):
         return int(masked) + self.num_oov_indices
 
     def set_vocabulary(self, vocabulary: Any, idf_weights: Any = None) -> None:
-        """Take a vocabulary, before the layer is called.
+        """Set the vocabulary, before the layer is called.
 
         Args:
             vocabulary: The numbers, in the order of their indices; the special tokens may stand in
@@ -233,7 +233,7 @@ class IntegerLookup(_Encoding):
         return self._special + len(self.tokens or [])
 
     def adapt(self, data: Any) -> None:
-        """Take the vocabulary from data, the most frequent numbers first.
+        """Make the vocabulary from data, the most frequent numbers first.
 
         Args:
             data: Array or tensor of integers; for `"tf_idf"` each row is a document.

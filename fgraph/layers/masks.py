@@ -15,7 +15,7 @@ def mask_of(value: Any) -> Any:
 
 
 def attach_masks(outputs: Any, masks: Any) -> None:
-    """Let masks travel with a layer's outputs.
+    """Attach masks to a layer's outputs.
 
     Args:
         outputs: a symbolic tensor, or a list or tuple of them.

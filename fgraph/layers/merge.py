@@ -1,4 +1,4 @@
-"""Layers that make one tensor of several, and their lower-case function forms."""
+"""Layers that merge several tensors into one, and their functional forms."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Merge(Layer):
         raise NotImplementedError
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
-        """Return where any of the inputs counts; none if one of them has no mask."""
+        """Return where any input is unmasked, `None` if any input has no mask."""
         if mask is None or any(item is None for item in mask):
             return None
         return functools.reduce(torch.logical_or, mask)
@@ -164,7 +164,7 @@ class Multiply(Merge):
 
 
 def _fit(mask: Any, tensor: Any) -> Any:
-    """Give a mask as many axes as the tensor has."""
+    """Add axes to a mask until it has the rank of the tensor."""
     for _ in range(tensor.ndim - mask.ndim):
         mask = mask.unsqueeze(-1)
     return mask
@@ -203,10 +203,10 @@ class Average(Merge):
 
 
 class _Extreme(Merge):
-    """Base of maximum and minimum: where one tensor is masked, the others count."""
+    """Base of maximum and minimum: masked entries are ignored."""
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
-        """Record the extreme; a masked entry takes the value of those before it, or after."""
+        """Record the extreme; a masked entry takes the value of the tensor before or after it."""
         masks = mask or [None] * len(inputs)
         if all(own is None for own in masks):
             return super().call(inputs)
@@ -223,7 +223,7 @@ class _Extreme(Merge):
 
 
 class Maximum(_Extreme):
-    """Take the elementwise maximum of tensors; masked entries do not count.
+    """Take the elementwise maximum of tensors; masked entries are ignored.
 
     Equivalent to Keras's `Maximum`; the function is `torch.maximum`.
 
@@ -251,7 +251,7 @@ class Maximum(_Extreme):
 
 
 class Minimum(_Extreme):
-    """Take the elementwise minimum of tensors; masked entries do not count.
+    """Take the elementwise minimum of tensors; masked entries are ignored.
 
     Equivalent to Keras's `Minimum`; the function is `torch.minimum`.
 
@@ -326,7 +326,7 @@ class Concatenate(Merge):
         return torch.cat(list(inputs), dim=self.axis)
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
-        """Return where any feature counts, of the masks joined like the inputs."""
+        """Return where any feature is unmasked, in the masks concatenated like the inputs."""
         if mask is None or all(item is None for item in mask):
             return None
         parts = []

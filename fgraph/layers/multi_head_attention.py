@@ -170,7 +170,7 @@ def _near(query: Any, value: Any, window: int) -> Any:
 
 
 class StepAxes(NamedTuple):
-    """Several axes of steps, of which some attend and the others are treated like the batch."""
+    """Several axes of steps: some attend, the others are treated like the batch."""
 
     attending: tuple[int, ...]
     others: tuple[int, ...]
@@ -234,15 +234,15 @@ class MultiHeadAttention(_Heads):
         output_shape: Size of the output. Defaults to that of the query.
         attention_axes: Axes of the steps that attend to each other. Defaults to all between batch
             and features; the others are treated like the batch.
-        sliding_window: How far away a step is attended to. Defaults to any distance.
-        flash_attention: Accepted for Keras's sake; torch chooses the kernel.
+        sliding_window: Largest distance of a step that is attended to. Defaults to no limit.
+        flash_attention: Accepted for compatibility with Keras; torch chooses the kernel.
         kernel_initializer, bias_initializer: Initial values by name, object or function; each
             applies to all projections.
         kernel_regularizer, bias_regularizer: Penalties on the weights.
         activity_regularizer: Penalty on the output.
         kernel_constraint, bias_constraint: Functions applied to the weights after each step.
         use_gate: Whether the query gates the output of the heads.
-        seed: Accepted for Keras's sake; torch's own random numbers are used.
+        seed: Accepted for compatibility with Keras; ignored: torch's global generator is used.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
     Input shape: query `(batch, steps, features)`, value and key `(batch, others, features)`; there
@@ -350,15 +350,15 @@ class GroupQueryAttention(_Heads):
         num_key_value_heads: Number of heads of key and value.
         dropout: Fraction of the attention weights to drop during training.
         use_bias: Whether the projections have biases.
-        sliding_window: How far away a step is attended to. Defaults to any distance.
-        flash_attention: Accepted for Keras's sake; torch chooses the kernel.
+        sliding_window: Largest distance of a step that is attended to. Defaults to no limit.
+        flash_attention: Accepted for compatibility with Keras; torch chooses the kernel.
         kernel_initializer, bias_initializer: Initial values by name, object or function; each
             applies to all projections.
         kernel_regularizer, bias_regularizer: Penalties on the weights.
         activity_regularizer: Penalty on the output.
         kernel_constraint, bias_constraint: Functions applied to the weights after each step.
         use_gate: Whether the query gates the output of the heads.
-        seed: Accepted for Keras's sake; torch's own random numbers are used.
+        seed: Accepted for compatibility with Keras; ignored: torch's global generator is used.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
     Input shape: query `(batch, steps, features)`, value and key `(batch, others, features)`.

@@ -40,18 +40,18 @@ def _axis_in(owner: str, axis: int, rank: int) -> int:
 
 
 class BatchNormalization(Layer):
-    """Normalize by the statistics of the batch in training, by running ones in evaluation.
+    """Normalize by the statistics of the batch in training, by running statistics in evaluation.
 
     Equivalent to Keras's `BatchNormalization`; the module is a torch batch normalization whose
-    running variance is Keras's, the biased one. With `trainable = False` the running statistics
-    are used, and kept, in training too (Ioffe and Szegedy, 2015).
+    running variance is biased, as in Keras. With `trainable = False` training, too, uses the
+    running statistics and does not update them (Ioffe and Szegedy, 2015).
 
     Args:
         axis: Axis of the features.
         momentum: Fraction of the old value that the running statistics keep at each step.
         epsilon: Added to the variance.
-        center: Whether there is a learned summand, `beta`.
-        scale: Whether there is a learned factor, `gamma`.
+        center: Whether to add a learned offset, `beta`.
+        scale: Whether to multiply by a learned factor, `gamma`.
         beta_initializer, gamma_initializer: Initial values by name, object or function.
         moving_mean_initializer, moving_variance_initializer: Initial running statistics.
         beta_regularizer, gamma_regularizer: Penalties on the weights.
@@ -64,7 +64,7 @@ class BatchNormalization(Layer):
             `activity_regularizer`.
 
     Input shape: `(batch, ..., features)`, floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -173,7 +173,7 @@ def _clipping(bounds: Mapping[str, float]) -> dict[str, float]:
 
 
 def _with_features_second(module: Any, x: Any, axis: int, options: dict[str, Any]) -> Any:
-    """Record a call of a module that has features second on a tensor that has them elsewhere."""
+    """Record a call of a channels-first module on a tensor whose features are on another axis."""
     axis = axis % x.ndim
     if axis == 1:
         return module(x, **options)
@@ -227,8 +227,8 @@ class LayerNormalization(_AxesNormalization):
     Args:
         axis: Axis, or axes, to normalize over.
         epsilon: Added to the variance.
-        center: Whether there is a learned summand, `beta`.
-        scale: Whether there is a learned factor, `gamma`.
+        center: Whether to add a learned offset, `beta`.
+        scale: Whether to multiply by a learned factor, `gamma`.
         beta_initializer, gamma_initializer: Initial values by name, object or function.
         beta_regularizer, gamma_regularizer: Penalties on the weights.
         beta_constraint, gamma_constraint: Functions applied to the weights after each step.
@@ -329,8 +329,8 @@ class GroupNormalization(Layer):
         groups: Number of groups; -1 for one for each feature.
         axis: Axis of the features.
         epsilon: Added to the variance.
-        center: Whether there is a learned summand, `beta`.
-        scale: Whether there is a learned factor, `gamma`.
+        center: Whether to add a learned offset, `beta`.
+        scale: Whether to multiply by a learned factor, `gamma`.
         beta_initializer, gamma_initializer: Initial values by name, object or function.
         beta_regularizer, gamma_regularizer: Penalties on the weights.
         beta_constraint, gamma_constraint: Functions applied to the weights after each step.
@@ -448,7 +448,8 @@ class SpectralNormalization(Layer):
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
-    Input shape: that of the layer. `training=True` or `False` at a call fixes the mode there.
+    Input shape: that of the layer. Pass `training=True` or `False` at a call to fix the mode of
+    that call.
 
     Output shape: that of the layer.
 

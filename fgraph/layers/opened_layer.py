@@ -1,4 +1,4 @@
-"""`OpenedLayer`: a module inside one that `unfold` opened, seen as a layer."""
+"""`OpenedLayer`: a part of a module that `unfold` opened, as a layer of the model."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from .base import Layer
 
 
 class OpenedLayer(Layer):
-    """What `model.get_layer` shows for a part of an opened module: a block, or a leaf.
+    """The layer that `model.get_layer` returns for a part of an unfolded module: a block, or a
+    leaf.
 
-    It has the nodes of a layer. Where the part is called several times, `output` is that of the
-    last call, as a forward hook would have kept it; `get_output_at(i)` has the others.
+    It has nodes like a layer. If the part is called several times, `output` is the output of the
+    last call, the one that a forward hook would see last; `get_output_at(i)` returns the others.
 
     Args:
         name: its qualified name.

@@ -12,7 +12,7 @@ from .base import Layer
 class Pipeline(Layer):
     """Call layers one after the other.
 
-    Equivalent to Keras's `Pipeline`; a model made of it has the modules of the layers.
+    Equivalent to Keras's `Pipeline`; a model registers the modules of the layers.
 
     Args:
         layers: The layers, each with one input and one output.
@@ -50,5 +50,5 @@ class Pipeline(Layer):
         return made
 
     def compute_mask(self, inputs: Any, mask: Any) -> Any:
-        """Return none: the output has the mask that the last layer gave it."""
+        """Return `None`: the output keeps the mask that the last layer gave it."""
         return None

@@ -1,4 +1,4 @@
-"""Preprocessing that belongs inside a graph."""
+"""Preprocessing of images, numbers and categories inside the graph."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ class Normalization(Layer):
         self.invert = invert
 
     def adapt(self, data: Any) -> None:
-        """Take mean and variance from data; call it before the layer is called.
+        """Compute mean and variance from data; call it before the layer is called.
 
         Args:
             data: Array or tensor, `(samples, ...)`.
@@ -324,7 +324,7 @@ class CategoryEncoding(_Encoding):
         num_tokens: Number of categories.
         output_mode: `"one_hot"`, a vector for each integer; `"multi_hot"`, one for each sample,
             with ones for the integers in it; `"count"`, likewise, with how often each occurs.
-        sparse: Accepted for Keras's sake: only false, the output is dense.
+        sparse: Accepted for compatibility with Keras; must be false: the output is dense.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
@@ -368,17 +368,17 @@ class CategoryEncoding(_Encoding):
 
 
 class Discretization(_Encoding):
-    """Tell which of some ranges each value falls into.
+    """Map each value to the index of the range that contains it.
 
     Equivalent to Keras's `Discretization`; the function is `torch.bucketize`.
 
     Args:
         bin_boundaries: Values between the ranges, ascending.
-        num_bins: Number of ranges, whose boundaries `adapt` takes from data.
-        epsilon: Accepted for Keras's sake: `adapt` takes exact quantiles.
+        num_bins: Number of ranges whose boundaries `adapt` computes from data.
+        epsilon: Accepted for compatibility with Keras; ignored: `adapt` computes exact quantiles.
         output_mode: `"int"`, the number of the range; `"one_hot"`, `"multi_hot"` or `"count"`, as
             for `CategoryEncoding`.
-        sparse: Accepted for Keras's sake: only false, the output is dense.
+        sparse: Accepted for compatibility with Keras; must be false: the output is dense.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
@@ -418,7 +418,8 @@ class Discretization(_Encoding):
         self.output_mode = one_of("Discretization", "output_mode", output_mode, known)
 
     def adapt(self, data: Any) -> None:
-        """Take the boundaries from data, at equal shares; call it before the layer is called.
+        """Compute boundaries from data, for ranges of equal counts; call it before the layer is
+        called.
 
         Args:
             data: Array or tensor of any shape.

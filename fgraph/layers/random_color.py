@@ -46,7 +46,7 @@ class RandomBrightness(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -92,7 +92,7 @@ class RandomContrast(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -138,7 +138,7 @@ class RandomHue(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -188,7 +188,7 @@ class RandomSaturation(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -237,7 +237,7 @@ class RandomSharpness(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -283,7 +283,7 @@ class RandomGrayscale(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -332,7 +332,7 @@ class RandomInvert(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -380,7 +380,7 @@ class RandomPosterization(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -433,7 +433,7 @@ class RandomColorDegeneration(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -485,7 +485,7 @@ class RandomColorJitter(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -556,7 +556,7 @@ class RandomGaussianBlur(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -617,7 +617,7 @@ class Solarization(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -670,7 +670,7 @@ class Equalization(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 

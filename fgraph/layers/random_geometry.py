@@ -38,7 +38,7 @@ class RandomFlip(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -87,7 +87,7 @@ class RandomCrop(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: `(batch, height, width, channels)`.
 
@@ -137,7 +137,7 @@ class RandomRotation(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -199,7 +199,7 @@ class RandomTranslation(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -266,7 +266,7 @@ class RandomZoom(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -334,7 +334,7 @@ class RandomShear(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -398,7 +398,7 @@ class RandomPerspective(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -462,7 +462,7 @@ class RandomElasticTransform(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
@@ -524,7 +524,7 @@ class RandomErasing(_Augmentation):
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`; integers become floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 

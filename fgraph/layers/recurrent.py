@@ -134,7 +134,7 @@ class Recurrent(Layer):
         return int(input_shape[0])
 
     def reset_state(self) -> None:
-        """Set states that outlive a call to zero."""
+        """Set the states of a stateful layer to zero."""
         for module in () if self.module is None else self.module.modules():
             if callable(reset := getattr(module, "reset_states", None)):
                 reset()
@@ -272,18 +272,19 @@ class SimpleRNN(KernelRNN):
         return_sequences: Whether to return the output of every step, not only of the last.
         return_state: Whether to return the states after the last step as well.
         go_backwards: Whether to run from the last step to the first.
-        stateful: Whether the states after one batch are those before the next; `reset_state()` sets
-            them to zero.
-        unroll: Accepted for Keras's sake; it changes nothing.
-        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
-        zero_output_for_mask: Whether a masked step gives zeros, not the output before it.
+        stateful: Whether the states after one batch are the initial states of the next;
+            `reset_state()` sets them to zero.
+        unroll: Accepted for compatibility with Keras; ignored.
+        seed: Seed of the layer's own random generator. Defaults to torch's global generator.
+        zero_output_for_mask: Whether a masked step outputs zeros instead of the previous output.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
     Input shape: `(batch, steps, features)`, floating-point; `initial_state=`, `mask=` and
-    `training=` at the call. Beside `initial_state=` only a mask that is given counts, as in Keras.
+    `training=` at the call. With `initial_state=`, only a mask passed at the call is used, as in
+    Keras.
 
     Output shape: `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; with
-    `return_state` a list of it and the state.
+    `return_state` a list of the output and the state.
 
     Differs from Keras: `unroll` changes nothing.
 
@@ -338,8 +339,8 @@ class LSTM(KernelRNN):
     """Run a long short-term memory over sequences.
 
     Equivalent to Keras's `LSTM` (Hochreiter and Schmidhuber, 1997); the module is an `nn.LSTM`, or
-    one derived from it for what that cannot do. torch adds a second bias to the first; here it is
-    a buffer of zeros, so that there is one bias to train, as in Keras.
+    a subclass for options that `nn.LSTM` lacks. torch's second bias is a buffer of zeros here, so
+    that there is one trainable bias, as in Keras.
 
     Args:
         units: Number of units.
@@ -355,22 +356,23 @@ class LSTM(KernelRNN):
             after each step of training.
         dropout: Fraction of the features to drop during training, the same at each step.
         recurrent_dropout: Fraction of the state to drop during training, the same at each step.
-        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        seed: Seed of the layer's own random generator. Defaults to torch's global generator.
         return_sequences: Whether to return the output of every step, not only of the last.
         return_state: Whether to return the states after the last step as well.
         go_backwards: Whether to run from the last step to the first.
-        stateful: Whether the states after one batch are those before the next; `reset_state()` sets
-            them to zero.
-        unroll: Accepted for Keras's sake; it changes nothing.
-        use_cudnn: Accepted for Keras's sake; torch chooses the kernel.
-        zero_output_for_mask: Whether a masked step gives zeros, not the output before it.
+        stateful: Whether the states after one batch are the initial states of the next;
+            `reset_state()` sets them to zero.
+        unroll: Accepted for compatibility with Keras; ignored.
+        use_cudnn: Accepted for compatibility with Keras; torch chooses the kernel.
+        zero_output_for_mask: Whether a masked step outputs zeros instead of the previous output.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
     Input shape: `(batch, steps, features)`, floating-point; `initial_state=`, `mask=` and
-    `training=` at the call. Beside `initial_state=` only a mask that is given counts, as in Keras.
+    `training=` at the call. With `initial_state=`, only a mask passed at the call is used, as in
+    Keras.
 
     Output shape: `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; with
-    `return_state` a list of it and the two states, each `(batch, units)`.
+    `return_state` a list of the output and the two states, each `(batch, units)`.
 
     Differs from Keras: `unroll` and `use_cudnn` change nothing.
 
@@ -437,8 +439,8 @@ class LSTM(KernelRNN):
 class GRU(KernelRNN):
     """Run a gated recurrent unit over sequences.
 
-    Equivalent to Keras's `GRU` (Cho et al., 2014); the module is an `nn.GRU`, or one derived from
-    it for what that cannot do.
+    Equivalent to Keras's `GRU` (Cho et al., 2014); the module is an `nn.GRU`, or a subclass for
+    options that `nn.GRU` lacks.
 
     Args:
         units: Number of units.
@@ -453,24 +455,25 @@ class GRU(KernelRNN):
             after each step of training.
         dropout: Fraction of the features to drop during training, the same at each step.
         recurrent_dropout: Fraction of the state to drop during training, the same at each step.
-        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        seed: Seed of the layer's own random generator. Defaults to torch's global generator.
         return_sequences: Whether to return the output of every step, not only of the last.
         return_state: Whether to return the states after the last step as well.
         go_backwards: Whether to run from the last step to the first.
-        stateful: Whether the states after one batch are those before the next; `reset_state()` sets
-            them to zero.
-        unroll: Accepted for Keras's sake; it changes nothing.
+        stateful: Whether the states after one batch are the initial states of the next;
+            `reset_state()` sets them to zero.
+        unroll: Accepted for compatibility with Keras; ignored.
         reset_after: Whether the reset gate acts after the recurrent kernel, as in torch's kernel,
             or before, which is run step by step.
-        use_cudnn: Accepted for Keras's sake; torch chooses the kernel.
-        zero_output_for_mask: Whether a masked step gives zeros, not the output before it.
+        use_cudnn: Accepted for compatibility with Keras; torch chooses the kernel.
+        zero_output_for_mask: Whether a masked step outputs zeros instead of the previous output.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`.
 
     Input shape: `(batch, steps, features)`, floating-point; `initial_state=`, `mask=` and
-    `training=` at the call. Beside `initial_state=` only a mask that is given counts, as in Keras.
+    `training=` at the call. With `initial_state=`, only a mask passed at the call is used, as in
+    Keras.
 
     Output shape: `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; with
-    `return_state` a list of it and the state.
+    `return_state` a list of the output and the state.
 
     Differs from Keras: `unroll` and `use_cudnn` change nothing.
 

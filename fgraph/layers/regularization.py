@@ -27,15 +27,15 @@ class Dropout(Layer):
         rate: Fraction to drop, between 0 and 1; the others are scaled up by `1 / (1 - rate)`.
         noise_shape: Shape of the random choice: 1 along axes that share one, `None` for the
             input's sizes. Defaults to the shape of the input.
-        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        seed: Seed of the layer's own random generator. Defaults to torch's global generator.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
-    Input shape: any. `training=True` or `False` at a call fixes the mode there.
+    Input shape: any. Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
-    Differs from Keras: other random numbers.
+    Differs from Keras: the random numbers differ.
 
     Raises:
         ValueError: The rate is not between 0 and 1.
@@ -119,16 +119,16 @@ class SpatialDropout1D(_SpatialDropout):
     Args:
         rate: Fraction of channels to drop, between 0 and 1; the others are scaled up by
             `1 / (1 - rate)`.
-        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        seed: Seed of the layer's own random generator. Defaults to torch's global generator.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
     Input shape: `(batch, steps, channels)`, floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
-    Differs from Keras: other random numbers.
+    Differs from Keras: the random numbers differ.
 
     Raises:
         ValueError: The rate is not between 0 and 1.
@@ -156,16 +156,16 @@ class SpatialDropout2D(_SpatialDropout):
         rate: Fraction of channels to drop, between 0 and 1; the others are scaled up by
             `1 / (1 - rate)`.
         data_format: `"channels_last"`, the default, or `"channels_first"`.
-        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        seed: Seed of the layer's own random generator. Defaults to torch's global generator.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
     Input shape: `(batch, height, width, channels)`, floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
-    Differs from Keras: other random numbers.
+    Differs from Keras: the random numbers differ.
 
     Raises:
         ValueError: The rate is not between 0 and 1.
@@ -188,16 +188,16 @@ class SpatialDropout3D(_SpatialDropout):
         rate: Fraction of channels to drop, between 0 and 1; the others are scaled up by
             `1 / (1 - rate)`.
         data_format: `"channels_last"`, the default, or `"channels_first"`.
-        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        seed: Seed of the layer's own random generator. Defaults to torch's global generator.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
     Input shape: `(batch, depth, height, width, channels)`, floating-point.
-    `training=True` or `False` at a call fixes the mode there.
+    Pass `training=True` or `False` at a call to fix the mode of that call.
 
     Output shape: that of the input.
 
-    Differs from Keras: other random numbers.
+    Differs from Keras: the random numbers differ.
 
     Raises:
         ValueError: The rate is not between 0 and 1.
@@ -218,15 +218,16 @@ class GaussianNoise(_Noise):
 
     Args:
         stddev: Standard deviation of the noise, between 0 and 1.
-        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        seed: Seed of the layer's own random generator. Defaults to torch's global generator.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
-    Input shape: any, floating-point. `training=True` or `False` at a call fixes the mode there.
+    Input shape: any, floating-point. Pass `training=True` or `False` at a call to fix the mode of
+    that call.
 
     Output shape: that of the input.
 
-    Differs from Keras: other random numbers.
+    Differs from Keras: the random numbers differ.
 
     Raises:
         ValueError: The standard deviation is not between 0 and 1.
@@ -256,15 +257,16 @@ class GaussianDropout(_Noise):
 
     Args:
         rate: Between 0 and 1; the noise has the standard deviation `sqrt(rate / (1 - rate))`.
-        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        seed: Seed of the layer's own random generator. Defaults to torch's global generator.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
-    Input shape: any, floating-point. `training=True` or `False` at a call fixes the mode there.
+    Input shape: any, floating-point. Pass `training=True` or `False` at a call to fix the mode of
+    that call.
 
     Output shape: that of the input.
 
-    Differs from Keras: other random numbers.
+    Differs from Keras: the random numbers differ.
 
     Raises:
         ValueError: The rate is not between 0 and 1.
@@ -296,15 +298,16 @@ class AlphaDropout(_Noise):
         rate: Fraction to drop, between 0 and 1.
         noise_shape: Shape of the random choice: 1 along axes that share one, `None` for the
             input's sizes. Defaults to the shape of the input.
-        seed: Seed of random numbers of the layer's own. Defaults to torch's random numbers.
+        seed: Seed of the layer's own random generator. Defaults to torch's global generator.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
-    Input shape: any, floating-point. `training=True` or `False` at a call fixes the mode there.
+    Input shape: any, floating-point. Pass `training=True` or `False` at a call to fix the mode of
+    that call.
 
     Output shape: that of the input.
 
-    Differs from Keras: other random numbers.
+    Differs from Keras: the random numbers differ.
 
     Raises:
         ValueError: The rate is not between 0 and 1.

@@ -1,4 +1,4 @@
-"""Layers of residual branches, as Keras's applications have them: `LayerScale` and others."""
+"""Layers of residual branches, used by `keras.applications`: `LayerScale` and others."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ class StochasticDepth(Layer):
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
-    Input shape: `(batch, ...)`, floating-point. `training=True` or `False` at a call fixes the mode
-    there.
+    Input shape: `(batch, ...)`, floating-point. Pass `training=True` or `False` at a call to fix
+    the mode of that call.
 
     Output shape: that of the input.
 

@@ -1,4 +1,4 @@
-"""`ReversibleEmbedding`: an embedding whose table also turns vectors into scores."""
+"""`ReversibleEmbedding`: an embedding whose table also maps vectors to scores."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class ReversibleEmbedding(Embedding):
     Args:
         input_dim: Number of vectors: the largest index plus one.
         output_dim: Length of a vector.
-        tie_weights: Whether the table also makes the scores; else they have a kernel of their own.
+        tie_weights: Whether scores use the table; otherwise they use a separate kernel.
         embeddings_initializer: Initial values by name, object or function.
         embeddings_regularizer: Penalty on the table.
         embeddings_constraint: Function applied to the table after each step.
         mask_zero: Whether index 0 is padding; the output then has a mask.
         reverse_dtype: Data type in which scores are computed. Defaults to that of the input.
-        logit_soft_cap: Bound of the scores, approached by a hyperbolic tangent. Defaults to none.
+        logit_soft_cap: Soft bound on the scores, by a hyperbolic tangent. Defaults to none.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 

@@ -1,4 +1,4 @@
-"""The `training` argument of a layer's `call` while the mode is not known yet."""
+"""The `training` argument of a layer's `call` when the caller does not fix the mode."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from ..errors import SymbolicError
 
 
 class ModelMode:
-    """Stands for the mode of the model, which is known only when the model runs.
+    """Placeholder for the mode of the model, which is known only when the model runs.
 
-    A layer may pass it on to other layers; its truth value is an error.
+    A layer may pass it on to other layers; its truth value raises an error.
     """
 
     def __bool__(self) -> NoReturn:
@@ -34,5 +34,5 @@ MODEL_MODE = ModelMode()
 
 
 def fixed_mode(training: Any) -> dict[str, bool]:
-    """Return the keyword argument that fixes a module's mode, none if it follows the model."""
+    """Return the keyword argument that fixes a module's mode, empty if it follows the model."""
     return {} if training is None else {"training": training}

@@ -1,4 +1,4 @@
-"""Where each of Keras's weights is kept in a torch module, and in which layout.
+"""Where a torch module keeps each of Keras's weights, and in which layout.
 
 A layer declares its weights once, as a tuple of `Weight`s. Initializers, regularizers,
 constraints, `get_weights`, `set_weights` and `count_params` all follow from that.
@@ -58,7 +58,7 @@ Fans = Callable[[Tensor, nn.Module], tuple[int, int]]
 
 
 class Weight:
-    """One weight as Keras has it.
+    """One of Keras's weights of a layer, and where torch keeps it.
 
     Args:
         name: Keras's name.
@@ -66,7 +66,7 @@ class Weight:
         layout: How to convert between the layouts.
         initializer: Default of `<name>_initializer`.
         trainable: False for statistics, which gradients do not change.
-        option: What the names of its constructor arguments begin with. Defaults to `name`.
+        option: Prefix of its constructor arguments. Defaults to `name`.
         fans: From torch's tensor and its module to the numbers of inputs and outputs that variance
             scaling uses. Defaults to what `initializers.compute_fans` finds.
     """

@@ -100,20 +100,21 @@ class Bidirectional(Layer):
 
     Args:
         layer: A recurrent layer.
-        merge_mode: How both outputs become one: `"concat"`, `"sum"`, `"mul"`, `"ave"`, or `None`
+        merge_mode: How to merge both outputs: `"concat"`, `"sum"`, `"mul"`, `"ave"`, or `None`
             for a list of both.
-        weights: Weights of both layers to begin with, as `get_weights` returns them. Defaults to
-            initial values.
+        weights: Initial weights of both layers, as `get_weights` returns them. Defaults to the
+            layers' own initializers.
         backward_layer: The layer for the other direction, with `go_backwards=True`. Defaults to one
             like `layer`.
         **options: Arguments of every layer: `name`, `trainable`, `dtype`, `input_shape`,
             `activity_regularizer`.
 
     Input shape: `(batch, steps, features)`, floating-point; `initial_state=`, `mask=` and
-    `training=` at the call. Beside `initial_state=` only a mask that is given counts, as in Keras.
+    `training=` at the call. With `initial_state=`, only a mask passed at the call is used, as in
+    Keras.
 
-    Output shape: that of `layer`, with twice the features for `"concat"`; with its `return_state` a
-    list of it and the states of both.
+    Output shape: that of `layer`, with twice the features for `"concat"`; if `layer` has
+    `return_state`, a list of the output and the states of both.
 
     Raises:
         TypeError: `layer` is not a recurrent layer.
@@ -170,7 +171,7 @@ class Bidirectional(Layer):
         return nn.ModuleDict(parts)  # type: ignore[arg-type]
 
     def make_module(self, *input_shapes: Any, **named_shapes: Any) -> nn.Module | None:
-        """Build both layers, and give them the weights to begin with."""
+        """Build both layers, and set the initial weights."""
         first = not self.built
         module = super().make_module(*input_shapes, **named_shapes)
         if first and self._initial is not None:
@@ -180,7 +181,7 @@ class Bidirectional(Layer):
     def call(
         self, inputs: Any, initial_state: Any = None, mask: Any = None, training: bool | None = None
     ) -> Any:
-        """Record both directions and what is made of their outputs."""
+        """Record both directions, and merge their outputs."""
         halves: tuple[Any, Any] = (None, None)
         if initial_state is not None:
             half = len(initial_state) // 2
@@ -205,7 +206,7 @@ class Bidirectional(Layer):
         return [mask, mask] if self.merge_mode is None else mask
 
     def reset_state(self) -> None:
-        """Set states that outlive a call to zero."""
+        """Set the states of a stateful layer to zero."""
         self.forward_layer.reset_state()
         self.backward_layer.reset_state()
 

@@ -146,7 +146,7 @@ class Affine(Augmentation):
 
     Args:
         interpolation: `"bilinear"` or `"nearest"`.
-        fill_mode: what is outside: a key of `INSIDE`.
+        fill_mode: how to fill outside of the image: a key of `INSIDE`.
         fill_value: that value, for `"constant"`.
         channels_last: where the channels of the images are.
         seed: gives the module random numbers of its own.
@@ -367,7 +367,7 @@ class Elastic(Augmentation):
         bounds: bounds of the probability that an image is changed.
         scale: bounds of the strength.
         interpolation: `"bilinear"` or `"nearest"`.
-        fill_mode: what is outside: a key of `INSIDE`.
+        fill_mode: how to fill outside of the image: a key of `INSIDE`.
         fill_value: that value, for `"constant"`.
         value_range: the least and the largest value of pixels.
         channels_last: where the channels of the images are.

@@ -97,7 +97,7 @@ class ConvLSTM(nn.Module):
         return torch.stack(outputs, 1), (hidden, cell)
 
     def reset_states(self) -> None:
-        """Set states that outlive a call to zero."""
+        """Set the states of a stateful layer to zero."""
         for buffer in self.buffers(recurse=False):
             buffer.zero_()
 

@@ -1,4 +1,4 @@
-"""An embedding that is also its own output projection."""
+"""An embedding whose table is also an output projection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colors of images in other terms: gray values; hue, saturation and value.
+"""Color conversions of images: gray values; hue, saturation and value.
 
 The functions take and return one tensor for each channel, real or symbolic.
 """

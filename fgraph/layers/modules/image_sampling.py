@@ -1,4 +1,4 @@
-"""Values of images between their pixels, by the conventions of scipy's `map_coordinates`.
+"""Interpolation between pixels of images, by the conventions of scipy's `map_coordinates`.
 
 The functions are written in torch calls alone, for real and symbolic tensors.
 """
@@ -60,7 +60,7 @@ def sample(
         x: values, `(*leading axes, *axes of the coordinates, ...)`.
         coordinates: a tensor for each axis, of equal shapes.
         order: 0 for the nearest element, 1 for linear interpolation.
-        fill_mode: what is outside: a key of `INSIDE`.
+        fill_mode: how to fill outside of the image: a key of `INSIDE`.
         fill_value: that value, for `"constant"`.
         leading: indices along leading axes, which broadcast with the coordinates.
 
@@ -119,14 +119,14 @@ def grid(images: Any, dtype: torch.dtype) -> tuple[Any, Any]:
 def affine(
     images: Any, transform: Any, interpolation: str, fill_mode: str, fill_value: float
 ) -> Any:
-    """Return channels-last images at the places that `(a0, a1, a2, b0, b1, b2, ...)` tells.
+    """Transform channels-last images by the coefficients `(a0, a1, a2, b0, b1, b2, ...)`.
 
     Args:
         images: `(batch, height, width, channels)`.
         transform: `(batch, 8)`, or 1 for all: the pixel at `(x, y)` comes from
             `(a0 x + a1 y + a2, b0 x + b1 y + b2)`.
         interpolation: `"bilinear"` or `"nearest"`.
-        fill_mode: what is outside: a key of `INSIDE`.
+        fill_mode: how to fill outside of the image: a key of `INSIDE`.
         fill_value: that value, for `"constant"`.
     """
     a0, a1, a2, b0, b1, b2 = (transform[:, i].reshape(-1, 1, 1) for i in range(6))
@@ -151,7 +151,7 @@ def homography(start: Any, end: Any) -> Any:
 
 
 def perspective(images: Any, numbers: Any, interpolation: str, fill_value: float) -> Any:
-    """Return channels-last images at the places that `homography` tells, `(batch or 1, 8)`."""
+    """Transform channels-last images by the coefficients of `homography`, `(batch or 1, 8)`."""
     a0, a1, a2, b0, b1, b2, c0, c1 = (numbers[:, i].reshape(-1, 1, 1) for i in range(8))
     rows, columns = grid(images, numbers.dtype)
     scale = c0 * columns + c1 * rows + 1

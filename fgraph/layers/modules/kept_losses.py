@@ -1,4 +1,4 @@
-"""Modules that keep a penalty of their last call for the training loss."""
+"""Modules that store a penalty of their last call for the training loss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class KeptLoss(nn.Module):
-    """Base class: returns its first input, and keeps a penalty.
+    """Base class: returns its first input, and stores a penalty.
 
     Attributes:
         value: The penalty of the last call, `None` before the first one.
@@ -25,7 +25,7 @@ class KeptLoss(nn.Module):
 
 
 class ActivityLoss(KeptLoss):
-    """Keeps the penalty of an activation.
+    """Stores the penalty of an activation.
 
     Args:
         regularizer: From the activation to a scalar; divided by the batch size, as in Keras.
@@ -42,7 +42,7 @@ class ActivityLoss(KeptLoss):
 
 
 class AddedLoss(KeptLoss):
-    """Keeps the sum of the losses that `Layer.add_loss` was given."""
+    """Stores the sum of the losses passed to `Layer.add_loss`."""
 
     def forward(self, x: Tensor, *losses: Tensor) -> Tensor:
         """Return `x`, of any shape; the losses are scalars, or are averaged."""
@@ -51,7 +51,7 @@ class AddedLoss(KeptLoss):
 
 
 def losses_so_far(module: nn.Module) -> list[tuple[KeptLoss, Tensor]]:
-    """Return the penalties that the parts of a module keep, before it is called once more."""
+    """Return the penalties that the parts of a module store, before its next call."""
     parts = (part for part in module.modules() if isinstance(part, KeptLoss))
     return [(part, part.value) for part in parts if part.value is not None]
 

@@ -1,4 +1,4 @@
-"""Noise that follows `train()` and `eval()`; torch has no modules for these."""
+"""Noise in training mode, for which torch has no modules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Noise(nn.Module):
-    """Base class: adds noise in training mode, or where a call says so.
+    """Base class: adds noise in training mode, or if a call asks for it.
 
     Args:
         seed: gives the module random numbers of its own, which begin there.

@@ -20,11 +20,11 @@ class BatchNorm(_BatchNorm):
         channels: the number of channels.
         eps: added to the variance.
         momentum: the share of the new batch in the running statistics.
-        scale: whether there is a learned factor.
-        center: whether there is a learned summand.
+        scale: whether to multiply by a learned factor.
+        center: whether to add a learned offset.
 
     Attributes:
-        frozen: True where the running statistics are used, and left alone, in training too.
+        frozen: Whether training, too, uses the running statistics and does not update them.
     """
 
     has_plain_sizes = True  # for the inference of shapes: those of the input
@@ -186,7 +186,7 @@ class VarianceScaledNorm(nn.LayerNorm):
 
 
 class CenteredLayerNorm(nn.LayerNorm):
-    """An `nn.LayerNorm` with a learned summand and no factor, which torch does not have.
+    """An `nn.LayerNorm` with a learned offset and no factor, which torch does not have.
 
     Args:
         normalized_shape: Sizes of the last axes, which are normalized over.
@@ -199,7 +199,7 @@ class CenteredLayerNorm(nn.LayerNorm):
 
 
 class CenteredGroupNorm(nn.GroupNorm):
-    """An `nn.GroupNorm` with a learned summand and no factor.
+    """An `nn.GroupNorm` with a learned offset and no factor.
 
     Torch's kernel has no gradient for that pair; the arguments are those of `nn.GroupNorm`.
     """

@@ -1,4 +1,4 @@
-"""Modules and functions of preprocessing layers."""
+"""Modules and functions behind the preprocessing layers."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Standardize(nn.Module):
 
 
 def count_codes(codes: Tensor, depth: int, count: bool, weights: Tensor | None) -> Tensor:
-    """Count, or only note, which integers occur along the last axis.
+    """Count the integers along the last axis, or mark which ones occur.
 
     Args:
         codes: `(..., numbers)`, each below `depth`.
         depth: the size of the new last axis.
-        count: whether to count, or to note by a one.
+        count: whether to count, instead of marking by a one.
         weights: how much each number counts; one by default.
     """
     ones = torch.ones_like(codes, dtype=torch.get_default_dtype()) if weights is None else weights

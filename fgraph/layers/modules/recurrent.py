@@ -1,4 +1,4 @@
-"""Recurrent modules: torch's own with one bias, and loops for what those cannot do."""
+"""Recurrent modules: torch's own with one bias, and loops for what torch's kernels cannot do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ States = tuple[Tensor, ...]
 def with_one_bias(module: nn.RNNBase) -> nn.RNNBase:
     """Make the second bias, which torch adds to the first, a buffer of zeros.
 
-    The keys of the `state_dict` stay those of torch; one step of an optimizer is that of one bias.
+    `state_dict` has torch's keys; an optimizer updates one bias only.
     """
     if module.bias:
         zeros = torch.zeros_like(module.get_parameter("bias_hh_l0").detach())
@@ -34,9 +34,9 @@ _CLOSED = 1e4  # an input at which a sigmoid is exactly 0 or 1 in every dtype, a
 class KerasRNN(nn.Module):
     """Base class: what `KerasLSTM`, `KerasGRU` and `KerasSimpleRNN` add to torch's modules.
 
-    Masks (a masked step repeats the output and keeps the states), other activations, dropout that
-    is the same at every step, and states that outlive a call. torch's kernel does the work if it
-    can; else the steps are run one by one.
+    They add masks (a masked step repeats the output and keeps the states), other activations,
+    dropout that is the same at every step, and states kept between calls. torch's kernel is used
+    where it can compute the result; otherwise the steps run one by one.
 
     Args:
         input_size: Number of features.
@@ -47,7 +47,7 @@ class KerasRNN(nn.Module):
         plain: Whether both are those of torch's kernel.
         dropout: Fraction of the features to drop during training, the same ones at every step.
         recurrent_dropout: Likewise of the state, as the kernels see it.
-        batch_size: Batch size of states that outlive a call. Defaults to none that do.
+        batch_size: Batch size of the states kept between calls. Defaults to keeping none.
         seed: Seed of random numbers of the dropouts' own.
         final_states: Whether all states after the last step are needed, not only the first. With a
             mask torch's LSTM needs one more input feature for the second.
@@ -130,7 +130,7 @@ class KerasRNN(nn.Module):
         return outputs, states
 
     def reset_states(self) -> None:
-        """Set states that outlive a call to zero."""
+        """Set the states of a stateful layer to zero."""
         for state in self._kept():
             state.zero_()
 
