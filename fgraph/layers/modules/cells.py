@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from .recurrent import KerasRNN
+from .steps import joined_steps, steps_of
 
 
 class CellLoop(nn.Module):
@@ -64,7 +65,7 @@ def _run_cell(
     if states is None:
         states = [x.new_zeros(x.shape[0], size) for size in state_sizes(cell)]
     previous, outputs = None, []
-    for index, step in enumerate(x.unbind(1)):
+    for index, step in enumerate(steps_of(x)):
         output, new = one_step(cell, step, states)
         if mask is not None:
             counts = mask[:, index]
@@ -73,7 +74,7 @@ def _run_cell(
             output = previous = _where(counts, output, before)
         states = new
         outputs.append(output)
-    return torch.stack(outputs, 1), states
+    return joined_steps(outputs, x), states
 
 
 class RecordedStep(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..data_format import pad_to_same
 from .noise import SharedDropout
 from .recurrent import Activation
+from .steps import joined_steps, steps_of
 
 
 class ConvLSTM(nn.Module):
@@ -83,7 +84,7 @@ class ConvLSTM(nn.Module):
         hidden, cell = self._start(steps) if states is None else states
         drop = self._recurrent_factor(hidden, training)
         outputs = []
-        for index, step in enumerate(steps.unbind(1)):
+        for index, step in enumerate(steps_of(steps)):
             seen = hidden if drop is None else hidden * drop
             new, memory = self._step(step, seen, cell)
             if mask is not None:
@@ -94,7 +95,7 @@ class ConvLSTM(nn.Module):
         if self.stateful:
             self.get_buffer("state_0").copy_(hidden.detach())
             self.get_buffer("state_1").copy_(cell.detach())
-        return torch.stack(outputs, 1), (hidden, cell)
+        return joined_steps(outputs, steps), (hidden, cell)
 
     def reset_states(self) -> None:
         """Set the states of a stateful layer to zero."""

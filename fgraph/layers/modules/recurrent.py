@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .noise import SharedDropout
+from .steps import joined_steps, steps_of
 
 Activation = Callable[[Tensor], Tensor]
 States = tuple[Tensor, ...]
@@ -174,7 +175,7 @@ class KerasRNN(nn.Module):
         drop = self._recurrent_factor(x, training)
         projected = F.linear(x, self.weight_ih_l0, self._input_bias())
         previous, outputs = x.new_zeros(x.shape[0], self.hidden_size), []
-        for index, step in enumerate(projected.unbind(1)):
+        for index, step in enumerate(steps_of(projected)):
             hidden = states[0] if drop is None else states[0] * drop
             new = self.step(step, hidden, states)
             if mask is not None:
@@ -183,7 +184,7 @@ class KerasRNN(nn.Module):
                 previous = torch.where(counts, new[0], previous)
             states = new
             outputs.append(new[0] if mask is None else previous)
-        return torch.stack(outputs, 1), states
+        return joined_steps(outputs, projected), states
 
     def _recurrent_factor(self, x: Tensor, training: bool) -> Tensor | None:
         if self.recurrent_dropout is None:
