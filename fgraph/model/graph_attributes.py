@@ -116,11 +116,10 @@ class GraphAttributes(LazyMethods, KerasWeights, Penalties, Trainer, nn.Module):
             )
         found = self._layers_by_name(sort=name is None)
         if name is not None:
-            if name not in found and (block := self._opened_layer(name)) is not None:
-                return block
-            if name not in found:
+            layer = found[name] if name in found else self._opened_layer(name)
+            if layer is None:
                 raise ValueError(f"No such layer: {name}. Existing layers are: {list(found)}.")
-            return found[name]
+            return layer
         try:
             return list(found.values())[cast(int, index)]
         except IndexError:
@@ -222,34 +221,26 @@ class GraphAttributes(LazyMethods, KerasWeights, Penalties, Trainer, nn.Module):
 
     def _missing_graph(self, attribute: str) -> str:
         """Return why there is no graph, as the text of an error."""
-        if self._is_unbuilt:
-            return (
-                f"{type(self).__name__}.{attribute}: this model is not built yet: call it on a "
-                "tensor, or model.build((None, ...)) with the shape of the input"
-            )
-        return (
-            f"{type(self).__name__}.{attribute}: this model has no graph, its forward is written "
-            "by hand"
+        why = (
+            "is not built yet: call it on a tensor, or model.build((None, ...)) with the shape of "
+            "the input"
+            if self._is_unbuilt
+            else "has no graph, its forward is written by hand"
         )
+        return f"{type(self).__name__}.{attribute}: this model {why}"
 
     def _live_graph(self, attribute: str) -> Graph:
         """Return the graph, brought up to date with the children that the model has now."""
         graph = self._graph
         if graph is None:
             raise AttributeError(self._missing_graph(attribute))
-        new: dict[int, Any] = {}
-        for node, path in zip(graph.nodes, self._node_paths, strict=True):
-            if path is not None:
-                module = self._part_at(path)
-                if module is not node.target:
-                    new[id(node.target)] = module
-        tensors = {name: self._part_at(name.split(".")) for name in self._graph_tensors}
-        for name, tensor in self._graph_tensors.items():
-            if tensors[name] is not tensor:
-                new[id(tensor)] = tensors[name]
+        paths = zip(graph.nodes, self._node_paths, strict=True)
+        held: list[Any] = [(node.target, path) for node, path in paths if path is not None]
+        held += [(tensor, name.split(".")) for name, tensor in self._graph_tensors.items()]
+        new = {id(old): now for old, path in held if (now := self._part_at(path)) is not old}
         if new:
             self._graph = graph = with_replaced(graph, new)
-            self._graph_tensors = tensors
+            self._graph_tensors = {k: new.get(id(t), t) for k, t in self._graph_tensors.items()}
         return graph
 
     def get_submodule(self, target: str) -> nn.Module:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import warnings
-import weakref
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,21 +11,16 @@ from torch import nn
 from ..graph import Symbol, SymbolicTensor, to_shapes
 from ..graph.graph import Graph
 from ..graph.home import Home
-from ..graph.nested import filled, iter_leaves, label, leaves_with_paths, numbered
+from ..graph.nested import iter_leaves, label, leaves_with_paths, numbered
 from ..graph.recording.input import inputs_like
 from ..layers.base import Layer
 from ..training.output_structure import OutputStructure
 from ..unfolding.registered_parts import makes_result
-from . import codegen
-from .identifiers import identifier
-from .masked_calls import prepare
 from .model_calls import ModelCalls
 from .naming import Naming, maker_of, name_graph, output_names
 from .recorded_call import record_call
 from .signature import Signature
 from .training_view import run_for_loss, view_of
-
-_classes: weakref.WeakValueDictionary[Any, type] = weakref.WeakValueDictionary()
 
 
 class Model(ModelCalls):
@@ -157,57 +150,6 @@ class Model(ModelCalls):
         owner = f"model {self.name!r}"
         self._signature = Signature(owner, self._input_template, self._named_inputs, graph.inputs)
 
-    def _take(self, source: codegen.Source, segments: Any) -> None:
-        """Make this source the forward.
-
-        Args:
-            source: what was generated of the graph.
-            segments: the nodes that it computes again, see `parallel.segmented_forward`.
-        """
-        self._segments = segments
-        for of_the_source_before in ("_view", "_masked"):
-            self.__dict__.pop(of_the_source_before, None)
-        self._forward_source = source
-        self._attach_forward()
-
-    def _generate(
-        self, graph: Graph, naming: Naming, outputs: Any, segments: Any = None
-    ) -> codegen.Source:
-        """Generate a forward that runs a graph on the modules and tensors of this model.
-
-        Args:
-            graph: the graph.
-            naming: the names of all that is in it.
-            outputs: the structure to return, with a `Ref` for each tensor.
-            segments: the nodes that it computes again, see `parallel.segmented_forward`.
-        """
-        known = {**self._parameters, **self._buffers}
-        if segments is not None:
-            written: codegen.Source = segments.write(graph, naming, outputs, known)
-            return written
-        return codegen.ForwardWriter(graph, naming, known).write(outputs)
-
-    def _naming(self, graph: Graph, more_inputs: Iterable[str] = ()) -> Naming:
-        """Return the names of all that is in a graph of this model's layers, as they are now.
-
-        Args:
-            graph: its own graph, or another one whose first inputs are the model's.
-            more_inputs: names for the other inputs.
-        """
-        names: dict[int, str] = {}
-        paths = {id(part): tuple(path.split(".")) for path, part in self.named_modules()}
-        own = self._live_graph("names").nodes
-        for node, name, path in zip(own, self._node_names, self._node_paths, strict=True):
-            names[id(maker_of(node))] = name
-            if path is not None:
-                paths[id(node.target)] = path
-        return Naming(
-            [*self.input_names, *more_inputs],
-            [names.get(id(maker_of(n))) or identifier(n.kind.strip("_")) for n in graph.nodes],
-            [paths[id(n.target)] if n.op == "module" else None for n in graph.nodes],
-            {name: child for name, child in self._modules.items() if child is not None},
-        )
-
     def _adopt_tensors(self, home: Home, graph: Graph) -> None:
         """Take the tensors and the mode of an opened module, if its children are ours."""
         module = home.module
@@ -220,56 +162,11 @@ class Model(ModelCalls):
             persistent = name not in module._non_persistent_buffers_set
             self.register_buffer(name, buffer, persistent=persistent)
 
-    def _attach_forward(self) -> None:
-        """Make this object an instance of a subclass that has the generated forward.
-
-        `torch.fx`, `torch.export` and FSDP look at `type(model)`, so the forward belongs on a
-        class; models with equal source share it.
-        """
-        base = self._public_class()
-        source = self._forward_source
-        constants = tuple(sorted((key, id(value)) for key, value in source.namespace.items()))
-        key = (base, source.text, constants)
-        made = _classes.get(key)
-        if made is None:
-            forward = codegen.compile_forward(source, self.name)
-            slot = "forward" if base.forward is Model.forward else "_replay"
-            body = {slot: forward, "_generated": forward, "__doc__": base.__doc__}
-            made = type(base.__name__, (base,), body | {"__module__": base.__module__})
-            made.__qualname__ = base.__qualname__
-            _classes[key] = made
-        self.__class__ = made
-        prepare(cast(Graph, self._graph))
-
-    @classmethod
-    def _public_class(cls) -> type[Model]:
-        """Return the class that the user wrote, the base of the generated one."""
-        return next(kind for kind in cls.__mro__ if "_generated" not in kind.__dict__)
-
-    @property
-    def _has_own_forward(self) -> bool:
-        """Whether the user's class has a `forward` of its own."""
-        return self._public_class().forward is not Model.forward
-
-    def _output_structure(self, values: Sequence[Any]) -> Any:
-        if type(self._output_template) is int:  # a single output
-            return values[self._output_template]
-        return filled(self._output_template, values)
-
     # ------------------------------------------------------------------ running
 
     def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Build a graph that waits for the arguments of the first call."""
         self._build(*record_call(self, args, kwargs))
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the graph; a subclass that overrides this may call it."""
-        if self._graph is None:
-            raise NotImplementedError(
-                f"{type(self).__name__} has no graph and no forward: write a forward method, or "
-                "call super().__init__(inputs, outputs)"
-            )
-        return self._replay(*args, **kwargs)
 
     def build(self, input_shape: Any) -> None:
         """Build the graph of a model that is written with `call`, for inputs of these shapes.

@@ -12,13 +12,13 @@ from ..graph import SymbolicTensor
 from ..layers.training_mode import MODEL_MODE
 from ..training.prediction import keeping_modes
 from .child_calls import has_own_calls
-from .graph_attributes import GraphAttributes
+from .generated_forward import GeneratedForward
 from .masked_calls import mask_list, record_model, run_with_masks
 from .run_time_notes import add_run_time_note
 from .signature import Signature
 
 
-class ModelCalls(GraphAttributes):
+class ModelCalls(GeneratedForward):
     """The call of a model, on real or symbolic tensors."""
 
     @overload

@@ -12,6 +12,7 @@ from ..errors import refuse_keras
 from ..graph import Input, SymbolicTensor
 from ..graph.modes import callers_modes
 from ..graph.node import recording_apart
+from ..graph.recording.input import input_like
 from ..layers.base import Layer
 from ..layers.input_layer import InputLayer
 from .model import Model
@@ -116,11 +117,10 @@ class Sequential(Model):
             layer = InputLayer.of(layer.source, layer.source.node.name)
         refuse_keras("Sequential", layer)
         if not isinstance(layer, (Layer, nn.Module)):
-            kind = (
-                f"the class {layer.__name__}: call it" if isinstance(layer, type) else repr(layer)
-            )
+            is_class = isinstance(layer, type)
+            given = f"the class {layer.__name__}: call it" if is_class else repr(layer)
             raise TypeError(
-                f"Sequential takes layers and torch modules, got {kind}. Wrap a function in "
+                f"Sequential takes layers and torch modules, got {given}. Wrap a function in "
                 "layers.Lambda(fn)"
             )
         if isinstance(layer, InputLayer) and self._stack:
@@ -138,8 +138,7 @@ class Sequential(Model):
         if isinstance(first, InputLayer):
             self._build_from(first.output)
         elif isinstance(first, Model) and first._graph is not None:
-            like = first.inputs[0]
-            self._build_from(Input(batch_shape=like.spec.shape, dtype=like.dtype))
+            self._build_from(input_like(first.inputs[0].spec))
         elif isinstance(first, Layer) and first.first_input_shape is not None:
             self._build_from(Input(first.first_input_shape, dtype=first.input_dtype))
 
@@ -167,7 +166,5 @@ class Sequential(Model):
 
     def _drop_graph(self) -> None:
         """Forget the graph and its children; the layers keep their modules."""
-        for name in list(self._modules):
-            del self._modules[name]
-        self._graph = None
-        self._signature = None
+        self._modules.clear()
+        self._graph = self._signature = None
