@@ -255,46 +255,48 @@ class _Reader:
         kinds = {"$at": self._at, "$held": lambda held: _Held(*held)}
         self.record = record = decoder.value(record, kinds)
         self._homes = [self._home(*held) for held in record.get("homes", ())]
-        nodes, count = record["nodes"], len(record["inputs"])
-        scopes: Any = []
-        for held in record.get("scopes", ()):
-            scopes.append(self._scope(len(scopes), *held))
-        self._calls = len(record["calls"])
-        self._scopes = len(scopes)
-        operations = record.get("operations", [])
-        if not all(type(leaf) is At for leaf in iter_leaves(operations)):
-            raise LoadError("an operation takes something that is no value of the graph")
-        self._operations = len(operations)
-        self.paths = [tuple(held["path"]) if "path" in held else None for held in nodes]
-        entries = [
-            Entry("input", held, None, (), {}, [], None, None, None) for held in record["inputs"]
-        ]
-        entries += [self._entry(held) for held in nodes]
-        for owner, given, results, _ in record["calls"]:
-            made = any(type(leaf) is At for leaf in iter_leaves(results))
-            if not isinstance(owner, Layer) or not _is_call(given) or not made:
-                raise LoadError(f"a call of {owner!r:.80} has no inputs or outputs")
+        nodes, inputs = record["nodes"], record["inputs"]
+        scopes = self._scopes_in(record)
+        operations, calls = record.get("operations", []), record["calls"]
+        self._calls, self._scopes, self._operations = map(len, (calls, scopes, operations))
+        self._check_spans(calls, operations)
         outputs, reads = record["outputs"], record["reads"]
         if not all(type(item) is At for item in (*outputs, *(item for item, _ in reads))):
             raise LoadError("the graph gives something that is no value of it")
-        inputs, calls = [At(number, 0) for number in range(count)], record["calls"]
-        self.graph = restore(
-            Flat(
-                inputs,
-                outputs,
-                count,
-                entries,
-                calls,
-                self._homes,
-                scopes,
-                reads,
-                len(nodes),
-                operations,
-            ),
-            self._make,
+        self.paths = [tuple(held["path"]) if "path" in held else None for held in nodes]
+        entries = [Entry("input", held, None, (), {}, [], None, None, None) for held in inputs]
+        flat = Flat(
+            inputs=[At(number, 0) for number in range(len(inputs))],
+            outputs=outputs,
+            sources=len(inputs),
+            entries=entries + [self._entry(held) for held in nodes],
+            calls=calls,
+            homes=self._homes,
+            scopes=scopes,
+            reads=reads,
+            between=len(nodes),
+            operations=operations,
         )
+        self.graph = restore(flat, self._make)
         for ref, axis in reads_of(self.graph.inputs):
             number_below(axis, ref.spec.shape)
+
+    def _scopes_in(self, record: dict[str, Any]) -> list[Any]:
+        scopes: list[Any] = []
+        for held in record.get("scopes", ()):
+            scopes.append(self._scope(len(scopes), *held))
+        return scopes
+
+    @staticmethod
+    def _check_spans(calls: Any, operations: Any) -> None:
+        """Check what calls of layers and operations take and return."""
+        for owner, given, results, _ in calls:
+            made = any(type(leaf) is At for leaf in iter_leaves(results))
+            if not isinstance(owner, Layer) or not _is_call(given) or not made:
+                raise LoadError(f"a call of {owner!r:.80} has no inputs or outputs")
+        for taken in operations:
+            if type(taken) is not list or not all(type(item) is At for item in taken):
+                raise LoadError(f"an operation takes {taken!r:.80}, not values of the graph")
 
     def _home(self, module: Any, name: Any) -> tuple[nn.Module, str]:
         """Return an opened module, all of which is the model's."""

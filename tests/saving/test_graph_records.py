@@ -12,6 +12,7 @@ from fgraph import Input, Model, layers
 from fgraph.graph.flat_graph import Entry
 from fgraph.graph.node import Ref
 from fgraph.saving.graph_records import _NODE_FIELDS
+from saving.crafted import Crafted, graph_of
 from strategies import assert_same
 
 
@@ -313,6 +314,26 @@ def test_files_have_all_that_is_known_of_a_node():
     """Or it is found again when the node is recorded."""
     found_again = {"function", "specs", "template", "effects"}
     assert {*Entry._fields} == (_NODE_FIELDS - {"path"}) | found_again
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda g: g["nodes"][0].update(operation=1), "number 1 of 1"),
+        (lambda g: g["nodes"][0].update(operation=-1), "number -1 of 1"),
+        (lambda g: g["operations"].__setitem__(0, 3), "an operation takes 3"),
+        (lambda g: g["operations"].__setitem__(0, [None]), r"an operation takes \[None\]"),
+        (lambda g: g["operations"].__setitem__(0, [{"$at": [9, 0]}]), "number 9 of"),
+        (lambda g: g["operations"].__setitem__(0, [{"$at": [0, 9]}]), "range"),
+    ],
+)
+def test_a_file_with_other_operations_is_refused(change, match, tmp_path):
+    x = Input((4,))
+    made = Crafted(Model(x, fgraph.ops.normalize(x)), tmp_path)
+    assert graph_of(made.document)["operations"] == [[{"$at": [0, 0]}]]
+    path = made.write(lambda document, tensors: change(graph_of(document)))
+    with pytest.raises(fgraph.LoadError, match=match):
+        fgraph.load_model(path)
 
 
 def test_methods_of_modules_are_refused(tmp_path):
