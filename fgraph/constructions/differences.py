@@ -30,6 +30,7 @@ _PARAMETER_KEYS = MODULE_KEYS | {"_size", "_keys"}
 MODEL_KEYS = MODULE_KEYS | {
     "_graph", "_signature", "_input_template", "_output_template", "_named_inputs", "_node_names",
     "_node_paths", "_output_names", "_graph_tensors", "_forward_source", "_view", "_masked",
+    "_built_in", "_converted",
     "_segments", "_stack", "_trainer", "_added_outside", "history", "stop_training",
     "forward", "stop_evaluating", "stop_predicting",
 }  # fmt: skip

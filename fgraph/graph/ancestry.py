@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from .node import Node, Ref
 
+DTYPE = -1  # in place of an axis among what code read: the dtype
+
 
 def ancestors(outputs: Iterable[Ref], boundary: Iterable[Ref] = ()) -> list[Node]:
     """Return the nodes that `outputs` need, in the order in which they were recorded.
@@ -41,13 +43,13 @@ def spans_of(nodes: Iterable[Node], kind: Literal["call", "scope"]) -> list[Any]
 
 
 def reads_of(refs: Iterable[Ref]) -> dict[tuple[Ref, int], None]:
-    """Return the sizes that code read of values that follow from the sources of `refs`."""
+    """Return what code read of values that follow from the sources of `refs`: axes, or `DTYPE`."""
     sources = dict.fromkeys(node for ref in refs for node in ref.node.sources or (ref.node,))
     return {read: None for node in sources for read in node.reads or ()}
 
 
 def add_reads(ref: Ref, reads: Iterable[tuple[Ref, int]]) -> None:
-    """Remember sizes that code read, with the inputs that `ref` is computed from."""
+    """Remember what code read, with the inputs that `ref` is computed from."""
     for node in ref.node.sources or (ref.node,):
         node.reads = node.reads or {}
         node.reads.update(dict.fromkeys(reads))

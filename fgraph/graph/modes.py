@@ -87,6 +87,11 @@ def _autocast() -> tuple[Autocast, ...]:
     return tuple(Autocast(d, True, torch.get_autocast_dtype(d), cache) for d in devices)
 
 
+def autocast_now() -> tuple[Autocast, ...]:
+    """Return the settings of autocast that are on; empty where it is off."""
+    return _autocast() if any(map(torch.is_autocast_enabled, AUTOCAST_DEVICES)) else ()
+
+
 def _autocast_depth() -> int:
     depth: int = torch.autocast_increment_nesting()
     torch.autocast_decrement_nesting()

@@ -8,13 +8,13 @@ from typing import Any
 from torch import nn
 
 from ..graph import Node, Ref, symbol
-from ..graph.ancestry import ancestors, reads_from
+from ..graph.ancestry import add_reads, ancestors, reads_from
 from ..graph.closures import LiftedFunction
 from ..graph.graph import Graph
 from ..graph.modes import Modes, callers_modes, under
 from ..graph.nested import iter_leaves, map_leaves
 from ..graph.node import Operation, recording
-from ..graph.recording.record import note_read, record
+from ..graph.recording.record import record
 from ..interface.keras_weights import KerasWeights
 
 
@@ -65,7 +65,8 @@ class Replay:
                     self._replay(node)
         for ref, axis in reads:
             if ref in self.values:  # else within a layer, whose code has read it again
-                note_read(self.values[ref].ref, axis)
+                for given in graph.inputs:
+                    add_reads(self.values[given].ref, [(self.values[ref].ref, axis)])
 
     def _operation(self, made: Operation | None) -> Operation | None:
         """Return the operation that takes the place of another one."""

@@ -12,13 +12,13 @@ from ..graph import SymbolicTensor
 from ..layers.training_mode import MODEL_MODE
 from ..training.prediction import keeping_modes
 from .child_calls import has_own_calls
-from .generated_forward import GeneratedForward
 from .masked_calls import mask_list, record_model, run_with_masks
+from .model_conversion import ModelConversion
 from .run_time_notes import add_run_time_note
 from .signature import Signature
 
 
-class ModelCalls(GeneratedForward):
+class ModelCalls(ModelConversion):
     """The call of a model, on real or symbolic tensors."""
 
     @overload
@@ -64,7 +64,7 @@ class ModelCalls(GeneratedForward):
             if options or any(isinstance(value, SymbolicTensor) for value in args):
                 return self._call_with(args, **options)
         if signature.reads:
-            signature.check_reads(args)
+            signature.check_reads(args, self._converted)
         try:
             return super().__call__(*args)
         except Exception as error:
@@ -93,7 +93,7 @@ class ModelCalls(GeneratedForward):
             return self(*values)
         if self._has_own_forward:
             raise TypeError(f"{type(self).__name__}: mask= does not reach a forward by hand")
-        cast(Signature, self._signature).check_reads(values)
+        cast(Signature, self._signature).check_reads(values, self._converted)
         pair = run_with_masks(self, values, mask_list(values, masks))
         return pair if "masks" in masks else self._output_structure(pair[0])
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from ..graph import Ref, Symbol, SymbolicTensor
-from ..graph.ancestry import reads_from
+from ..graph.ancestry import DTYPE, reads_from
 from ..graph.graph import describe
 from ..graph.inference.lanes import sizes_at
 from ..graph.nested import Path, label
+from .dtype_reads import DtypeReads
 from .expressions import parameter_names
 
 _MOST_SHAPES = 4096  # combinations of input sizes that are remembered
@@ -32,7 +33,7 @@ class Signature:
         names: the names of the inputs, in order.
         checks: for each input, its number of dimensions and its known sizes by axis.
         shapes: the shape of each input, `None` for one that is no tensor.
-        reads: sizes that were read while the graph was built, as values and axes.
+        reads: sizes that were read while the graph was built, as values and axes; dtypes, too.
     """
 
     def __init__(self, owner: str, structure: Any, names: list[str], refs: list[Ref]) -> None:
@@ -46,6 +47,9 @@ class Signature:
             for shape in self.shapes
         )
         self.reads = reads_from(refs)
+        self._sizes = [(ref, axis) for ref, axis in self.reads if axis != DTYPE]
+        dtypes = [ref for ref, axis in self.reads if axis == DTYPE]
+        self._dtypes = DtypeReads(owner, refs, dtypes) if dtypes else None
         self._refs = refs
         self._structure = structure
         self._compared: set[tuple[Any, ...]] = set()
@@ -176,17 +180,31 @@ class Signature:
                 f"got {_kind(value)}"
             )
 
-    def check_reads(self, values: Sequence[Any]) -> None:
-        """Compare sizes that were read while the graph was built with those of these inputs.
+    def check_reads(self, values: Sequence[Any], converted: bool) -> None:
+        """Compare what was read while the graph was built with what it is for these inputs.
 
-        Such a size was found to be the same for all sizes that were tried. What was compared once
-        is remembered for each combination of input sizes.
+        A size that was read was found to be the same for all sizes that were tried. What was
+        compared once is remembered for each combination of input sizes. While torch compiles or
+        exports the model, nothing is compared.
+
+        Args:
+            values: the inputs.
+            converted: whether the weights have other dtypes than when the graph was built.
 
         Raises:
             ValueError: a size is another one, so that the graph holds a wrong number.
+            TypeError: so it is with a dtype.
         """
-        if torch._C._get_tracing_state() or any(isinstance(v, Symbol) for v in values):
+        if torch.compiler.is_compiling() or torch._C._get_tracing_state():
             return
+        if any(isinstance(v, Symbol) for v in values):
+            return
+        if self._dtypes is not None:
+            self._dtypes.check(values, converted)
+        if self._sizes:
+            self._check_sizes(values)
+
+    def _check_sizes(self, values: Sequence[Any]) -> None:
         shapes = tuple(tuple(v.shape) if isinstance(v, Tensor) else v for v in values)
         try:
             known = shapes in self._compared
@@ -194,7 +212,7 @@ class Signature:
             known = None
         if known:
             return
-        for ref, axis in self.reads:
+        for ref, axis in self._sizes:
             found = sizes_at(ref, dict(zip(self._refs, shapes, strict=True)))
             expected = ref.spec.shape[axis]
             if found is not None and found[axis] != expected:

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from ..errors import LoadError, SaveError
 from ..graph import Node, Ref, to_symbols
-from ..graph.ancestry import ancestors, reads_of
+from ..graph.ancestry import DTYPE, ancestors, reads_of
 from ..graph.closures import LiftedFunction
 from ..graph.flat_graph import At, Entry, Flat, flatten, restore
 from ..graph.graph import Graph
@@ -74,6 +74,11 @@ class GraphWriter:
             SaveError: a node cannot be written as data; the text names it.
         """
         model, flat = self._model, self._flat
+        if model._converted and any(axis == DTYPE for _, axis in flat.reads):
+            raise SaveError(
+                "the weights were converted to another dtype since code read a dtype to build the "
+                "graph, which is right for that alone: convert them back, as by model.float()"
+            )
         parts = zip_longest(flat.entries[flat.sources :], model._node_paths)
         nodes = [self._node(*part) for part in parts]
         record = {
@@ -279,7 +284,8 @@ class _Reader:
         )
         self.graph = restore(flat, self._make)
         for ref, axis in reads_of(self.graph.inputs):
-            number_below(axis, ref.spec.shape)
+            if axis != DTYPE or type(ref.spec) is not TensorSpec:
+                number_below(axis, ref.spec.shape)
 
     def _scopes_in(self, record: dict[str, Any]) -> list[Any]:
         scopes: list[Any] = []

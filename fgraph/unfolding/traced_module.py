@@ -19,7 +19,14 @@ from ..graph.module_copies import has_own_call, shallow_copy
 from ..graph.module_state import buffer, known_of, parameter, training
 from ..graph.nested import map_leaves
 from ..graph.node import Node, Ref, Scope, current_scope, current_trial, recording
-from ..graph.recording.record import RealChange, module_calls, record, result_of, to_refs
+from ..graph.recording.record import (
+    RealChange,
+    module_calls,
+    note_dtype,
+    record,
+    result_of,
+    to_refs,
+)
 from ..graph.recording.symbolic_sizes import SymbolicSize
 from .both_modes import Trial
 from .leaves import Leaves, is_of_torch
@@ -274,7 +281,7 @@ class TracedModule:
         for name, value in self.copy.__dict__.items():
             found[name,] = value
             if type(value) in (dict, list, set, _ReadsSymbolic):
-                items = value.items() if isinstance(value, dict) else enumerate(value)
+                items = dict.items(value) if isinstance(value, dict) else enumerate(value)
                 found.update(((name, str(key)), item) for key, item in items)
         return found
 
@@ -304,6 +311,13 @@ class _ReadsSymbolic(dict[str, Any]):
     def __init__(self, real: Any, read: Callable[[str, Any], Any]) -> None:
         super().__init__(real)
         self._read = read
+
+    def items(self) -> Any:
+        """Yield the real tensors, as `self.parameters()` does: their dtypes may be read."""
+        for name, tensor in super().items():
+            if isinstance(tensor, Tensor):
+                note_dtype(self._read(name, tensor).ref)
+            yield name, tensor
 
     def __getitem__(self, name: str) -> Any:
         return self._read(name, super().__getitem__(name))

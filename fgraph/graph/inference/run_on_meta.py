@@ -30,15 +30,21 @@ from .meta_mode import MetaMode
 
 
 def run_on_meta(
-    node: Node, lane: Mapping[Ref, Any], watch: Watch | None = None, number: int = 0
+    node: Node,
+    lane: Mapping[Ref, Any],
+    watch: Watch | None = None,
+    number: int = 0,
+    autocast: tuple[Autocast, ...] = (),
 ) -> tuple[Any, MetaMode]:
     """Run a call on meta tensors; return the result and what was seen on the way.
 
     Args:
         node: the call.
-        lane: for each `Ref` the shape of the meta tensor, or the number, that stands for it.
+        lane: for each `Ref` the shape of the meta tensor, or the number, that stands for it; a spec
+            for a tensor of another dtype.
         watch: is told what the call does to memory.
         number: the number of the lane, on which stand-ins for sizes decided by values depend.
+        autocast: the settings of the caller, for a call that has none of its own.
 
     If the call branches on the value of a tensor, which is unknown here, both branches are run. A
     branch that raises is ignored: it is a check of values.
@@ -52,7 +58,7 @@ def run_on_meta(
         outer, _inferring.now = _inferring.now, True
         try:
             try:
-                with _autocasting(mode, node.autocast):
+                with _autocasting(mode, node.autocast or autocast):
                     results.append(_run(node, lane, mode, watch))
             except NotImplementedError as error:
                 if mode.device != "meta" or not _lacks_kernel(error):
@@ -95,6 +101,8 @@ def _run(node: Node, lane: Mapping[Ref, Any], mode: MetaMode, watch: Watch | Non
             if type(spec) is not TensorSpec:
                 given.append((None, None))
                 return torch.device(mode.device) if type(spec) is DeviceSpec else stand_in
+            if type(stand_in) is TensorSpec:
+                spec, stand_in = stand_in, stand_in.first
             made = torch.empty(stand_in, dtype=spec.dtype, device=mode.device)
             given.append((made, stand_in))
             return made

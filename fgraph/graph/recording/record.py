@@ -8,11 +8,11 @@ from typing import Any, NoReturn
 import torch
 
 from ...errors import BuildError, SymbolicError, refuse_keras
-from ..ancestry import add_reads
+from ..ancestry import DTYPE, add_reads
 from ..closures import lift_captured
 from ..memory import Memory, changed
 from ..nested import iter_leaves, map_leaves
-from ..node import Inferred, Node, Ref
+from ..node import Inferred, Node, Ref, current_scope
 from ..specs import REAL, Effects
 from ..torch_functions import torch_name
 from .build_errors import function_name
@@ -185,6 +185,22 @@ def note_read(ref: Ref, axis: int) -> None:
     A model compares it with the real sizes: once for each new combination of input sizes.
     """
     add_reads(ref, [(ref, axis)])
+
+
+def note_dtype(ref: Ref) -> None:
+    """Remember that code relies on a dtype, which other inputs, weights or autocast would change.
+
+    What it does with the dtype cannot be followed: torch takes no other objects in place of dtypes.
+    """
+    dtype, scope = ref.spec.dtype, current_scope()
+    if not (dtype.is_floating_point or dtype.is_complex):
+        return
+    if ref.node.sources or ref.node.op == "input" or scope is None:
+        add_reads(ref, [(ref, DTYPE)])
+        return
+    for given in iter_leaves(scope.outermost.inputs):  # of a parameter or buffer
+        if type(given) is Ref:
+            add_reads(given, [(ref, DTYPE)])
 
 
 def no_value(value: Symbol, use: str, instead: str) -> NoReturn:

@@ -22,12 +22,15 @@ from .record import (
     handle_classes,
     module_calls,
     no_value,
+    note_dtype,
     note_read,
     record,
     refuse_caller_of_keras,
     symbol,
 )
 from .symbolic_sizes import Shape, SymbolicData, SymbolicSize
+
+_PACKAGE = __name__.partition(".")[0]
 
 if TYPE_CHECKING:
 
@@ -85,7 +88,13 @@ class SymbolicTensor(_SymbolicTensor):
 
     @property
     def dtype(self) -> torch.dtype:  # type: ignore[override]
-        """The element type."""
+        """The element type.
+
+        A model whose code has read it refuses to run where it would be another one: after
+        `model.half()`, on inputs of another dtype, under an autocast that changes it.
+        """
+        if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] != _PACKAGE:
+            note_dtype(self.ref)
         return self.spec.dtype
 
     @property
