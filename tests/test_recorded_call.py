@@ -219,3 +219,28 @@ def test_an_input_of_another_kind_is_refused_with_a_way_out(given, way_out):
     with pytest.raises(ValueError, match=f"(?s){way_out}"):
         Input((3,), **given)
     assert Input((3,), sparse=False, ragged=None, tensor=None).shape == (None, 3)
+
+
+class Difference(Model):
+    """One whose `call` takes all inputs in one argument, as Keras gives them."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = layers.Dense(2)
+
+    def call(self, inputs, training=None, mask=None):
+        a, b = inputs.values() if isinstance(inputs, dict) else inputs
+        return self.head(a - b)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, lambda pair: dict(zip("ab", pair, strict=True))])
+def test_several_inputs_are_one_argument_of_call(kind):
+    model = Difference()
+    a, b = torch.randn(2, 8, 3)
+    y = torch.randn(8, 2)
+    model.compile(fgraph.optimizers.SGD(0.0), "mse")
+    loss = model.fit(kind([a, b]), y, verbose=0).history["loss"][0]
+    expected = model.head.module(a - b)
+    assert loss == pytest.approx((expected - y).square().mean().item(), rel=1e-5)
+    torch.testing.assert_close(model(kind([a, b])), expected)
+    assert model.evaluate(kind([a, b]), y, verbose=0) == pytest.approx(loss)

@@ -104,6 +104,13 @@ class RunningMean:
         self._weights = state["weights"]
 
 
+def snake_case(name: str) -> str:
+    """Return the key in logs for a class or function of that name, as Keras forms it."""
+    words = re.sub(r"\W+", "", name)
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", words)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
+
+
 class Metric(Remembered):
     """A streaming metric with Keras's interface: `update_state`, `result`, `reset_state`.
 
@@ -127,8 +134,7 @@ class Metric(Remembered):
     batches at once. A class says so for itself: its subclasses do not inherit it."""
 
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__)
-        self.name = name or words.lower()
+        self.name = name or snake_case(type(self).__name__)
 
     def add_variable(
         self,
@@ -254,7 +260,7 @@ class MeanMetric(Metric):
     Args:
         fn: `fn(y_true, y_pred, **settings)` returns values of shape `(N, ...)`, or a scalar that
             is the batch's mean.
-        name: the key in logs; the function's name by default.
+        name: the key in logs; by default the function's name, in snake case.
         direction: `"max"`, `"min"` or `None`.
         **settings: keyword arguments of every call.
     """
@@ -266,7 +272,7 @@ class MeanMetric(Metric):
         direction: str | None = None,
         **settings: Any,
     ) -> None:
-        super().__init__(name or str(getattr(fn, "__name__", type(fn).__name__)))
+        super().__init__(name or snake_case(getattr(fn, "__name__", type(fn).__name__)))
         self.fn = fn
         self.direction = direction
         self.settings = settings

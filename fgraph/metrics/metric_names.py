@@ -13,7 +13,7 @@ from .. import losses
 from ..errors import unknown_name
 from ..losses.torch_losses import callable_name, takes_keras_order
 from . import accuracy, confusion, decision_curves, f_scores, loss_metrics, regression_metrics
-from .base import MeanMetric, Metric
+from .base import MeanMetric, Metric, snake_case
 from .reduction_metrics import Mean, Sum
 from .wrapped_metrics import KerasMetric, ResolvedMetric, TorchMetric, TorchOrder
 
@@ -109,4 +109,4 @@ def _by_name(name: str) -> Metric:
 
 def _of_callable(fn: Callable[..., Any]) -> Metric:
     called = fn if takes_keras_order(fn) else TorchOrder(fn)
-    return MeanMetric(called, callable_name(fn))
+    return MeanMetric(called, snake_case(callable_name(fn)))

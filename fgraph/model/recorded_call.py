@@ -35,6 +35,8 @@ def record_call(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
     kind, call = type(model).__name__, model.call
     parameters = inspect.signature(call).parameters
     given = {key: value for key, value in kwargs.items() if key not in ("training", "mask")}
+    if len(args) > 1 and _takes_one_input(parameters):  # `fit` gives several inputs one by one
+        args = ([*args],)
     bound = inspect.signature(call).bind(*args, **given)
     _refuse_other_than_tensors(kind, bound.arguments)
     with recording_apart(), callers_modes():  # not those of the first call, perhaps torch.no_grad()
@@ -61,6 +63,13 @@ def record_call(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
             raise
     structure = list(values.values())
     return structure[0] if len(structure) == 1 else structure, outputs
+
+
+def _takes_one_input(parameters: Mapping[str, inspect.Parameter]) -> bool:
+    """Whether a `call` takes all inputs in one argument, as Keras calls it."""
+    free = [p for name, p in parameters.items() if name not in ("training", "mask")]
+    several = [p for p in free if p.default is p.empty or p.kind is p.VAR_POSITIONAL]
+    return len(free) == len(several) == 1 and free[0].kind is not inspect.Parameter.VAR_POSITIONAL
 
 
 def _refuse_other_than_tensors(kind: str, arguments: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -30,7 +31,7 @@ class Rate(float):
 
 
 class LearningRate:
-    """Gives a `torch.optim.Optimizer` the attribute `learning_rate`."""
+    """Gives a `torch.optim.Optimizer` what Keras's have: `learning_rate`, `iterations`, `apply`."""
 
     param_groups: list[dict[str, Any]]
     step_hooks: StepHooks | None = None
@@ -72,6 +73,34 @@ class LearningRate:
                 raise AttributeError(f"{type(self).__name__} does not count its iterations")
             counted = max(map(int, steps), default=0)
         return int(counted)
+
+    def apply(self, grads: Iterable[Tensor | None], trainable_variables: Any = None) -> None:
+        """Make a step with gradients that are given, as `train_step` written for Keras does.
+
+        Args:
+            grads: one gradient for each parameter, `None` to leave it as it is.
+            trainable_variables: the parameters; by default all that the optimizer trains, in order.
+
+        Raises:
+            ValueError: there are more or fewer gradients than parameters, or a parameter is not
+                the optimizer's.
+        """
+        trained = [p for group in self.param_groups for p in group["params"]]
+        given, own = list(grads), trained if trainable_variables is None else [*trainable_variables]
+        if len(given) != len(own):
+            raise ValueError(f"apply got {len(given)} gradients for {len(own)} parameters")
+        if strangers := len({id(p) for p in own} - {id(p) for p in trained}):
+            raise ValueError(f"apply got {strangers} parameters that the optimizer does not train")
+        for parameter in trained:
+            parameter.grad = None
+        for parameter, grad in zip(own, given, strict=True):
+            parameter.grad = grad
+        self.step()  # type: ignore[attr-defined]
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Tensor | None, Any]]) -> None:
+        """Make a step with pairs of gradient and parameter; see `apply`."""
+        pairs = list(grads_and_vars)
+        self.apply([grad for grad, _ in pairs], [parameter for _, parameter in pairs])
 
     def refuse_if_scheduled(self) -> None:
         """Raise `TypeError` if the learning rate follows a schedule, so that it cannot be set."""

@@ -220,6 +220,22 @@ def test_functions_get_torch_order_unless_named():
         assert float(metric.result()) == -2.0
 
 
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("PSNR", "psnr"), ("MyDice", "my_dice"), ("dice2D", "dice2_d"), ("<lambda>", "lambda")],
+)
+def test_keys_in_logs_are_in_snake_case(keras, name, key):
+    """Those of functions and of classes, as Keras forms them."""
+    from keras.src.utils.naming import to_snake_case
+
+    def function(y_true, y_pred):
+        return y_true - y_pred
+
+    function.__name__ = name
+    assert to_snake_case(name) == metrics.get(function).name == key
+    assert type(name.strip("<>"), (metrics.Metric,), {})().name == key
+
+
 def test_torchmetrics_objects_are_taken_as_they_are():
     """Their value over several batches, under their own class's name."""
     torchmetrics = pytest.importorskip("torchmetrics")

@@ -410,6 +410,30 @@ def test_iterations_count_steps(name):
     assert optimizer.iterations == copy.deepcopy(optimizer).iterations == 4
 
 
+@pytest.mark.parametrize("form", ["apply", "apply_gradients"])
+def test_gradients_that_are_given_make_a_step(form):
+    """As Keras's `train_step` on torch does; parameters without a gradient stay."""
+    params = [nn.Parameter(torch.ones(2)) for _ in range(3)]
+    optimizer = optimizers.SGD(0.5)(params)
+    params[2].grad = torch.ones(2)  # left from before
+    grads, given = [torch.full((2,), 2.0), None], [params[1], params[0]]
+    if form == "apply":
+        optimizer.apply(grads, given)
+    else:
+        optimizer.apply_gradients(zip(grads, given, strict=True))
+    assert [p.tolist() for p in params] == [[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]]
+    assert optimizer.iterations == 1
+
+
+def test_gradients_that_do_not_belong_to_the_parameters_are_refused():
+    params = [nn.Parameter(torch.ones(2)) for _ in range(3)]
+    optimizer = optimizers.SGD()(params)
+    with pytest.raises(ValueError, match="apply got 2 gradients for 3 parameters"):
+        optimizer.apply([None, None])
+    with pytest.raises(ValueError, match="apply got 1 parameters that the optimizer does not"):
+        optimizer.apply([None], [nn.Parameter(torch.ones(2))])
+
+
 def test_optimizers_that_count_nothing_say_so():
     """torch's own with momentum, for example."""
     params = [nn.Parameter(torch.ones(3, 2)) for _ in range(3)]
