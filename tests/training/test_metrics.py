@@ -222,7 +222,7 @@ def test_functions_get_torch_order_unless_named():
 
 @pytest.mark.parametrize(
     ("name", "key"),
-    [("PSNR", "psnr"), ("MyDice", "my_dice"), ("dice2D", "dice2_d"), ("<lambda>", "lambda")],
+    [("PSNR", "psnr"), ("MyDice", "my_dice"), ("dice2D", "dice2d"), ("<lambda>", "lambda")],
 )
 def test_keys_in_logs_are_in_snake_case(keras, name, key):
     """Those of functions and of classes, as Keras forms them."""
