@@ -24,20 +24,21 @@ def _folder_name(state: dict[str, Any]) -> str:
 
 
 class BackupAndRestore(Callback):
-    """Saves the whole run, and goes on with it where a killed one stopped, bit for bit.
+    """Save the whole run, and continue a killed run where it stopped, bit for bit.
 
-    Saved are the model, optimizer, scheduler, scaler, random states, running metrics, history,
+    A backup holds the model, optimizer, scheduler, scaler, random states, running metrics, history,
     the positions in the data and the other callbacks' states. Start the same script again: `fit`
-    finds the backup and continues. Data that draws random numbers in other processes, or from
-    generators of its own, cannot be put back exactly.
+    finds the backup and continues. Data that draws random numbers in other processes, or from its
+    own generators, cannot be restored exactly.
 
-    Several processes save one folder of `torch.distributed.checkpoint` at each agreed step, also of
-    sharded models; any number of processes goes on from it, bit for bit if there are as many.
+    Several processes together write one `torch.distributed.checkpoint` folder for each backup, also
+    of sharded models. Any number of processes can resume from it; as many processes as before
+    resume bit for bit.
 
     Args:
         backup_dir: folder of the backup.
         save_freq: `"epoch"`, or a number of batches.
-        double_checkpoint: whether to keep the backup before the last one too.
+        double_checkpoint: whether to keep the previous backup as well.
         delete_checkpoint: whether to delete the backup when the run has ended.
 
     Raises:
@@ -63,7 +64,7 @@ class BackupAndRestore(Callback):
 
     @property
     def path(self) -> Path:
-        """The file of a run of one process; several write a folder each time."""
+        """The backup file of a single process; several processes write folders instead."""
         return self.backup_dir / "run-0.pt"
 
     def needs_all_processes(self, model: Any) -> bool:
@@ -71,7 +72,7 @@ class BackupAndRestore(Callback):
         return True
 
     def check_run(self, model: Any, callbacks: list[Callback]) -> None:
-        """Refuse what could be saved, but not read again.
+        """Refuse state that could be saved, but not loaded again.
 
         Raises:
             SaveError: a callback's state, or extra state of a module, holds other things than
@@ -92,7 +93,7 @@ class BackupAndRestore(Callback):
                 ) from error
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Continue with the backup, if there is one: the later one, of one process or several."""
+        """Resume from the latest backup, if there is one, whether of one process or several."""
         run = self.model._trainer.session.run
         folder = newest_folder(self.backup_dir)
         alone = None
@@ -104,7 +105,7 @@ class BackupAndRestore(Callback):
             run.load_state_dict(alone)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Save after so many batches."""
+        """Save after every `save_freq` batches."""
         if self.save_freq == "epoch":
             return
         self._batches += 1

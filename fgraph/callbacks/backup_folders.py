@@ -1,6 +1,6 @@
-"""Backups of several processes: one folder of `torch.distributed.checkpoint` an agreed step.
+"""Backups of several processes: one folder of `torch.distributed.checkpoint` for each.
 
-A folder counts once its marker is there, which the first process writes after all have written.
+A folder is valid once it has a marker, which the first process writes after all have finished.
 Tensors are saved in shards, so that any number of processes can read them.
 """
 
@@ -40,8 +40,8 @@ def write_folder(
     Args:
         backup_dir: where the folder is made.
         at: the epoch and the step.
-        common: what is one for all processes, of which each may hold shards.
-        own: what each process has for itself.
+        common: state shared by all processes, of which each may hold shards.
+        own: state of this process alone.
 
     Returns:
         The folder.
@@ -50,7 +50,7 @@ def write_folder(
 
     folder = backup_dir / f"step-{at[0]:08d}-{at[1]:010d}"
     if process_group.rank() == 0:
-        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed while it wrote
+        shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed while writing
         folder.mkdir(parents=True)
     process_group.wait_for_all()
     tensors: dict[str, Tensor] = {}
@@ -80,7 +80,7 @@ def read_folder(
         parameters: the model's, by name: tensors that belong to one come sharded as it is.
 
     Returns:
-        What is one for all, and what each of the processes had that wrote it.
+        The shared state, and the own state of each process that wrote the backup.
     """
     from torch.distributed.checkpoint.state_dict_loader import load
 
@@ -99,7 +99,7 @@ def read_folder(
 
 
 def remove_folders(backup_dir: Path, keep: list[Path]) -> None:
-    """Delete all backups of several processes but some, in the first process."""
+    """Delete all backup folders except some, in the first process."""
     if process_group.rank() == 0:
         for folder in backup_dir.glob("step-*"):
             if folder not in keep:

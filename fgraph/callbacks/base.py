@@ -12,7 +12,7 @@ Logs = Mapping[str, Any]
 
 
 class Callback:
-    """What happens at each point of a run; every hook is empty until a subclass fills it.
+    """Base class of callbacks: hooks that are called during a run, and do nothing by default.
 
     Attributes:
         model: the model that is being trained, set before `on_train_begin`.
@@ -34,11 +34,11 @@ class Callback:
         self.params: dict[str, Any] = {}
 
     def set_params(self, params: dict[str, Any]) -> None:
-        """Takes the run's parameters."""
+        """Set the run's parameters."""
         self.params = params
 
     def set_model(self, model: Any) -> None:
-        """Takes the model."""
+        """Set the model."""
         self.model = model
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -58,7 +58,7 @@ class Callback:
         self.on_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Called after a training step; `logs` are read from the device when looked at."""
+        """Called after a training step; `logs` are copied from the device only when read."""
         self.on_batch_end(batch, logs)
 
     def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
@@ -100,18 +100,18 @@ class Callback:
         return []
 
     def check_names(self, names: list[str], complete: bool) -> None:
-        """Refuse a configuration that needs other logs than there will be, before the first step.
+        """Refuse a configuration that needs logs that will not exist, before the first step.
 
         Args:
             names: the keys of an epoch's logs.
-            complete: whether there will be no others; callbacks of the user's own may add some.
+            complete: whether these are all keys; a user's callbacks may add more.
         """
 
     def check_run(self, model: Any, callbacks: list[Callback]) -> None:
-        """Refuse a model, or callbacks of the run, that it cannot serve, before the first step."""
+        """Refuse, before the first step, a model or other callbacks that it does not support."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the callback must remember for an exact resume: tensors and plain values."""
+        """Return the state needed to resume exactly: tensors and plain values."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -119,7 +119,7 @@ class Callback:
 
 
 class LazyLogs(dict[str, Any]):
-    """The logs of a batch: a dict that is read from the device when it is looked at, and only then.
+    """The logs of a batch: a dict whose values are copied from the device only when it is read.
 
     Args:
         names: the keys.
@@ -131,7 +131,7 @@ class LazyLogs(dict[str, Any]):
         self._read: Callable[[], dict[str, Any]] | None = read
 
     def read(self) -> None:
-        """Read the values, unless that was done."""
+        """Read the values, once."""
         if self._read is not None:
             read, self._read = self._read, None
             super().clear()
@@ -168,7 +168,7 @@ _ALIASES = {
 
 
 class CallbackList:
-    """Calls each hook of those callbacks that fill it, and of no others.
+    """Calls each hook of the callbacks that override it, and of no others.
 
     Args:
         callbacks: the callbacks, in the order in which they are called.
@@ -192,19 +192,19 @@ class CallbackList:
             callback.set_model(model)
 
     def hooks(self, name: str) -> list[Callable[..., None]]:
-        """Return the bound methods of a hook that do something."""
+        """Return the bound methods of callbacks that override a hook."""
         if name not in self._hooks:
             filled = [c for c in self.callbacks if _fills(c, name)]
             self._hooks[name] = [getattr(callback, name) for callback in filled]
         return self._hooks[name]
 
     def only_log(self, *names: str) -> bool:
-        """Return whether those that fill some hooks of batches look at nothing but the logs."""
+        """Return whether the callbacks that override some batch hooks read nothing but the logs."""
         filling = [c for c in self.callbacks if any(_fills(c, name) for name in names)]
         return all(declares(callback, "only_logs") for callback in filling)
 
     def call(self, name: str, *args: Any) -> None:
-        """Call a hook of every callback that fills it; logs are empty if none are given."""
+        """Call a hook of every callback that overrides it; logs are empty by default."""
         needed = 2 if "epoch" in name else 1
         for hook in self.hooks(name):
             hook(*args, *([{}] if len(args) < needed else []))

@@ -18,21 +18,21 @@ from .monitor import MonitorCallback
 
 
 class ModelCheckpoint(MonitorCallback):
-    """Saves the model after each epoch, or when a value improved (Keras: `ModelCheckpoint`).
+    """Save the model after each epoch, or when a value improved (Keras: `ModelCheckpoint`).
 
-    What is written is the model's own `save`, where it has one, else its `state_dict`; either is
-    written atomically.
+    The file is written by the model's `save`, if it has one, else it holds the `state_dict`. Either
+    is written atomically.
 
     Args:
-        filepath: where to; `{epoch}`, counted from 1, and values in the logs such as
-            `{val_loss:.2f}` are filled in, and `{batch}` with a number as `save_freq`.
+        filepath: the file; `{epoch}`, counted from 1, and values in the logs such as
+            `{val_loss:.2f}` are filled in, and also `{batch}` if `save_freq` is a number.
         monitor: the name in the logs.
-        verbose: 1 says when the model is saved.
+        verbose: 1 to print when the model is saved.
         save_best_only: whether to save only when the monitored value improved.
         save_weights_only: whether to save the `state_dict` alone.
         mode: as in `MonitorCallback`.
         save_freq: `"epoch"`, or a number of batches.
-        initial_value_threshold: what the monitored value must beat at first, or `None`.
+        initial_value_threshold: value that the first saved model must improve on, or `None`.
 
     Raises:
         ValueError: `save_freq` is neither.
@@ -78,7 +78,7 @@ class ModelCheckpoint(MonitorCallback):
             raise ValueError(f"{where}: {error}") from error
 
     def check_run(self, model: Any, callbacks: list[Callback]) -> None:
-        """Refuse a model that cannot be written to a file, or a folder that is none."""
+        """Refuse a model that cannot be saved, or a path whose folder is a file."""
         check_folder(Path(self.filepath.split("{")[0] + "x").parent, "filepath of ModelCheckpoint")
         check = getattr(model, "check_savable", None)
         whole = not self.save_weights_only or self.filepath.endswith(".weights.h5")
@@ -90,7 +90,7 @@ class ModelCheckpoint(MonitorCallback):
         return is_sharded(model)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Save after so many batches."""
+        """Save after every `save_freq` batches."""
         if self.save_freq == "epoch":
             return
         self._batches += 1
@@ -133,14 +133,14 @@ class ModelCheckpoint(MonitorCallback):
 
 
 class _Figures(dict[str, Any]):
-    """Some number for every name in a path."""
+    """Placeholder numbers for the names in a path, to try its format."""
 
     def __missing__(self, name: str) -> int | float:
         return 1 if name in ("epoch", "batch") else 0.5
 
 
 def check_folder(folder: Path, what: str) -> None:
-    """Raise `NotADirectoryError` if files stand where folders are needed."""
+    """Raise `NotADirectoryError` if a folder of the path is a file."""
     for place in (folder, *folder.parents):
         if place.exists():
             if not place.is_dir():
@@ -168,7 +168,7 @@ def write_model(model: Any, path: str, weights_only: bool) -> None:
         weights = whole_state_dict(model)
         if not process_group.rank():
             save_atomically(weights, path)
-    elif process_group.rank():  # it gives its shards, the first process writes
+    elif process_group.rank():  # it contributes its shards; the first process writes
         save(path)
     else:
         with replacing(path, make_folder=True) as temporary:

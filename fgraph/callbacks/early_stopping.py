@@ -9,17 +9,17 @@ from .monitor import MonitorCallback, copied_weights
 
 
 class EarlyStopping(MonitorCallback):
-    """Ends training when a monitored value has stopped improving (Keras: `EarlyStopping`).
+    """Stop training when a monitored value no longer improves (Keras: `EarlyStopping`).
 
     Args:
         monitor: the name in the logs.
         min_delta: the smallest change that is an improvement.
-        patience: the epochs without improvement to wait for.
-        verbose: 1 says when it stops.
+        patience: the number of epochs without improvement to wait for.
+        verbose: 1 to print when training stops.
         mode: as in `MonitorCallback`.
         baseline: a value that must be reached, or `None`.
         restore_best_weights: whether the model ends with the weights of its best epoch.
-        start_from_epoch: the first epoch to look at.
+        start_from_epoch: the first epoch to monitor.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class EarlyStopping(MonitorCallback):
         if value is None or epoch < self.start_from_epoch:
             return
         if self.restore_best_weights and self.best_weights is None:
-            self._remember(epoch)  # so that there is something to go back to
+            self._remember(epoch)  # so that there are weights to restore
         self.wait += 1
         if self.improves(value, self.best):
             self.best = value
@@ -72,7 +72,7 @@ class EarlyStopping(MonitorCallback):
             self.best_weights = copied_weights(self.model)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Put the best weights back."""
+        """Restore the best weights."""
         if self.stopped_epoch and self.verbose:
             print(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.best_weights is not None:

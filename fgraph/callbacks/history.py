@@ -1,4 +1,4 @@
-"""The record of a run."""
+"""The losses and metrics of all epochs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class History(Callback):
     Attributes:
         history: for each name in the logs its values, one an epoch.
         epoch: the epochs' numbers, from 0.
-        recorded: for each name the epochs that have it: validation may skip some.
+        recorded: for each name, the epochs that have a value: validation may skip some.
         params: the run's parameters.
     """
 
@@ -37,7 +37,7 @@ class History(Callback):
         names: Iterable[str] | str | None = None,
         to_file: str | os.PathLike[str] | None = None,
     ) -> list[Any]:
-        """Plot losses and metrics over the epochs, training beside validation.
+        """Plot losses and metrics over the epochs, of training and validation.
 
         The arguments and errors are those of `fgraph.callbacks.learning_curves.plot_history`.
 

@@ -1,4 +1,4 @@
-"""Learning curves."""
+"""Plots of learning curves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def plot_history(
     names: Iterable[str] | str | None = None,
     to_file: str | os.PathLike[str] | None = None,
 ) -> list[Any]:
-    """Plot the losses and metrics of a run, each with its validation, one above the other.
+    """Plot the losses and metrics of a run below each other, each with its validation.
 
     Args:
         history: the values of each loss and metric, one an epoch:

@@ -18,14 +18,14 @@ def refuse_schedule(optimizer: Any) -> None:
 
 
 class LearningRateScheduler(Callback):
-    """Sets the learning rate at the start of each epoch (Keras: `LearningRateScheduler`).
+    """Set the learning rate at the start of each epoch (Keras: `LearningRateScheduler`).
 
     For torch's schedulers pass `compile(scheduler=...)`.
 
     Args:
         schedule: `schedule(epoch)` or `schedule(epoch, learning_rate)` returns the rate, with
             epochs counted from 0.
-        verbose: 1 says what the rate becomes.
+        verbose: 1 to print the rate of each epoch.
     """
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
@@ -53,7 +53,7 @@ class LearningRateScheduler(Callback):
             print(f"Epoch {epoch + 1}: learning rate set to {float(rate):g}")
 
     def added_names(self) -> list[str]:
-        """Return the learning rate's."""
+        """Return `learning_rate`."""
         return ["learning_rate"]
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -67,17 +67,17 @@ class LearningRateScheduler(Callback):
 
 
 class ReduceLROnPlateau(MonitorCallback):
-    """Lowers the learning rate when a value has stopped improving (Keras: `ReduceLROnPlateau`).
+    """Lower the learning rate when a value no longer improves (Keras: `ReduceLROnPlateau`).
 
     Args:
         monitor: the name in the logs.
-        factor: what the rate is multiplied by, less than 1.
-        patience: the epochs without improvement to wait for.
-        verbose: 1 says when the rate changes.
+        factor: factor of the rate, less than 1.
+        patience: the number of epochs without improvement to wait for.
+        verbose: 1 to print when the rate changes.
         mode: as in `MonitorCallback`.
         min_delta: the smallest change that is an improvement.
-        cooldown: the epochs after a change that do not count.
-        min_lr: the least rate.
+        cooldown: the number of epochs after a change that are not monitored.
+        min_lr: the lowest rate.
 
     Raises:
         ValueError: a number is out of range, such as a `factor` of 1 or more.
@@ -113,7 +113,7 @@ class ReduceLROnPlateau(MonitorCallback):
         refuse_schedule(model.optimizer)
 
     def added_names(self) -> list[str]:
-        """Return the learning rate's."""
+        """Return `learning_rate`."""
         return ["learning_rate"]
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Losses and metrics written to files: comma-separated values, TensorBoard."""
+"""Callbacks that write losses and metrics to files: comma-separated values, TensorBoard."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .base import Callback, Logs
 
 
 class CSVLogger(Callback):
-    """Writes a row of losses and metrics for each epoch (Keras: `CSVLogger`).
+    """Write a row of losses and metrics for each epoch (Keras: `CSVLogger`).
 
     Args:
         filename: the file.
         separator: between two values.
-        append: whether to add to a file that exists, instead of writing it anew.
+        append: whether to append to an existing file instead of overwriting it.
     """
 
     def __init__(
@@ -52,13 +52,13 @@ class CSVLogger(Callback):
         mode = "r+" if resumes else "a" if self.append else "w"
         self._file = open(self.filename, mode, newline="", encoding="utf-8")
         if resumes:
-            # rows of epochs that a killed run made after its last backup are made again
+            # a resumed run writes the rows after its backup again
             self._file.truncate(self._position)
             self._file.seek(0, os.SEEK_END)
             return
         self._keys = sorted(logs)
         if not any(key.startswith("val_") for key in self._keys):
-            # validation may begin later; a column cannot
+            # validation may begin later, but columns are fixed by the first row
             self._keys += [f"val_{key}" for key in self._keys]
         if not self._file.tell():
             self._write(["epoch", *self._keys])
@@ -89,7 +89,7 @@ class CSVLogger(Callback):
 
 
 class TensorBoard(Callback):
-    """Writes logs for TensorBoard, under tags such as `loss/train` and `loss/validation`.
+    """Write logs for TensorBoard, under tags such as `loss/train` and `loss/validation`.
 
     Args:
         log_dir: folder of the logs.
@@ -124,7 +124,7 @@ class TensorBoard(Callback):
             self._writer = self._given or _summary_writer(self.log_dir)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Write the running metrics after so many batches."""
+        """Write the running metrics after every `update_freq` batches."""
         if self.every == "epoch" or self._writer is None:
             return
         self._step += 1

@@ -12,13 +12,13 @@ from .base import Callback, Logs
 
 
 class MonitorCallback(Callback):
-    """Monitors one value in the logs and knows whether it improved.
+    """Monitor one value in the logs, and tell whether it improved.
 
     Args:
         monitor: the name in the logs, for example `"val_loss"`.
-        mode: `"min"`, `"max"`, or `"auto"`: losses and errors less, accuracies more.
+        mode: `"min"`, `"max"`, or `"auto"`: `"min"` for losses and errors, `"max"` for accuracies.
         min_delta: the smallest change that is an improvement.
-        best: what to compare with at first, or `None`.
+        best: the value to compare with at first, or `None`.
 
     Raises:
         ValueError: the mode is unknown.

@@ -1,4 +1,4 @@
-"""The progress of a run: a bar on a terminal, and a line for each epoch."""
+"""The progress bar of a run, and a line for each epoch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def format_logs(logs: Logs, width: int | None = None) -> str:
 
     Args:
         logs: numbers by name.
-        width: the most characters; what does not fit is left out, from the end. No limit if `None`.
+        width: the largest number of characters; results that do not fit are left out. `None` for no
+            limit.
     """
     names = sorted(
         logs, key=lambda name: (name.startswith("val_"), name not in ("loss", "val_loss"))
@@ -57,7 +58,7 @@ class ProgressBar(Callback):
     """Write a line for each epoch and, on a terminal or in a notebook, show a bar while it runs.
 
     Results are read from the device only when the bar is redrawn, a few times a second. On a narrow
-    terminal the bar shows those that fit; the line of the epoch has all.
+    terminal the bar shows those that fit; the line of the epoch shows all.
 
     Args:
         verbose: 1 for bar and lines, 2 for the lines alone, 0 for nothing.
@@ -77,11 +78,11 @@ class ProgressBar(Callback):
         self._in_fit = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Tell validation from `evaluate`."""
+        """Note that `fit` runs, so that its validation shows no bar."""
         self._in_fit = True
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Tell `evaluate` from validation."""
+        """Note that `fit` has ended, so that `evaluate` shows a bar."""
         self._in_fit = False
 
     def set_params(self, params: dict[str, Any]) -> None:
@@ -99,7 +100,7 @@ class ProgressBar(Callback):
         self._move(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Complete the bar, or writes the epoch's line."""
+        """Complete the bar, or write the epoch's line."""
         self._close(f"Epoch {epoch + 1}/{self.params.get('epochs', '?')}", logs)
 
     def _open(self, total: int | None, label: str) -> None:
@@ -124,7 +125,7 @@ class ProgressBar(Callback):
         bar.refresh()
 
     def _room(self) -> int | None:
-        """Return how many characters the results may take beside a bar of ten, `None` for any."""
+        """Return the characters left for results beside a bar of ten, `None` for any number."""
         self._bar.set_postfix_str("", refresh=False)
         meter = self._bar.format_dict
         columns: int | None = meter["ncols"]

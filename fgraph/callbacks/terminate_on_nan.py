@@ -8,12 +8,12 @@ from .base import Callback, Logs
 
 
 class TerminateOnNaN(Callback):
-    """Ends training when the loss is NaN or infinite (Keras: `TerminateOnNaN`).
+    """Stop training when the loss is NaN or infinite (Keras: `TerminateOnNaN`).
 
-    It reads the loss after each batch, so on a device each step waits for the one before.
+    It reads the loss after each batch, so on a GPU the host waits for every step.
 
     Args:
-        raise_error: whether to raise a `RuntimeError` in place of ending the run.
+        raise_error: whether to raise a `RuntimeError` instead of stopping.
     """
 
     def __init__(self, raise_error: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Moving averages of the weights, in the model while it is evaluated."""
+"""Evaluation with moving averages of the weights."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .base import Callback, Logs
 class SwapEMAWeights(Callback):
     """Evaluate with the moving averages of the weights (Keras: `SwapEMAWeights`).
 
-    The optimizer keeps them if it was made with `use_ema=True`. Before the first step there are
-    none, and the weights stay.
+    The optimizer computes them if it was made with `use_ema=True`. Before the first step there are
+    none, and the weights stay as they are.
 
     Args:
-        swap_on_epoch: whether the averages are in the model from the end of an epoch to the
-            beginning of the next, too, where a `ModelCheckpoint` that comes later saves them.
+        swap_on_epoch: whether the model also holds the averages between epochs, so that a
+            `ModelCheckpoint` later in the list saves them.
 
     Raises:
         ValueError: before the first step, if the optimizer keeps no averages.
@@ -54,7 +54,7 @@ class SwapEMAWeights(Callback):
             self._trained = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Put the trained weights back."""
+        """Restore the trained weights."""
         self._swap_out()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -71,7 +71,7 @@ class SwapEMAWeights(Callback):
         self._swap_in()
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        """Put the trained weights back."""
+        """Restore the trained weights."""
         self._swap_out()
 
     on_predict_begin = on_test_begin
@@ -92,7 +92,7 @@ class SwapEMAWeights(Callback):
 
 
 def _keeper(optimizer: Any) -> Any:
-    """Return what keeps an optimizer's moving averages."""
+    """Return the object that holds an optimizer's moving averages."""
     hooks = getattr(optimizer, "step_hooks", None)
     if getattr(hooks, "ema_momentum", None) is None:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What a loss is: values for each sample, a weighted mean, and a check of the target's shape."""
+"""The base of losses: a value for each sample, a weighted mean, and checks of targets."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def shape_text(tensor: Tensor) -> str:
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """Return half precision as float32, whose digits losses and sums need; others as they are."""
+    """Return half precision as float32, which losses and sums need; others unchanged."""
     return tensor.float() if tensor.dtype in HALF else tensor
 
 
 def align_target(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Add to the target the trailing dimension of size 1 that it lacks, if it lacks one.
+    """Add a trailing dimension of size 1 to the target if only that is missing.
 
     Args:
         y_true: the target, for example `(N,)`.
         y_pred: the prediction, for example `(N, 1)`.
 
     Returns:
-        The target with the prediction's number of dimensions, or as it was.
+        The target with the prediction's number of dimensions, or unchanged.
     """
     if y_true.ndim == y_pred.ndim - 1 and y_pred.shape[-1] == 1:
         return y_true.unsqueeze(-1)
@@ -112,12 +112,12 @@ def apply_mask(sample_weight: Tensor | None, mask: Tensor | None) -> Tensor | No
 
 
 def within(axis: int) -> bool:
-    """Return whether an axis is surely not that of the samples, of two axes or more."""
+    """Return whether an axis cannot be the batch axis; there are at least two axes."""
     return axis == -1 or axis > 0
 
 
 def value_range(values: Tensor) -> tuple[float, float]:
-    """Return the least and the greatest value, which are NaN if any is."""
+    """Return the smallest and the largest value; both are NaN if any value is."""
     low, high = torch.aminmax(values if values.dtype != torch.bool else values.byte())
     return low.item(), high.item()
 
@@ -146,7 +146,7 @@ def check_class_indices(y_true: Tensor, classes: int, ignored: int | None, outpu
 
 
 class Loss(Remembered):
-    """A loss as Keras means it: `loss(y_true, y_pred, sample_weight=None)` returns a scalar.
+    """A Keras loss: `loss(y_true, y_pred, sample_weight=None)` returns a scalar.
 
     Subclasses define `call(y_true, y_pred)`, which returns one value for each sample (or for each
     element of a sample).
@@ -186,7 +186,7 @@ class Loss(Remembered):
         raise NotImplementedError(f"{type(self).__name__} must define call(y_true, y_pred)")
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Return the mean of `call`; where torch has it in one kernel, subclasses use that."""
+        """Return the mean of `call`; subclasses use torch's fused kernel if there is one."""
         return self.call(y_true, y_pred).mean()
 
     def own_mask(self, y_true: Tensor, y_pred: Tensor) -> Tensor | None:
@@ -206,8 +206,8 @@ class Loss(Remembered):
             y_true: the target.
             y_pred: the prediction.
             sample_weight: weights of shape `(N,)` or of the values' shape, or `None`.
-            mask: true where values count, of the values' shape, or `None`. A mean is over what
-                counts.
+            mask: true where values count, of the values' shape, or `None`. Means are over unmasked
+                values.
 
         Returns:
             A scalar, or the values themselves with `reduction="none"`.
@@ -240,7 +240,7 @@ class Loss(Remembered):
         return divided_by(values.mean() * mask.numel(), mask.sum(), 1)
 
     def joins(self, y_true: Tensor | None) -> bool:
-        """Return whether the loss of several batches at once is the mean of theirs over samples.
+        """Return whether the loss of concatenated batches is the mean of their losses over samples.
 
         Args:
             y_true: all targets, `None` if they are not in memory.
@@ -248,7 +248,7 @@ class Loss(Remembered):
         return declares(self, "per_sample") and self.reduction in _MEANS and within(self.axis)
 
     def on_logits(self) -> Loss:
-        """Return this loss for logits in the place of activated predictions."""
+        """Return this loss for logits instead of activated predictions."""
         twin = copy.copy(self)
         twin.from_logits = True
         return twin
@@ -269,7 +269,7 @@ class Loss(Remembered):
             ValueError: the shapes differ by more than a missing last dimension of size 1, so that
                 torch would broadcast them; in a class of the user, if it does.
         """
-        own = type(self).call.__module__.startswith("fgraph.")  # others know what they take
+        own = type(self).call.__module__.startswith("fgraph.")  # other losses check by themselves
         aligned = align_target(y_true, y_pred) if own else y_true
         if aligned.shape != y_pred.shape and (own or broadcasts(self.call, y_true, y_pred)):
             raise ValueError(
@@ -279,7 +279,7 @@ class Loss(Remembered):
             )
 
     def check_values(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
-        """Refuse a target whose values cannot be right.
+        """Refuse a target with impossible values.
 
         Args:
             y_true: the target, on the host, not empty.

@@ -1,4 +1,4 @@
-"""Whether a loss that somebody wrote broadcasts its target against its prediction."""
+"""Whether a user's loss broadcasts its target against its prediction."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def broadcasts(loss: Callable[[Tensor, Tensor], Any], y_true: Tensor, y_pred: Te
 
 
 class _Watch(TorchFunctionMode):
-    """Looks for a call on both tensors whose result has the shape to which both are broadcast."""
+    """Finds a call on both tensors whose result has their broadcast shape."""
 
     def __init__(self, y_true: Tensor, y_pred: Tensor) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ def circle(
         y_pred: embeddings `(N, size)` of length 1.
         gamma: the scale of similarities.
         margin: the relaxation.
-        remove_diagonal: whether a sample is no neighbour of itself.
+        remove_diagonal: whether to exclude the similarity of a sample with itself.
 
     Returns:
         Values of shape `(N,)`.
@@ -43,12 +43,12 @@ def circle(
 class Circle(NamedLoss):
     """Circle loss of embeddings of length 1 (Keras: `Circle`).
 
-    Samples without a loss do not count in the mean, as in Keras.
+    The mean leaves out samples without a loss, as in Keras.
 
     Args:
         gamma: the scale of similarities.
         margin: the relaxation.
-        remove_diagonal: whether a sample is no neighbour of itself.
+        remove_diagonal: whether to exclude the similarity of a sample with itself.
         reduction: as in `Loss`.
         name: as in `Loss`.
     """

@@ -65,8 +65,8 @@ def _class_indices(y_true: Tensor, y_pred: Tensor) -> Tensor:
 def _rows(y_pred: Tensor, axis: int) -> Tensor:
     """Return predictions as `(rows, classes)`.
 
-    Torch's loss of images takes classes second, and on the CPU has no gradient for those that come
-    from a permuted tensor, as every image with channels last does.
+    Torch's loss of images expects classes on axis 1, and on the CPU has no gradient for a permuted
+    tensor, such as any image with channels last.
     """
     return y_pred.movedim(axis, -1).reshape(-1, y_pred.shape[axis])
 
@@ -75,7 +75,7 @@ def _mean_on_logits(rows: Tensor, target: Tensor, label_smoothing: float = 0.0) 
     """Return the mean cross-entropy of logits `(rows, classes)`, by torch's fused loss."""
     count, classes = rows.shape
     if classes < 16 and count >= 256 and rows.device.type == "cpu" and not torch.is_grad_enabled():
-        # in a row shorter than a vector of the processor torch goes from number to number
+        # torch does not vectorise rows shorter than a vector register
         rows, target = rows.T[None], (target if target.ndim == 1 else target.T)[None]
     return F.cross_entropy(rows, target, label_smoothing=label_smoothing)
 
@@ -166,7 +166,7 @@ class CrossEntropy(Loss):
 
 
 def refuse_class_indices(loss: Loss, y_true: Tensor, y_pred: Tensor, output: str) -> None:
-    """Name the sparse form where labels were given to a loss of one-hot rows."""
+    """Raise an error that names the sparse loss if labels were given to a loss of one-hot rows."""
     without_axis = [n for i, n in enumerate(y_pred.shape) if i != loss.axis % y_pred.ndim]
     looks_sparse = list(y_true.shape) in (without_axis, [*without_axis, 1])
     if looks_sparse and y_pred.shape[loss.axis] != 1:
@@ -181,8 +181,8 @@ class CategoricalCrossentropy(CrossEntropy):
     """Cross-entropy on one-hot targets (Keras: `CategoricalCrossentropy`).
 
     Args:
-        from_logits: whether predictions are logits; on a softmax output that the graph shows,
-            the logits are found and used in any case.
+        from_logits: whether predictions are logits. If the graph shows that an output is a softmax,
+            its logits are used in any case.
         label_smoothing: share of each target spread over all classes.
         axis: axis of the classes.
         reduction: as in `Loss`.
@@ -224,8 +224,8 @@ class SparseCategoricalCrossentropy(CrossEntropy):
     """Cross-entropy on integer labels (Keras: `SparseCategoricalCrossentropy`).
 
     Args:
-        from_logits: whether predictions are logits; on a softmax output that the graph shows,
-            the logits are found and used in any case.
+        from_logits: whether predictions are logits. If the graph shows that an output is a softmax,
+            its logits are used in any case.
         ignore_class: label whose loss is 0, or None.
         axis: axis of the classes.
         reduction: as in `Loss`.
@@ -259,7 +259,7 @@ class SparseCategoricalCrossentropy(CrossEntropy):
         return _class_indices(y_true, y_pred) != self.ignore_class
 
     def joins(self, y_true: Tensor | None) -> bool:
-        """Return whether it joins batches, each of which has labels that do not count otherwise."""
+        """Return whether it joins batches: not if `ignore_class` may leave out labels."""
         return super().joins(y_true) and self.ignore_class is None
 
     def takes_labels(self, y_true: Tensor) -> bool:
@@ -298,8 +298,8 @@ class BinaryCrossentropy(CrossEntropy):
     """Cross-entropy on labels 0 and 1 (Keras: `BinaryCrossentropy`).
 
     Args:
-        from_logits: whether predictions are logits; on a sigmoid output that the graph shows,
-            the logits are found and used in any case.
+        from_logits: whether predictions are logits. If the graph shows that an output is a sigmoid,
+            its logits are used in any case.
         label_smoothing: share of each label moved to one half.
         axis: axis of the mean.
         reduction: as in `Loss`.

@@ -40,7 +40,7 @@ def categorical_focal_crossentropy(
         y_true: probabilities (one-hot rows) in the shape of `y_pred`.
         y_pred: probabilities, or logits with `from_logits=True`, classes along `axis`.
         alpha: weight of every class, or one for each class.
-        gamma: how much easy samples count less.
+        gamma: exponent that weights down easy samples.
         from_logits: whether `y_pred` holds logits.
         label_smoothing: share of each target spread over all classes.
         axis: axis of the classes.
@@ -70,7 +70,7 @@ def binary_focal_crossentropy(
         y_pred: probabilities, or logits with `from_logits=True`.
         apply_class_balancing: whether label 1 weighs `alpha` and label 0 `1 - alpha`.
         alpha: weight of label 1.
-        gamma: how much easy samples count less.
+        gamma: exponent that weights down easy samples.
         from_logits: whether `y_pred` holds logits.
         label_smoothing: share of each label moved to one half.
         axis: axis of the mean.
@@ -80,7 +80,7 @@ def binary_focal_crossentropy(
     """
     y_true = smooth(as_target(y_true, y_pred), label_smoothing, 2)
     p = y_pred.sigmoid() if from_logits else y_pred
-    # 1 - p_t, written so that it keeps its digits when p is close to 0 or 1
+    # 1 - p_t, written to be exact when p is close to 0 or 1
     miss = y_true * (1 - p) + (1 - y_true) * p
     values = miss**gamma * binary_values(y_true, y_pred, from_logits)
     if apply_class_balancing:
@@ -93,7 +93,7 @@ class CategoricalFocalCrossentropy(CrossEntropy):
 
     Args:
         alpha: weight of every class, or one for each class.
-        gamma: how much easy samples count less.
+        gamma: exponent that weights down easy samples.
         from_logits: whether predictions are logits.
         label_smoothing: share of each target spread over all classes.
         axis: axis of the classes.
@@ -142,7 +142,7 @@ class BinaryFocalCrossentropy(CrossEntropy):
     Args:
         apply_class_balancing: whether label 1 weighs `alpha` and label 0 `1 - alpha`.
         alpha: weight of label 1.
-        gamma: how much easy samples count less.
+        gamma: exponent that weights down easy samples.
         from_logits: whether predictions are logits.
         label_smoothing: share of each label moved to one half.
         axis: axis of the mean.

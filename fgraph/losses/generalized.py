@@ -24,10 +24,10 @@ def categorical_generalized_cross_entropy(y_true: Tensor, y_pred: Tensor, q: flo
 
 
 class CategoricalGeneralizedCrossEntropy(NamedLoss):
-    """A cross-entropy that noisy labels harm less (Keras's loss of the same name).
+    """A cross-entropy that is robust to noisy labels (Keras's loss of the same name).
 
     Args:
-        q: between 0 and 1; the larger, the less noisy labels count.
+        q: between 0 and 1; larger values reduce the influence of noisy labels.
         reduction: as in `Loss`.
         name: as in `Loss`.
 

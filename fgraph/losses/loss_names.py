@@ -1,4 +1,4 @@
-"""Loss names, and what each of the accepted forms of a loss becomes."""
+"""Loss names, and the conversion of every accepted form of a loss to a `Loss`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses on real values, margins and directions; each is Keras's formula of the same name."""
+"""Losses for regression, margins and directions, by Keras's formulas."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def poisson(y_true: Tensor, y_pred: Tensor) -> Tensor:
 
 
 def _signs(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Return targets in -1 and 1; as Keras, targets that are all 0 or 1 are taken for labels."""
+    """Return targets as -1 and 1; as in Keras, targets that are all 0 or 1 are taken as labels."""
     y_true = as_target(y_true, y_pred)
     is_binary = ((y_true == 0) | (y_true == 1)).all()
     return torch.where(is_binary, 2 * y_true - 1, y_true)

@@ -44,8 +44,8 @@ def tversky(
     Args:
         y_true: a mask in the shape of `y_pred`.
         y_pred: the predicted mask.
-        alpha: the weight of what is missing in the prediction.
-        beta: the weight of what is predicted wrongly.
+        alpha: the weight of false negatives.
+        beta: the weight of false positives.
         axis: the axes to sum; `None` sums all, so that the result is a scalar.
 
     Returns:
@@ -84,8 +84,8 @@ class Tversky(NamedLoss):
     """Tversky loss of a predicted mask (Keras: `Tversky`).
 
     Args:
-        alpha: the weight of what is missing in the prediction.
-        beta: the weight of what is predicted wrongly.
+        alpha: the weight of false negatives.
+        beta: the weight of false positives.
         reduction: as in `Loss`.
         name: as in `Loss`.
         axis: the axes to sum; `None` sums all.

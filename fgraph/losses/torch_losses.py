@@ -26,7 +26,7 @@ _ELEMENTWISE = {
 
 _ON_CLASSES = {"CrossEntropyLoss", "cross_entropy", "NLLLoss", "nll_loss"}
 
-# their means are over all samples alike, unless they are given weights
+# their mean is over all samples, unless weights are given
 _PER_SAMPLE = [
     getattr(room, name)
     for name in _ELEMENTWISE | _ON_CLASSES
@@ -82,7 +82,7 @@ class CallableLoss(Loss):
     def _invoke(self, fn: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor) -> Tensor:
         y_true = align_target(y_true, y_pred)
         if isinstance(self.fn, nn.Module) and self._device != y_pred.device:
-            # it is no submodule of the model, so `model.to` does not reach its buffers
+            # it is not a submodule of the model, so `model.to` does not move its buffers
             self.fn.to(y_pred.device)
             self._device = y_pred.device
         if self.keras_order:
@@ -105,7 +105,7 @@ class CallableLoss(Loss):
             wide = torch.promote_types(y_pred.dtype, torch.float32)
             y_true = y_true if y_true.dtype == wide else y_true.to(wide)
         elif y_true.dtype in (torch.int32, torch.int16, torch.uint8):
-            y_true = y_true.long()  # the only dtype of class indices that torch's losses take
+            y_true = y_true.long()  # torch's losses accept class indices in this dtype only
         return y_pred, y_true
 
     def __call__(
@@ -167,7 +167,7 @@ class CallableLoss(Loss):
         return functools.partial(self.fn, reduction=reduction) if has_reduction else self.fn
 
     def joins(self, y_true: Tensor | None) -> bool:
-        """Return whether it is a loss of torch's whose mean is over all samples alike."""
+        """Return whether it is a loss of torch whose mean is over all samples."""
         kind = type(self.fn) if isinstance(self.fn, nn.Module) else self.fn
         settings = _attributes(self.fn)
         if not any(kind is known for known in _PER_SAMPLE) or any(map(settings.get, _CHANGES)):
@@ -182,11 +182,11 @@ class CallableLoss(Loss):
         return not bool((y_true == settings.get("ignore_index", -100)).any())
 
     def takes_labels(self, y_true: Tensor) -> bool:
-        """Return whether it is a cross-entropy of torch's, on class indices."""
+        """Return whether it is a cross-entropy of torch, on class indices."""
         return self.name in _ON_CLASSES and not y_true.is_floating_point()
 
     def check(self, y_true: Tensor, y_pred: Tensor, output: str) -> None:
-        """Refuse shapes that torch would broadcast; class indices and the like pass."""
+        """Refuse shapes that torch would broadcast; class indices are accepted."""
         target = align_target(y_true, y_pred)
         if self.name in {"CrossEntropyLoss", "cross_entropy"} and y_pred.shape[1:2] == (1,):
             raise ValueError(

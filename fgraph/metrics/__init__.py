@@ -1,7 +1,7 @@
-"""Metrics by Keras's names; torchmetrics objects are taken as they are beside them.
+"""Metrics by Keras's names. Wherever a metric is expected, torchmetrics objects work too.
 
-Masked entries count in none of them. In Keras 3 that is so where a metric is the mean of a
-function, as `accuracy` is; `RootMeanSquaredError`, `MeanIoU`, `AUC` and the like count padding.
+All of them ignore masked entries. Keras 3 does so only in metrics that are the mean of a function,
+such as `accuracy`; its `RootMeanSquaredError`, `MeanIoU`, `AUC` and the like count padding.
 """
 
 from typing import TYPE_CHECKING

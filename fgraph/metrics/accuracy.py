@@ -82,7 +82,7 @@ def resolve_accuracy(y_true: Tensor, y_pred: Tensor, name: str) -> MeanMetric:
 
 
 class Accuracy(MeanMetric):
-    """Share of predictions that equal their targets (Keras: `Accuracy`).
+    """Fraction of predictions that equal their targets (Keras: `Accuracy`).
 
     Args:
         name: key in logs.
@@ -96,7 +96,7 @@ class Accuracy(MeanMetric):
 
 
 class BinaryAccuracy(MeanMetric):
-    """Share of right binary decisions (Keras: `BinaryAccuracy`).
+    """Fraction of correct binary decisions (Keras: `BinaryAccuracy`).
 
     Args:
         name: key in logs.
@@ -113,7 +113,7 @@ class BinaryAccuracy(MeanMetric):
 
 
 class CategoricalAccuracy(MeanMetric):
-    """Share of right classes on one-hot targets (Keras: `CategoricalAccuracy`).
+    """Fraction of correct classes on one-hot targets (Keras: `CategoricalAccuracy`).
 
     Args:
         name: key in logs.
@@ -127,7 +127,7 @@ class CategoricalAccuracy(MeanMetric):
 
 
 class SparseCategoricalAccuracy(MeanMetric):
-    """Share of right classes on integer labels (Keras: `SparseCategoricalAccuracy`).
+    """Fraction of correct classes on integer labels (Keras: `SparseCategoricalAccuracy`).
 
     Args:
         name: key in logs.
@@ -141,10 +141,10 @@ class SparseCategoricalAccuracy(MeanMetric):
 
 
 class TopKCategoricalAccuracy(MeanMetric):
-    """Share of one-hot targets among the `k` highest (Keras: `TopKCategoricalAccuracy`).
+    """Fraction of one-hot targets among the `k` highest (Keras: `TopKCategoricalAccuracy`).
 
     Args:
-        k: how many classes are looked at.
+        k: the number of highest classes to consider.
         name: key in logs.
         dtype: as in `Metric`.
     """
@@ -158,10 +158,10 @@ class TopKCategoricalAccuracy(MeanMetric):
 
 
 class SparseTopKCategoricalAccuracy(MeanMetric):
-    """Share of labels among the `k` highest (Keras: `SparseTopKCategoricalAccuracy`).
+    """Fraction of labels among the `k` highest (Keras: `SparseTopKCategoricalAccuracy`).
 
     Args:
-        k: how many classes are looked at.
+        k: the number of highest classes to consider.
         name: key in logs.
         dtype: as in `Metric`.
         from_sorted_ids: whether predictions are classes, the best first, and not scores.

@@ -1,4 +1,4 @@
-"""Metrics that stream over batches and stay on the device until they are read."""
+"""The base of metrics: accumulated over batches, on the device until they are read."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def _wide(device: torch.device) -> torch.dtype:
 class RunningMean:
     """A weighted mean whose terms stay on their device.
 
-    Terms are kept as they come and added up many at a time, so that a term costs no kernel of its
-    own. When they are added up depends on their number alone, never on who reads the mean, so
-    that the sum has the same bits however often it is read.
+    Terms are collected and added up many at a time, so that a single term needs no kernel. When
+    they are added up depends only on their number, not on reads of the mean, so the sum is the same
+    bit for bit however often it is read.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class RunningMean:
             term: a scalar without gradient, or several to be added up; kept, so it must not be
                 changed afterwards.
             scale: A number on the host, for example the batch size for a mean over the batch.
-            weight: what the term weighs, on the host or on the device.
+            weight: the weight of the term, on the host or on the device.
         """
         terms = self._terms
         if terms and (
@@ -114,9 +114,9 @@ def snake_case(name: str) -> str:
 class Metric(Remembered):
     """A streaming metric with Keras's interface: `update_state`, `result`, `reset_state`.
 
-    A metric whose state can be added over processes (all of this package's) gives `summary` and
-    `compute`; a metric of one's own may simply define `update_state`, `result` and `reset_state`,
-    and `merge` if it is to be used by several processes.
+    A metric whose states can be added over processes, as all of this package, defines `summary` and
+    `compute`. Your own metric may define just `update_state`, `result` and `reset_state`, and
+    `merge` for use in several processes.
 
     Args:
         name: the key in logs; the class's name in snake case by default.
@@ -146,13 +146,13 @@ class Metric(Remembered):
     ) -> MetricVariable:
         """Return a new variable of the metric's state, as Keras's method of this name.
 
-        A plain tensor as an attribute does as well.
+        A plain tensor as an attribute works as well.
 
         Args:
             shape: its shape, such as `()`.
             initializer: `"zeros"`, `"ones"` or a function of a shape.
             dtype: a dtype, float32 by default.
-            aggregation: how the values of several processes become one: `"sum"`.
+            aggregation: how to combine the values of several processes: `"sum"`.
             name: a name, for messages.
         """
         if aggregation != "sum":
@@ -196,11 +196,11 @@ class Metric(Remembered):
         raise NotImplementedError(f"{type(self).__name__} must define update_state")
 
     def joins(self) -> bool:
-        """Return whether an update with several batches at once does what theirs do."""
+        """Return whether one update with concatenated batches equals an update for each."""
         return declares(self, "per_sample")
 
     def summary(self) -> Tensor:
-        """Return all that was seen as one tensor; those of several processes can be added."""
+        """Return the whole state as one tensor; summaries of several processes can be added."""
         raise NotImplementedError(f"{type(self).__name__} must define summary or result")
 
     def compute(self, summary: Tensor) -> Tensor:
@@ -212,7 +212,7 @@ class Metric(Remembered):
         return self.compute(self.summary())
 
     def merge(self, states: list[dict[str, Any]]) -> None:
-        """Add what other processes saw; for a metric with a `result` of its own.
+        """Add the states of other processes; for a metric that overrides `result`.
 
         By default the variables made by `add_variable` are added up, as in Keras.
 
@@ -306,11 +306,11 @@ class MeanMetric(Metric):
         self._add(values, sample_weight)
 
     def _add(self, values: Tensor, sample_weight: Tensor | None) -> None:
-        """Add values, each sample's first averaged as Keras does, whatever its length."""
+        """Add values; as in Keras, each sample's values are averaged first."""
         samples, count = values.shape[0], values.numel()
         share = samples / count if count else 1.0
         if sample_weight is None:
-            # few whole numbers can be added up later, in any order, with the same result
+            # small whole numbers give the same sum in any order
             waits = count <= _PENDING_LIMIT * 8 and share == 1 and values.dtype is torch.bool
             self._mean.add(values if waits else values.sum(), share, samples)
         else:

@@ -20,8 +20,8 @@ def safe_divide(a: Tensor, b: Tensor) -> Tensor:
 class ThresholdMetric(Metric):
     """A metric of the counts of true and false positives at a set of thresholds.
 
-    One histogram holds them all: how many positives and negatives have a prediction above just
-    so many thresholds. A batch costs the same for one threshold and for two hundred.
+    The state is one histogram: the number of positives and negatives by how many thresholds their
+    prediction exceeds. So a batch costs the same for one threshold and for two hundred.
 
     Args:
         thresholds: increasing thresholds; a prediction is positive above them.
@@ -129,7 +129,7 @@ class _Decision(ThresholdMetric):
 
 
 class Precision(_Decision):
-    """Share of predicted positives that are positive (Keras: `Precision`).
+    """Fraction of predicted positives that are positive (Keras: `Precision`).
 
     Args:
         thresholds: one or several thresholds; 0.5 where None.
@@ -158,7 +158,7 @@ class Precision(_Decision):
 
 
 class Recall(_Decision):
-    """Share of positives that are predicted positive (Keras: `Recall`).
+    """Fraction of positives that are predicted positive (Keras: `Recall`).
 
     Args:
         thresholds: one or several thresholds; 0.5 where None.

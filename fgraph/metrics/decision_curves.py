@@ -1,4 +1,4 @@
-"""Areas under curves of decisions, and points on them, equal to Keras's metrics."""
+"""Areas under ROC and precision-recall curves, and points on them, as in Keras."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class AUC(ThresholdMetric):
 
 
 class _BestAt(ThresholdMetric):
-    """The largest value of one rate at those thresholds where another is large enough."""
+    """The largest value of one rate over the thresholds at which another rate is large enough."""
 
     def __init__(
         self, value: Any, what: str, num_thresholds: int, class_id: int | None, name: str | None
@@ -170,7 +170,7 @@ def _specificity(false: Tensor, negatives: Tensor) -> Tensor:
 
 
 class SensitivityAtSpecificity(_BestAt):
-    """Largest sensitivity at a specificity of at least so much (Keras's of the same name).
+    """Largest sensitivity at a minimum specificity (Keras: `SensitivityAtSpecificity`).
 
     Args:
         specificity: the least specificity, from 0 to 1.
@@ -200,7 +200,7 @@ class SensitivityAtSpecificity(_BestAt):
 
 
 class SpecificityAtSensitivity(_BestAt):
-    """Largest specificity at a sensitivity of at least so much (Keras's of the same name).
+    """Largest specificity at a minimum sensitivity (Keras: `SpecificityAtSensitivity`).
 
     Args:
         sensitivity: the least sensitivity, from 0 to 1.
@@ -230,7 +230,7 @@ class SpecificityAtSensitivity(_BestAt):
 
 
 class PrecisionAtRecall(_BestAt):
-    """Largest precision at a recall of at least so much (Keras: `PrecisionAtRecall`).
+    """Largest precision at a minimum recall (Keras: `PrecisionAtRecall`).
 
     Args:
         recall: the least recall, from 0 to 1.
@@ -260,7 +260,7 @@ class PrecisionAtRecall(_BestAt):
 
 
 class RecallAtPrecision(_BestAt):
-    """Largest recall at a precision of at least so much (Keras: `RecallAtPrecision`).
+    """Largest recall at a minimum precision (Keras: `RecallAtPrecision`).
 
     Args:
         precision: the least precision, from 0 to 1.

@@ -18,8 +18,8 @@ _MOST_CLASSES = 65_536  # the counts are a square matrix
 class IoU(Metric):
     """Mean over some classes of intersection over union (Keras: `IoU`).
 
-    The confusion matrix of all batches is kept. Keras rounds sample weights down to whole numbers
-    unless `dtype` is floating; here fractions always count.
+    The state is the confusion matrix of all batches. Keras rounds sample weights down to whole
+    numbers unless `dtype` is floating-point; here fractions always count.
 
     Args:
         num_classes: the number of classes.
@@ -27,8 +27,8 @@ class IoU(Metric):
         name: key in logs.
         dtype: as in `Metric`.
         ignore_class: targets of this class do not count.
-        sparse_y_true: whether targets are class indices, and not one row of scores for each.
-        sparse_y_pred: the same of predictions.
+        sparse_y_true: whether targets are class indices instead of rows of scores.
+        sparse_y_pred: the same for predictions.
         axis: the axis of the classes where they are not indices.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Metric names, and what each of the accepted forms of a metric becomes."""
+"""Metric names, and the conversion of every accepted form of a metric to a `Metric`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What metrics written for Keras keep between batches: variables that are assigned to."""
+"""The state of custom metrics, as in Keras: variables with `assign` and `assign_add`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _OPERATORS = (
 
 
 class MetricVariable:
-    """A tensor of a metric's state (Keras: `Variable`). Arithmetic and torch's functions take it.
+    """A tensor of a metric's state (Keras: `Variable`). It works in arithmetic and torch functions.
 
     It moves to the device of what is added or assigned to it.
 
     Args:
-        value: what it holds first.
+        value: the initial value.
         name: a name, for messages.
 
     Example:
@@ -118,7 +118,7 @@ del _name
 
 
 def initial_value(shape: Any, initializer: Any, dtype: Any) -> Tensor:
-    """Return what a variable holds first.
+    """Return the initial value of a variable.
 
     Args:
         shape: its shape; a number for one axis.

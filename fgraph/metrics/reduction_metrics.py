@@ -1,4 +1,4 @@
-"""Sums and means of any values, for steps and loops of one's own, equal to Keras's metrics."""
+"""`Mean` and `Sum` of any values, for custom steps and loops."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def _given(value: Any) -> Tensor:
 class Mean(MeanMetric):
     """Weighted mean of values (Keras: `Mean`).
 
-    It takes values and not targets and predictions: update it in a `train_step` or loop of your
-    own, and return its `result()` from there.
+    It takes values instead of targets and predictions: update it in your own `train_step` or loop,
+    and return its `result()` from there.
 
     Args:
         name: a name for logs.
@@ -57,7 +57,7 @@ class Mean(MeanMetric):
 
 
 class Sum(Metric):
-    """Weighted sum of values (Keras: `Sum`); used as `Mean` is.
+    """Weighted sum of values (Keras: `Sum`); used like `Mean`.
 
     Args:
         name: a name for logs.

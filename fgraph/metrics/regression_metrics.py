@@ -1,4 +1,4 @@
-"""Metrics of real values beside the losses, equal to Keras's of the same names."""
+"""Metrics for regression that are not losses, equal to Keras's of the same names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics that stand for others: chosen by the first batch, of torchmetrics, of Keras."""
+"""Metrics that wrap others: one chosen by the first batch, torchmetrics', Keras's."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ResolvedMetric(Metric):
 
 
 class TorchMetric(Metric):
-    """A torchmetrics object or collection, taken as it is.
+    """Wraps a torchmetrics object or collection.
 
     Args:
         metric: anything with `update(preds, target)`, `compute()` and `reset()`.
@@ -103,7 +103,7 @@ class TorchMetric(Metric):
     def result(self) -> Any:
         """Return the computed value, or the dict of a collection, over what this process saw.
 
-        torchmetrics would ask the other processes, which may not be computing it now.
+        torchmetrics would synchronize with other processes, which may not compute it now.
         """
         members = [m for _, m in self._members() if hasattr(m, "_to_sync")]
         asks = [member._to_sync for member in members]
@@ -116,7 +116,7 @@ class TorchMetric(Metric):
                 member._to_sync = given
 
     def merge(self, states: list[dict[str, Any]]) -> None:
-        """Add what other processes saw, as torchmetrics does when it synchronizes."""
+        """Add the states of other processes, as torchmetrics does when it synchronizes."""
         for name, member in self._members():
             for key, reduce in member._reductions.items():
                 own = getattr(member, key)
@@ -150,7 +150,7 @@ class TorchMetric(Metric):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over the states that `state_dict` returned."""
+        """Restore the states returned by `state_dict`."""
         for name, member in self._members():
             for key, value in state[name]["states"].items():
                 setattr(member, key, value)
@@ -158,7 +158,7 @@ class TorchMetric(Metric):
 
 
 class KerasMetric(Metric):
-    """A metric object of Keras (on its torch backend), taken as it is.
+    """Wraps a metric of Keras (on its torch backend).
 
     Args:
         metric: anything with `update_state(y_true, y_pred, sample_weight)`, `result()` and
@@ -188,7 +188,7 @@ class KerasMetric(Metric):
         return self.metric.result()
 
     def merge(self, states: list[dict[str, Any]]) -> None:
-        """Add what other processes saw to variables that Keras declares as sums.
+        """Add the states of other processes to variables that Keras declares as sums.
 
         Raises:
             TypeError: a variable is no sum.
