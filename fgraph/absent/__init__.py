@@ -1,7 +1,7 @@
-"""The modules that Keras has and fgraph does not: their names say what to write instead.
+"""Errors for Keras's names that fgraph does not have: they say what to write instead.
 
-Each is a module without contents, so that `from fgraph.datasets import mnist`, pasted in, ends in
-an error that helps. None is among `dir(fgraph)`.
+Each module of Keras that is missing is an empty module here, so that `from fgraph.datasets import
+mnist` raises a helpful error. None of them is in `dir(fgraph)`.
 """
 
 from collections.abc import Mapping

@@ -1,1 +1,1 @@
-"""What several rooms share: processes, files written whole, configurations, numbers checked."""
+"""Helpers that several rooms share: processes, files, configurations, checks of numbers."""

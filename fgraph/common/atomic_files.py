@@ -20,20 +20,20 @@ except ImportError:  # Windows
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], make_folder: bool = False) -> Iterator[Path]:
-    """Give the name of a new file beside `path` that takes its place once it is written.
+    """Yield the path of a new file that replaces `path` once it is written.
 
-    Until then the old file stays as it was; where writing fails the new one is removed. What a
-    killed process has left behind is removed by the next one that writes the same file.
+    Until then the old file stays unchanged; if writing fails, the new one is removed. A file that a
+    killed process has left behind is removed by the next write of the same file.
 
     Args:
         path: the file to write or overwrite.
-        make_folder: whether to make its folder where that is missing.
+        make_folder: whether to create its folder if it does not exist.
 
     Yields:
         The path to write to, with the ending of `path`.
 
     Raises:
-        OSError: the folder does not exist, `path` is no regular file, or the disk is full.
+        OSError: the folder does not exist, `path` is not a regular file, or the disk is full.
     """
     path = Path(path)
     if make_folder:
@@ -63,7 +63,7 @@ def replacing(path: str | os.PathLike[str], make_folder: bool = False) -> Iterat
 
 
 def save_atomically(value: Any, path: str | os.PathLike[str], make_folder: bool = True) -> None:
-    """Write plain containers and tensors by `torch.save`; the folder is made where missing.
+    """Write plain containers and tensors with `torch.save`; create the folder if necessary.
 
     Raises:
         OSError: the file cannot be written, for example because the disk is full.
@@ -78,7 +78,7 @@ def save_atomically(value: Any, path: str | os.PathLike[str], make_folder: bool 
 
 
 def _new_file(target: Path) -> tuple[Path, int]:
-    """Make an empty file beside `target` and lock it; remove those that nobody holds any more."""
+    """Create and lock an empty file beside `target`; remove files that killed processes left."""
     prefix = f".fgraph-{zlib.crc32(os.fsencode(target.name)):08x}-"
     if fcntl is not None:
         for left in target.parent.glob(f"{prefix}*"):
@@ -98,13 +98,13 @@ def _new_file(target: Path) -> tuple[Path, int]:
             return made, descriptor
         with suppress(OSError):  # file systems without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if made.exists():  # nobody took it for a leftover before it was locked
+        if made.exists():  # no other process removed it before it was locked
             return made, descriptor
         os.close(descriptor)
 
 
 def _flush(path: Path) -> None:
-    """Wait until the disk has what was written."""
+    """Flush a file or folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,8 +1,8 @@
-"""What the loss of one process's share of a batch needs to know of the other shares.
+"""Losses of a share of a batch, when several processes divide the batch.
 
-The processes average their gradients, weighted by their numbers of samples. A mean over samples
-comes out right by that alone; what divides by another count, such as the steps that are not
-masked, must divide by its part of the count in the whole batch.
+The processes average their gradients, weighted by their numbers of samples. That is right for a
+mean over samples. A loss that divides by another count, such as the number of unmasked steps, must
+divide by the count of the whole batch.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Share:
     """One process's share of a batch.
 
     Args:
-        fraction: its part of the batch's samples; 0 if the process has none and only keeps step.
+        fraction: its fraction of the batch's samples; 0 if the process has none.
         total: returns the sum of a tensor over all shares.
-        total_with_gradients: likewise, with gradients for what the other processes computed.
+        total_with_gradients: the same, with gradients for the values of other processes.
     """
 
     fraction: float
@@ -37,7 +37,7 @@ _current = _Current()
 
 
 class sharing:
-    """Compute losses of a share of a batch within: a context manager; `None` is a whole batch."""
+    """Context manager: losses inside are of a share of a batch; `None` for a whole batch."""
 
     def __init__(self, share: Share | None) -> None:
         self._share = share
@@ -59,11 +59,11 @@ def divided_by(total: Tensor, count: Tensor, least: float) -> Tensor:
 
     Args:
         total: a sum over this process's share.
-        count: what it is to be divided by, as counted in this share.
-        least: the least number to divide by.
+        count: the denominator, as counted in this share.
+        least: the smallest denominator.
 
     Returns:
-        A quotient whose mean over all samples' processes is the whole batch's.
+        A quotient whose weighted mean over the processes is the whole batch's.
     """
     share = _current.share
     if share is None:
@@ -73,13 +73,13 @@ def divided_by(total: Tensor, count: Tensor, least: float) -> Tensor:
 
 
 def undivided(total: Tensor) -> Tensor:
-    """Return a sum in the form whose mean over all samples' processes is the whole batch's sum."""
+    """Return a sum scaled so that its weighted mean over the processes is the batch's sum."""
     share = _current.share
     return total if share is None or not share.fraction else total / share.fraction
 
 
 def whole_sum(part: Tensor) -> Tensor:
-    """Return the sum over the whole batch, of sums over shares."""
+    """Return the sum over the whole batch from the sum over this share."""
     share = _current.share
     if share is None:
         return part

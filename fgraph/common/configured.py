@@ -1,4 +1,4 @@
-"""Objects with a configuration: it is their attributes, or what their constructor was given."""
+"""Base classes with `get_config`: from attributes, or from the constructor's arguments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Configured:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return the object that the arguments in `config` make."""
+        """Return a new object with the arguments in `config`."""
         return cls(**config)
 
     def __eq__(self, other: object) -> bool:
@@ -31,12 +31,12 @@ class Configured:
 
 
 class Remembered:
-    """Base of objects whose configuration is what their constructor was given."""
+    """Base of objects whose configuration is the arguments of their constructor."""
 
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Keep the constructor's arguments."""
+        """Store the constructor's arguments."""
         self = super().__new__(cls)
         self._arguments = (args, kwargs)
         return self
@@ -58,14 +58,14 @@ class Remembered:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Return the object that the arguments in `config` make."""
+        """Return a new object with the arguments in `config`."""
         return cls(**config)
 
 
 def declares(part: object, name: str) -> bool:
     """Return whether an object's own class sets a flag; subclasses do not inherit it.
 
-    For promises that break where a method is replaced, by a subclass or in one object.
+    For flags that no longer hold if a subclass, or the object itself, replaces a method.
 
     Args:
         part: the object.

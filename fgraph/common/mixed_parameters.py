@@ -1,4 +1,4 @@
-"""Parameters of which some are sharded (DTensors), for functions that take one kind at once."""
+"""Operations on parameters of which some are DTensors and others are not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def kind_of(tensor: Tensor) -> Any:
 
 
 def by_kind(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
-    """Divide tensors into lists of one kind."""
+    """Group tensors into lists of one kind: plain, or DTensors on one mesh."""
     kinds: dict[Any, list[Tensor]] = {}
     for tensor in tensors:
         kinds.setdefault(kind_of(tensor), []).append(tensor)
@@ -24,7 +24,7 @@ def by_kind(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
 
 
 def each_kind(first: list[Tensor], *others: list[Tensor]) -> list[tuple[list[Tensor], ...]]:
-    """Divide lists that belong together as `by_kind` divides the first of them."""
+    """Split parallel lists in the way that `by_kind` splits the first."""
     kinds: dict[Any, list[int]] = {}
     for place, tensor in enumerate(first):
         kinds.setdefault(kind_of(tensor), []).append(place)
@@ -34,7 +34,7 @@ def each_kind(first: list[Tensor], *others: list[Tensor]) -> list[tuple[list[Ten
 
 @torch.no_grad()
 def copy_into(parameters: list[Tensor], values: list[Tensor]) -> None:
-    """Replace the values of parameters by others, which are sharded as these are."""
+    """Replace the values of parameters by others, sharded in the same way."""
     for params, kept in each_kind(parameters, values):
         if kind_of(params[0]) is None:
             torch._foreach_copy_(params, kept)
@@ -44,7 +44,7 @@ def copy_into(parameters: list[Tensor], values: list[Tensor]) -> None:
 
 
 def clip_norm(parameters: Iterable[Tensor], limit: float) -> None:
-    """Scale gradients so that their norm together is at most `limit`, as torch does.
+    """Scale gradients so that their total norm is at most `limit`, as torch does.
 
     Args:
         parameters: parameters, those without a gradient are left out.
@@ -63,10 +63,10 @@ def clip_norm(parameters: Iterable[Tensor], limit: float) -> None:
 
 
 class GradScaler(torch.amp.GradScaler):
-    """Torch's scaler of float16's gradients, also where some of them are sharded.
+    """torch's gradient scaler for float16, which also handles partly sharded gradients.
 
-    Torch looks for overflows in all gradients by one call, which takes gradients of one kind, and
-    asks the other processes by the placement of the first. So each kind gets a call of its own.
+    torch checks all gradients for overflow in one call, which takes one kind of gradients only, and
+    communicates by the placement of the first. So this calls it once for each kind.
     """
 
     def _unscale_grads_(

@@ -1,4 +1,4 @@
-"""Names and configurations that stand for objects, and the reverse."""
+"""Objects from names and configurations, and the reverse."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def real_number(value: Any, name: str, interval: str = "(-inf, inf)") -> float:
     Args:
         value: what the user gave.
         name: what it is, for messages: `"beta_1 of Adam"`.
-        interval: where it must lie, in mathematical notation: `"[0, 1)"`.
+        interval: the allowed interval, in mathematical notation: `"[0, 1)"`.
 
     Raises:
         TypeError: it is not a number.

@@ -1,6 +1,6 @@
-"""The processes of a run: which of them share a batch, and how they agree.
+"""The processes of a run: which of them share a batch, and communication between them.
 
-All of it is a few calls of `torch.distributed`. In one process nothing is sent anywhere.
+Everything is built on a few calls of `torch.distributed`. A single process communicates nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .sharded_tensors import fsdp_parameters, is_dtensor, is_sharded
 
 
 def world_size() -> int:
-    """Return the number of processes that train together, 1 outside `torchrun`."""
+    """Return the number of processes that train together; 1 outside of `torchrun`."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -28,7 +28,7 @@ def rank() -> int:
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes among which each batch is divided, and this one's place among them.
+    """The processes among which each batch is divided, and the rank of this one.
 
     Args:
         size: how many there are.
@@ -43,8 +43,8 @@ class Processes:
     def share(self, size: int) -> tuple[int, int]:
         """Return where this process's part of a batch of `size` samples begins and ends.
 
-        A batch with fewer samples than processes leaves some processes the last sample, which
-        then counts 0 (see `own_size`).
+        If a batch has fewer samples than processes, some processes get the last sample, with weight
+        0 (see `own_size`).
         """
         if self.size == 1:
             return 0, size
@@ -56,7 +56,7 @@ class Processes:
         return -(-size * rank // self.size)
 
     def own_size(self, size: int, rank: int | None = None) -> int:
-        """Return how many of a batch's samples count in this process, or in that of `rank`."""
+        """Return how many samples of a batch count in this process, or in that of `rank`."""
         at = self.rank if rank is None else rank
         return self._begin(size, at + 1) - self._begin(size, at)
 
@@ -126,7 +126,7 @@ _host_groups: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def _host_group() -> Any:
-    """Return a group of all processes that exchanges what is in the host's memory."""
+    """Return a group of all processes that can exchange data in host memory."""
     whole = dist.group.WORLD
     if "gloo" in str(dist.get_backend_config(whole)):
         return whole

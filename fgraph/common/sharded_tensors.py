@@ -32,7 +32,7 @@ def _fsdp_modules(model: nn.Module) -> list[Any]:
 
 
 def reshard(model: nn.Module) -> None:
-    """Let modules of FSDP2 hold their shards, which they may not do after a forward."""
+    """Reshard modules of FSDP2, which may hold whole parameters after a forward."""
     if dist.is_available() and dist.is_initialized():
         for module in _fsdp_modules(model):
             module.reshard()
@@ -48,7 +48,7 @@ def fsdp_parameters(model: nn.Module) -> set[int]:
 
 
 def whole_tensor(tensor: Any) -> Any:
-    """Return a DTensor's whole value, which all processes must ask for; any other as it is.
+    """Return the whole value of a DTensor; all processes must call it. Others are unchanged.
 
     Its gradient is the mean over the processes, whose losses are shares of one.
     """
@@ -68,7 +68,7 @@ class _EqualGradients(torch.autograd.Function):
 
 
 def like_parameter(parameter: Any, value: Any) -> Any:
-    """Return a whole value in the form of a parameter: sharded as that is, on its device."""
+    """Return a whole value in the form of a parameter: sharded like it, on its device."""
     if not is_dtensor(parameter) or is_dtensor(value) or not isinstance(value, Tensor):
         return value
     if value.shape != parameter.shape:

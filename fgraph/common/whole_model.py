@@ -1,4 +1,4 @@
-"""A sharded model as one process would have it, for what reads or writes its weights."""
+"""A sharded model with whole tensors, for code that reads or writes its weights."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .sharded_tensors import is_dtensor, is_sharded, like_parameter, reshard
 
 @contextmanager
 def whole(model: Any, everywhere: bool = False, changes: bool = False) -> Iterator[bool]:
-    """Let a sharded model hold whole tensors and its modules' own classes for a while.
+    """Context manager: give a sharded model whole tensors and its modules' own classes.
 
     All processes must enter it together. Models that are not sharded stay as they are.
 
     Args:
         model: the model; the state of its optimizer is gathered too, unless `everywhere`.
         everywhere: whether every process needs the tensors, or the first one alone.
-        changes: whether changed values go back into the shards.
+        changes: whether changed values are copied back into the shards.
 
     Yields:
         Whether this process has the tensors; the others have nothing to do.
@@ -59,12 +59,12 @@ def _copied(value: Any) -> Any:
     return value.detach().cpu() if isinstance(value, torch.Tensor) else value
 
 
-# of the attributes that `fully_shard` and `parallelize_module` give to modules
+# prefixes of the attributes that `fully_shard` and `parallelize_module` set on modules
 _MARKS = ("__composable_api", "_is_fsdp", "_fsdp", "_distribute_module_applied")
 
 
 class _Swap:
-    """Puts whole tensors in the place of DTensors, and takes them away again."""
+    """Replaces DTensors by whole tensors, and restores them."""
 
     def __init__(self, model: Any, keeps: bool, optimizer: bool) -> None:
         self.keeps = keeps
@@ -132,7 +132,7 @@ class _Swap:
                 optimizer.state[key] = [value[place] for place in after]
 
     def _joined(self, groups: list[dict[str, Any]], order: dict[int, int]) -> list[dict[str, Any]]:
-        """Return groups of whole parameters, with those joined that only sharding divided."""
+        """Return groups of whole parameters; groups that only sharding separated are merged."""
         joined: list[dict[str, Any]] = []
         for group in groups:
             settings = {key: value for key, value in group.items() if key != "params"}
@@ -147,7 +147,7 @@ class _Swap:
         return joined
 
     def undo(self, changes: bool) -> None:
-        """Put the shards back, with the values that the whole tensors have now if asked to."""
+        """Restore the shards, if requested with the values that the whole tensors have now."""
         for module, kind, of_torch in self._classes:
             module.__class__ = kind
             module.__dict__.update(of_torch)

@@ -18,9 +18,10 @@ from ..model import Model, codegen
 def to_fx(model: Model) -> fx.GraphModule:
     """Return the graph of `model` as a `torch.fx.GraphModule` that shares its modules.
 
-    Every module that the graph calls is one `call_module` node, whatever it does inside, and every
-    function one `call_function` or `call_method` node. The inputs' names are the placeholders.
-    `torch.fx.symbolic_trace` works too, but looks into modules that are not torch's own.
+    Every module that the graph calls is one `call_module` node, and every function one
+    `call_function` or `call_method` node. Placeholders have the names of the inputs.
+    `torch.fx.symbolic_trace` works too, but also traces the inside of modules that are not torch's
+    own.
 
     Args:
         model: a model that was made of inputs and outputs.
@@ -47,13 +48,13 @@ def to_fx(model: Model) -> fx.GraphModule:
     plain.__dict__.update(model.__dict__)
     with _Draws(tracer):
         graph_of_calls = tracer.trace(plain)
-    # parts of a result that nobody uses, such as the states of an LSTM
+    # unused parts of a result, such as the states of an LSTM
     graph_of_calls.eliminate_dead_code(lambda node: node.target is not operator.getitem)
     return fx.GraphModule(plain, graph_of_calls, type(model).__name__)
 
 
 class _Draws(TorchFunctionMode):
-    """Records functions that draw random numbers from nothing that is traced."""
+    """Records functions that draw random numbers but take no traced values."""
 
     def __init__(self, tracer: fx.Tracer) -> None:
         super().__init__()
@@ -71,11 +72,11 @@ class _Tracer(fx.Tracer):
     """Records calls of modules and of functions that are not torch's without looking inside."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Take every module as one step."""
+        """Treat every module as a leaf."""
         return True
 
     def leaf(self, function: Any) -> Any:
-        """Return what records a call of `function`, or of an autograd function, in its place."""
+        """Return a function that records a call of `function`, or of an autograd function."""
         if isinstance(function, FunctionMeta):
             return SimpleNamespace(apply=self.leaf(function.apply))  # type: ignore[attr-defined]
         name = function.__qualname__ if type(function) is FunctionType else ""
@@ -83,6 +84,6 @@ class _Tracer(fx.Tracer):
         def call(*args: Any, **kwargs: Any) -> Any:
             return function(*args, **kwargs)
 
-        # torch.fx writes the names of functions, which methods and lambdas have not
+        # torch.fx writes functions by name, and methods and lambdas have none
         target = function if name.isidentifier() else call
         return lambda *args, **kwargs: self.create_proxy("call_function", target, args, kwargs)

@@ -1,4 +1,4 @@
-"""The source of functions and classes, with all that they need, to stand in another file."""
+"""The source of functions and classes with their dependencies, for another file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Inliner:
         """Return the name under which the file has a function or class.
 
         Raises:
-            SaveError: its source is not to be had, or does not stand by itself.
+            SaveError: its source is not available, or depends on its surroundings.
         """
         target = as_written(target)
         name = str(getattr(target, "__name__", ""))
@@ -67,7 +67,7 @@ class Inliner:
                 self._need_global(module, name)
 
     def _need_global(self, module: types.ModuleType, name: str) -> None:
-        """Define or import what `name` means in `module`."""
+        """Define or import the global `name` of `module`."""
         value = vars(module)[name]
         if name in self._names and self._names[name] is as_written(value):
             return
@@ -100,13 +100,13 @@ class Inliner:
 
 
 def _is_defined_in_own_source(value: Any) -> bool:
-    """Whether a value is a function or class that neither torch nor Python brings."""
+    """Return whether a value is a function or class that is neither torch's nor Python's."""
     is_definition = isinstance(value, (type, types.FunctionType))
     return is_definition and not _is_library(value)
 
 
 def _is_library(target: Any) -> bool:
-    """Whether a function or class is to be imported, from torch or the standard library."""
+    """Return whether a function or class can be imported from torch or the standard library."""
     package = str(getattr(target, "__module__", "")).partition(".")[0]
     return package in ("torch", "numpy") or (
         package in sys.stdlib_module_names and package != "__main__"
@@ -114,7 +114,7 @@ def _is_library(target: Any) -> bool:
 
 
 def _assignment(module: types.ModuleType, name: str) -> tuple[str, ast.AST] | None:
-    """Find the statement of a module that assigns a name."""
+    """Return the statement of a module that assigns a name."""
     text, tree = _module_source(module)
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else (
@@ -126,7 +126,7 @@ def _assignment(module: types.ModuleType, name: str) -> tuple[str, ast.AST] | No
 
 
 def _origin(module: types.ModuleType, name: str) -> tuple[types.ModuleType, str] | None:
-    """Find the module that a name is imported from, and its name there."""
+    """Return the module that a name is imported from, and its name there."""
     _, tree = _module_source(module)
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
@@ -152,7 +152,7 @@ def _from_import(module: str, name: str, known_as: str) -> str:
 
 
 def _source(target: Any) -> tuple[str, ast.Module]:
-    """Return the source of a definition, without decorators that only this package reads."""
+    """Return the source of a definition, without this package's decorators."""
     try:
         text = textwrap.dedent(inspect.getsource(target))
         tree = ast.parse(text)

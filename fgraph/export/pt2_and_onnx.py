@@ -19,11 +19,11 @@ from ..graph.specs import TensorSpec
 from ..model import Model
 from ..model.signature import Signature
 
-_LARGE = 1_800_000_000  # bytes; protobuf, which ONNX is written in, ends at two gigabytes
+_LARGE = 1_800_000_000  # bytes; protobuf, the format of ONNX, is limited to two gigabytes
 
 
 class ExportError(RuntimeError):
-    """torch cannot export the model; the text names the call that stands in the way."""
+    """torch cannot export the model; the message names the call that it refuses."""
 
 
 def export_model(
@@ -35,8 +35,8 @@ def export_model(
 ) -> None:
     """Write a model for other programs, in eval mode.
 
-    Sizes that the graph does not know stay dynamic, and inputs and outputs keep their names. The
-    batch is one size for all inputs.
+    Unknown sizes of the graph stay dynamic, and inputs and outputs keep their names. All inputs
+    share one batch size.
 
     Args:
         model: a model that has a graph.
@@ -95,7 +95,7 @@ def _need_onnx() -> None:
 
 @contextmanager
 def _eval_mode(model: Model) -> Iterator[None]:
-    """Switch to eval mode, and each module back to its own mode afterwards."""
+    """Switch to eval mode; restore the mode of each module afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -115,7 +115,7 @@ def _examples(model: Model, graph: Graph, device: str | torch.device | None) -> 
 
 
 def _dynamic(graph: Graph) -> tuple[dict[int, Any], ...]:
-    """Say for each input which of its sizes are not known."""
+    """Return the unknown sizes of each input."""
     dynamic = torch.export.Dim.DYNAMIC
     return tuple(
         {
@@ -158,7 +158,7 @@ def _converted(
 
 
 def _explained(model: Model, graph: Graph, error: BaseException) -> str:
-    """Name the node on whose line of the generated forward the error arose."""
+    """Return an error that names the node at whose line of the generated forward it arose."""
     reason = f"{type(error).__name__}: {error}"
     first = str(reason).split("\n\n")[0][:600]
     line = _line_of(model, error)

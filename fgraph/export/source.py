@@ -44,12 +44,12 @@ def to_source(
 
     The file has one `nn.Module` class for the model, one for each nested model, and the source of
     the functions and modules that are not torch's. `Net().load_state_dict(model.state_dict())`
-    gives it the weights. What it leaves out are the checks of the inputs and the training.
+    copies the weights. The file leaves out the checks of inputs, and training.
 
     Args:
         model: a model that has a graph.
         class_name: the name of the class.
-        constructors: for modules that cannot be written out, how they are made, by name:
+        constructors: constructor calls for modules that cannot be written out, by name:
             `{"block_1": "Block(3)"}`.
         imports: statements to begin the file with, such as `"from blocks import Block"`.
 
@@ -102,7 +102,7 @@ class _FileWriter:
         self._searched: set[int] = set()
 
     def find_masked(self, graph: Graph) -> None:
-        """Note the models that are called on masked tensors, each with the ranks of the masks."""
+        """Collect the models called on masked tensors, with the ranks of the masks."""
         for node in graph.nodes:
             model = node.target
             if not isinstance(model, Model) or model._graph is None:
@@ -159,7 +159,7 @@ class _FileWriter:
         return [*head, *(line for statement in body for line in laid_out(statement, 8))]
 
     def _reserve(self, model: Model) -> None:
-        """Keep the names of functions that will be defined in the file from the variables."""
+        """Reserve the names of functions that will be defined in the file."""
         for node in model.nodes:
             for leaf in (node.target, *iter_leaves((node.args, node.kwargs))):
                 name = getattr(leaf, "__name__", None)
@@ -247,7 +247,7 @@ def _items(value: Any, write: Callable[[Any], str]) -> str:
     return f"[{', '.join(map(write, value))}]"
 
 
-# containers and numbers that have no literal: the import that they need, and how they are written
+# containers and numbers without a literal: the import that they need, and their source
 _WRITERS: dict[type, tuple[str, Callable[[Any, Callable[[Any], str]], str]]] = {
     collections.OrderedDict: (
         "from collections import OrderedDict",
@@ -291,7 +291,7 @@ def _sorted_imports(statements: set[str]) -> list[str]:
 
 
 class _Literals(PlainForwardWriter):
-    """Writes values that are no part of a graph."""
+    """Writes values that are not part of a graph."""
 
     def __init__(self, file: _FileWriter) -> None:
         self._write_constant = file.constant

@@ -29,8 +29,8 @@ class PlainForwardWriter(codegen.ForwardWriter):
         naming: the names of its inputs, layers and modules.
         model: the model.
         reserved: names of the file that no variable may have.
-        masked_methods: by model, the method that stands for its call with masks of these ranks.
-        constant: writes a function, class or object that is no plain value.
+        masked_methods: for each model, the method for its calls with masks of these ranks.
+        constant: writes a function, class or object that is not a plain value.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class PlainForwardWriter(codegen.ForwardWriter):
 
 
 def reach(root: nn.Module, path: tuple[str, ...]) -> str:
-    """Write the way from a module to a part of it: `.encoder.layers[0]`."""
+    """Write the attribute path from a module to a part of it: `.encoder.layers[0]`."""
     text, owner = "", root
     for name in path:
         text = member(text, name, owner)

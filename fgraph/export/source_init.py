@@ -1,4 +1,4 @@
-"""The body of `__init__`: one line for each child, and what its constructor does not say."""
+"""The body of `__init__`: a line for each child, and what its constructor does not set."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class ConstructorWriter:
         return found
 
     def _fill(self) -> None:
-        """Write what is in opened modules, which are made empty."""
+        """Write the contents of opened modules, which are constructed empty."""
         waiting, self._unfilled = self._unfilled, []
         for module, path in waiting:
             self._later += self._tensors(module, path)
@@ -220,7 +220,7 @@ class ConstructorWriter:
     def _compare(
         self, module: nn.Module, made: nn.Module, path: tuple[str, ...], own_config: bool = False
     ) -> None:
-        """Write, for after the constructor, what it makes otherwise than it is."""
+        """Write assignments for what the constructor sets differently."""
         self._made.setdefault(id(module), self._place(path))
         if _kinds(module) != _kinds(made):
             raise SaveError(f"its tensors {_kinds(module)} are not {_kinds(made)}")
@@ -254,7 +254,7 @@ class ConstructorWriter:
             self._later.append(f"{self._place(path)}.{name} = {self._file.literal(value)}")
 
     def _remember(self, module: nn.Module, path: tuple[str, ...]) -> None:
-        """Note where the parts of a module are that is made as a whole."""
+        """Store the paths of the parts of a module that is constructed as a whole."""
         for inner, part in module.named_modules():
             parts = tuple(inner.split(".")) if inner else ()
             self._made.setdefault(id(part), self._place((*path, *parts)))
@@ -332,7 +332,7 @@ def _dtype(module: nn.Module) -> torch.dtype | None:
 
 
 def _filled(name: str, tensor: Tensor) -> str:
-    """Write a tensor with its values, which no state_dict brings."""
+    """Write a tensor with its values, for tensors that no `state_dict` holds."""
     if tensor.numel() > _MOST_VALUES or tensor.is_complex() or tensor.layout is not torch.strided:
         raise SaveError(
             f"to_source: the buffer {name!r}, of shape {tuple(tensor.shape)}, is in no state_dict, "

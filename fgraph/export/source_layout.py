@@ -1,4 +1,4 @@
-"""Breaking long statements over lines, the way that formatters of Python do."""
+"""Breaking long statements into lines, like Python formatters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What no constructor says of a model: shared tensors, dtypes, frozen parameters and modes."""
+"""What no constructor sets: shared tensors, dtypes, frozen parameters and modes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def state_lines(
         nested: the ids of the models in it, which have classes, and such statements, of their own.
         dtypes: the dtype that each tensor has so far, by its id.
         frozen: the ids of the parameters that are frozen already.
-        outermost: whether the model is in no other one, so that it decides on modes.
+        outermost: whether the model is the outermost one, which sets the modes.
     """
     slots = list(_slots(model, nested))
     lines = []
@@ -41,7 +41,7 @@ def state_lines(
     views = views_among(texts)
     for owner in dict.fromkeys(view[0] for view in views.values()):
         whole = texts[owner]
-        if not whole.is_contiguous():  # the views are told by its strides
+        if not whole.is_contiguous():  # its strides tell which tensors are views
             made = f"torch.empty_strided({list(whole.shape)}, {list(whole.stride())}"
             lines.append(f"{owner}.data = {made}, dtype={whole.dtype}).copy_({owner}.data)")
     for text, (owner, offset, shape, stride) in views.items():
@@ -70,7 +70,7 @@ def _slots(model: nn.Module, nested: set[int]) -> Iterator[tuple[str, str, Tenso
 
 
 def _modes(model: nn.Module) -> list[str]:
-    """Write the modes of the modules, where they are not what the outer one's sets."""
+    """Write the modes of modules that differ from the mode of the module around them."""
     lines: list[str] = []
     modes: dict[str, bool] = {}
     for name, part in model.named_modules():

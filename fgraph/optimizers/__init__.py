@@ -1,4 +1,4 @@
-"""Optimizers by Keras's names and default settings, made of torch's fastest implementations."""
+"""Optimizers by Keras's names, with Keras's defaults and torch's fastest implementations."""
 
 from typing import TYPE_CHECKING
 

@@ -71,7 +71,7 @@ class Adam(_Betas):
 
     def make(self, groups: Groups) -> torch.optim.Optimizer:
         """Return torch's fused Adam."""
-        # with decoupled decay Adam is AdamW; torch's own Adam couples it
+        # Adam with decoupled weight decay is AdamW; the decay of torch's Adam is not decoupled
         cls: type[Any] = torch.optim.AdamW if self.weight_decay else torch.optim.Adam
         optimizer: torch.optim.Optimizer = cls(
             groups, **self._defaults, amsgrad=self.amsgrad, **fastest(groups)
@@ -84,7 +84,7 @@ class AdamW(Adam):
 
     Args:
         learning_rate: the step size.
-        weight_decay: the share of `learning_rate` by which weights shrink each step.
+        weight_decay: the fraction of the weights, times `learning_rate`, that each step subtracts.
         **settings: as in `Adam`.
     """
 
@@ -100,13 +100,13 @@ class Adamax(_Betas):
     Args:
         learning_rate: the step size.
         beta_1: the decay of the mean of gradients.
-        beta_2: the decay of the largest gradient.
-        epsilon: added to the largest gradient.
+        beta_2: the decay of the maximum of gradients.
+        epsilon: added to the maximum of gradients.
         **settings: as in `OptimizerFactory`.
     """
 
     def make(self, groups: Groups) -> torch.optim.Optimizer:
-        """Return the rule of `rules`."""
+        """Return the optimizer of `update_rules`."""
         return rules.KerasAdamax(groups, self._defaults)
 
 
@@ -144,7 +144,7 @@ class Lamb(_Betas):
     """
 
     def make(self, groups: Groups) -> torch.optim.Optimizer:
-        """Return the rule of `rules`."""
+        """Return the optimizer of `update_rules`."""
         return rules.KerasLamb(groups, self._defaults)
 
 
@@ -172,7 +172,7 @@ class Lion(OptimizerFactory):
         )
 
     def make(self, groups: Groups) -> torch.optim.Optimizer:
-        """Return the rule of `rules`."""
+        """Return the optimizer of `update_rules`."""
         defaults = {
             "lr": self.learning_rate,
             "betas": self.betas,
@@ -263,7 +263,7 @@ class Muon(OptimizerFactory):
         return divided
 
     def make(self, groups: Groups) -> torch.optim.Optimizer:
-        """Return the rule of `rules`."""
+        """Return the optimizer of `update_rules`."""
         defaults = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "muon": True}
         optimizer = rules.KerasMuon(groups, defaults | self.defaults)
         WholeSteps().attach(optimizer)

@@ -1,4 +1,4 @@
-"""A step of an optimizer with less overhead, where torch would only compute it."""
+"""Optimizer steps without the overhead of torch's wrapper, if nothing hooks into the step."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 def fast_step(optimizer: Any) -> None:
     """Make a step as `optimizer.step()` does.
 
-    torch enters the profiler in each step and sorts all tensors by device and dtype, which for a
-    small model takes longer than the arithmetic. Where nobody profiles, the hooks and the step are
-    called without the first; the tensors of a fused Adam that are of one kind go to torch's kernel
-    without the second. Nothing is kept from one step to the next. Optimizers whose `step` was
-    replaced, as torch's schedulers replace it, are called as they are; so are all of them where
-    the private parts of torch that this uses are not as they were in 2.9 to 2.13.
+    In each step, torch enters its profiler and groups all tensors by device and dtype, which for a
+    small model takes longer than the arithmetic. If no profiler runs, this calls the hooks and the
+    step directly; and if all tensors of a fused Adam have one device and dtype, it passes them to
+    torch's kernel without grouping. Nothing is kept between steps. An optimizer whose `step` was
+    replaced, as torch's schedulers do, is called normally. So are all optimizers if the private
+    parts of torch that this uses differ from those of torch 2.9 to 2.13.
 
     Args:
         optimizer: an optimizer of torch, or one with its interface.
@@ -35,7 +35,7 @@ def fast_step(optimizer: Any) -> None:
 
 @functools.cache
 def _torch_is_known() -> bool:
-    """Return whether steps made here have the bits of torch's own: two optimizers try it."""
+    """Return whether steps made here equal torch's bit for bit, by a trial of two optimizers."""
     try:
         return all(map(_rehearsed, (torch.optim.Adam, torch.optim.AdamW)))
     except (AttributeError, LookupError, TypeError, ValueError, RuntimeError):
@@ -43,7 +43,7 @@ def _torch_is_known() -> bool:
 
 
 def _rehearsed(kind: Any) -> bool:
-    """Return whether three steps made here, and three of torch, without hooks, are equal."""
+    """Return whether three steps made here equal three of torch's, without hooks."""
     results = []
     for lean in (True, False):
         parameter = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float32, device="cpu"))
@@ -59,7 +59,7 @@ def _rehearsed(kind: Any) -> bool:
 
 @functools.cache
 def _wrapper() -> Any:
-    """Return what `Optimizer.__init__` makes of a class's `step`: all wrappers have one code."""
+    """Return the wrapper that `Optimizer.__init__` puts around a class's `step`."""
     return torch.optim.Optimizer.profile_hook_step(lambda: None).__code__
 
 
@@ -73,7 +73,7 @@ def _step_of_adam() -> Any:
 
 
 def _is_watched(optimizer: Any) -> bool:
-    """Return whether somebody profiles, replaced the step, or has hooks on all optimizers."""
+    """Return whether a profiler runs, the step was replaced, or all optimizers have hooks."""
     step = getattr(type(optimizer), "step", None)
     return bool(
         getattr(step, "__code__", None) is not _wrapper()

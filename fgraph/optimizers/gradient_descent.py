@@ -1,4 +1,4 @@
-"""Gradient descent with momentum or step sizes of each parameter's own, as Keras defines them."""
+"""Gradient descent with momentum or adaptive step sizes, as Keras defines it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class SGD(OptimizerFactory):
 
     Args:
         learning_rate: the step size.
-        momentum: the share of the last step that is kept.
+        momentum: the fraction of the last step that is kept.
         nesterov: whether to look ahead by Nesterov's rule.
         **settings: as in `OptimizerFactory`.
     """
@@ -33,7 +33,7 @@ class SGD(OptimizerFactory):
         self.nesterov = nesterov
 
     def make(self, groups: Groups) -> torch.optim.Optimizer:
-        """Return `torch.optim.SGD`, or the momentum rule of `rules`."""
+        """Return `torch.optim.SGD`, or the momentum rule of `update_rules`."""
         if not self.momentum and not self.weight_decay:
             return torch.optim.SGD(groups, lr=self.learning_rate, **fastest(groups))
         defaults = {
@@ -51,7 +51,7 @@ class RMSprop(OptimizerFactory):
     Args:
         learning_rate: the step size.
         rho: the decay of the mean of squared gradients.
-        momentum: the share of the last step that is kept.
+        momentum: the fraction of the last step that is kept.
         epsilon: added under the root.
         centered: whether the gradient's mean is subtracted.
         **settings: as in `OptimizerFactory`.
@@ -73,7 +73,7 @@ class RMSprop(OptimizerFactory):
         self.centered = centered
 
     def make(self, groups: Groups) -> torch.optim.Optimizer:
-        """Return the rule of `rules`."""
+        """Return the optimizer of `update_rules`."""
         defaults = {
             "lr": self.learning_rate,
             "rho": self.rho,
@@ -111,7 +111,7 @@ class Adagrad(OptimizerFactory):
         self.epsilon = self._number(epsilon, "epsilon")
 
     def make(self, groups: Groups) -> torch.optim.Optimizer:
-        """Return `torch.optim.Adagrad` whose sums start with epsilon inside."""
+        """Return `torch.optim.Adagrad` whose sums start with epsilon included."""
         # Keras: g / sqrt(sum + epsilon); torch: g / (sqrt(sum) + eps). As the sums only grow,
         # starting them at `initial + epsilon` with torch's eps at 0 is Keras's rule exactly.
         start = self.initial_accumulator_value + self.epsilon
@@ -158,12 +158,12 @@ class Adafactor(OptimizerFactory):
 
     Args:
         learning_rate: the largest step size.
-        beta_2_decay: the exponent by which the mean of squares forgets more slowly.
-        epsilon_1: the least squared gradient.
-        epsilon_2: the least size of a parameter that its step is relative to.
+        beta_2_decay: the exponent that makes the decay of the mean of squares slower over time.
+        epsilon_1: the smallest squared gradient.
+        epsilon_2: the smallest parameter scale that a step is relative to.
         clip_threshold: the largest root mean square of an update, at least 1.
-        relative_step: accepted as in Keras; steps are at most one over the root of their number
-            either way, as there.
+        relative_step: accepted for compatibility with Keras; ignored, as in Keras: a step is always
+            at most one over the root of the number of steps.
         **settings: as in `OptimizerFactory`.
     """
 
@@ -211,7 +211,7 @@ class Ftrl(OptimizerFactory):
         initial_accumulator_value: where these sums start.
         l1_regularization_strength: the factor of the sum of absolute weights.
         l2_regularization_strength: the factor of the sum of squared weights.
-        l2_shrinkage_regularization_strength: likewise, added to the gradient.
+        l2_shrinkage_regularization_strength: the same, added to the gradient.
         beta: added to the inverse step size.
         **settings: as in `OptimizerFactory`.
     """
@@ -240,6 +240,6 @@ class Ftrl(OptimizerFactory):
         }
 
     def make(self, groups: Groups) -> torch.optim.Optimizer:
-        """Return the rule of `rules`."""
+        """Return the optimizer of `update_rules`."""
         defaults = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
         return rules.KerasFtrl(groups, defaults | self.defaults)

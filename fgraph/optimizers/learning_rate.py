@@ -17,7 +17,7 @@ _classes: dict[type, type] = {}
 
 
 class Rate(float):
-    """A learning rate that can be set as Keras's variable: `rate.assign(0.1)`."""
+    """A learning rate with the methods of Keras's variable: `rate.assign(0.1)`."""
 
     _optimizer: Any
 
@@ -38,9 +38,10 @@ class LearningRate:
 
     @property
     def learning_rate(self) -> Rate:
-        """The learning rate, of the next step if there is a schedule.
+        """The learning rate; with a schedule, that of the next step.
 
-        Setting it sets that of all parameter groups; if these differ, it is the first one's.
+        Setting it sets the rate of all parameter groups. If their rates differ, it returns the
+        first.
         """
         hooks = self.step_hooks
         scheduled = hooks is not None and hooks.schedule is not None
@@ -63,7 +64,7 @@ class LearningRate:
         """The number of steps made.
 
         Raises:
-            AttributeError: the optimizer, one of torch's own, does not count them.
+            AttributeError: the optimizer does not count them, as most of torch's own.
         """
         counted = self.param_groups[0].get(ITERATIONS)
         if counted is None:
@@ -122,7 +123,7 @@ class LearningRate:
 
 
 def own_class(optimizer: Any) -> type:
-    """Return the class of an optimizer before it was given the attribute `learning_rate`."""
+    """Return the class that an optimizer had before `with_learning_rate`."""
     kind = type(optimizer)
     return kind.__mro__[2] if kind.__mro__[1] is LearningRate else kind
 
@@ -130,11 +131,11 @@ def own_class(optimizer: Any) -> type:
 def with_learning_rate(optimizer: T, step_hooks: StepHooks | None = None) -> T:
     """Give an optimizer the attribute `learning_rate`, unless it has one.
 
-    It becomes an instance of a subclass of its class; all else stays.
+    Its class becomes a subclass of its own class; nothing else changes.
 
     Args:
         optimizer: an optimizer of torch.
-        around_step: what to do around each step.
+        step_hooks: what to do before and after each step.
     """
     kind = type(optimizer)
     if not isinstance(optimizer, torch.optim.Optimizer) or hasattr(optimizer, "learning_rate"):
@@ -155,7 +156,7 @@ def _subclass(kind: type) -> type:
 
 
 def _blank(kind: type, step_hooks: StepHooks | None) -> Any:
-    """Make an optimizer without a state, to be filled by copying or unpickling."""
+    """Make an optimizer without a state, for copying and unpickling."""
     made: Any = _subclass(kind)
     optimizer = made.__new__(made)
     optimizer.step_hooks = step_hooks

@@ -1,4 +1,4 @@
-"""The state of an optimizer under the names of the parameters, whatever groups they are in."""
+"""The state of an optimizer by parameter names, independent of parameter groups."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def load_named_state(
     saved: Mapping[str, Any],
     formed: Callable[[Any, Any], Any],
 ) -> None:
-    """Restore what `named_state` returned, into whatever groups the optimizer has now.
+    """Restore the state returned by `named_state`, into the optimizer's present groups.
 
     Args:
         optimizer: the optimizer.
         names: the names, by the ids of the parameters.
         saved: the state.
-        formed: returns a tensor in the form of a parameter that it belongs to: sharded as that is.
+        formed: returns a tensor in the form of its parameter: sharded like it.
 
     Raises:
         ValueError: the optimizer has parameters that the saved one had not.

@@ -1,4 +1,4 @@
-"""What an optimizer by Keras's name is: settings that make a torch optimizer of parameters."""
+"""`OptimizerFactory`: Keras's settings of an optimizer, which make a torch optimizer."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ _OF_OPTIMIZERS = frozenset(
 
 
 class OptimizerFactory(Remembered):
-    """Keras's settings of an optimizer; called with parameters it makes the torch optimizer.
+    """Keras's settings of an optimizer; a call with parameters makes the torch optimizer.
 
     A factory rather than an optimizer, because the optimizer must be made after the model's
-    parameters took their final form: moved to a device, sharded, frozen.
+    parameters have their final form: moved to a device, sharded, frozen.
 
     Args:
         learning_rate: the step size; or an object of `optimizers.schedules`, or a function of the
             step, counted from 0.
-        weight_decay: the share of `learning_rate` by which weights shrink each step (decoupled, as
-            in AdamW), or `None`.
+        weight_decay: the fraction of the weights, times `learning_rate`, that each step subtracts
+            (decoupled, as in AdamW), or `None`.
         clipnorm: the largest norm of each parameter's gradient, or `None`.
         clipvalue: the largest absolute value in a gradient, or `None`.
         global_clipnorm: the largest norm of all gradients together, or `None`.
         use_ema: whether to keep moving averages of the weights, which replace them when `fit`
             ends.
-        ema_momentum: how much of the averages is kept each step.
-        ema_overwrite_frequency: the steps after which the averages replace the weights besides, or
-            `None`.
-        name: accepted as in Keras; not used.
+        ema_momentum: the fraction of the averages that is kept each step.
+        ema_overwrite_frequency: the number of steps after which the averages also replace the
+            weights, or `None`.
+        name: accepted for compatibility with Keras; ignored.
 
     Raises:
         TypeError: an argument is unknown, or of the wrong type.
@@ -130,11 +130,11 @@ class OptimizerFactory(Remembered):
         return real_number(value, f"{name} of {type(self).__name__}", interval)
 
     def make(self, groups: Groups) -> torch.optim.Optimizer:
-        """Return the torch optimizer for parameter groups, before anything around its steps."""
+        """Return the torch optimizer for parameter groups, without hooks."""
         raise NotImplementedError
 
     def epsilon_of_adam(self) -> float | None:
-        """Return Keras's epsilon if the optimizer's is in another place of the formula."""
+        """Return Keras's epsilon if torch's formula has its epsilon elsewhere, or `None`."""
         return None
 
     def exclude_from_weight_decay(
@@ -146,7 +146,7 @@ class OptimizerFactory(Remembered):
 
         Args:
             var_list: parameters.
-            var_names: parts of parameters' names, such as `"bias"` or `"norm"`.
+            var_names: substrings of parameters' names, such as `"bias"` or `"norm"`.
         """
         self._undecayed += list(var_list or [])
         self._undecayed_names += [var_names] if isinstance(var_names, str) else var_names or []

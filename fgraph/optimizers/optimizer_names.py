@@ -1,4 +1,4 @@
-"""Optimizer names, and what each of the accepted forms of an optimizer becomes."""
+"""Optimizer names, and the conversion of every accepted form of an optimizer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NAMES: dict[str, type[OptimizerFactory]] = {
 
 
 def get(identifier: Any) -> torch.optim.Optimizer | Callable[..., torch.optim.Optimizer]:
-    """Return an optimizer, or what makes one of parameters.
+    """Return an optimizer, or a callable that makes one from parameters.
 
     Args:
         identifier: a Keras name, in any case; a class or object of this package; a
@@ -40,7 +40,7 @@ def get(identifier: Any) -> torch.optim.Optimizer | Callable[..., torch.optim.Op
             class or a `functools.partial` of one.
 
     Returns:
-        The optimizer itself where one was given, else a callable that makes it.
+        The optimizer itself if one was given, else a callable that makes it.
 
     Raises:
         ValueError: the name is unknown.
@@ -52,7 +52,7 @@ def get(identifier: Any) -> torch.optim.Optimizer | Callable[..., torch.optim.Op
         return _NAMES[identifier.lower()]()
     if isinstance(identifier, type) and issubclass(identifier, OptimizerFactory):
         return identifier()
-    # wrappers such as accelerate's are no subclass of Optimizer: what counts is what they do
+    # wrappers such as accelerate's are not subclasses of Optimizer, but have its interface
     if isinstance(identifier, torch.optim.Optimizer) or hasattr(identifier, "param_groups"):
         return identifier  # type: ignore[no-any-return]
     if callable(identifier):

@@ -34,10 +34,10 @@ class ExponentialDecay(LearningRateSchedule):
 
     Args:
         initial_learning_rate: the rate at step 0.
-        decay_steps: the steps in which the rate is multiplied by `decay_rate` once.
+        decay_steps: the number of steps over which the rate is multiplied by `decay_rate`.
         decay_rate: the factor.
         staircase: whether the rate only changes every `decay_steps` steps.
-        name: accepted as in Keras; not used.
+        name: accepted for compatibility with Keras; ignored.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     Args:
         boundaries: increasing steps; the first value holds up to and including the first.
         values: the rates, one more than boundaries.
-        name: accepted as in Keras; not used.
+        name: accepted for compatibility with Keras; ignored.
 
     Raises:
         ValueError: their numbers do not fit, or the boundaries do not increase.
@@ -104,15 +104,15 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 
 
 class PolynomialDecay(LearningRateSchedule):
-    """From `initial_learning_rate` to `end_learning_rate` along a power of the steps left.
+    """From `initial_learning_rate` to `end_learning_rate` by a power of the remaining steps.
 
     Args:
         initial_learning_rate: the rate at step 0.
         decay_steps: the steps to the end.
         end_learning_rate: the rate from there on.
         power: the power; 1 is a straight line.
-        cycle: whether to begin again, from ever higher multiples of `decay_steps`.
-        name: accepted as in Keras; not used.
+        cycle: whether to start again after the end, with ever longer multiples of `decay_steps`.
+        name: accepted for compatibility with Keras; ignored.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class CosineDecay(LearningRateSchedule):
         initial_learning_rate: the rate at step 0.
         decay_steps: the steps of the cosine.
         alpha: the share of the rate at the end.
-        name: accepted as in Keras; not used.
+        name: accepted for compatibility with Keras; ignored.
         warmup_target: the rate that the warm-up ends with, `None` for no warm-up.
         warmup_steps: the steps of the warm-up, before those of the cosine.
     """
@@ -190,7 +190,7 @@ class CosineDecayRestarts(LearningRateSchedule):
         t_mul: what the number of steps is multiplied by at each restart.
         m_mul: what the rate is multiplied by at each restart.
         alpha: the share of the rate at the end of a decay.
-        name: accepted as in Keras; not used.
+        name: accepted for compatibility with Keras; ignored.
     """
 
     def __init__(
@@ -222,7 +222,7 @@ class CosineDecayRestarts(LearningRateSchedule):
 
 
 def _half_cosine(share: float, alpha: float, scale: float = 1.0) -> float:
-    """Return what is left of a rate after a share of a cosine decay."""
+    """Return the fraction of the rate that remains after a fraction of a cosine decay."""
     return (1 - alpha) * 0.5 * scale * (1 + math.cos(math.pi * share)) + alpha
 
 

@@ -1,4 +1,4 @@
-"""What Keras's optimizers do before and after a step, for the optimizers of torch."""
+"""Keras's optimizer settings on torch's optimizers, by hooks before and after a step."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _AVERAGES = "averages"
 class StepHooks:
     """Schedule, clipping, decoupled weight decay and moving averages of one optimizer.
 
-    It works through torch's hooks before and after `step`: an overridden `step` would cost more,
-    since torch wraps every class's in its profiling. What changes from step to step is in the
-    optimizer's own state, so that `state_dict` holds it.
+    It uses torch's hooks before and after `step`; overriding `step` would cost more, since torch
+    wraps it for profiling in every class. What changes between steps is kept in the optimizer's own
+    state, so that `state_dict` holds it.
 
     Args:
         schedule: the learning rate of a step, counted from 0, or `None`.
         clip: `("clipnorm" | "clipvalue" | "global_clipnorm", limit)`, or `None`.
-        decay: the share of the learning rate by which weights shrink, for optimizers that do not
-            decay weights themselves; 0 for those that do.
+        decay: the weight decay, for optimizers that do not decay weights themselves; 0 for those
+            that do.
         epsilon: Adam's epsilon as Keras means it, `None` for other optimizers.
-        ema_momentum: how much of the moving averages of the weights is kept each step, `None` for
-            no averages.
+        ema_momentum: the fraction of the moving averages that is kept each step, `None` for no
+            averages.
         ema_overwrite_frequency: the steps after which the averages replace the weights, `None` for
             only at the end of training.
     """
@@ -52,7 +52,7 @@ class StepHooks:
         self.ema_overwrite_frequency = ema_overwrite_frequency
 
     def attach(self, optimizer: Any) -> None:
-        """Do it around every step of an optimizer from now on."""
+        """Register the hooks with an optimizer."""
         optimizer.register_step_pre_hook(self._before)
         if self.ema_momentum is not None:
             optimizer.register_step_post_hook(self._after)
@@ -124,7 +124,7 @@ class StepHooks:
             self.set_weights(optimizer, averages)
 
     def set_weights(self, optimizer: Any, values: list[Tensor]) -> None:
-        """Replace the weights by others, which are sharded as these are."""
+        """Replace the weights by others, sharded in the same way."""
         copy_into(_params(optimizer), values)
 
 

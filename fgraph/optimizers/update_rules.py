@@ -1,7 +1,7 @@
-"""Update rules where torch's own optimizer cannot be equal to Keras's, step for step.
+"""Update rules for which torch's own optimizer differs from Keras's.
 
-Each says what differs. All work on whole lists of parameters at once (torch's foreach kernels),
-and keep their counters on the host, in the parameter group, so that they are saved with it.
+Each docstring says what differs. All use torch's foreach kernels on lists of parameters. Counters
+are kept on the host, in the parameter group, and so are saved with it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class _ForeachOptimizer(torch.optim.Optimizer):
-    """Collects parameters, gradients and state of each group and hands them to `update`."""
+    """Collects parameters, gradients and state of each group and passes them to `update`."""
 
     slots: tuple[str, ...] = ()
 
@@ -65,19 +65,19 @@ class _ForeachOptimizer(torch.optim.Optimizer):
     # device; torch's gradient scaler of float16 waits for the device otherwise, at every step.
 
     def _unscaled(self, grads: list[Tensor]) -> list[Tensor]:
-        """Return the gradients without the scaler's factor, zeros in a step to skip."""
+        """Return the gradients divided by the scaler's factor; zeros in a skipped step."""
         found, scale = getattr(self, "found_inf", None), getattr(self, "grad_scale", None)
         if scale is not None:
             grads = list(torch._foreach_div(grads, scale))
         return grads if found is None else [torch.where(found > 0, 0, grad) for grad in grads]
 
     def _or_one(self, factor: float) -> Any:
-        """Return the factor of a running mean or weight, 1 in a step to skip."""
+        """Return the factor of a running mean or weight; 1 in a skipped step."""
         found = getattr(self, "found_inf", None)
         return factor if found is None else torch.where(found > 0, 1.0, factor).to(found.dtype)
 
     def _or_zeros(self, update: list[Tensor]) -> list[Tensor]:
-        """Return an update, zeros in a step to skip."""
+        """Return an update; zeros in a skipped step."""
         found = getattr(self, "found_inf", None)
         return update if found is None else list(torch._foreach_mul(update, 1 - found))
 
@@ -94,8 +94,8 @@ class _ForeachOptimizer(torch.optim.Optimizer):
 class KerasMomentumSGD(_ForeachOptimizer):
     """SGD with momentum; the velocity holds steps, not gradients.
 
-    torch multiplies the velocity by the current learning rate, Keras each gradient by the rate of
-    its own step: they part as soon as the rate changes.
+    torch multiplies the velocity by the current learning rate, Keras multiplies each gradient by
+    the rate of its step: they differ once the rate changes.
     """
 
     slots = ("momentum",)

@@ -1,4 +1,4 @@
-"""Steps of optimizers that need whole matrices, where the parameters are sharded."""
+"""Steps of optimizers that need whole matrices, for sharded parameters."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from ..common.mixed_parameters import kind_of
 
 
 class WholeSteps:
-    """Gathers DTensors before a step and shards what it makes of them; its state stays whole.
+    """Gathers DTensors before a step and shards the updated values; the state stays whole.
 
-    Every process makes the whole step, which costs memory but is the one that torch's code means.
+    Every process computes the whole step, which costs memory but gives the same result as torch's
+    rule on whole matrices.
     """
 
     def __init__(self) -> None:
         self._replaced: list[tuple[list[Any], int, Any]] = []
 
     def attach(self, optimizer: Any) -> None:
-        """Do it around every step of an optimizer; nothing if no parameter is sharded."""
+        """Register the hooks with an optimizer, unless no parameter is sharded."""
         params = [p for group in optimizer.param_groups for p in group["params"]]
         if any(kind_of(p) is not None for p in params):
             optimizer.register_step_pre_hook(self._gather)

@@ -1,4 +1,4 @@
-"""More than one device: a few verbs over `torch.distributed` that use what only the graph knows.
+"""Several devices and memory: functions that plan on the graph, and run on `torch.distributed`.
 
 Loaded on first use.
 """

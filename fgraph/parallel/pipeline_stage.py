@@ -38,7 +38,7 @@ def stage(
         example: the inputs of a micro-batch, as in a call: a tensor, or a list or dict of them.
         group: the processes; all by default.
         per_rank: how many stages a process has, for schedules such as `ScheduleInterleaved1F1B`.
-        by: what is to be even, see `stages`.
+        by: what to balance, see `stages`.
         device: where the stage runs; where the model is by default.
 
     Returns:

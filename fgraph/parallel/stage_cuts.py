@@ -1,8 +1,8 @@
-"""`parallel.stages`: a model as several, which run one after the other.
+"""`parallel.stages`: a model cut into several, which run one after the other.
 
-The graph is cut where the parts cost about the same and few bytes go from one to the next. What one
-stage returns, a tensor or a tuple, are the arguments of the next: skips, masks, inputs that are
-first used later and outputs that are made earlier are handed on.
+The graph is cut where the parts cost about the same and few bytes pass from one to the next. The
+result of one stage, a tensor or a tuple, is the arguments of the next. Skip connections, masks,
+inputs that are first used later and outputs that are made earlier are passed along.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ _SLACK = 1.1  # of the most expensive stage, to save bytes between the stages
 def stages(model: Model, n: int, example: Any, by: str = "flops") -> list[Model]:
     """Cut a model into `n` models that run one after the other, for pipelines.
 
-    They share the weights with the model, under the names that these have there: the keys of a
-    stage's `state_dict` are some of the model's, and all of them together are all. The first takes
-    the model's inputs, the last returns the model's outputs, and what one returns, a tensor or a
-    tuple, are the next one's arguments: `y = second(*first(x))`.
+    They share the model's weights and keep their names: the `state_dict` keys of the stages are
+    those of the model, divided among them. The first stage takes the model's inputs, the last
+    returns the model's outputs, and the result of a stage, a tensor or a tuple, is the arguments of
+    the next: `y = second(*first(x))`.
 
-    A weight that is trained stays in one stage. Where a layer is used in many places, as a tied
-    embedding is, there may be no cut that allows it, which is an error.
+    A trained weight stays in one stage. If a layer is used in many places, such as a tied
+    embedding, there may be no possible cut, which is an error.
 
     Args:
         model: a model that has a graph.
         n: the number of stages.
         example: the inputs of a batch, as in a call: a tensor, or a list or dict of them. The
             model is run on it once; its sizes decide what is cheap.
-        by: what is to be even: `"flops"` of the forward pass, `"bytes"` saved for gradients,
+        by: what to balance: `"flops"` of the forward pass, `"bytes"` saved for gradients,
             `"parameters"` or `"time"`.
 
     Returns:
@@ -108,7 +108,7 @@ def parts_of(
 
 
 class _Crossing:
-    """What has to go from before each cut to behind it."""
+    """The values that have to pass each cut."""
 
     def __init__(self, found: Footprint) -> None:
         self._found = found
@@ -135,11 +135,11 @@ class _Crossing:
                 self.closed |= dict.fromkeys(range(first + 1, end + 1), reason)
 
     def at(self, cut: int) -> list[Ref]:
-        """Return the values that are made before a cut and used behind it."""
+        """Return the values that are made before a cut and used after it."""
         return [ref for ref in self._alive(cut) if type(ref.spec) is not DeviceSpec]
 
     def devices(self, cut: int) -> list[Ref]:
-        """Return the devices that are asked for before a cut and used behind it."""
+        """Return the devices that are read before a cut and used after it."""
         return [ref for ref in self._alive(cut) if type(ref.spec) is DeviceSpec]
 
     def _alive(self, cut: int) -> list[Ref]:
@@ -204,8 +204,8 @@ def _choose(crossing: _Crossing, costs: Sequence[float], n: int) -> list[int]:
 def _split(upto: Any, between: Any, n: int, most: float) -> list[int]:
     """Return where to cut, by dynamic programming.
 
-    With `most`, no part costs more than that, and the least goes between the parts; without, the
-    most expensive part is as cheap as can be.
+    With `most`, no part costs more than that, and as few bytes as possible pass between parts;
+    without, the most expensive part is as cheap as possible.
     """
     count = len(upto)
     best = np.full(count, np.inf)

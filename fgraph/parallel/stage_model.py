@@ -1,4 +1,4 @@
-"""One stage of a cut model: a model of its own, with the names and weights of the whole."""
+"""One stage of a cut model: a model with names and weights of the whole."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def stage_model(
     structured: bool,
     used: set[int] | None,
 ) -> Model:
-    """Return the part of a model that makes some values of others.
+    """Return the part of a model that computes some values from others.
 
     Args:
         model: the whole.
         taken: the values that the stage takes.
-        devices: devices that the stages before have asked for, and this one uses.
+        devices: devices that earlier stages have read, and this one uses.
         given: what it returns: a tensor, or a tuple of several.
         structured: whether it returns the outputs of the model in their own structure.
-        used: for the stage that also has what none of them uses, the ids of the tensors that the
-            graph of the whole uses.
+        used: for the one stage that also holds all unused tensors, the ids of the tensors that the
+            whole graph uses.
     """
     graph = Graph([*taken, *devices], given)
     parts = _Parts(model, graph, used)
@@ -69,7 +69,7 @@ def _nodes(model: Model) -> list[Node]:
 
 
 def _fresh(count: int, names: dict[int, str]) -> list[str]:
-    """Return names for nodes that only carry sizes from stage to stage."""
+    """Return names for nodes that only pass sizes from stage to stage."""
     taken = set(names.values())
     found = (name for number in itertools.count(1) if (name := f"size_{number}") not in taken)
     return list(itertools.islice(found, count))
@@ -83,8 +83,8 @@ def _input_names(model: Model, taken: Sequence[Ref], names: dict[int, str]) -> l
 class _Parts:
     """The modules and tensors of a model that one stage has.
 
-    A module that the stage calls is there as it is. One that only leads to such a module is there
-    as a copy without the rest.
+    A module that the stage calls is registered itself. A module that only contains such a module is
+    copied without its other parts.
     """
 
     def __init__(self, model: Model, graph: Graph, used: set[int] | None) -> None:
@@ -118,7 +118,7 @@ class _Parts:
                 self.copies[id(home.module)] = self._cut(home.module)
 
     def _cut(self, module: nn.Module) -> nn.Module:
-        """Return a copy of a module that has only what the stage needs."""
+        """Return a copy of a module with only the parts that the stage needs."""
         made = object.__new__(nn.Module if module is self._model else type(module))
         made.__dict__.update(module.__dict__)
         for group in ("_parameters", "_buffers"):
@@ -146,7 +146,7 @@ class _Parts:
         return tensor is not None and (id(tensor) in self._tensors or is_left)
 
     def now(self, leaf: Any) -> Any:
-        """Return what stands for a module in the stage."""
+        """Return the module that replaces a module in the stage."""
         return self.copies.get(id(leaf), leaf) if isinstance(leaf, nn.Module) else leaf
 
 
@@ -172,10 +172,10 @@ def _with_parts(flat: Flat, parts: _Parts) -> Flat:
 
 
 class _SizeCarriers:
-    """Lets tensors without elements carry the sizes that go from stage to stage.
+    """Passes sizes from stage to stage as shapes of tensors without elements.
 
-    Pipelines send tensors only, and a tensor of shape `(size, 0)` takes no bytes. A device that an
-    earlier stage has asked for is that of the stage's own first input.
+    Pipelines send only tensors, and a tensor of shape `(size, 0)` takes no bytes. A device that an
+    earlier stage has read becomes the device of this stage's first input.
 
     Args:
         flat: the graph of a stage, whose inputs and outputs may be sizes and devices.
@@ -199,7 +199,7 @@ class _SizeCarriers:
         return isinstance(self._spec(at), kind)
 
     def _now(self, leaf: Any) -> Any:
-        """Return where a value is in the new graph; another leaf as it is."""
+        """Return the reference to a value in the new graph; other leaves unchanged."""
         if type(leaf) is not At or leaf.node < 0:
             return leaf
         inner = leaf.node >= self._flat.sources
@@ -256,7 +256,7 @@ class _SizeCarriers:
         ]
 
     def _carrying(self, at: At) -> Entry:
-        """Return the entry that makes a tensor which carries a size."""
+        """Return the entry of a tensor that carries a size."""
         outputs = self._flat.outputs
         like = next((out for out in outputs if self._is(out, TensorSpec)), self._first)
         args = (self._now(like), (self._now(at), 0))

@@ -1,4 +1,4 @@
-"""`fgraph.utils`: helpers under the names that Keras gives them."""
+"""`fgraph.utils`: helpers by Keras's names."""
 
 from typing import TYPE_CHECKING
 

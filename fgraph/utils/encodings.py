@@ -12,10 +12,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> Array:
-    """Turn class numbers into one-hot rows, as `keras.utils.to_categorical`.
+    """Convert class indices to one-hot rows, like `keras.utils.to_categorical`.
 
     Args:
-        x: whole numbers from 0, of any shape; a last dimension of size 1 is dropped.
+        x: integers from 0, of any shape; a last dimension of size 1 is dropped.
         num_classes: the number of classes; the largest number plus one by default.
 
     Returns:
@@ -51,7 +51,7 @@ def pad_sequences(
     truncating: str = "pre",
     value: Any = 0.0,
 ) -> Array:
-    """Return sequences of different lengths as one array, as `keras.utils.pad_sequences`.
+    """Return sequences of different lengths as one array, like `keras.utils.pad_sequences`.
 
     Args:
         sequences: sequences of steps; every step has the same shape.
@@ -103,7 +103,7 @@ def pad_sequences(
 
 
 def normalize(x: Any, axis: int = -1, order: int = 2) -> Any:
-    """Return `x` divided by its norm along an axis, as `keras.utils.normalize`.
+    """Return `x` divided by its norm along an axis, like `keras.utils.normalize`.
 
     Args:
         x: a tensor, or anything that numpy takes for an array.

@@ -1,4 +1,4 @@
-"""Images in folders, one folder a class, as batches."""
+"""Images in folders, one folder for each class, as batches."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class _Reader:
         return image if self._channels_first else image.permute(1, 2, 0).contiguous()
 
     def _framed(self, image: Tensor) -> Tensor:
-        """Crop or pad to the aspect ratio of the wanted size, around the middle."""
+        """Crop or pad to the aspect ratio of the target size, around the middle."""
         if self._fit == "stretch":
             return image
         height, width = image.shape[1:]
@@ -121,7 +121,7 @@ def image_dataset_from_directory(
     data_format: str = "channels_last",
     verbose: bool = True,
 ) -> Any:
-    """Return batches of the images in a folder, as `keras.utils.image_dataset_from_directory`.
+    """Return batches of images in a folder, like `keras.utils.image_dataset_from_directory`.
 
     Needs the package Pillow.
 
@@ -135,8 +135,8 @@ def image_dataset_from_directory(
         color_mode: `"grayscale"`, `"rgb"` or `"rgba"`: 1, 3 or 4 channels.
         batch_size: images in a batch; `None` for single images.
         image_size: height and width to resize to.
-        shuffle: whether to shuffle the files, and then again in each epoch.
-        seed: the seed of both.
+        shuffle: whether to shuffle the files, once and again in each epoch.
+        seed: the seed of both shufflings.
         validation_split: the share of the files, from the end, that is kept for validation.
         subset: with `validation_split`: `"training"`, `"validation"`, or `"both"`.
         interpolation: `"bilinear"`, `"nearest"`, `"bicubic"` or `"area"`, as in

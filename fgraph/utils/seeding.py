@@ -10,10 +10,10 @@ import torch
 
 
 def set_random_seed(seed: int) -> None:
-    """Seed Python, numpy and torch (all devices), as `keras.utils.set_random_seed`.
+    """Seed Python, numpy and torch (all devices), like `keras.utils.set_random_seed`.
 
-    The same seed gives the same run on one machine; for bit-equal runs on a GPU call
-    `torch.use_deterministic_algorithms(True)` too.
+    The same seed gives the same run on one machine; for bit-equal runs on a GPU also call
+    `torch.use_deterministic_algorithms(True)`.
 
     Args:
         seed: a whole number from 0 to 2**32 - 1.

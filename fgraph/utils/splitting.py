@@ -1,4 +1,4 @@
-"""Divide a data set into two."""
+"""Split a data set into two."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def split_dataset(
     shuffle: bool = False,
     seed: int | None = None,
 ) -> tuple[Dataset[Any], Dataset[Any]]:
-    """Divide a data set into two, as `keras.utils.split_dataset`.
+    """Split a data set into two, like `keras.utils.split_dataset`.
 
     Args:
         dataset: an array or tensor, arrays nested in tuples, lists or dicts, or a

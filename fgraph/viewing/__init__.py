@@ -1,1 +1,1 @@
-"""Looking at a model: summary, pictures, profile, intermediate results, learning curves."""
+"""Inspecting a model: summary, pictures, profile, intermediate results."""

@@ -16,11 +16,10 @@ class Record:
         name: the name of the call, as `model.summary()` writes it.
         kind: the class of the layer or module, or the name of the function.
         shape: the shape of the result.
-        cpu_ms: time on the host, in milliseconds; where the work is done by a GPU, the time to
-            start it.
+        cpu_ms: time on the host, in milliseconds; if a GPU does the work, the time to launch it.
         cuda_ms: time on the GPU, in milliseconds; `None` without one.
         backward_cpu_ms, backward_cuda_ms: the same for the gradients; `None` if not asked for.
-        share: the part of the whole time, from 0 to 1: GPU time where there is a GPU.
+        share: the fraction of the total time, from 0 to 1; GPU time if there is a GPU.
         flops: floating-point operations of matrix products, convolutions, attention and recurrent
             layers; a multiplication and an addition are two.
         backward_flops: the same for the gradients; `None` if not asked for.
@@ -43,7 +42,7 @@ class Record:
 
     @property
     def time_ms(self) -> float:
-        """Time of the device that does the work, forward and backward."""
+        """Total time, forward and backward, on the device that does the work."""
         if self.cuda_ms is not None:
             return self.cuda_ms + (self.backward_cuda_ms or 0.0)
         return self.cpu_ms + (self.backward_cpu_ms or 0.0)
@@ -55,7 +54,7 @@ class Profile:
     Attributes:
         records: a `Record` for each call.
         total: their sum.
-        repeat: over how many runs each time is the median.
+        repeat: the number of runs whose median each time is.
     """
 
     def __init__(self, records: list[Record], repeat: int) -> None:
@@ -67,8 +66,8 @@ class Profile:
         """Return the records and their sum as a table of text.
 
         Args:
-            line_length: the most characters that a line may have; the width of the terminal, from
-                80 to 120, by default.
+            line_length: the maximum width of a line; by default the width of the terminal, from 80
+                to 120.
 
         Raises:
             ValueError: the columns do not fit.

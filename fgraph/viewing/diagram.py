@@ -1,4 +1,4 @@
-"""What a picture of a model shows: boxes, groups of them, arrows, and which calls share weights."""
+"""The content of a picture of a model: boxes, groups, arrows, and calls that share weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ _LONG = 44  # characters, beyond which the shapes of inputs and outputs take a l
 
 @dataclass(frozen=True)
 class Show:
-    """What to write into the boxes besides the kind of layer; names as in Keras's `plot_model`.
+    """What to write into the boxes besides the type of layer; the names are those of Keras's
+    `plot_model`.
 
     Attributes:
         show_shapes: the shapes of inputs and outputs.
@@ -49,7 +50,7 @@ class Box:
         family: `"input"`, `"output"`, `"weights"`, `"plain"` (a layer or module without weights),
             `"function"` or `"model"`.
         title: the kind of layer.
-        lines: what stands below the title.
+        lines: the text below the title.
         shared: the number of the set of weights, where several calls share one.
     """
 
@@ -62,7 +63,7 @@ class Box:
 
 @dataclass(eq=False)
 class Group:
-    """A nested model, shown with what is in it.
+    """A nested model, shown with its contents.
 
     Attributes:
         id: unique in the diagram.
@@ -91,8 +92,8 @@ class Diagram:
 
     Attributes:
         content: all boxes and groups.
-        arrows: pairs of box ids, from where a value is made to where it is used.
-        ties: pairs of boxes or groups that share their weights, one after the other.
+        arrows: pairs of box ids, from the producer of a value to its consumer.
+        ties: pairs of consecutive boxes or groups that share weights.
     """
 
     content: Group
@@ -105,7 +106,7 @@ def diagram(model: Model, purpose: str, **show: bool) -> Diagram:
 
     Args:
         model: a model that has a graph.
-        purpose: the method that asks, for messages.
+        purpose: the calling method, for messages.
         **show: the fields of `Show`.
 
     Raises:
@@ -143,7 +144,7 @@ class _Drawer:
         return Diagram(content, list(self._arrows), self._ties)
 
     def _add_steps(self, outline: Outline, group: Group, tails: dict[Ref, str]) -> None:
-        """Draw the calls; `tails` says at which box the arrow of each value begins."""
+        """Draw the calls; `tails` has the box at which the arrow of each value begins."""
         sets: dict[str, int] = {}
         before: dict[str, Box | Group] = {}
         for step in outline.steps:
@@ -198,7 +199,7 @@ class _Drawer:
         for node in step.nodes:
             if node.target is step.module:
                 self._add_inside(node, made, tails)
-            else:  # what a wrapper does around the model is left out
+            else:  # what a wrapper computes around the model is left out
                 tail = next((tails[ref] for ref in node.refs() if ref in tails), None)
                 if tail is not None:
                     tails.update((Ref(node, index), tail) for index in range(len(node.specs)))
@@ -275,7 +276,7 @@ def _in_and_out(taken: str, made: str) -> list[str]:
 
 
 def _listed(refs: Iterable[Ref], read: Any, numbers: bool = True) -> str:
-    """Write what is read of each value, equal ones once."""
+    """Write a property of each value; equal texts once."""
     counts = Counter(read(ref) for ref in refs)
     return ", ".join(
         f"{n} \N{MULTIPLICATION SIGN} {text}" if n > 1 and numbers else text

@@ -51,9 +51,9 @@ def to_dot(
 
     Args:
         model: a model that has a graph.
-        rankdir: where the graph runs: `"TB"` (top to bottom), `"BT"`, `"LR"`, `"RL"`.
-        dpi: dots per inch, for pictures made of dots.
-        purpose: the method that asks, for messages.
+        rankdir: the direction of the graph: `"TB"` (top to bottom), `"BT"`, `"LR"`, `"RL"`.
+        dpi: dots per inch, for bitmap formats.
+        purpose: the calling method, for messages.
         **show: the fields of `Show`.
 
     Returns:
@@ -122,7 +122,7 @@ def _box(box: Box) -> str:
 
 
 def _arrows(diagram: Diagram) -> list[str]:
-    """Write the arrows, kept straight where nothing branches off."""
+    """Write the arrows, straight ones where nothing branches."""
     leaving = Counter(tail for tail, _ in diagram.arrows)
     coming = Counter(head for _, head in diagram.arrows)
     return [
@@ -162,7 +162,7 @@ def _ties(diagram: Diagram) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """Write any text so that graphviz shows it as it is."""
+    """Escape text so that graphviz shows it literally."""
     visible = re.sub(r"[\x00-\x1f\x7f]", " ", text)
     # graphviz puts the name of the box for `\N`, unless the two stand in different elements
     return re.sub(r"\\(?=[NGETHL])", r"<font>\\</font>", html.escape(visible))

@@ -1,4 +1,4 @@
-"""Count floating-point operations, kernels that torch's own counter lacks included."""
+"""Count floating-point operations, including kernels that torch's own counter lacks."""
 
 from __future__ import annotations
 

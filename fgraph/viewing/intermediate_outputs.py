@@ -1,4 +1,4 @@
-"""`model.activations()`: the results in between, by name."""
+"""`model.activations()`: intermediate results by name."""
 
 from __future__ import annotations
 

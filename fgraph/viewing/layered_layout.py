@@ -1,7 +1,8 @@
 """Layered layout of a diagram: boxes in rows, arrows downwards, frames around nested models.
 
-The layout is Sugiyama's: a row for each step of the longest path, dummies where an arrow passes a
-row, an order by the mean place of neighbours, then places that draw neighbours together.
+The algorithm is Sugiyama's: a row for each step of the longest path, dummy boxes where an arrow
+passes a row, an order by the mean position of neighbours, then positions that are close to the
+neighbours'.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ MARGIN = 0.12  # inches between a frame and what is in it
 _GAP, _ROW_GAP = 0.25, 0.32  # inches between boxes and between rows
 LETTER, LINE, _PADDING = 0.078, 0.17, 0.12  # inches
 _SWEEPS, _SPREADS = 12, 60
-_STRAIGHT = 200, 30, 8  # how hard an arrow pulls its ends into line, if it is the only one at both
+_STRAIGHT = 200, 30, 8  # weight of an arrow that is the only one at both of its ends
 
 
 @dataclass(eq=False)
@@ -62,12 +63,12 @@ class Frame:
 
 @dataclass(eq=False)
 class PictureLayout:
-    """Where everything stands, in inches, downwards from the upper edge.
+    """The positions of everything, in inches, downwards from the upper edge.
 
     Attributes:
         rows: the places of each row, from left to right.
         chains: for each arrow the places that it passes, its ends included.
-        frames: those around nested models, where there is room for one.
+        frames: the frames around nested models, where there is room for one.
         bands: where each row begins and ends.
         sides: the left and the right edge of the picture.
         height: the height of the picture.
@@ -81,7 +82,7 @@ class PictureLayout:
     height: float
 
     def middle(self, place: BoxPlace) -> float:
-        """Return the vertical position of a place's middle."""
+        """Return the vertical position of the middle of a box."""
         return sum(self.bands[place.row]) / 2
 
 
@@ -90,7 +91,7 @@ def arrange(drawn: Diagram) -> PictureLayout:
     rows, chains = _rows(drawn)
     _order(rows)
     groups = {group for row in rows for place in row for group in place.groups}
-    for straight in _STRAIGHT:  # until no nested model stands in the frame of another
+    for straight in _STRAIGHT:  # until no frame overlaps another nested model
         _spread(rows, straight)
         frames = _frames(rows)
         if len(frames) == len(groups):
@@ -115,7 +116,7 @@ def _rows(drawn: Diagram) -> tuple[list[list[BoxPlace]], list[list[BoxPlace]]]:
         incoming[head].append(tail)
     for name, place in places.items():  # the boxes come in the order in which they run
         place.row = max((places[tail].row + 1 for tail in incoming[name]), default=0)
-    for name, place in places.items():  # inputs stand right above what uses them first
+    for name, place in places.items():  # put inputs right above their first use
         if not incoming[name]:
             users = [places[head].row for tail, head in drawn.arrows if tail == name]
             place.row = max(min(users, default=1) - 1, 0)
@@ -162,7 +163,7 @@ def _order(rows: list[list[BoxPlace]]) -> None:
 
 
 def _spread(rows: list[list[BoxPlace]], straight: int) -> None:
-    """Choose the middle of each place: near its neighbours, and without overlap in its row."""
+    """Choose the middle of each box: near its neighbours, without overlap in its row."""
     for row in rows:
         x = 0.0
         for place in row:
@@ -183,7 +184,7 @@ def _spread(rows: list[list[BoxPlace]], straight: int) -> None:
 
 
 def _wanted(place: BoxPlace, straight: int) -> float:
-    """Return the best position for a place; arrows without branches pull hardest."""
+    """Return the best position for a box; arrows without branches weigh most."""
     pulls = [
         (one.x, straight if len(one.below) == len(place.above) == 1 else 1) for one in place.above
     ]

@@ -20,7 +20,7 @@ def draw(model: Model, kind: str, rankdir: str = "TB", dpi: int = 200, **show: b
     Args:
         model: a model that has a graph.
         kind: a format that matplotlib writes: `"png"`, `"svg"`, `"pdf"`, `"jpg"`.
-        rankdir: where the graph runs; only `"TB"` and `"BT"` are drawn, others as `"TB"`.
+        rankdir: the direction of the graph; only `"TB"` and `"BT"` are drawn, others as `"TB"`.
         dpi: dots per inch.
         **show: the fields of `Show`.
 
@@ -138,7 +138,7 @@ def _arrow(axes: Any, chain: list[BoxPlace], layout: PictureLayout) -> None:
         vertices += [(above.x, y0), (above.x, middle), (below.x, middle), (below.x, y1)]
         codes += [Path.LINETO, *[Path.CURVE4] * 3]
     end = layout.middle(last) - last.height / 2
-    if end - vertices[-1][1] > 1e-6:  # a segment without length would give its head no direction
+    if end - vertices[-1][1] > 1e-6:  # the head of an arrow without length would have no direction
         vertices.append((last.x, end))
         codes.append(Path.LINETO)
     axes.add_patch(
@@ -149,7 +149,7 @@ def _arrow(axes: Any, chain: list[BoxPlace], layout: PictureLayout) -> None:
 
 
 def _tie(axes: Any, first: Box | Group, second: Box | Group, layout: PictureLayout) -> None:
-    """Join two calls that share weights by a dashed line, hidden by what it passes."""
+    """Join two calls that share weights by a dashed line, behind everything else."""
     places = [place for row in layout.rows for place in row]
     ends = [part if isinstance(part, Box) else next(part.boxes()) for part in (first, second)]
     a, b = (next(place for place in places if place.box is end) for end in ends)

@@ -23,7 +23,7 @@ def to_mermaid(model: Model, rankdir: str = "TB", **show: bool) -> str:
 
     Args:
         model: a model that has a graph.
-        rankdir: where the graph runs: `"TB"` (top to bottom), `"BT"`, `"LR"`, `"RL"`.
+        rankdir: the direction of the graph: `"TB"` (top to bottom), `"BT"`, `"LR"`, `"RL"`.
         **show: the fields of `Show`.
 
     Returns:
@@ -81,7 +81,7 @@ def _classes(boxes: list[Box]) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """Write any text so that Mermaid shows it as it is, by its `#number;` codes."""
+    """Escape text so that Mermaid shows it literally, by its `#number;` codes."""
     return re.sub(r'[\x00-\x1f"#%&<>`\\]', _code, text)
 
 

@@ -1,4 +1,4 @@
-"""Run a graph node by node, to see the values in between."""
+"""Run a graph node by node, to read intermediate values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Invoke = Callable[[Node, tuple[Any, ...], dict[str, Any]], Any]
 
 
 def run_node(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call what a node calls, as the generated forward does."""
+    """Run a node, as the generated forward does."""
     return node.run(args, kwargs)
 
 
@@ -29,7 +29,7 @@ def replay(
         graph: what to run.
         inputs: a value for each of the graph's inputs.
         keep: the values to return.
-        invoke: called as `invoke(node, args, kwargs)` in place of each node; returns its result.
+        invoke: called as `invoke(node, args, kwargs)` for each node; returns its result.
 
     Returns:
         The values in `keep`.

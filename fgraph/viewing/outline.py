@@ -1,4 +1,4 @@
-"""A model as its author sees it: its inputs, then one step for each call of a layer or function."""
+"""A model as a list of steps: its inputs, then a step for each call of a layer or function."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class OutlineStep:
     """An input of a model, or one call of a layer, module or function.
 
     Attributes:
-        name: unique in the model: the layer's name, and for a further call its number behind it,
+        name: unique in the model: the layer's name, for a further call with its number,
             `lstm_1[1]`.
         layer_name: the name of the layer, the same for all its calls.
         kind: the class of the layer or module, or the name of the function.
-        maker: the layer, module or (for a function) node; `None` for an input.
+        maker: the layer, the module or, for a function, the node; `None` for an input.
         nodes: the nodes that were recorded during the call.
         inputs: the values that it takes from other steps, each once.
         outputs: its result, a structure with a `Ref` for each tensor.
         call: which call of the layer this is, from 0.
         calls: how often the model calls the layer.
-        level: of a block of an opened module, how many blocks it lies in; else `None`.
+        level: for a block of an opened module, the number of blocks around it; else `None`.
     """
 
     name: str
@@ -67,9 +67,9 @@ class Outline:
 
     Args:
         model: a model that has a graph.
-        purpose: the attribute that was asked for, for the message where there is no graph.
-        expanded: whether to have the calls inside the blocks of opened modules, see `unfold`,
-            in place of the blocks; `inside` tells what is in a block.
+        purpose: the attribute that was read, for the message if there is no graph.
+        expanded: whether steps are the calls inside the blocks of opened modules (see `unfold`)
+            instead of the blocks; `inside` returns the contents of a block.
 
     Attributes:
         graph: the graph, with the modules that the model has now.
@@ -95,7 +95,7 @@ class Outline:
     def inside(self, step: OutlineStep) -> Outline:
         """Return the steps of a block of an opened module, one level further in.
 
-        What is made outside is made by the steps of this outline.
+        Values from outside the block are attributed to the steps of this outline.
         """
         inner = copy.copy(self)
         inner.steps, inner.made_by = [], {
@@ -160,7 +160,7 @@ class Outline:
         if nodes[0].call is not None:
             try:
                 return nodes[0].call.outermost.outputs
-            except ReferenceError:  # a part that no output of the model needs is gone
+            except ReferenceError:  # parts that no output of the model needs are left out
                 pass
         return nodes[-1].build(lambda ref: ref)
 
@@ -181,7 +181,7 @@ def _block(node: Node, level: int) -> Scope | None:
 
 
 class ParameterCount:
-    """Counts the parameters of steps, each parameter at its first use."""
+    """Counts the parameters of steps; each parameter counts at its first use."""
 
     def __init__(self) -> None:
         self._counted: set[int] = set()
@@ -210,8 +210,8 @@ def nested_call(step: OutlineStep) -> tuple[Node, Model] | None:
         step: a call.
 
     Returns:
-        The node that calls the model, and the model; `None` where the step calls something else,
-        or a model whose graph is not known.
+        The node that calls the model, and the model; `None` if the step calls something else, or a
+        model without a graph.
     """
     inner = step.module
     if isinstance(inner, Model) and inner._graph is not None:

@@ -12,7 +12,7 @@ from ..model import Model
 
 _DOTS = ("png", "jpg", "jpeg", "gif")
 _FORMATS = (*_DOTS, "svg", "pdf", "dot", "gv")
-_NOTEBOOK_BOXES = 400  # beyond, graphviz takes many seconds and nobody can read the picture
+_NOTEBOOK_BOXES = 400  # with more, graphviz takes many seconds and the picture cannot be read
 
 
 def plot_model(
@@ -27,7 +27,7 @@ def plot_model(
     show_layer_activations: bool = False,
     show_trainable: bool = False,
 ) -> Any:
-    """Draw a model into a file, as `keras.utils.plot_model`.
+    """Draw a model into a file, like `keras.utils.plot_model`.
 
     graphviz draws it if it is installed; otherwise matplotlib does, more plainly and only from top
     to bottom. Each call of a layer is a box. Calls that share their weights have one colour and are
@@ -35,15 +35,15 @@ def plot_model(
 
     Args:
         model: a model that has a graph.
-        to_file: the file, whose ending says how it is drawn: `.png` (also without an ending),
+        to_file: the file; its suffix is the format: `.png` (also without a suffix),
             `.svg`, `.pdf`, `.jpg`, `.gif`, or `.dot` for the text.
         show_shapes: whether to write the shapes of inputs and outputs.
         show_dtype: whether to write their dtypes.
         show_layer_names: whether to write the names of layers. Those of nested models, and of
             inputs that were named by hand, are always written.
-        rankdir: where the graph runs: `"TB"` (top to bottom), `"BT"`, `"LR"`, `"RL"`.
+        rankdir: the direction of the graph: `"TB"` (top to bottom), `"BT"`, `"LR"`, `"RL"`.
         expand_nested: whether to draw the layers of nested models, in a frame.
-        dpi: dots per inch, for pictures made of dots.
+        dpi: dots per inch, for bitmap formats.
         show_layer_activations: whether to write the activation functions of layers.
         show_trainable: whether to write which layers are trained and which are frozen.
 
@@ -118,7 +118,7 @@ def notebook_picture(model: Model) -> str | None:
 
     try:
         return render(to_dot(model, show_shapes=True, show_layer_names=True), "svg").decode()
-    except Exception:  # a display must never fail: the text is shown instead
+    except Exception:  # displaying an object must never fail: its text is shown instead
         return None
 
 

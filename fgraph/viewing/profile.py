@@ -60,7 +60,7 @@ def profile(
 
 
 class _Run:
-    """Called in place of each node: first it counts, then it takes the time."""
+    """Called for each node: counts its operations, then measures its time."""
 
     def __init__(self, stopwatch: Stopwatch, backward: bool) -> None:
         self.counting = False
@@ -138,7 +138,7 @@ def _cut(leaf: Any) -> Any:
 
 
 def _own(leaf: Any) -> Any:
-    """Return a copy of what requires gradients: a call may change that in place, but no leaf."""
+    """Return a copy of tensors that require gradients: a call may not change leaves in place."""
     if isinstance(leaf, Tensor) and leaf.requires_grad and not isinstance(leaf, nn.Parameter):
         return leaf.clone()
     return leaf
@@ -168,7 +168,7 @@ def _storage(leaf: Any) -> tuple[int, int] | None:
 
 @contextmanager
 def _undisturbed(model: nn.Module, device: torch.device | None) -> Iterator[None]:
-    """Put buffers and the state of random numbers back as they were; `device` is a GPU, if any."""
+    """Restore buffers and random states afterwards; `device` is a GPU, if any."""
     before = [
         (module._buffers, name, buffer, buffer.clone())
         for module in model.modules()

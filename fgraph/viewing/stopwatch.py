@@ -14,8 +14,8 @@ import torch
 class Stopwatch:
     """Times pieces of work, each in several runs.
 
-    Work on a GPU is timed by events in its queue, which are read when a run has ended: nothing
-    waits in between.
+    Work on a GPU is timed by CUDA events, which are read after the run, so that nothing waits
+    during the run.
 
     Args:
         on_cuda: whether to take the time on the current CUDA device too.
@@ -28,7 +28,7 @@ class Stopwatch:
         self._events: list[tuple[Hashable, torch.cuda.Event, torch.cuda.Event]] = []
 
     def time(self, key: Hashable, work: Callable[[], Any]) -> Any:
-        """Do the work, keep its time under `key`, and return its result."""
+        """Do the work, store its time under `key`, and return its result."""
         if self._on_cuda:
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()

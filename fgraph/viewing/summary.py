@@ -29,13 +29,13 @@ class Row:
         name: the name in the model; a further call of the same layer has its number behind it.
         kind: the class of the layer or module, or the name of the function.
         shape: the output shape, in the structure of the result; `None` where it is not known.
-        parameters: how many parameters the layer brings in; `None` for a further call, -1 where
+        parameters: the number of parameters that the layer adds; `None` for a further call, -1 if
             the number is not known yet.
         sources: the names of the rows that it takes its input from.
         maker: the layer, module or node itself; `None` for an input.
         trainable: whether the parameters require gradients: `"Y"`, `"N"`, `"part"`, or `"-"`
             where there are none.
-        depth: how many nested models the row is inside of.
+        depth: the number of nested models around the row.
     """
 
     name: str
@@ -83,10 +83,10 @@ def _rows(outline: Outline, expand_nested: bool, depth: int) -> list[Row]:
 
 
 def _in_plain_containers(outputs: Any) -> Any:
-    """Return what a call returned with a tuple of its tensors in place of other classes.
+    """Return a call's result with objects of other classes replaced by tuples of their tensors.
 
-    These may be results of other packages, with many fields that are `None`; model files do not
-    hold them either.
+    These may be results of other packages, with many fields that are `None`; model files replace
+    them as well.
     """
     if type(outputs) in (tuple, list):
         return type(outputs)(map(_in_plain_containers, outputs))
@@ -238,7 +238,7 @@ def _matches(rows: list[Row], name: str) -> list[int]:
 
 
 def _totals(model: Model) -> list[str]:
-    """Write how many parameters and buffers there are, and what is not known yet."""
+    """Write the numbers of parameters and buffers, and what is not known yet."""
     parameters = list(model.parameters())
     known = [parameter for parameter in parameters if not is_lazy(parameter)]
     trained = [parameter for parameter in known if parameter.requires_grad]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 GAP = 2
 _LEAST = 4  # narrower columns cannot be read
-_BREAKS = re.compile(r"[_.(\[,/-]|[a-z](?=[A-Z])")  # where a name is best broken: after these
+_BREAKS = re.compile(r"[_.(\[,/-]|[a-z](?=[A-Z])")  # a name is preferably broken after these
 _ASCII = str.maketrans({"─": "-", "└": "`"})
 
 
@@ -26,8 +26,8 @@ def table(
     Args:
         headers: the title of each column.
         rows: for each row, the text of its cells; text indented by spaces stays so when wrapped.
-        right: the numbers of the columns that are set flush right.
-        width: the most characters that a line may have; the widest columns are cut.
+        right: the indices of right-aligned columns.
+        width: the maximum width of a line; the widest columns are shortened.
         widths: the width of each column, where it is fixed.
 
     Returns:
@@ -58,7 +58,7 @@ def table(
 
 
 def printable(text: str) -> str:
-    """Return `text` in characters that the standard output can write, rules as hyphens."""
+    """Return `text` with characters that the standard output cannot encode replaced."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
@@ -68,7 +68,7 @@ def printable(text: str) -> str:
 
 
 def text_width(text: str) -> int:
-    """Return how many columns of a terminal `text` takes; a Chinese character takes two."""
+    """Return the number of terminal columns of `text`; a Chinese character takes two."""
     if text.isascii():
         return len(text)
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
@@ -76,7 +76,7 @@ def text_width(text: str) -> int:
 
 
 def terminal_width(otherwise: int, least: int) -> int:
-    """Return the width of the terminal, from `least` to 120; `otherwise` if there is none."""
+    """Return the width of the terminal, from `least` to 120; `otherwise` without a terminal."""
     return max(min(shutil.get_terminal_size((otherwise, 24)).columns, 120), least)
 
 
@@ -97,7 +97,7 @@ def size_text(size: float) -> str:
 
 
 def _fitted(rows: list[Sequence[str]], width: int) -> list[int]:
-    """Return the widths of the columns: as needed, or cut to fit, words whole while that works."""
+    """Return the widths of the columns: as needed, or shortened to fit, at words if possible."""
     columns = list(zip(*rows, strict=True))
     needed = [max(map(text_width, column)) for column in columns]
     words = [max(text_width(w) for text in column for w in text.split(" ")) for column in columns]
