@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -81,28 +81,28 @@ class _Namer:
         self._reserved = {*dir(model), *model._modules}
         self._taken: dict[str, object] = {}  # what has each name
         self._counts: Counter[str] = Counter()
-        self._names: dict[int, str] = {}  # of an input, layer, module or node, by its `id`
-        self._module_names = {
-            id(node.target): node.name
-            for node in reversed(graph.nodes)
-            if node.op == "module" and node.name
-        }
+        # of inputs, layers, modules and nodes, by `id`: the names given by hand, and all names
+        self._given: dict[int, str] = {}
+        self._names: dict[int, str] = {}
 
     def run(self, input_names: Iterable[str | None]) -> Naming:
         """Return the names."""
         graph = self._graph
-        given = zip(graph.inputs, input_names, strict=True)
-        own = [
-            (ref, name or (ref.node.name if ref.node.op == "input" else None))
-            for ref, name in given
-        ]
-        self._hand_out("an input", own)
-        makers: dict[int, tuple[Any, str | None]] = {}
+        for ref, name in zip(graph.inputs, input_names, strict=True):
+            if own := name or (ref.node.name if ref.node.op == "input" else None):
+                self._given[id(ref)] = own
+        makers: dict[int, Any] = {}
         for node in graph.nodes:
             maker = maker_of(node)
-            if id(maker) not in makers:
-                makers[id(maker)] = maker, self._explicit(node)
-        self._hand_out("a layer", sorted(makers.values(), key=lambda made: type(made[0]) is Node))
+            makers[id(maker)] = maker
+            if node.call is None and node.name is not None:
+                self._given.setdefault(id(maker), node.name)
+        for key, maker in makers.items():
+            own = None if type(maker) is Node else vars(maker).get("explicit_name")
+            if own is not None:
+                self._given.setdefault(key, own)
+        self._hand_out("an input", graph.inputs)
+        self._hand_out("a layer", sorted(makers.values(), key=lambda maker: type(maker) is Node))
         children, paths = self._place_modules()
         return Naming(
             [self._names[id(ref)] for ref in graph.inputs],
@@ -111,23 +111,20 @@ class _Namer:
             children,
         )
 
-    def _hand_out(self, what: str, things: Iterable[tuple[Any, str | None]]) -> None:
+    def _hand_out(self, what: str, owners: Sequence[Any]) -> None:
         """Name inputs or layers: those that have a name of their own, then the others by kind."""
-        unnamed = []
-        for owner, name in things:
-            if name is None:
-                unnamed.append(owner)
-                continue
-            self._names[id(owner)] = check_name(name, what, in_quotes=what != "an input")
-            holder = self._taken.setdefault(name, owner)
-            if holder is not owner:
-                raise ValueError(
-                    f"the name {name!r} is given to two things in one model, {holder!r} and "
-                    f"{owner!r}: names are unique within a model; modules that are opened "
-                    "have names of their own with `unfold(module, name=...)`"
-                )
-        for owner in unnamed:
-            self._names[id(owner)] = self._count(_kind_of(owner), owner)
+        for owner in owners:
+            if (name := self._given.get(id(owner))) is not None:
+                self._names[id(owner)] = check_name(name, what, in_quotes=what != "an input")
+                if (holder := self._taken.setdefault(name, owner)) is not owner:
+                    raise ValueError(
+                        f"the name {name!r} is given to two things in one model, {holder!r} and "
+                        f"{owner!r}: names are unique within a model; modules that are opened "
+                        "have names of their own with `unfold(module, name=...)`"
+                    )
+        for owner in owners:
+            if id(owner) not in self._names:
+                self._names[id(owner)] = self._count(_kind_of(owner), owner)
 
     def _count(self, kind: str, owner: object) -> str:
         """Return the next free name of a kind: `dense_1`, `dense_2`, ..."""
@@ -136,14 +133,6 @@ class _Namer:
             name = f"{kind}_{self._counts[kind]}"
             if self._taken.setdefault(name, owner) is owner:
                 return name
-
-    def _explicit(self, node: Node) -> str | None:
-        """Return the name that was given by hand to a node, or to the layer or module behind it."""
-        if node.call is None and node.op != "module":
-            return node.name
-        maker = maker_of(node)
-        own = self._module_names.get(id(maker)) if node.call is None else None
-        return own or vars(maker).get("explicit_name")
 
     def _place_modules(self) -> tuple[dict[str, nn.Module], dict[int, tuple[str, ...]]]:
         """Name each distinct module once; parts of another child are reached through that child."""
@@ -211,7 +200,7 @@ class _Namer:
         second value tells whether the name was given by hand.
         """
         if node.call is None and id(target) in self._names:
-            by_hand = target is node.target and self._explicit(node) is not None
+            by_hand = target is node.target and id(target) in self._given
             return target, by_hand, self._names[id(target)]
         layers = _layers_around(node)
         holders = [
