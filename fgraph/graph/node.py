@@ -142,6 +142,13 @@ class Node:
             leaves += iter_leaves((self.args, self.kwargs))
         return [leaf for leaf in leaves if isinstance(leaf, nn.Module)]
 
+    @property
+    def maker(self) -> Any:
+        """The layer or module that made the node, or the node itself."""
+        if self.call is not None:
+            return self.call.outermost.owner
+        return self.target if self.op == "module" else self
+
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the target as the generated forward does, with real arguments."""
         with under(self.modes):

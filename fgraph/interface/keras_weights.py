@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from ..common.whole_model import whole
 from ..layers.base import Layer
 from ..layers.layer_weights import as_array
+from .layer_lookups import LayerLookups
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class KerasWeights:
+class KerasWeights(LayerLookups):
     """Keras's weight interface, for a class that is also an `nn.Module`."""
 
     # torch.nn.Module provides these
     parameters: Any
     modules: Any
-    _graph: Any
 
     @property
     def trainable(self) -> bool:
@@ -129,12 +129,6 @@ class KerasWeights:
                     slot.copy_(value)
             else:
                 slot[1].write(slot[0], value)
-
-    def _own_layers(self) -> list[Any]:
-        """Return layers, nested models and raw modules in Keras's order; children if no graph."""
-        if self._graph is None:
-            return list(self._modules.values())  # type: ignore[attr-defined]
-        return list(self._layers_by_name().values())  # type: ignore[attr-defined]
 
     def _weight_holders(self) -> Iterator[Any]:
         """Yield what holds weights, layers or single tensors, each once, whoever shares it."""

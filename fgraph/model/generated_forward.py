@@ -12,7 +12,7 @@ from . import codegen
 from .graph_attributes import GraphAttributes
 from .identifiers import identifier
 from .masked_calls import prepare
-from .naming import Naming, maker_of
+from .naming import Naming
 
 _classes: weakref.WeakValueDictionary[Any, type] = weakref.WeakValueDictionary()
 
@@ -70,12 +70,12 @@ class GeneratedForward(GraphAttributes):
         paths = {id(part): tuple(path.split(".")) for path, part in self.named_modules()}
         own = self._live_graph("names").nodes
         for node, name, path in zip(own, self._node_names, self._node_paths, strict=True):
-            names[id(maker_of(node))] = name
+            names[id(node.maker)] = name
             if path is not None:
                 paths[id(node.target)] = path
         return Naming(
             [*self.input_names, *more_inputs],
-            [names.get(id(maker_of(n))) or identifier(n.kind.strip("_")) for n in graph.nodes],
+            [names.get(id(n.maker)) or identifier(n.kind.strip("_")) for n in graph.nodes],
             [paths[id(n.target)] if n.op == "module" else None for n in graph.nodes],
             {name: child for name, child in self._modules.items() if child is not None},
         )

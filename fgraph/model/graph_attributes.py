@@ -15,12 +15,7 @@ from ..graph.recording.replacing import with_replaced
 from ..interface.keras_weights import KerasWeights
 from ..interface.lazy_methods import LazyMethods
 from ..interface.penalties import Penalties
-from ..layers.input_layer import InputLayer
-from ..layers.opened_layer import OpenedLayer
 from ..training import Trainer
-from .keras_order import recorded_order
-from .naming import maker_of
-from .recorded_call import names_of_attributes
 from .signature import Signature
 
 
@@ -95,38 +90,6 @@ class GraphAttributes(LazyMethods, KerasWeights, Penalties, Trainer, nn.Module):
         """The names of the outputs, in order: dict keys, else the layers that make them."""
         return list(self._output_names)
 
-    @property
-    def layers(self) -> list[Any]:
-        """The inputs, layers and raw torch modules, in Keras's order, each once.
-
-        That is by the longest way to an output, not the order of the calls. A model written with
-        `call` has its layers in the order in which they became its attributes.
-        """
-        return list(self._layers_by_name().values())
-
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
-        """Return a layer, or a raw torch module, by its name or its place in `layers`.
-
-        Raises:
-            ValueError: there is no such layer, or not exactly one of the arguments is given.
-        """
-        if (name is None) == (index is None):
-            raise ValueError(
-                f"get_layer expects either a name or an index, got name={name!r}, index={index!r}"
-            )
-        found = self._layers_by_name(sort=name is None)
-        if name is not None:
-            layer = found[name] if name in found else self._opened_layer(name)
-            if layer is None:
-                raise ValueError(f"No such layer: {name}. Existing layers are: {list(found)}.")
-            return layer
-        try:
-            return list(found.values())[cast(int, index)]
-        except IndexError:
-            raise ValueError(
-                f"There is no layer at index {index}: the model has {len(found)} layers."
-            ) from None
-
     def output_of(self, name: str, node_index: int | None = None) -> Any:
         """Return the symbolic output of a layer, module or function, to cut the graph there.
 
@@ -178,36 +141,6 @@ class GraphAttributes(LazyMethods, KerasWeights, Penalties, Trainer, nn.Module):
     def count_params(self) -> int:
         """Return the number of parameters, each counted once."""
         return sum(parameter.numel() for parameter in self.parameters())
-
-    def _layers_by_name(self, sort: bool = True) -> dict[str, Any]:
-        """Return inputs, layers and raw modules by name, in Keras's order if `sort`."""
-        graph = self._live_graph("layers")
-        found: dict[str, Any] = {
-            name: InputLayer.of(ref, name)
-            for name, ref in zip(self.input_names, graph.inputs, strict=True)
-        }
-        for node, name in zip(graph.nodes, self._node_names, strict=True):
-            maker = maker_of(node)
-            if node.scope is not None and node.op == "module" and name not in found:
-                found[name] = self._opened_layer(name)
-            elif not isinstance(maker, Node):
-                found.setdefault(name, maker)
-        if not sort:
-            return found
-        order = [*self.input_names, *names_of_attributes(self, found)]
-        if not hasattr(self, "call"):
-            order = recorded_order(graph, self.input_names, self._node_names)
-        return {name: found[name] for name in (*order, *found) if name in found}
-
-    def _opened_layer(self, name: str) -> OpenedLayer | None:
-        """Return a part of an opened module: a block, or a module that was not opened."""
-        graph = self._live_graph("layers")
-        named = zip(graph.nodes, self._node_names, strict=True)
-        calls: list[Any] = [n for n, at in named if at == name and n.scope and n.op == "module"]
-        calls = calls or [s for s in graph.scopes if s.name == name and s.alive and s.outputs]
-        if not calls:
-            return None
-        return OpenedLayer(name, self._part_at(name.split(".")), calls)
 
     def __getattr__(self, name: str) -> Any:
         """Find children and tensors; a property that failed for lack of a graph says so."""

@@ -17,7 +17,7 @@ from ..layers.base import Layer
 from ..training.output_structure import OutputStructure
 from ..unfolding.registered_parts import makes_result
 from .model_calls import ModelCalls
-from .naming import Naming, maker_of, name_graph, output_names
+from .naming import Naming, name_graph, output_names
 from .recorded_call import record_call
 from .signature import Signature
 from .training_view import run_for_loss, view_of
@@ -102,7 +102,7 @@ class Model(ModelCalls):
             self._adopt_tensors(home, graph)
         self._adopt(graph, naming, numbered(inputs), numbered(outputs))
         for node, node_name in zip(graph.nodes, naming.nodes, strict=True):
-            maker = maker_of(node)
+            maker = node.maker
             if isinstance(maker, Layer):
                 maker.take_name(node_name)
         if not self.trainable:

@@ -65,13 +65,6 @@ def output_names(graph: Graph, naming: Naming, structure: Any) -> list[str]:
     return distinct(inputs.get(ref) or names[id(ref.node)] for ref in graph.outputs)
 
 
-def maker_of(node: Node) -> Any:
-    """Return the layer or module that made the node, or the node itself."""
-    if node.call is not None:
-        return node.call.outermost.owner
-    return node.target if node.op == "module" else node
-
-
 class _Namer:
     """Names one graph; holds the names handed out so far."""
 
@@ -93,7 +86,7 @@ class _Namer:
                 self._given[id(ref)] = own
         makers: dict[int, Any] = {}
         for node in graph.nodes:
-            maker = maker_of(node)
+            maker = node.maker
             makers[id(maker)] = maker
             if node.call is None and node.name is not None:
                 self._given.setdefault(id(maker), node.name)
@@ -106,7 +99,7 @@ class _Namer:
         children, paths = self._place_modules()
         return Naming(
             [self._names[id(ref)] for ref in graph.inputs],
-            [self._names[id(maker_of(node))] for node in graph.nodes],
+            [self._names[id(node.maker)] for node in graph.nodes],
             [paths[id(node.target)] if node.op == "module" else None for node in graph.nodes],
             children,
         )

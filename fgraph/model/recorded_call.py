@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..graph import Input, SymbolicTensor, to_shapes
 from ..graph.modes import callers_modes
-from ..graph.nested import iter_leaves, leaves_with_paths, map_leaves
+from ..graph.nested import leaves_with_paths, map_leaves
 from ..graph.node import recording_apart
 from ..graph.recording.input import input_like
 from ..layers.training_mode import MODEL_MODE
@@ -81,26 +81,6 @@ def _refuse_other_than_tensors(kind: str, arguments: Mapping[str, Any]) -> None:
                     f"{f' at {path}' if path else ''}: give it to {kind}.__init__, or write "
                     "forward() with torch modules in place of call()"
                 )
-
-
-def names_of_attributes(model: Any, layers: Mapping[str, Any]) -> list[str]:
-    """Return the names of a model's layers in the order in which they became its attributes.
-
-    That is the order of Keras for models that are written with `call`.
-
-    Args:
-        model: the model.
-        layers: its layers and modules by name.
-    """
-    names = {id(layer): name for name, layer in layers.items()}
-    values = [getattr(model, name, None) for name in model.__dict__.get("_assigned", ())]
-    containers = (nn.ModuleList, nn.ModuleDict)
-    leaves = [
-        part
-        for leaf in iter_leaves(values)
-        for part in (leaf.modules() if isinstance(leaf, containers) else (leaf,))
-    ]
-    return [names[id(leaf)] for leaf in leaves if id(leaf) in names]
 
 
 def _like(leaf: Any, name: str | None = None) -> Any:

@@ -15,7 +15,6 @@ from ..graph.nested import iter_leaves
 from ..graph.node import Scope
 from ..layers.base import Layer
 from ..model import Model
-from ..model.naming import maker_of
 
 
 @dataclass(eq=False)
@@ -136,7 +135,7 @@ class Outline:
         block: Scope | None,
         level: int | None,
     ) -> None:
-        maker = maker_of(nodes[0]) if block is None else self._model._part_at(name.split("."))
+        maker = nodes[0].maker if block is None else self._model._part_at(name.split("."))
         kind = nodes[0].kind if isinstance(maker, Node) else type(maker).__name__
         if block is not None:
             kind = maker._get_name()  # of a block from a file, the class that it had

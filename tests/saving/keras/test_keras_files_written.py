@@ -18,7 +18,7 @@ pytest.importorskip("h5py")
 import fgraph
 from fgraph import Input, Model, Sequential, layers, ops, optimizers
 from fgraph.errors import LoadError, SaveError
-from fgraph.model.keras_order import flat
+from fgraph.interface.keras_order import flat
 from keras_oracle import in_fgraph, keras, random_values
 from layers.rows import ROWS
 

@@ -11,11 +11,11 @@ import torch
 from ....errors import LoadError
 from ....graph import SymbolicSize, SymbolicTensor
 from ....graph.nested import iter_leaves, map_leaves
+from ....interface.keras_order import flat
 from ....layers.base import Layer
 from ....layers.layer_weights import symbolic
 from ....layers.masks import attach_masks, mask_of
 from ....model import Model
-from ....model.keras_order import flat
 from ..keras_values import Values, dtype_of, refusal
 from ..tensorflow_shapes import Sizes
 from .parsed_parts import label_of, name_of, nodes_of

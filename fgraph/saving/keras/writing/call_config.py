@@ -11,7 +11,7 @@ from ....common.configured import is_of_fgraph
 from ....errors import SaveError
 from ....graph import Call, Ref
 from ....graph.nested import iter_leaves
-from ....model.keras_order import flat
+from ....interface.keras_order import flat
 from .keras_config import dtype_name, keras_object, plain, with_lists
 from .keras_operation import Op
 from .written_operation import Operation, Output

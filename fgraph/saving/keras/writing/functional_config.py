@@ -12,11 +12,10 @@ from ....errors import SaveError
 from ....graph import Call, Node, Ref
 from ....graph.nested import filled, iter_leaves, map_leaves
 from ....graph.specs import TensorSpec
+from ....interface.keras_order import flat
 from ....layers import Lambda
 from ....layers.base import snake_case
 from ....model import Model
-from ....model.keras_order import flat
-from ....model.naming import maker_of
 from .call_config import (
     allowed_name,
     call_places,
@@ -59,7 +58,7 @@ class Functional:
         self.calls: set[int] = set()
         self.dtypes = dtypes_made(self.graph.nodes)
         makers = zip(self.graph.nodes, model._node_names, strict=True)
-        self.names = {id(maker_of(node)): allowed_name(name) for node, name in makers}
+        self.names = {id(node.maker): allowed_name(name) for node, name in makers}
         self.taken = {allowed_name(name) for name in (*model.input_names, *model._node_names)}
         self.given: set[str] = set()
         self.refused: dict[Ref, str] = {}
@@ -284,7 +283,7 @@ def dtypes_made(nodes: Iterable[Node]) -> Any:
     found: dict[int, list[torch.dtype]] = {}
     for node in nodes:
         of = [spec.dtype for spec in node.specs if isinstance(spec, TensorSpec)]
-        found.setdefault(id(maker_of(node)), []).extend(reversed(of))
+        found.setdefault(id(node.maker), []).extend(reversed(of))
     return lambda layer: reversed(found.get(id(layer), ()))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ....model.keras_order import flat, in_keras_order
+from ....interface.keras_order import flat, in_keras_order
 
 
 class Operation:

@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from torch import nn
+
 from ..graph import Node, Ref
 from ..graph.graph import Graph
 from ..graph.nested import iter_leaves
@@ -129,3 +131,23 @@ def _arguments(call: Any) -> Any:
 
 def _mask_of(leaf: Any) -> Ref | None:
     return leaf.mask if type(leaf) is Ref else None
+
+
+def names_of_attributes(model: Any, layers: Mapping[str, Any]) -> list[str]:
+    """Return the names of a model's layers in the order in which they became its attributes.
+
+    That is the order of Keras for models that are written with `call`.
+
+    Args:
+        model: the model.
+        layers: its layers and modules by name.
+    """
+    names = {id(layer): name for name, layer in layers.items()}
+    values = [getattr(model, name, None) for name in model.__dict__.get("_assigned", ())]
+    containers = (nn.ModuleList, nn.ModuleDict)
+    leaves = [
+        part
+        for leaf in iter_leaves(values)
+        for part in (leaf.modules() if isinstance(leaf, containers) else (leaf,))
+    ]
+    return [names[id(leaf)] for leaf in leaves if id(leaf) in names]
