@@ -35,7 +35,7 @@ class Penalties:
         return of_weights + of_activations + added
 
     def _is_penalised(self) -> bool:
-        """Return whether `losses` may hold more than `add_loss` was given."""
+        """Return whether `losses` may hold more than those of `add_loss`."""
         return type(self).losses is not Penalties.losses or any(self._penalised())
 
     def _after_step(self) -> None:

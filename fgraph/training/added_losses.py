@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class _Collecting(threading.local):
-    """The lists that take the losses of the calls going on in this thread, innermost last."""
+    """The lists that collect losses of the running calls in this thread, innermost last."""
 
     def __init__(self) -> None:
         self.lists: list[list[Tensor]] = []
@@ -18,7 +18,7 @@ _collecting = _Collecting()
 
 
 class collecting:
-    """Collect the losses that calls within add: a context manager."""
+    """Context manager: collect the losses that calls inside add."""
 
     def __init__(self, losses: list[Tensor]) -> None:
         self._losses = losses
@@ -31,15 +31,16 @@ class collecting:
 
 
 class AddedLosses:
-    """Gives a module Keras's `add_loss`, for use in its `forward`."""
+    """Adds Keras's `add_loss` to a module, for use in its `forward`."""
 
     _added_outside: bool = False
 
     def add_loss(self, loss: Tensor) -> None:
         """Add a scalar to the loss of the batch that is being processed.
 
-        Call it in `forward`, of the model or of a model inside it. `fit`, `evaluate` and
-        `compute_loss` add it; in a training loop of your own return it from `forward` instead.
+        Call it in the `forward` of the model or of a model inside it. `fit`, `evaluate` and
+        `compute_loss` add it to the loss; for your own training loop, return it from `forward`
+        instead.
 
         Args:
             loss: a scalar tensor.
@@ -62,7 +63,7 @@ class AddedLosses:
             self.__dict__["_added_outside"] = True
 
     def _collected(self, losses: list[Tensor] | None) -> list[Tensor]:
-        """Return the losses of the current step; raise where there were some without a step."""
+        """Return the losses of the current step; raise an error for losses outside a step."""
         if losses is None and self._added_outside:
             raise RuntimeError(
                 f"{type(self).__name__}.losses: what add_loss is given is collected in fit and "

@@ -1,4 +1,4 @@
-"""Checks of the arguments of `fit` and `compile`, before anything is done with them."""
+"""Checks of the arguments of `fit` and `compile`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def optional_count(value: Any, name: str) -> int | None:
 
 
 def validation_epochs(frequency: Any) -> int | frozenset[int]:
-    """Return after which epochs to validate: every so many, or those listed, counted from 1.
+    """Return `validation_freq`, checked: a number of epochs, or a list of epochs from 1.
 
     Raises:
         TypeError: it is neither a whole number nor an iterable of these.
@@ -62,7 +62,7 @@ def validation_epochs(frequency: Any) -> int | frozenset[int]:
 
 
 def check_shuffle(shuffle: Any) -> bool:
-    """Return `shuffle`; raise `TypeError` unless it is true or false."""
+    """Return `shuffle`; raise `TypeError` unless it is a bool."""
     if not isinstance(shuffle, bool | int) or shuffle not in (0, 1):
         raise TypeError(f"shuffle must be True or False, got {shuffle!r}")
     return bool(shuffle)

@@ -1,4 +1,4 @@
-"""What `fit`, `evaluate` and `predict` are given, as sources of batches and lists of callbacks."""
+"""Turns the arguments of `fit`, `evaluate` and `predict` into sources of batches and callbacks."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from .sources.placement import Placement
 
 
 class DataPreparation(FitLoop):
-    """Makes of arguments what the loops go through."""
+    """Makes feeds and callback lists from arguments, for the loops."""
 
     def _placement(self, sharded: bool = False, joins: bool = True) -> Placement:
         """Return where batches go, with the model on this process's device.
 
         Args:
-            sharded: what the caller was given as `sharded_data`.
-            joins: whether to join the processes of `torchrun`; `predict` is right without.
+            sharded: the caller's `sharded_data`.
+            joins: whether to join the processes of `torchrun`; `predict` does not need it.
         """
         move_to_own_device(self)
         if joins:
@@ -72,7 +72,7 @@ class DataPreparation(FitLoop):
         )
 
     def _takes_labels(self, y: Tensor) -> bool:
-        """Return whether the loss takes targets as class indices."""
+        """Return whether the loss treats targets as class indices."""
         given = [] if self._trainer is None else leaves(self._trainer.settings.loss)
         return any(isinstance(loss, Loss) and loss.takes_labels(y) for loss in given)
 

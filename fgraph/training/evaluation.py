@@ -68,7 +68,7 @@ class Evaluation(StepRunner):
     def _test_steps(
         self, feed: Feed, callbacks: CallbackList, state: TrainingState, session: Session
     ) -> Iterator[Callable[[Batch], None]]:
-        """Yield what evaluates one batch, as many at once as nobody would see."""
+        """Yield a function that evaluates a batch, or collects it where that is equivalent."""
         only_log = callbacks.only_log("on_test_batch_begin", "on_test_batch_end")
         if session.plain and only_log and feed.epoch_steps != 1:
             session.group = EvaluationGroup(feed.source, self._autocast)
@@ -81,12 +81,12 @@ class Evaluation(StepRunner):
     def _grouped_step(
         self, state: TrainingState, group: EvaluationGroup, step: Step
     ) -> Callable[[Batch], None]:
-        """Return a step that leaves losses and metrics to a group, where that can be."""
+        """Return a step that leaves losses and metrics to a group, where possible."""
         call, added, is_penalised = self._call_for_loss, step.added, self._is_penalised()
 
         def run(batch: Batch) -> None:
             x, y, sample_weight, size = batch
-            added.clear()  # of the batch before, or by a model that made this one
+            added.clear()  # of the previous batch, or of a model that made this one
             with self._autocast():
                 outputs = self._flat(call(x), state)
             losses, metrics = state.losses, state.metrics

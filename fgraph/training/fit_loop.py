@@ -49,7 +49,7 @@ class FitLoop(Evaluation):
                 step_hooks.finish(state.optimizer)
             callbacks.call("on_train_end", logs)
             if session.replicas is not None:
-                session.replicas.align()  # callbacks may have changed some of them
+                session.replicas.align()  # callbacks may have changed some modes
 
     @contextmanager
     def _training_modes(self) -> Iterator[Any]:
@@ -157,7 +157,7 @@ class FitLoop(Evaluation):
         return ["loss", *(parts if len(parts) > 1 else []), *metrics]
 
     def _in_order(self, logs: dict[str, Any]) -> Any:
-        """Return logs as Keras's `evaluate` does: a list, or a number if there is only one."""
+        """Return logs like Keras's `evaluate`: a list, or a number if there is only one."""
         known = [name for name in self._log_names() if name in logs]
         values = [logs[name] for name in [*known, *(n for n in logs if n not in known)]]
         return values[0] if len(values) == 1 else values

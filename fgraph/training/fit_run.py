@@ -1,4 +1,4 @@
-"""The state of one `fit`, which callbacks may look at and `BackupAndRestore` saves."""
+"""The state of one `fit`, which callbacks may read and `BackupAndRestore` saves."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from .sources.random_state import get_random_state, set_random_state
 
 @dataclass
 class FitRun:
-    """Where a `fit` is.
+    """The progress of one `fit`, and its settings.
 
     Args:
         model: the model.
         feed: its training data.
-        epochs: the number of the epoch before which it ends.
+        epochs: the epoch to stop at, counted from 0.
         callbacks: the callbacks.
         epoch: the number of the current epoch, from 0.
         step: the steps made in the current epoch.
         history: the logs of all epochs so far.
         validation: the validation data, if any.
-        validation_epochs: after which epochs to validate: every so many, or those listed, from 1.
+        validation_epochs: the validated epochs: a period, or a list of epochs from 1.
         by_ddp: whether torch's DDP averages the gradients of several processes.
-        norms: refuses batches that are too small for several processes, if that can be.
+        norms: the check for batches that are too small for batch normalization, if needed.
         agrees_each_batch: whether the processes agree after each batch on whether to stop.
     """
 
@@ -66,7 +66,7 @@ class FitRun:
         return {**self.common_state(), "own": self.own_state()}
 
     def common_state(self) -> dict[str, Any]:
-        """Return what is one for all processes, under the names of the model's parameters."""
+        """Return the state shared by all processes, by names of the model's parameters."""
         reshard(self.model)
         trainer = self.model._trainer
         if trainer.session is not None and trainer.session.replicas is not None:
@@ -89,7 +89,7 @@ class FitRun:
         }
 
     def own_state(self) -> dict[str, Any]:
-        """Return what each process has for itself: positions, random states, running sums."""
+        """Return the state of this process alone: positions, random states, running sums."""
         metrics = self.model._trainer.metrics
         return {
             "feed": self.feed.state_dict(),
@@ -112,11 +112,11 @@ class FitRun:
         self.load(state, [state["own"]])
 
     def load(self, state: dict[str, Any], own: list[dict[str, Any]]) -> None:
-        """Restore what `common_state` returned, and what `own_state` did in each process.
+        """Restore the results of `common_state`, and of `own_state` in each process.
 
         Raises:
             ValueError: the callbacks, or whether there is validation, differ from the saved run;
-                or it was saved amid the processes' own data, by another number of them.
+                or it was saved within the processes' own data, by a different number of processes.
         """
         self._check_saved(state, own)
         processes = processes_of(self.model)
@@ -149,7 +149,7 @@ class FitRun:
             part_seeds(processes)
 
     def _check_saved(self, state: dict[str, Any], own: list[dict[str, Any]]) -> None:
-        """Refuse what another `fit` saved: with other callbacks, or with validation or without."""
+        """Refuse the state of a different `fit`: other callbacks, or with or without validation."""
         callbacks = self._callbacks()
         saved_names = [name for name, _ in state["callbacks"]]
         if saved_names != [type(c).__name__ for c in callbacks]:

@@ -23,11 +23,12 @@ _Parts = tuple[Tensor, Tensor | None, Tensor, Tensor | None]
 
 
 class EvaluationGroup:
-    """Predictions, targets and weights of several batches, kept to be computed at once.
+    """Predictions, targets and weights of several batches, whose losses and metrics are computed at
+    once.
 
-    The loss of 32 samples costs what its calls cost, and that of 2,000 little more. Batches are
-    kept only where the figures are those of one batch after another: if all losses and metrics say
-    that they join batches (`Loss.joins`, `Metric.joins`), and no output has a mask.
+    The loss of 2,000 samples takes little longer than that of 32, since most of the time is
+    overhead of calls. Batches are collected only if the results equal those of single batches: if
+    all losses and metrics allow it (`Loss.joins`, `Metric.joins`), and no output has a mask.
 
     Args:
         source: where the batches come from.
@@ -44,9 +45,11 @@ class EvaluationGroup:
         self._needed: list[int] = []  # the outputs that have a loss or a metric
         self._kept: list[list[_Parts]] = []
         self._size = 0
-        self._looks: list[Any] = []  # of the last batch: what decides on whether it can be kept
-        self._rows: list[Any] = []  # likewise of its samples, which all in a group share
-        self._most = 0  # how many batches like it are kept at most
+        self._looks: list[
+            Any
+        ] = []  # properties of the last batch that decide whether it can be kept
+        self._rows: list[Any] = []  # the same of its samples, equal in a whole group
+        self._most = 0  # the largest number of such batches to keep
 
     def keep(
         self,
@@ -57,7 +60,7 @@ class EvaluationGroup:
         sample_weights: list[Any],
         size: int,
     ) -> bool:
-        """Keep a batch; or return false, and it is to be computed by itself.
+        """Keep a batch; return false if it has to be computed by itself.
 
         Args:
             losses: the losses of the outputs.
@@ -90,7 +93,7 @@ class EvaluationGroup:
         return True
 
     def _bind(self, losses: OutputLosses, metrics: RunningMetrics) -> None:
-        """Find the outputs that are needed, and whether all that is computed joins batches."""
+        """Find the outputs that are needed, and whether all losses and metrics can join batches."""
         self._losses, self._metrics = losses, metrics
         self._kept, self._size, self._looks, self._needed = [], 0, [], []
         targets = None if self._whole is None else self._whole[0]
@@ -100,7 +103,7 @@ class EvaluationGroup:
             metrics.expect(losses.part_names)
 
     def _begin(self, looks: list[Any], parts: list[_Parts]) -> None:
-        """Take in what batches look like from here on; compute those that have other samples."""
+        """Store the properties of the coming batches; compute kept batches of other properties."""
         size, *outputs = looks
         rows = [(*(shape and shape[1:] for shape in look[:3]), *look[3:]) for look in outputs]
         if rows != self._rows:
@@ -113,13 +116,13 @@ class EvaluationGroup:
             self._most = min(_MOST_ELEMENTS // max(elements, 1), _MOST_BATCHES)
 
     def _joins(self, part: _Parts) -> bool:
-        """Return whether an output's losses have digits enough, and no axis is that of samples."""
+        """Return whether an output's losses are precise enough, and its axes allow joining."""
         output, known = part[0], logits_of(part[0])
         is_wide = output.dtype not in HALF or (self._losses is not None and self._losses.widen)
         return is_wide and output.ndim > 1 and (known is None or within(known[2]))
 
     def compute(self) -> None:
-        """Compute the losses and metrics of the batches that are kept, and forget these."""
+        """Compute the losses and metrics of the kept batches, and drop the batches."""
         kept, size = self._kept, self._size
         if not kept:
             return
@@ -146,7 +149,7 @@ class EvaluationGroup:
 def _copied(
     output: Tensor, logits: Tensor | None, target: Tensor, weight: Tensor | None, lasting: bool
 ) -> _Parts:
-    """Return copies: a model, or a loader, may write the next batch into the same memory."""
+    """Return copies, since a model or loader may write the next batch into the same memory."""
     logits = logits if logits is None else logits.clone()
     if lasting:
         return output.clone(), logits, target, weight
@@ -155,5 +158,5 @@ def _copied(
 
 
 def _joined(column: tuple[Tensor | None, ...]) -> Tensor | None:
-    """Return the rows of all batches; a part is there in all of them, or in none."""
+    """Return the rows of all batches; a part is present in all of them, or in none."""
     return None if column[0] is None else torch.cat(cast(tuple[Tensor, ...], column))

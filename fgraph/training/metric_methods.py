@@ -1,4 +1,4 @@
-"""What steps report: running metrics, read and reset by Keras's names."""
+"""Keras's methods for metrics: `metrics`, `reset_metrics`, `compute_metrics` and so on."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .state import Step, TrainingState
 
 
 class MetricMethods(Prediction):
-    """The metrics of `compile` and those of steps of one's own."""
+    """The metrics of `compile` and of custom steps."""
 
     @property
     def metrics(self) -> list[Metric]:
         """A mean named `loss`, the metrics given to `compile`, and attributes that are metrics.
 
-        All are reset at the beginning of an epoch and of an evaluation. A `train_step` of your own
-        updates those it returns the results of; the losses that it does not put into `loss` are
-        averaged by `fit`.
+        All are reset at the beginning of an epoch and of an evaluation. Your own `train_step` has
+        to update the metrics whose results it returns; `fit` averages the losses that it does not
+        put into `loss`.
         """
         state = self._trainer
         running = None if state is None else state.metrics
@@ -36,7 +36,7 @@ class MetricMethods(Prediction):
         return [*compiled, *given, *own]
 
     def reset_metrics(self) -> None:
-        """Forget the batches that the metrics have seen, as at the beginning of an epoch."""
+        """Reset the metrics, as at the beginning of an epoch."""
         if self._trainer is not None and self._trainer.metrics is not None:
             self._trainer.metrics.reset()
         for metric in self._all_metrics():
@@ -71,14 +71,14 @@ class MetricMethods(Prediction):
         return {} if state.metrics is None else state.metrics.read()
 
     def _all_metrics(self) -> list[Metric]:
-        """Return `metrics`, whatever a subclass made of it."""
+        """Return `metrics` as a list, also if a subclass overrides it."""
         return [metric for metric in iter_leaves(self.metrics) if isinstance(metric, Metric)]
 
     def _record(
         self, returned: Any, batch: Batch, size: int, state: TrainingState, step: Step
     ) -> None:
-        """Add what a step returned, and what it computed, to the metrics; `size` samples count."""
-        if state.metrics is None:  # an overridden step that called no `forward_batch`
+        """Add the results of a step to the metrics, with `size` samples."""
+        if state.metrics is None:  # a custom step that did not call `forward_batch`
             state.metrics = RunningMetrics(None, None, OutputStructure(["output"]))
         metrics, losses = state.metrics, state.losses
         if isinstance(returned, Tensor):
@@ -117,7 +117,7 @@ class MetricMethods(Prediction):
                 metrics.add_mean(name, torch.as_tensor(value), size)
 
     def _record_own(self, batch: Batch, size: int, state: TrainingState, y_pred: Any) -> None:
-        """Call the user's `compute_metrics`, and average what it adds to the results."""
+        """Call the user's `compute_metrics`, and average the results that it adds."""
         metrics, losses = state.metrics, state.losses
         assert metrics is not None
         assert losses is not None

@@ -1,4 +1,4 @@
-"""What training asks of a model: its outputs for inputs of a batch, names, dtypes, a device."""
+"""How training sees a model: its call, the names and dtypes of inputs, outputs, the device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .output_structure import OutputStructure
 
 
 class ModelAccess(AddedLosses):
-    """Calls of a model, whose inputs are given in any structure; graphs know more of theirs."""
+    """Calls a model with inputs in any structure; models with a graph override some methods."""
 
     # torch.nn.Module provides these
     parameters: Any
@@ -24,7 +24,7 @@ class ModelAccess(AddedLosses):
     def _call_for_loss(self, inputs: Any) -> Any:
         """Call the model in a step of training or evaluation.
 
-        A model that knows masks or logits of its outputs keeps them with these (`annotate`).
+        A model that knows masks or logits of its outputs attaches them to the outputs (`annotate`).
         """
         return self._call(inputs)
 
@@ -54,7 +54,7 @@ class ModelAccess(AddedLosses):
         return {}
 
     def _known_outputs(self) -> OutputStructure | None:
-        """Return the outputs, `None` if they are only known after a call."""
+        """Return the structure of the outputs, `None` if it is known only after a call."""
         names = getattr(self, "output_names", None)
         return None if names is None else OutputStructure(names)
 
@@ -68,5 +68,5 @@ class ModelAccess(AddedLosses):
 
 @functools.lru_cache(maxsize=256)
 def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of a function's parameters; dicts of inputs ask for them at each call."""
+    """Return the names of a function's parameters, cached for calls with dict inputs."""
     return tuple(inspect.signature(function).parameters)

@@ -1,4 +1,4 @@
-"""The quantity that training minimises: the weighted losses of all outputs."""
+"""The loss that training minimises: the weighted losses of all outputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Logits = tuple[str, Tensor, int]
 
 
 def annotate(output: Tensor, mask: Tensor | None = None, logits: Logits | None = None) -> None:
-    """Keep the mask and the logits of an output with the tensor, as Keras does."""
+    """Attach the mask and the logits of an output to the tensor, as Keras does."""
     if mask is not None:
         output._fgraph_mask = mask  # type: ignore[attr-defined]
     if logits is not None:
@@ -30,12 +30,12 @@ def mask_of(output: Tensor) -> Tensor | None:
 
 
 def logits_of(output: Tensor) -> Logits | None:
-    """Return what an output was computed from, if that was a softmax or sigmoid."""
+    """Return the logits of an output of a softmax or sigmoid, if attached."""
     return getattr(output, "_fgraph_logits", None)
 
 
 class Term(NamedTuple):
-    """One loss: of which output, its weight in the sum, and its form for logits if it has one."""
+    """One loss: its output, its weight in the sum, and its form for logits if it has one."""
 
     output: int
     loss: Loss
@@ -71,14 +71,14 @@ class OutputLosses:
             for loss, share in zip(listed, shares, strict=True):
                 on_logits = loss.on_logits() if loss.activation else None
                 self.terms.append(Term(i, loss, 1.0 if share is None else float(share), on_logits))
-        # torch's, outside autocast, round each batch's mean to the digits of its outputs
+        # outside of autocast, torch's losses round each batch's mean to its outputs' precision
         self.widen = not any(isinstance(term.loss, CallableLoss) for term in self.terms)
         self.with_loss = list(dict.fromkeys(term.output for term in self.terms))
         self.part_names = [f"{outputs.names[i]}_loss" for i in self.with_loss]
         self._checked: dict[int, tuple[torch.Size, torch.Size]] = {}  # of the last batch
 
     def join(self, y: Any) -> bool:
-        """Return whether the losses of several batches at once are the means of theirs.
+        """Return whether the losses of joined batches are the means of their losses.
 
         Args:
             y: all targets, as `targets` takes them; `None` if they are not in memory.
@@ -111,7 +111,7 @@ class OutputLosses:
         return outputs.per_output(y, "y", spread=False)
 
     def weights(self, sample_weight: Any) -> list[Any]:
-        """Return sample weights in the order of the outputs; a single one is for all."""
+        """Return sample weights in the order of the outputs; a single tensor is used for all."""
         if sample_weight is None:
             return [None] * len(self.outputs.names)
         return self.outputs.per_output(sample_weight, "sample_weight", spread=True)
@@ -121,8 +121,8 @@ class OutputLosses:
     ) -> tuple[Tensor | None, list[Tensor]]:
         """Compute the loss of one batch.
 
-        Losses on outputs whose logits are known are computed from these. Losses run in float32,
-        torch's and the user's as `torch.autocast` runs them.
+        Losses of outputs whose logits are known are computed from the logits. They run in float32;
+        torch's and users' losses as `torch.autocast` runs them.
 
         Args:
             targets: one for each output.
@@ -130,8 +130,7 @@ class OutputLosses:
             sample_weights: weights `(N,)` for each output, or `None`.
 
         Returns:
-            The weighted sum, `None` if no output has a loss, and each output's own loss without
-            its factor.
+            The weighted sum, `None` if no output has a loss, and each output's unweighted loss.
         """
         parts: dict[int, Tensor] = {}
         total = None
@@ -175,7 +174,7 @@ class OutputLosses:
         """Return a function of targets and sample weights that refuses impossible values.
 
         Args:
-            outputs: outputs of some batch; only their shapes matter.
+            outputs: outputs of any batch; only their shapes matter.
         """
         like = [o if o.is_meta else torch.empty_like(o, device="meta") for o in outputs]
 

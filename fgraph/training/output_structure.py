@@ -14,8 +14,8 @@ class OutputStructure:
 
     Args:
         names: their names, in flat order.
-        template: their structure with 0, 1, ... in place of the outputs; a list, or the only
-            output itself, by default.
+        template: their structure with 0, 1, ... instead of the outputs; by default a list, or a
+            single output.
     """
 
     def __init__(self, names: Sequence[str], template: Any = None) -> None:
@@ -26,7 +26,7 @@ class OutputStructure:
 
     @classmethod
     def of(cls, result: Any, names: Sequence[str] | None = None) -> OutputStructure:
-        """Return the structure of what a call returned.
+        """Return the structure of the result of a call.
 
         Args:
             result: the outputs.
@@ -39,7 +39,7 @@ class OutputStructure:
         return cls(names, numbered(result))
 
     def state(self) -> list[Any]:
-        """Return the arguments that make an equal structure, of lists and dicts alone."""
+        """Return the arguments that make an equal structure, as lists and dicts."""
         return [self.names, _plain(self.template)]
 
     def per_output(
@@ -51,8 +51,8 @@ class OutputStructure:
             given: `None`; a dict by output name, where missing outputs get `None`; a list in the
                 order of the outputs; entries in the structure of the outputs; or a single value.
             argument: the argument's name, for error messages.
-            spread: whether a single value is meant for every output; otherwise it fits only a
-                model with one.
+            spread: whether a single value applies to every output; otherwise it fits only a model
+                with one output.
             nested: whether an entry may itself be a list.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The loop of `predict`, and what all loops do before and after their steps."""
+"""The loop of `predict`, and the preparation and clean-up that all loops share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .steps import Steps
 
 @contextmanager
 def keeping_modes(model: Any) -> Iterator[None]:
-    """Restore the training or evaluation mode of every module afterwards, also after an error."""
+    """Context manager: restore the training mode of every module, also after an error."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield
@@ -33,7 +33,7 @@ def keeping_modes(model: Any) -> Iterator[None]:
 
 
 def _set_mode(module: nn.Module, mode: bool) -> None:
-    """Set a module's mode, as an assignment does; torch's looks for tensors first."""
+    """Set a module's mode by a plain assignment, without the checks of `nn.Module.__setattr__`."""
     setter: Any = type(module).__setattr__
     if setter is nn.Module.__setattr__:
         setter = object.__setattr__
@@ -42,7 +42,7 @@ def _set_mode(module: nn.Module, mode: bool) -> None:
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """Put all modules into evaluation mode; restore their modes afterwards."""
+    """Context manager: put all modules into evaluation mode; restore their modes."""
     with keeping_modes(model):
         modules = list(model.modules())
         if all(map(_has_torchs_eval, modules)):
@@ -55,7 +55,7 @@ def evaluating(model: Any) -> Iterator[None]:
 
 
 def _has_torchs_eval(module: nn.Module) -> bool:
-    """Return whether nobody made `eval` or `train` do something else, as one does to freeze."""
+    """Return whether `eval` and `train` are torch's own; users override them to freeze modules."""
     kind, own = type(module), vars(module)
     is_torchs = kind.train is nn.Module.train and kind.eval is nn.Module.eval
     return is_torchs and "train" not in own and "eval" not in own
@@ -79,7 +79,7 @@ class Prediction(Steps):
         sizes: list[int] = []  # of the batches over all processes
         arrays: list[_Rows] = []
         outputs: Any = None
-        # not in inference mode: a tensor that a module keeps could not be trained with afterwards
+        # not inference mode: tensors that a module keeps could not be used in training afterwards
         with evaluating(self), torch.no_grad():
             callbacks.call("on_predict_begin")
             for batch, outputs in self._predict_batches(feed, callbacks):
@@ -101,7 +101,7 @@ class Prediction(Steps):
         return filled(outputs, found)
 
     def _predict_batches(self, feed: Feed, callbacks: CallbackList) -> Iterator[tuple[Batch, Any]]:
-        """Yield each batch with its outputs, and call the hooks of batches around that."""
+        """Yield each batch with its outputs; call the batch hooks before and after."""
         begins = callbacks.hooks("on_predict_batch_begin")
         ends = callbacks.hooks("on_predict_batch_end")
         asks = agreed_any(bool(begins or ends)) if world_size() > 1 else False
@@ -117,11 +117,11 @@ class Prediction(Steps):
                 break
 
     def _agreed_stop(self, flag: str, asks: bool) -> bool:
-        """Return whether a loop ends now; several processes only end together.
+        """Return whether a loop ends now; several processes end together.
 
         Args:
             flag: the attribute that callbacks set.
-            asks: whether any process has callbacks that could set it at each batch.
+            asks: whether any process has callbacks that may set it after a batch.
         """
         if asks:
             setattr(self, flag, agreed_any(getattr(self, flag)))
@@ -129,10 +129,10 @@ class Prediction(Steps):
 
 
 class _Rows:
-    """One output of all batches as a numpy array, written as the batches come.
+    """One output of all batches as a numpy array, filled batch by batch.
 
-    Memory for the whole is taken once where the number of rows is known. It grows in place
-    otherwise: the operating system moves large blocks without a copy.
+    If the number of rows is known, memory is allocated once. Otherwise the array grows in place:
+    the operating system moves large blocks without a copy.
 
     Args:
         rows: the number of rows of all batches together, `None` if unknown.
@@ -143,15 +143,15 @@ class _Rows:
         self._array: np.ndarray[Any, Any] | None = None
         self._used = 0
         self._other: Any = None
-        self.other_rows: tuple[int, int] | None = None  # how many for how many samples, if others
+        self.other_rows: tuple[int, int] | None = None  # rows and samples, if they differ
 
     def append(self, value: Any, own: int | None = None, given: int = 0) -> None:
-        """Add the rows of a batch; of what is not a tensor the last is kept.
+        """Add the rows of a batch; for anything but tensors, the last value is kept.
 
         Args:
             value: an output.
-            own: how many of its samples count, `None` for all.
-            given: how many samples it has.
+            own: the number of its samples that count, `None` for all.
+            given: the number of its samples.
 
         Raises:
             ValueError: the output has no rows, or rows of another shape than before.
@@ -186,7 +186,7 @@ class _Rows:
 
 
 def _refuse_other_rows(arrays: list[_Rows]) -> None:
-    """Refuse outputs whose rows are not those of the samples; all processes must call this.
+    """Refuse outputs without one row per sample; all processes must call this.
 
     Raises:
         ValueError: there is one, in any process.
@@ -202,7 +202,7 @@ def _refuse_other_rows(arrays: list[_Rows]) -> None:
 
 
 def require_steps(feed: Feed, steps: int, caller: str) -> None:
-    """Refuse a pass without any batch; warn of one that was shorter than asked for."""
+    """Refuse a pass without batches; warn if it was shorter than requested."""
     if not steps:
         raise ValueError(f"no data: {caller} was given no batch")
     if feed.dry and feed.steps is not None and steps < feed.steps:

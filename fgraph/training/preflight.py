@@ -1,4 +1,4 @@
-"""What is checked before the first step of `fit` and `evaluate`."""
+"""Checks on data and model before the first step of `fit` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .state import Step
 
 
 def build(model: Any, feed: Feed) -> None:
-    """Give a model with lazy modules, or without a graph yet, its parameters: run one batch."""
+    """Make the parameters of a model with lazy modules, or without a graph: run a batch."""
     kinds = {
         type(tensor)
         for module in model.modules()
@@ -42,10 +42,10 @@ def build(model: Any, feed: Feed) -> None:
 
 
 def check_fit(model: Any, run: FitRun) -> None:
-    """Check all that can be known before the first step of `fit`.
+    """Check everything that is known before the first step of `fit`.
 
     Raises:
-        ValueError: something does not fit; the text says what, and where.
+        ValueError: something does not fit; the message says what, and where.
         TypeError: something is of the wrong type.
     """
     _check_validation(run)
@@ -108,7 +108,7 @@ def _try_out(model: Any, feed: Feed) -> None:
     if outline in state.tried:
         _check_values(feed.source, state.losses, state.tried[outline], batch)
         return
-    if len(state.tried) > 100:  # of a loop that calls train_on_batch with ever new shapes
+    if len(state.tried) > 100:  # a loop may call train_on_batch with ever new shapes
         state.tried.clear()
     with _trying(model), model._autocast():
         try:
@@ -121,9 +121,9 @@ def _try_out(model: Any, feed: Feed) -> None:
                     "`iter(...)`, for one pass, or into an iterable class"
                 )
             raise
-        # before the loss: on CUDA an index out of range stops the process
+        # before the loss: on CUDA an index out of range aborts the process
         _check_values(feed.source, state.losses, outputs, batch)
-        if not model._overrides("compute_loss"):  # that may have effects, such as on metrics
+        if not model._overrides("compute_loss"):  # the user's step may have side effects
             result = model._result_of(batch, y_pred, outputs, state)
             if state.metrics.entries:
                 state.metrics.update(result.targets, outputs, result.sample_weights)
@@ -162,7 +162,7 @@ def _trying(model: Any) -> Iterator[None]:
         stack.enter_context(evaluating(model))
         stack.enter_context(torch.no_grad())
         if any(m._compiled_call_impl is not None for m in model.modules()):
-            # one batch is not worth compiling for
+            # do not compile for a single batch
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         try:
             yield
@@ -174,7 +174,7 @@ def _trying(model: Any) -> Iterator[None]:
 
 
 def _check_names(model: Any, run: FitRun) -> None:
-    """Refuse callbacks and schedulers that monitor something which will not be in the logs."""
+    """Refuse callbacks and schedulers that monitor a name that will not be in the logs."""
     state = model._trainer
     names = model._log_names()
     if run.validation is not None:

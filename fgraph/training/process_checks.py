@@ -1,4 +1,4 @@
-"""What several processes find out together before the first step of `fit`."""
+"""Checks that several processes make together before the first step of `fit`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .processes.merged_metrics import refuse_unmergeable
 
 
 def prepare(model: Any, run: FitRun, trying: Callable[[Any], AbstractContextManager[None]]) -> None:
-    """Check what only several processes can get wrong, and choose how gradients are averaged.
+    """Check what can go wrong only in several processes, and choose how to average gradients.
 
     Args:
         model: the model.
-        run: the `fit` that is to begin.
-        trying: the context in which a batch is tried without a trace.
+        run: the `fit` that is about to begin.
+        trying: the context for running a batch without side effects.
 
     Raises:
-        ValueError: callbacks, or batches, are such that the processes could not go on together.
+        ValueError: callbacks or batches would let the processes diverge or wait for each other.
         TypeError: a metric cannot be merged.
     """
     callbacks = run.callbacks
@@ -48,14 +48,14 @@ def prepare(model: Any, run: FitRun, trying: Callable[[Any], AbstractContextMana
 
 
 def _that_stop(hooks: list[Any]) -> list[Any]:
-    """Return the hooks that may end the run; of this package's callbacks, few do."""
+    """Return the hooks that may stop the run; few of this package's callbacks do."""
     return [h for h in hooks if getattr(h.__self__ if hasattr(h, "__self__") else h, "stops", True)]
 
 
 def _reaches_all(
     model: Any, batch: Any, trying: Callable[[Any], AbstractContextManager[None]]
 ) -> bool:
-    """Return whether every parameter to train gets a gradient, in all processes: DDP needs that."""
+    """Return whether every trained parameter gets a gradient in all processes, as DDP requires."""
     trained = [p for p in model.parameters() if p.requires_grad]
     with trying(model), torch.enable_grad():
         model.train()
@@ -65,7 +65,7 @@ def _reaches_all(
 
 
 def check_metrics(model: Any) -> None:
-    """Refuse metrics whose results of several processes cannot be put together.
+    """Refuse metrics that cannot be merged over processes.
 
     Raises:
         TypeError: there is one.
@@ -75,7 +75,7 @@ def check_metrics(model: Any) -> None:
 
 
 def _check_callbacks(callbacks: list[Any], model: Any) -> None:
-    """Refuse callbacks that only some processes have, but all must call.
+    """Refuse callbacks that all processes must call, but only some have.
 
     Raises:
         ValueError: there is one.

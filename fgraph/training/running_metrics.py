@@ -29,7 +29,7 @@ class MetricEntry(NamedTuple):
 
 
 class RunningMetrics:
-    """What `fit` and `evaluate` report: the loss, each output's loss, and the metrics.
+    """The results of `fit` and `evaluate`: the loss, each output's loss, and the metrics.
 
     Args:
         metrics: as `compile` takes them.
@@ -52,9 +52,9 @@ class RunningMetrics:
                     name = self._free_name(prefix, metric.name, weighted)
                     self.entries.append(MetricEntry(i, weighted, name, metric))
         self.means: dict[str, RunningMean] = {}
-        self.own: dict[str, Metric] = {}  # that a step of the user's updates
+        self.own: dict[str, Metric] = {}  # updated by a custom step
         self.seen: bool = False
-        self.blank: bool = False  # whether all that was seen counts nothing
+        self.blank: bool = False  # whether no sample counted so far
         self.reset()
 
     def _free_name(self, prefix: str, name: str, weighted: bool) -> str:
@@ -70,7 +70,7 @@ class RunningMetrics:
         return free
 
     def reset(self) -> None:
-        """Start anew, as at the beginning of an epoch."""
+        """Reset everything, as at the beginning of an epoch."""
         self.means = {"loss": RunningMean()}
         self.own = {}
         self.seen = self.blank = False
@@ -93,11 +93,11 @@ class RunningMetrics:
                 self.add_mean(name, part, size)
 
     def add_penalty(self, value: Tensor, size: float) -> None:
-        """Add to the loss of a batch whose samples are counted elsewhere."""
+        """Add a penalty to the loss of a batch whose samples are already counted."""
         self.means["loss"].add(without_graph(value), size, 0)
 
     def expect(self, names: list[str]) -> None:
-        """Show in logs that there will be losses of these outputs, if there are several."""
+        """Announce the losses of these outputs in the logs, if there are several."""
         if len(names) > 1:
             for name in names:
                 self.means.setdefault(name, RunningMean())
@@ -109,13 +109,13 @@ class RunningMetrics:
         sample_weights: list[Any],
         counts: bool = True,
     ) -> None:
-        """Update the metrics with one batch; steps that are masked do not count.
+        """Update the metrics with one batch; masked steps are left out.
 
         Args:
             targets: one for each output.
             outputs: the model's outputs, in flat order.
             sample_weights: one for each output, or `None`.
-            counts: whether it counts; a process without samples still needs to see what they are.
+            counts: whether the batch counts; a process without samples still needs its structure.
 
         Raises:
             ValueError: an output with a metric has no target.
@@ -137,7 +137,7 @@ class RunningMetrics:
                     metric.update_state(targets[i], y_pred, weight)
                 elif metric.takes_weights:
                     metric.update_state(targets[i], y_pred, apply_mask(weight, mask))
-                else:  # leave the masked steps out
+                else:  # leave out masked steps
                     metric.update_state(targets[i][mask], y_pred[mask], weight)
             except Exception as error:
                 error.add_note(
@@ -150,7 +150,7 @@ class RunningMetrics:
         """Return all values as plain floats, sorted by name as Keras sorts them.
 
         Args:
-            across: the processes to add up over, which all of them must then call.
+            across: the processes to merge over; all of them must call this.
         """
         logs: dict[str, Any] = {}
         for name, mean in self.means.items():
@@ -175,7 +175,7 @@ class RunningMetrics:
         return next((e.metric.direction for e in self.entries if e.name == name), None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the running sums, to continue from exactly."""
+        """Return the running sums, for an exact resume."""
         return {
             "means": {name: mean.state_dict() for name, mean in self.means.items()},
             "metrics": [entry.metric.state_dict() for entry in self.entries],
@@ -199,10 +199,10 @@ class RunningMetrics:
         self.earlier = dict(state["earlier"])
 
     def load_merged(self, states: list[dict[str, Any]]) -> None:
-        """Restore what several processes saw, in one; the others restore nothing of it.
+        """Restore the merged state of several processes in this process only.
 
         Args:
-            states: what `state_dict` returned in each.
+            states: the `state_dict()` of each process.
         """
         self.reset()
         for name in dict.fromkeys(name for state in states for name in state["means"]):
@@ -246,5 +246,5 @@ def _plain(value: Any) -> Any:
 
 
 def without_graph(tensor: Tensor) -> Tensor:
-    """Return a tensor without its graph, in a dtype that keeps the digits of sums."""
+    """Return a detached tensor, in a dtype that is precise enough for sums."""
     return widened(tensor.detach() if tensor.requires_grad else tensor)

@@ -12,7 +12,7 @@ _PER_BATCH = (lr_scheduler.OneCycleLR, lr_scheduler.CyclicLR)
 
 
 class SchedulerSetting:
-    """What `compile(scheduler=...)` was given.
+    """The `scheduler` argument of `compile`.
 
     Args:
         given: a torch scheduler, a callable `optimizer -> scheduler`, or a pair of one of these
@@ -39,7 +39,7 @@ class SchedulerSetting:
         self.given = given
 
     def argument(self) -> Any:
-        """Return what `compile(scheduler=...)` takes for the same setting."""
+        """Return the argument of `compile(scheduler=...)` for the same setting."""
         return self.given if self.when is None else (self.given, self.when)
 
     def make(self, optimizer: torch.optim.Optimizer) -> Any:
@@ -80,7 +80,7 @@ class SchedulerSetting:
 
         Args:
             scheduler: what `make` returned.
-            names: the metrics there are.
+            names: the names of the existing metrics.
 
         Raises:
             ValueError: the metric does not exist.

@@ -1,4 +1,4 @@
-"""The arguments of `compile`, resolved and checked. They never change afterwards."""
+"""The arguments of `compile`, resolved and checked; immutable."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PRECISIONS = {
 
 @dataclass(frozen=True)
 class CompileSettings:
-    """The settings of a training. The fields are arguments of `Trainer.compile`, and mean the same.
+    """The settings of `compile`. The fields are the arguments of `Trainer.compile`.
 
     Raises:
         ValueError: a name is unknown, or a number out of range.
@@ -69,7 +69,7 @@ class CompileSettings:
             )
 
     def arguments(self) -> dict[str, Any]:
-        """Return keywords with which `compile` makes the same settings."""
+        """Return the keyword arguments of `compile` for the same settings."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         if self.scheduler is not None:
             given["scheduler"] = self.scheduler.argument()
@@ -98,7 +98,7 @@ class CompileSettings:
 
 
 def leaves(value: Any) -> list[Any]:
-    """Return what is in nested lists and dicts, `None` left out."""
+    """Return the leaves of nested lists and dicts, without `None`."""
     if isinstance(value, Mapping):
         return [leaf for item in value.values() for leaf in leaves(item)]
     if isinstance(value, list | tuple):
@@ -107,7 +107,7 @@ def leaves(value: Any) -> list[Any]:
 
 
 def _resolved_losses(value: Any) -> Any:
-    """Return the same structure with loss objects, so that `compile` finds unknown names."""
+    """Return the same structure with loss objects, so that unknown names are found in `compile`."""
     if isinstance(value, Mapping):
         return {key: _resolved_losses(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

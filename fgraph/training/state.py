@@ -1,4 +1,4 @@
-"""What training changes: the optimizer and its helpers, accumulated gradients, running metrics."""
+"""The state of training: optimizer, scheduler, scaler, accumulated gradients, running metrics."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from .settings import CompileSettings
 
 @dataclass(slots=True)
 class Step:
-    """What one batch needs while its step runs.
+    """The state of one batch while its step runs.
 
     Attributes:
         share: the factor of the loss for this process's share of the batch.
         result: what `forward_batch` returned last.
         parts: each output's loss, as `compute_loss` computed them last.
-        added: what `add_loss` was given in the last forward.
+        added: the losses of `add_loss` in the last forward.
         did_backward: whether `backward` was called.
     """
 
@@ -46,16 +46,16 @@ class Step:
 
 @dataclass
 class Session:
-    """What belongs to a `fit` or `evaluate` that is going on.
+    """The state of a running `fit` or `evaluate`.
 
     Attributes:
         forward: calls the model; under several processes, through torch's DDP.
-        run: the `fit`, if it is one or belongs to one.
+        run: the `fit`, if this is one or belongs to one.
         replicas: keeps the processes' replicas equal, if several train together.
-        processes: those that share each batch.
+        processes: the processes that share each batch.
         norms: refuses batches that are too small for the model's batch normalizations.
-        plain: whether no part of a step is the user's, and one process makes it.
-        group: keeps batches of an evaluation whose losses and metrics are computed later.
+        plain: whether no part of the step is overridden, in a single process.
+        group: the batches of an evaluation whose losses and metrics are computed later.
     """
 
     forward: Callable[[Any], Any]
@@ -67,32 +67,33 @@ class Session:
     group: EvaluationGroup | None = None
 
     def compute(self) -> None:
-        """Compute what is kept for later."""
+        """Compute the losses and metrics that were postponed."""
         if self.group is not None:
             self.group.compute()
 
 
 class TrainingState:
-    """The state of a compiled model. A backup saves it; copies and pickles of the model hold it.
+    """The training state of a compiled model. Backups, copies and pickles of the model include it.
 
     Args:
         settings: what `compile` was given.
 
     Attributes:
-        optimizer: made of the parameters that require gradients when training begins.
+        optimizer: the optimizer, made from the parameters that require gradients when training
+            begins.
         scheduler: torch's scheduler, if there is one.
         scaler: the gradient scaler of float16, else `None`.
-        accumulated: the number of batches whose gradients wait for the optimizer's next step.
+        accumulated: the number of batches whose gradients are accumulated for the next step.
         losses: the losses of the outputs, once these are known.
         metrics: the running metrics of the outputs, once these are known.
-        loss_tracker: Keras's mean of the loss, for steps of the user's own that update it.
-        session: the `fit` or `evaluate` that is going on, if any; it does not belong to copies.
-        step: the batch that is being processed, if any; it does not belong to copies.
-        takes_closure: whether the optimizer evaluates the loss by itself, as LBFGS does.
-        steps_per_batch: whether there is a scheduler that steps after each optimizer step.
-        tried: for each kind of batch that was evaluated before training, its outputs' shapes.
+        loss_tracker: Keras's mean of the loss, for custom steps that update it.
+        session: the running `fit` or `evaluate`, if any; not copied.
+        step: the current batch, if any; not copied.
+        takes_closure: whether the optimizer evaluates the loss itself, like LBFGS.
+        steps_per_batch: whether a scheduler steps after each optimizer step.
+        tried: the outputs' shapes for each kind of batch that was tried before training.
         joined: whether the processes' replicas were made equal.
-        loaded: what `optimizer_state` returned elsewhere, for the optimizer yet to be made.
+        loaded: a saved `optimizer_state`, for an optimizer that is not made yet.
     """
 
     def __init__(self, settings: CompileSettings) -> None:
@@ -114,7 +115,7 @@ class TrainingState:
         self._left_out: list[str] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what is going on, and parts that can be made again from their states."""
+        """Leave out the running session, and parts that can be made again from their states."""
         state = dict(vars(self), session=None, step=None, tried={}, joined=False)
         if self.optimizer is not None and self.optimizer is not self.settings.optimizer:
             state["loaded"] = copy.deepcopy(self.optimizer_state())
@@ -141,7 +142,7 @@ class TrainingState:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def clear_gradients(self) -> None:
-        """Set all gradients to `None`, as `zero_grad` does, without the cost of its profiling."""
+        """Set all gradients to `None`, like `zero_grad` but without its profiling overhead."""
         self.accumulated = 0
         if type(self.optimizer).zero_grad is not torch.optim.Optimizer.zero_grad:
             self.optimizer.zero_grad()
@@ -214,7 +215,7 @@ class TrainingState:
     # ---- saving
 
     def optimizer_state(self) -> dict[str, Any]:
-        """Return the states of optimizer, scheduler and scaler, as `torch.save` takes them."""
+        """Return the states of optimizer, scheduler and scaler."""
         parts = {"optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": self.scaler}
         states = {name: part.state_dict() for name, part in parts.items() if part is not None}
         return {**states, "accumulated": self.accumulated}
@@ -249,7 +250,7 @@ class TrainingState:
                 self.metrics.load_state_dict(self.placed(state["metrics"]))
 
     def placed(self, saved: Any) -> Any:
-        """Return sums of metrics on the device of the model, where those of new batches are."""
+        """Return the sums of metrics on the device of the model, like those of new batches."""
         device = next((parameter.device for parameter in self.trained), None)
         return map_leaves(lambda v: v.to(device) if isinstance(v, Tensor) else v, saved)
 
@@ -263,10 +264,10 @@ def _takes_closure(optimizer: Any) -> bool:
 
 
 def _optimizer(given: Any, named: dict[str, Tensor]) -> Any:
-    """Return the optimizer that `compile` was given, or what its callable makes of parameters."""
+    """Return the optimizer given to `compile`, or the one that its callable makes."""
     if hasattr(given, "param_groups"):
         return given
-    # this package's optimizers know parameters by their names
+    # this package's optimizers take named parameters
     takes_names = isinstance(given, OptimizerFactory)
     made = given(named.items() if takes_names else list(named.values()))
     if not hasattr(made, "param_groups"):
@@ -278,7 +279,7 @@ def _optimizer(given: Any, named: dict[str, Tensor]) -> Any:
 
 
 def _nothing_trainable(model: Any) -> str:
-    """Say why there is no parameter to train, and what to do."""
+    """Return an error that says why there is no parameter to train, and what to do."""
     kind, frozen = type(model).__name__, sum(1 for _ in model.parameters())
     if getattr(model, "built", True) is False:
         why = "it is not built yet, so its layers have no weights: call it on a batch, or fit it"

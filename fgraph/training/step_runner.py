@@ -1,4 +1,4 @@
-"""One batch of a run: `train_step` or `test_step`, in one process or several."""
+"""Running one batch: `train_step` or `test_step`, in one process or several."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StepRunner(MetricMethods):
     def _running(
         self, state: TrainingState, run: FitRun | None = None, training: bool = False
     ) -> Iterator[Session]:
-        """Prepare for steps; restore everything afterwards."""
+        """Context manager: prepare for steps; restore everything afterwards."""
         if run is not None:
             state.clear_gradients()  # a loop by hand, or a run that failed, may have left some
         outer = state.session, state.step
@@ -62,7 +62,7 @@ class StepRunner(MetricMethods):
     def _one_step(
         self, batch: Batch, state: TrainingState, session: Session, training: bool
     ) -> None:
-        """Train or evaluate on one batch, and add it to the metrics; read nothing back."""
+        """Train or evaluate on one batch, and update the metrics; do not read from the device."""
         if session.plain and state.settings.autocast_dtype is None:
             self._plain_step(batch, state, training)
             return
@@ -86,12 +86,12 @@ class StepRunner(MetricMethods):
         self._record(returned, batch, size, state, step)
 
     def _is_plain(self, state: TrainingState, processes: Processes) -> bool:
-        """Return whether nothing of a step is the user's, nor divided among processes."""
+        """Return whether no part of a step is overridden or divided among processes."""
         parts = {name: getattr(getattr(self, name), "__func__", None) for name in _STEPS}
         return parts == _STEPS and processes.size == 1 and not state.takes_closure
 
     def _plain_step(self, batch: Batch, state: TrainingState, training: bool) -> None:
-        """Do what the steps do together that a subclass can override, with less around it."""
+        """Do the same as the steps that a subclass can override, with less overhead."""
         _, y, sample_weight, size = batch
         outputs = self._outputs_of(batch, state)[1]
         losses, metrics, step = state.losses, state.metrics, state.step
@@ -112,7 +112,7 @@ class StepRunner(MetricMethods):
         return self.test_step(self._given("test_step", batch))
 
     def _states_of_own_metrics(self, state: TrainingState) -> list[tuple[Metric, Any]]:
-        """Return the metrics that a step of the user's updates, with copies of their states."""
+        """Return the metrics that a custom step updates, with copies of their states."""
         given = [] if state.metrics is None else [entry.metric for entry in state.metrics.entries]
         own = [m for m in self._all_metrics() if not any(m is other for other in given)]
         return [(metric, copy.deepcopy(metric.state_dict())) for metric in own]
@@ -125,7 +125,7 @@ _STEPS = {
 
 
 def call_with_logs(hooks: list[Any], number: int, state: TrainingState, session: Session) -> None:
-    """Call hooks with the running metrics, which are read from the device when looked at."""
+    """Call hooks with the running metrics, which are copied from the device only when read."""
     metrics = state.metrics
     assert metrics is not None
 
@@ -136,5 +136,5 @@ def call_with_logs(hooks: list[Any], number: int, state: TrainingState, session:
     logs = LazyLogs([*metrics.means, *metrics.names()], read)
     for hook in hooks:
         hook(number, logs)
-    if sys.getrefcount(logs) > 2:  # somebody keeps them: these must not become a later batch's
+    if sys.getrefcount(logs) > 2:  # a hook keeps them: read before the metrics change
         logs.read()

@@ -31,7 +31,7 @@ class ForwardResult(NamedTuple):
         y_pred: the outputs, in their structure.
         outputs: the outputs, in flat order.
         targets: the targets in the order of the outputs, `None` for those without.
-        sample_weights: likewise the sample weights.
+        sample_weights: the sample weights in the order of the outputs.
     """
 
     loss: Tensor
@@ -42,7 +42,7 @@ class ForwardResult(NamedTuple):
 
 
 class Steps(ModelAccess):
-    """The steps of training, evaluation and prediction, for a class that is an `nn.Module` too."""
+    """The steps of training, evaluation and prediction, for a class that is also an `nn.Module`."""
 
     _trainer: TrainingState | None = None
 
@@ -58,7 +58,7 @@ class Steps(ModelAccess):
     ) -> Tensor:
         """Return the loss to minimise: the outputs' losses, regularizers and `add_loss`.
 
-        A subclass may override it; `training` may be left out of the parameters.
+        A subclass may override it, with or without the parameter `training`.
 
         Args:
             x: the inputs of a batch.
@@ -98,16 +98,16 @@ class Steps(ModelAccess):
 
     @property
     def losses(self) -> list[Tensor]:
-        """What is added to the outputs' losses: scalars given to `add_loss` in this step."""
+        """The losses added to the outputs' losses: those of `add_loss` in this step."""
         step = None if self._trainer is None else self._trainer.step
         return self._collected(None if step is None else step.added)
 
     def _is_penalised(self) -> bool:
-        """Return whether `losses` may hold more than `add_loss` was given."""
+        """Return whether `losses` may hold more than those of `add_loss`."""
         return type(self).losses is not Steps.losses
 
     def _overrides(self, method: str) -> bool:
-        """Return whether a subclass wrote `train_step`, `test_step` or `compute_loss` anew."""
+        """Return whether a subclass overrides `train_step`, `test_step` or `compute_loss`."""
         return getattr(type(self), method) is not getattr(Steps, method)
 
     def _require_compiled(self, caller: str) -> TrainingState:
@@ -119,7 +119,7 @@ class Steps(ModelAccess):
         return self._trainer
 
     def _bind(self, y_pred: Any, count: int) -> Any:
-        """Make the losses and metrics of the outputs that a first call returned."""
+        """Make the losses and metrics for the outputs of the first call."""
         state = self._require_compiled("the loss")
         known = self._known_outputs()
         if known is None or len(known.names) != count:
@@ -127,7 +127,7 @@ class Steps(ModelAccess):
         state.bind(known)
         return state.losses
 
-    # ---- parts of a step, for a `train_step` of one's own
+    # ---- parts of a step, for custom `train_step`s
 
     def forward_batch(self, batch: Batch) -> ForwardResult:
         """Run the model on a batch and compute the loss.
@@ -136,7 +136,7 @@ class Steps(ModelAccess):
         are averaged over them.
 
         Args:
-            batch: what `train_step` or `test_step` was given.
+            batch: the batch passed to `train_step` or `test_step`.
 
         Returns:
             The loss, the outputs, and the targets and weights that belong to them. Metrics of
@@ -238,7 +238,7 @@ class Steps(ModelAccess):
     def _apply_gradients(self, state: TrainingState) -> None:
         optimizer, scaler = state.optimizer, state.scaler
         missing = state.settings.gradient_accumulation_steps / state.accumulated
-        if missing != 1:  # the last batches of an epoch: the mean is over those there are
+        if missing != 1:  # the last batches of an epoch may be fewer: the mean is over those
             for gradients in by_kind(p.grad for p in state.trained if p.grad is not None):
                 torch._foreach_mul_(gradients, missing)
         self.average_gradients()
@@ -258,14 +258,14 @@ class Steps(ModelAccess):
     def average_gradients(self) -> None:
         """Average the gradients over the processes that share batches; nothing in one process.
 
-        `optimizer_step` does so by itself. Call it before the step of another optimizer.
+        `optimizer_step` calls it. Call it yourself before the step of another optimizer.
         """
         state = self._require_compiled("average_gradients")
         if state.session is not None and state.session.replicas is not None:
             state.session.replicas.average_gradients()
 
     def _closure_step(self, batch: Batch, state: TrainingState) -> Tensor:
-        """Make a step of an optimizer that evaluates the loss by itself, such as LBFGS."""
+        """Make a step of an optimizer that evaluates the loss itself, such as LBFGS."""
         first: list[Any] = []
         step = state.step
 
@@ -277,7 +277,7 @@ class Steps(ModelAccess):
             self.backward(result.loss)
             self.average_gradients()
             self._clip_gradients(state)
-            return result.loss.detach()  # LBFGS makes a float of it
+            return result.loss.detach()  # LBFGS converts it to a float
 
         state.optimizer.step(closure)
         state.clear_gradients()
@@ -296,24 +296,24 @@ class Steps(ModelAccess):
         self._after_step()
 
     def _after_step(self) -> None:
-        """Do something after each step of the optimizer, such as applying weight constraints."""
+        """Called after each step of the optimizer; models apply weight constraints here."""
 
     # ---- one batch
 
     def train_step(self, batch: Batch) -> Tensor | Mapping[str, Any]:
         """Train on one batch.
 
-        A subclass may override it. `forward_batch`, `backward` and `optimizer_step` do the parts
-        as `compile` was told, also under several processes, where `loss.backward` and a step of an
-        optimizer without `average_gradients` before it are refused.
+        A subclass may override it. `forward_batch`, `backward` and `optimizer_step` follow the
+        settings of `compile`, also in several processes. There, `loss.backward()`, or an optimizer
+        step without `average_gradients` before it, raises an error.
 
         Args:
             batch: `(x, y, sample_weight, size)` on the model's device. An override that calls its
                 parameter `data` is given `x`, `(x, y)` or `(x, y, sample_weight)`, as in Keras.
 
         Returns:
-            The loss, or a dict of scalars by name. Logs show their means over the samples, and
-            under the name of one of `metrics` the metric's result.
+            The loss, or a dict of scalars by name. Logs show their means over the samples; for a
+            name of one of `metrics`, the metric's result.
 
         Example:
             >>> class Sparse(Model):
@@ -349,12 +349,12 @@ class Steps(ModelAccess):
             return self._call(Batch.of(batch).x)
 
     def _given(self, method: str, batch: Batch) -> Any:
-        """Return a batch as this class's `train_step`, `test_step` or `predict_step` takes it."""
+        """Return a batch in the form that this class's step method takes."""
         return batch.data if _takes_data(getattr(type(self), method)) else batch
 
 
 def _takes_data(step: Callable[..., Any]) -> bool:
-    """Return whether a step is written as for Keras: `train_step(self, data)`."""
+    """Return whether a step is written like Keras's: `train_step(self, data)`."""
     return parameter_names(step)[1:2] == ("data",)
 
 

@@ -21,12 +21,12 @@ from .sources.array_source import common_length
 from .sources.feed import Feed
 from .state import TrainingState
 
-# of models that are compiled in place, for what else of them is to be compiled
+# keeps the options of models that are compiled in place
 compile_options: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
 
 class Trainer(DataPreparation, OnOwnDevice):
-    """Training for an `nn.Module`: mix it in before `nn.Module` and give the class a `forward`.
+    """Training for an `nn.Module`: inherit from it before `nn.Module`, and define a `forward`.
 
     Example:
         >>> class Net(Trainer, nn.Module):
@@ -60,18 +60,18 @@ class Trainer(DataPreparation, OnOwnDevice):
         auto_scale_loss: bool = True,
         **torch_compile_options: Any,
     ) -> None:
-        """Set up training; or compile the module in place, as `torch.nn.Module.compile` does.
+        """Set up training, or compile the module in place, like `torch.nn.Module.compile`.
 
-        With any argument of a training it does the first; with any of torch's options or
-        `jit_compile=True`, or with nothing at all, the second; with both sets, both. A class with a
-        `train_step` or `compute_loss` of its own is set up for training by nothing at all, too.
+        Any training argument sets up training. Any of torch's options, `jit_compile=True`, or no
+        argument at all compiles the module. Arguments of both kinds do both. For a class that
+        overrides `train_step` or `compute_loss`, a call without arguments also sets up training.
 
         Args:
             optimizer: a Keras name with Keras's default settings, an object of
                 `fgraph.optimizers`, a `torch.optim.Optimizer`, or a callable
-                `params -> optimizer`; `"rmsprop"` by default. An existing optimizer is used as it
-                is; all others are made of the parameters that require gradients when training
-                begins.
+                `params -> optimizer`; `"rmsprop"` by default. An existing optimizer is used
+                unchanged; all others are made from the parameters that require gradients when
+                training begins.
             loss: a Keras name, an object of `fgraph.losses`, a torch loss module or function; for
                 several outputs one for all, a list, a dict by output name with `None` for outputs
                 without, or losses in the structure of the outputs. A callable whose parameters
@@ -89,12 +89,13 @@ class Trainer(DataPreparation, OnOwnDevice):
             precision: `"bfloat16"` or `"float16"` for autocast (the latter with a gradient
                 scaler); `None` or `"float32"` for none. Losses are computed in float32.
             clip_grad_norm: the largest norm of all gradients together, or `None`.
-            gradient_accumulation_steps: the batches whose gradients make one step. The gradient
-                is the mean over them; the last step of an epoch takes those that are left.
-            jit_compile: whether to compile in place too; `"auto"` is `False`, since compiling
-                takes longer than many a training.
-            run_eagerly: Keras's; without effect, since torch runs eagerly unless `jit_compile`.
-            steps_per_execution: Keras's; without effect, since each batch is a step of its own.
+            gradient_accumulation_steps: the number of batches for each optimizer step. The gradient
+                is their mean; the last step of an epoch takes the remaining ones.
+            jit_compile: whether to compile in place too; `"auto"` is `False`, since compiling often
+                takes longer than training.
+            run_eagerly: accepted for compatibility with Keras; torch runs eagerly unless
+                `jit_compile`.
+            steps_per_execution: accepted for compatibility with Keras; ignored.
             auto_scale_loss: whether float16 uses a gradient scaler.
             **torch_compile_options: keywords of `torch.compile`: `mode`, `backend`, ...
 
@@ -136,7 +137,7 @@ class Trainer(DataPreparation, OnOwnDevice):
             nn.Module.compile(self, **torch_compile_options)  # type: ignore[arg-type]
 
     def _train_with(self, settings: CompileSettings) -> None:
-        """Begin a training with these settings, and without what torch's compiler does."""
+        """Start a new training state with these settings."""
         state = TrainingState(settings)
         outputs = self._known_outputs()
         if outputs is not None:
@@ -164,10 +165,10 @@ class Trainer(DataPreparation, OnOwnDevice):
         *,
         sharded_data: bool = False,
     ) -> History:
-        """Train for a number of epochs, as Keras's `Model.fit`.
+        """Train for a number of epochs, like Keras's `Model.fit`.
 
-        Before the first step the first batches of training and validation data are evaluated
-        once, so that mistakes show before anything is trained.
+        Before the first step, the first batches of training and validation data are evaluated once,
+        so that mistakes are found before training.
 
         Args:
             x: the inputs: numpy arrays or tensors, nested in lists or dicts; or a `Dataset`, a
@@ -175,33 +176,33 @@ class Trainer(DataPreparation, OnOwnDevice):
                 Arrays are converted to the dtypes of the model's inputs.
             y: the targets, nested as the outputs are; `None` if `x` yields them.
             batch_size: the number of samples in a step, over all processes; 32 by default.
-            epochs: the number of the epoch to stop before; with `initial_epoch=0` their count.
-            verbose: 1 for a bar, 2 for a line an epoch, 0 for silence; `"auto"` is 1.
+            epochs: the epoch to stop at; with `initial_epoch=0`, the number of epochs.
+            verbose: 1 for a progress bar, 2 for a line per epoch, 0 for no output; `"auto"` is 1.
             callbacks: `Callback` objects.
-            validation_split: the share of the arrays, from their end, to keep for validation.
+            validation_split: the fraction of the arrays, from their end, to use for validation.
             validation_data: `(x, y)`, `(x, y, sample_weight)` or a loader.
             shuffle: whether arrays and data sets are shuffled before each epoch, by torch's
                 global generator.
-            class_weight: the weight of each class, for a model with one output; classes that are
-                left out weigh 1.
+            class_weight: the weight of each class, for a model with one output; missing classes
+                have weight 1.
             sample_weight: the weight of each sample, `(N,)`, or by output.
             initial_epoch: the number of the first epoch.
             steps_per_epoch: the steps in an epoch; `None` for all batches. If it is less, the next
-                epoch goes on with the batches that are left.
+                epoch continues with the remaining batches.
             validation_steps: the steps of validation, the same batches each time; `None` for all.
             validation_batch_size: the samples in a step of validation; `batch_size` by default.
-            validation_freq: validate after every so many epochs, or after those listed, from 1.
+            validation_freq: the period of validation in epochs, or a list of epochs, from 1.
             sharded_data: under several processes, whether `x` and `validation_data` hold or yield
-                each process's own samples. Otherwise they must be equal in all of them, and each
-                takes its share of every batch. A loader whose sampler divides the samples, as
-                torch's `DistributedSampler`, is recognised.
+                each process's own samples. Otherwise the data must be equal in all processes, and
+                each computes its share of every batch. A loader whose sampler divides the samples,
+                such as torch's `DistributedSampler`, is recognised.
 
         Returns:
             The history of losses and metrics, as plain floats.
 
         Raises:
             RuntimeError: the model is not compiled.
-            ValueError: something does not fit; the text says what.
+            ValueError: an argument does not fit; the message says which.
             TypeError: a value is of the wrong type.
         """
         state = self._require_compiled("fit")
@@ -253,7 +254,7 @@ class Trainer(DataPreparation, OnOwnDevice):
         *,
         sharded_data: bool = False,
     ) -> Any:
-        """Compute the loss and the metrics without training, as Keras's `Model.evaluate`.
+        """Compute the loss and the metrics without training, like Keras's `Model.evaluate`.
 
         Args:
             x: as in `fit`.
@@ -271,7 +272,7 @@ class Trainer(DataPreparation, OnOwnDevice):
 
         Raises:
             RuntimeError: the model is not compiled.
-            ValueError: something does not fit; the text says what.
+            ValueError: an argument does not fit; the message says which.
         """
         self._require_compiled("evaluate")
         count = arguments.optional_count(steps, "steps")
@@ -297,7 +298,7 @@ class Trainer(DataPreparation, OnOwnDevice):
         gather: bool = True,
         sharded_data: bool = False,
     ) -> Any:
-        """Compute the outputs for all inputs, as Keras's `Model.predict`.
+        """Compute the outputs for all inputs, like Keras's `Model.predict`.
 
         Args:
             x: as in `fit`; targets in batches are ignored.
@@ -305,15 +306,15 @@ class Trainer(DataPreparation, OnOwnDevice):
             verbose: as in `fit`.
             steps: the steps; `None` for all batches.
             callbacks: `Callback` objects.
-            gather: under several processes, which share each batch, whether every process
-                returns all rows in order; all of them must call `predict` then too. `False`
-                returns this process's own rows.
+            gather: in several processes, which share each batch, whether every process returns all
+                rows, in order; all processes must then call `predict`. `False` returns this
+                process's own rows.
             sharded_data: as in `fit`; the rows come process by process.
 
         Returns:
             numpy arrays in the structure of the model's outputs and, as in Keras, in their dtypes,
-            such as float16 with `precision="float16"`. numpy has no bfloat16, which becomes
-            float32 without a change of its values.
+            such as float16 with `precision="float16"`. bfloat16, which numpy lacks, becomes
+            float32.
 
         Raises:
             ValueError: there is no data.
@@ -335,7 +336,7 @@ class Trainer(DataPreparation, OnOwnDevice):
         class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """Make one step of training on one batch.
+        """Train on one batch.
 
         Args:
             x: the inputs of the batch.
@@ -372,7 +373,7 @@ class Trainer(DataPreparation, OnOwnDevice):
 
     @property
     def optimizer(self) -> torch.optim.Optimizer | None:
-        """The torch optimizer; made when first looked at after `compile`, or by `fit`.
+        """The torch optimizer; made on first access after `compile`, or by `fit`.
 
         As in Keras its `learning_rate` can be read and set.
         """

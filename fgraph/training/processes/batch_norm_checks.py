@@ -1,4 +1,4 @@
-"""Batch normalizations that a process's share of a batch may be too small for."""
+"""A check that a process's share of a batch is not too small for batch normalization."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..sources.batch import Batch, PartOfBatch
 
 
 class BatchNormChecks:
-    """The batch normalizations that see one value a channel for each sample.
+    """The batch normalizations with only one value per channel and sample.
 
     These need two samples in every process, so a batch that is large enough for one process may be
-    too small for several. That is refused by all of them alike, as early as it is known.
+    too small for several. All processes then raise an error, as early as possible.
 
     Args:
         model: the model, in training mode.

@@ -1,7 +1,7 @@
-"""The same script under `torchrun`: one process a device, gradients averaged over processes.
+"""Training under `torchrun`: one process for each device, gradients averaged over processes.
 
-Every process goes through the same batches and takes its share of each, so that `batch_size`
-means the same however many processes there are, and so does the result.
+Every process goes through the same batches and computes its share of each, so that neither the
+meaning of `batch_size` nor the result depends on the number of processes.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from .replicas import Replicas
 
 
 def start(device: str | torch.device | None = None) -> torch.device:
-    """Join the processes that `torchrun` started, unless the script did so itself.
+    """Join the process group of `torchrun`, unless the script has done so.
 
-    `fit`, `evaluate`, `train_on_batch` and `test_on_batch` call it by themselves; a script calls it
-    before it makes a model that is to be distributed, or for a loop of its own. The processes are
-    seeded alike, so that they make equal models; when training begins their seeds part, so that
-    they drop different units. Outside `torchrun` it does nothing.
+    `fit`, `evaluate`, `train_on_batch` and `test_on_batch` call it themselves. Call it in a script
+    before making a model to distribute, or for your own training loop. All processes get the same
+    seed, so that they make equal models; when training begins they get different ones, for example
+    for dropout. Outside of `torchrun` it does nothing.
 
     Args:
-        device: where to compute; by default CUDA if there is one, else the CPU. CUDA
-            communicates by nccl, everything else by gloo.
+        device: where to compute; by default CUDA if available, else the CPU. CUDA communicates by
+            nccl, everything else by gloo.
 
     Returns:
         This process's device: on CUDA that of `LOCAL_RANK`, which becomes the current one.
@@ -53,14 +53,14 @@ def start(device: str | torch.device | None = None) -> torch.device:
             found = torch.device("cuda", torch.cuda.current_device())
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
     if launched and dist.is_available() and not dist.is_initialized():
-        # gloo beside nccl: for what is on the host, such as the figures of an epoch
+        # gloo besides nccl: for data on the host, such as the metrics of an epoch
         dist.init_process_group("cpu:gloo,cuda:nccl" if found.type == "cuda" else "gloo")
         _seed_alike()
     return found
 
 
 def _seed_alike() -> None:
-    """Give every process the first one's random states of torch, numpy and Python."""
+    """Set the random states of torch, numpy and Python to those of the first process."""
     state = agreed(get_random_state(cuda=False))
     if rank():
         set_random_state(state)
@@ -69,9 +69,9 @@ def _seed_alike() -> None:
 
 
 def part_seeds(processes: Processes) -> None:
-    """Seed the processes that share batches apart, so that their random numbers differ.
+    """Give processes that share batches different seeds, so that their random numbers differ.
 
-    The first one's state stays as it is. Processes with equal rows keep drawing alike.
+    The first process keeps its state. Processes with equal rows keep equal seeds.
     """
     if world_size() == 1:
         return
@@ -92,11 +92,11 @@ def broadcast(tensor: Tensor) -> Tensor:
 
 
 def share_of(processes: Processes, fraction: float) -> Share | None:
-    """Return what the losses of a process's share of a batch need, `None` for a whole batch.
+    """Return the context for losses of a process's share of a batch, `None` for a whole batch.
 
     Args:
         processes: those that share the batch.
-        fraction: this one's part of its samples.
+        fraction: this process's fraction of the samples.
     """
     if processes.size == 1:
         return None
@@ -104,7 +104,7 @@ def share_of(processes: Processes, fraction: float) -> Share | None:
 
 
 class _Summed(torch.autograd.Function):
-    """The sum over processes; so is its gradient."""
+    """The sum over processes, whose gradient is also summed."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor, processes: Processes) -> Tensor:
@@ -128,10 +128,10 @@ class _CallForLoss(nn.Module):
 
 
 def through_ddp(model: Any, processes: Processes, replicas: Replicas) -> Callable[[Any], Any]:
-    """Return the model's call through torch's DDP, which averages gradients in the backward.
+    """Return the model's call through torch's DDP, which averages gradients in the backward pass.
 
-    Of batches whose gradients make one step together, DDP averages after the last; `replicas`
-    is told what it left.
+    If gradients of several batches are accumulated, DDP averages after the last; `replicas` is told
+    of gradients that are not averaged yet.
     """
     device = next(model.parameters()).device
     ids = [device.index] if device.type == "cuda" else None
@@ -150,7 +150,7 @@ def through_ddp(model: Any, processes: Processes, replicas: Replicas) -> Callabl
 
 
 def settle(model: Any, at: tuple[int, int]) -> None:
-    """Agree on where the run is, whether it stops, and the learning rates.
+    """Agree between processes on the step, on stopping, and on the learning rates.
 
     Args:
         model: the model; all processes must call this.

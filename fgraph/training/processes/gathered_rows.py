@@ -1,4 +1,4 @@
-"""The rows that several processes predicted, put together in order."""
+"""Predictions of several processes, gathered in order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Order = list["np.ndarray[Any, np.dtype[np.int64]]"]
 
 
 def own_rows(batch: Batch, processes: Processes) -> int | None:
-    """Return how many rows of a batch count in this process, `None` for all."""
+    """Return the number of rows of a batch that count in this process, `None` for all."""
     if processes.size == 1:
         return None
     if isinstance(batch, PartOfBatch):
@@ -25,7 +25,7 @@ def own_rows(batch: Batch, processes: Processes) -> int | None:
 
 
 def row_order(source: Source, processes: Processes, sizes: list[int]) -> Order | None:
-    """Return where in the result the rows of each process belong.
+    """Return the positions of each process's rows in the result.
 
     Args:
         source: where the batches came from.
@@ -33,11 +33,11 @@ def row_order(source: Source, processes: Processes, sizes: list[int]) -> Order |
         sizes: the samples of each batch.
 
     Returns:
-        The places of each process's rows; `None` for data that was divided before, whose rows
-        come process by process.
+        The positions of each process's rows; `None` for data that was already divided, whose rows
+        are concatenated by process.
 
     Raises:
-        ValueError: a sampler divided the data in an order of its own.
+        ValueError: a sampler divided the data in an unknown order.
     """
     if source.divided_by_sampler:
         total = source.original_rows
@@ -63,9 +63,9 @@ def gathered_rows(rows: Any, processes: Processes, order: Order | None) -> Any:
     """Return all rows, in every process.
 
     Args:
-        rows: those of this process; anything but an array is returned as it is.
-        processes: those that have the others.
-        order: where they belong, `None` to join them process by process.
+        rows: those of this process; anything but an array is returned unchanged.
+        processes: the processes with the other rows.
+        order: their positions, `None` to concatenate them by process.
     """
     if not isinstance(rows, np.ndarray):
         return rows

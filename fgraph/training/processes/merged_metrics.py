@@ -1,4 +1,4 @@
-"""The results of metrics over several processes."""
+"""Merging the states of metrics over several processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...metrics.base import Metric
 
 
 def can_merge(metric: Metric) -> bool:
-    """Return whether the states of several processes can become one result."""
+    """Return whether the states of several processes can be merged."""
     by_merge = type(metric).merge is not Metric.merge or bool(metric.variables)
     return adds_up(metric) or by_merge
 
@@ -25,13 +25,13 @@ def adds_up(metric: Metric) -> bool:
 def result_across(
     metric: Metric, processes: Processes, blank: bool, earlier: Tensor | None = None
 ) -> Any:
-    """Return the result over what all these processes saw; all of them must call this.
+    """Return the result over the samples of all these processes; all of them must call this.
 
     Args:
         metric: the metric of this process.
-        processes: those that saw the other samples.
-        blank: whether nothing of what this process saw counts.
-        earlier: the summary of what was seen before a resume, if that is not in the metric.
+        processes: the processes to merge over.
+        blank: whether this process has no samples that count.
+        earlier: the summary from before a resume, if the metric does not include it.
 
     Raises:
         TypeError: the metric cannot be merged.
@@ -43,7 +43,7 @@ def result_across(
         if earlier is not None:
             own = (own * 0 if blank else own) + earlier.to(own.device)
             blank = False
-        # on the host: a process that has seen nothing has no device either
+        # on the host: a process without samples does not know the device
         whole = processes.total((own * 0 if blank else own).cpu())
         return metric.compute(whole.to(own.device))
     refuse_unmergeable(metric)
@@ -56,7 +56,7 @@ def result_across(
 
 
 def refuse_unmergeable(metric: Metric) -> None:
-    """Refuse a metric whose states of several processes cannot become one result.
+    """Refuse a metric whose states of several processes cannot be merged.
 
     Raises:
         TypeError: it is one.

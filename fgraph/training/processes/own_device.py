@@ -1,4 +1,4 @@
-"""Under `torchrun`, each process computes on a CUDA device of its own."""
+"""Under `torchrun`, each process computes on its own CUDA device."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ...common.sharded_tensors import is_sharded
 
 
 def own_device_index() -> int | None:
-    """Return the index of the CUDA device that `torchrun` means for this process.
+    """Return the index of the CUDA device that `torchrun` assigns to this process.
 
     Returns:
-        `LOCAL_RANK`, or `None` where there is nothing to choose: outside `torchrun`, without CUDA,
-        or where each process is shown a single device by `CUDA_VISIBLE_DEVICES`.
+        `LOCAL_RANK`, or `None` if there is no choice: outside of `torchrun`, without CUDA, or if
+        `CUDA_VISIBLE_DEVICES` shows each process a single device.
 
     Raises:
         RuntimeError: there are several devices, but fewer than processes.
@@ -37,22 +37,22 @@ def own_device_index() -> int | None:
 
 
 def use_own_device() -> None:
-    """Make `"cuda"` mean this process's own device, unless the script has chosen one already."""
+    """Make `"cuda"` this process's own device, unless the script has chosen one."""
     index = own_device_index()
     if index is not None and torch.cuda.current_device() == 0:
         torch.cuda.set_device(index)
 
 
 def move_to_own_device(model: Any) -> None:
-    """Put a model that is on CUDA on this process's device, and make that the current one.
+    """Move a model that is on CUDA to this process's device, and make that the current one.
 
-    A script that says `model.cuda()` before anything chose a device has put the model of every
-    process on the first one. A model that the script put on another device stays there.
+    A script that calls `model.cuda()` before a device was chosen puts the models of all processes
+    on the first device. A model that the script put on another device stays there.
 
     Args:
-        model: the model; the state of its optimizer moves along.
+        model: the model; the state of its optimizer is moved, too.
     """
-    if "LOCAL_RANK" not in os.environ:  # asked at each `train_on_batch`
+    if "LOCAL_RANK" not in os.environ:  # checked in each `train_on_batch`
         return
     devices = {t.device for t in chain(model.parameters(), model.buffers())}
     if len(devices) != 1 or next(iter(devices)).type != "cuda" or is_sharded(model):
@@ -62,7 +62,7 @@ def move_to_own_device(model: Any) -> None:
         return
     device = devices.pop()
     shared = dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo"
-    if device.index == 0 and index != 0 and not shared:  # with gloo, the script may mean it
+    if device.index == 0 and index != 0 and not shared:  # with gloo, this may be intended
         device = torch.device("cuda", index)
         model.to(device)
         state = model._trainer
@@ -72,7 +72,7 @@ def move_to_own_device(model: Any) -> None:
 
 
 class OnOwnDevice:
-    """Lets `model.cuda()` and `model.to("cuda")` mean this process's device under `torchrun`."""
+    """Makes `model.cuda()` and `model.to("cuda")` use this process's device under `torchrun`."""
 
     def cuda(self, device: int | torch.device | None = None) -> Self:
         """Move to a CUDA device, as `torch.nn.Module.cuda`.

@@ -1,4 +1,4 @@
-"""Replicas of a model that stay equal where torch's DDP cannot see to it."""
+"""Keeping the replicas of a model equal where torch's DDP cannot."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from ...common.process_group import Processes, exchange_device
 from ...common.sharded_tensors import fsdp_parameters
 
-_BUCKET = 1 << 24  # numbers that are sent at once
+_BUCKET = 1 << 24  # the number of values sent at once
 
 
 class Replicas:
     """Averages gradients over the processes that share batches, before the optimizer's step.
 
-    DDP averages while gradients are computed, but asks that every parameter gets one each time,
-    by one call of the model. This asks nothing: for a `train_step` of one's own, parameters that a
-    loss does not reach, and models that are replicated along one axis of a mesh.
+    DDP averages while gradients are computed, but requires one call of the model that gives every
+    parameter a gradient. This has no such requirement: it serves custom `train_step`s, parameters
+    that the loss does not reach, and models that are replicated along one axis of a mesh.
 
     Args:
         model: the model.
         processes: those that share its batches.
-        averages: whether gradients are to be averaged here, and not by DDP.
+        averages: whether gradients are averaged here instead of by DDP.
         guards: whether to refuse optimizers that step with gradients of one process.
 
     Attributes:
-        owes: whether DDP has left gradients of the last batches to be averaged here.
+        owes: whether gradients of the last batches still have to be averaged here.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class Replicas:
     # ---- equal gradients
 
     def backward_ran(self) -> None:
-        """Note that there are gradients of this process alone."""
+        """Note that this process has gradients that are not averaged yet."""
         self._pending = self._averages
 
     @torch.no_grad()
     def average_gradients(self) -> None:
         """Average the gradients over the processes.
 
-        A parameter that has a gradient in none of them gets none.
+        A parameter without a gradient in all processes stays without one.
         """
         owes, self._pending, self.owes = self.owes, False, False
         if not (self._averages or owes):
@@ -117,13 +117,13 @@ class Replicas:
         )
 
     def close(self) -> None:
-        """Let optimizers step without these checks again."""
+        """Remove the checks from optimizers."""
         if self._hook is not None:
             self._hook.remove()
 
 
 def _local(tensor: Any) -> Any:
-    """Return what of a DTensor is in this process, sharing its memory; any other as it is."""
+    """Return the local part of a DTensor, sharing its memory; other tensors unchanged."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 

@@ -26,14 +26,14 @@ Columns = list[tuple[Tensor, torch.dtype]]
 class ArraySource(Source):
     """Arrays in memory, batched by one indexed gather for each array.
 
-    Arrays are shared, not copied: of a memory-mapped array only the rows of a batch are read.
+    Arrays are shared, not copied: only the rows of each batch are read from a memory-mapped array.
 
     Args:
         x: nested arrays of equal length.
         y: nested arrays, or `None`.
         sample_weight: nested arrays, or `None`.
         batch_size: the number of samples in a batch, over all processes.
-        shuffle: whether each pass goes in a new order, drawn from torch's global generator.
+        shuffle: whether each pass has a new order, drawn from torch's global generator.
         placement: where batches go, and in which dtypes.
 
     Raises:
@@ -55,7 +55,7 @@ class ArraySource(Source):
         named = {"x": x, "y": y, "sample_weight": sample_weight}
         self.num_samples = self._length = common_length(named)
         self._processes, self.divided = placement.processes, placement.sharded
-        if self.divided:  # each process takes its part of a batch from rows of its own
+        if self.divided:  # each process takes its part of a batch from its own rows
             batch_size = max(self._processes.own_size(batch_size), 1)
             self.num_samples = None
         self.num_batches = math.ceil(self._length / batch_size)
@@ -74,7 +74,7 @@ class ArraySource(Source):
         columns = []
         for name, part in self._parts.items():
             for index, (path, leaf) in enumerate(leaves_with_paths(part)):
-                if leaf is None:  # of an output without a loss, or without weights
+                if leaf is None:  # for an output without a loss, or without weights
                     continue
                 text = path_text(name, path)
                 tensor = as_tensor(leaf, text)
@@ -91,7 +91,7 @@ class ArraySource(Source):
         """Begin a pass; see `Source.batches`."""
         begin_copies(self._placement.device)
         if self._shuffle:
-            # drawn here and not in the generator, so that it is drawn when the pass begins
+            # drawn here, when the pass begins, and not at the generator's first step
             with self._placement.random:
                 order = torch.randperm(self._length)
             batches = self._shuffled(order, skip)
@@ -111,7 +111,7 @@ class ArraySource(Source):
         return self._nested([tensor[:size] for tensor, _ in self._columns], self._length)
 
     def random_state(self) -> Any:
-        """Return the state from which orders are drawn, where it is not the global one."""
+        """Return the state of the generator of orders, unless it is the global one."""
         return self._placement.random.state
 
     def set_random_state(self, state: Any) -> None:
@@ -119,7 +119,7 @@ class ArraySource(Source):
         self._placement.random.restore(state)
 
     def _cut(self, tensor: Tensor, skip: int, at_once: int = _CUT_AT_ONCE) -> Iterator[Tensor]:
-        """Return this process's rows of each batch, cut many at a time, which costs less."""
+        """Return this process's rows of each batch, sliced many at a time, which is cheaper."""
         size, many = self._batch_size, self._batch_size * at_once
         starts = range(skip * size, self._length, many)
         batches = chain.from_iterable(tensor[at : at + many].split(size) for at in starts)
@@ -149,7 +149,7 @@ class ArraySource(Source):
         return (self._placement.place(part, dtype) for part in rows)
 
     def _joined(self, columns: Sequence[Iterator[Tensor]], skip: int) -> Iterator[Batch]:
-        """Put the parts of batches together: in C, where none of them is nested."""
+        """Combine the parts of batches; in C, if none is nested."""
         full, rest = divmod(self._length, self._batch_size)
         sizes = chain(repeat(self._batch_size, max(full - skip, 0)), [rest] if rest else [])
         if all(hasattr(part, "shape") for part in self._parts.values()):
@@ -172,7 +172,7 @@ class ArraySource(Source):
             yield batch
 
     def _gather_of(self, tensor: Tensor, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        """Return the function from row numbers to these rows of an array, on the device."""
+        """Return a function from row indices to these rows of an array, on the device."""
         place, device = self._placement.place, self._placement.device
         if tensor.device == device and tensor.dtype is dtype:
             return partial(tensor.index_select, 0)
@@ -186,7 +186,7 @@ class ArraySource(Source):
         return self._placement.place(torch.index_select(tensor, 0, rows, out=pinned), dtype)
 
 
-_new_batch = partial(tuple.__new__, Batch)  # of a tuple, without a call in Python
+_new_batch = partial(tuple.__new__, Batch)  # the constructor of a tuple, without a call in Python
 
 
 def common_length(parts: Mapping[str, Any]) -> int:

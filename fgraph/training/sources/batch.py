@@ -1,4 +1,4 @@
-"""One batch, and what yields batches."""
+"""One batch, and the interface of sources of batches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
     @classmethod
     def of(cls, data: Any) -> Batch:
-        """Return what a step of Keras calls `data` as a batch: `x`, `(x, y)` or with weights."""
+        """Return the batch for a Keras step's `data`: `x`, `(x, y)` or with weights."""
         if isinstance(data, cls):
             return data
         x, y, sample_weight = (*data, None, None)[:3] if type(data) is tuple else (data, None, None)
@@ -36,7 +36,7 @@ class Batch(NamedTuple):
 
     @property
     def data(self) -> Any:
-        """The batch as Keras gives it to a step: `x`, `(x, y)` or `(x, y, sample_weight)`."""
+        """The batch as Keras passes it to a step: `x`, `(x, y)` or `(x, y, sample_weight)`."""
         if self.sample_weight is not None:
             return self.x, self.y, self.sample_weight
         if self.y is not None:
@@ -45,10 +45,10 @@ class Batch(NamedTuple):
 
 
 class PartOfBatch(Batch):
-    """A batch of which it is known how many of its samples count in this process.
+    """A batch with the number of its samples that count in this process.
 
     Attributes:
-        own_size: that number; 0 for a batch that only keeps the process in step with the others.
+        own_size: that number; 0 if the process only keeps in step with the others.
     """
 
     own_size: int
@@ -60,7 +60,7 @@ class PartOfBatch(Batch):
 
 
 def samples_in(x: Any) -> int:
-    """Return how many samples the inputs of a batch hold, by the first of them.
+    """Return the number of samples in a batch, from its first input.
 
     Raises:
         TypeError: they hold no array with a first axis.
@@ -80,12 +80,12 @@ class Source:
         num_batches: the number of batches in one pass, `None` if unknown.
         num_samples: the number of samples in one pass, `None` if unknown.
         repeats: whether a second pass is possible.
-        divided: whether each process has rows of its own.
-        divided_by_sampler: whether that is by a sampler of the user's.
-        original_rows: the number of samples that it divides one by one, in order, if it does.
-        in_memory: whether targets and weights of a batch stay as they are when others are drawn.
-        batch_sizes: the sizes that batches may have, if known.
-        whole: all targets and sample weights, if they are in memory, to check them once.
+        divided: whether each process has its own rows.
+        divided_by_sampler: whether a user's sampler divides the rows.
+        original_rows: the number of samples if that sampler deals them out one by one, in order.
+        in_memory: whether targets and weights of a batch stay valid when the next is drawn.
+        batch_sizes: the possible sizes of batches, if known.
+        whole: all targets and sample weights, if in memory, to be checked once.
         check: called with the targets and sample weights of each batch while they are on the host,
             if `whole` is `None`.
     """
@@ -106,14 +106,14 @@ class Source:
         raise NotImplementedError
 
     def first(self) -> Batch | None:
-        """Return the first batch without using it up: a pass begun later still yields it.
+        """Return the first batch without consuming it: a later pass still yields it.
 
-        `None` if there is no batch. A shuffled pass may begin with another one.
+        `None` if there is no batch. A shuffled pass may begin with a different one.
         """
         raise NotImplementedError
 
     def first_whole(self) -> Batch | None:
-        """Return the first batch before it is divided among processes, `None` if it was before."""
+        """Return the first batch before its division among processes, `None` if it came divided."""
         return None
 
     def random_state(self) -> Any:

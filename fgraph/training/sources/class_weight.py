@@ -17,10 +17,9 @@ class ClassWeight:
     """Sample weights by class.
 
     Args:
-        weights: the weight of each class, by its index; classes that are left out weigh 1, as in
-            Keras.
-        takes_labels: whether the loss takes such targets as class indices, in any shape. Otherwise
-            rows of several values are one-hot rows.
+        weights: the weight of each class by its index; missing classes have weight 1, as in Keras.
+        takes_labels: whether the loss treats targets of this shape as class indices. Otherwise rows
+            of several values are one-hot rows.
 
     Raises:
         TypeError: it is not a dict of numbers.

@@ -1,9 +1,9 @@
-"""Copies from the host to CUDA that run beside the computation of the step before.
+"""Copies from the host to CUDA that overlap with the computation of the previous step.
 
-Batches are drawn one by one, in the caller's stream and never ahead, so that a generator of the
-user's may compute on the device, and a backup finds random states and positions of the last step.
-Copies overlap all the same: the host runs ahead of the device, so that it begins the copy of a
-batch in a stream of its own while the device computes the step before.
+Batches are drawn one by one, in the caller's stream and never ahead of time, so that a user's
+generator may compute on the device, and a backup has the random states and positions of the last
+step. Copies overlap nevertheless: the host runs ahead of the device, and starts the copy of a batch
+in a separate stream while the device computes the previous step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _stream(device: torch.device) -> Any:
 
 
 def begin_copies(device: torch.device) -> None:
-    """Let copies wait for what the device was told to do so far, such as writing pinned memory."""
+    """Make copies wait for work queued on the device so far, such as writes to pinned memory."""
     if device.type == "cuda":
         _stream(device).wait_stream(torch.cuda.current_stream(device))
 
@@ -35,8 +35,8 @@ def copied(tensor: Tensor, device: torch.device, written: bool) -> Tensor:
     Args:
         tensor: a tensor on the host.
         device: a CUDA device.
-        written: whether a pinned tensor surely holds its values. One that comes from elsewhere may
-            be the target of an unfinished copy in the current stream, which is waited for then.
+        written: whether a pinned tensor is known to hold its values. Otherwise it may be the target
+            of an unfinished copy in the current stream, which is waited for.
     """
     stream, current = _stream(device), torch.cuda.current_stream(device)
     if not tensor.is_pinned():
@@ -46,5 +46,5 @@ def copied(tensor: Tensor, device: torch.device, written: bool) -> Tensor:
     with torch.cuda.stream(stream):
         moved = tensor.to(device, non_blocking=True)
     current.wait_stream(stream)
-    moved.record_stream(current)  # its memory was allocated in the stream of copies
+    moved.record_stream(current)  # its memory was allocated in the copy stream
     return moved

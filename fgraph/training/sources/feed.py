@@ -1,4 +1,4 @@
-"""Epochs drawn from a source, with a position that can be saved and restored."""
+"""The epochs of a source, with a position that can be saved and restored."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .random_state import get_random_state, set_random_state
 class Feed:
     """The batches of a source, pass after pass.
 
-    If an epoch has fewer steps than a pass, the next epoch goes on where it stopped: no batch is
+    If an epoch has fewer steps than a pass, the next epoch continues where it stopped: no batch is
     used twice in a pass.
 
     Args:
         source: where batches come from.
         steps: the steps in an epoch, `None` for one pass.
-        fresh: whether each epoch begins a new pass, where the source can, and ends with it: for
-            evaluation, which should see the same samples every time and none twice.
+        fresh: whether each epoch is a new pass, if the source can repeat: for evaluation, which
+            should see the same samples every time and none twice.
     """
 
     def __init__(self, source: Source, steps: int | None, fresh: bool = False) -> None:
@@ -40,7 +40,7 @@ class Feed:
         """Yield the batches of one epoch.
 
         Args:
-            done: the steps of this epoch that were made before a resume.
+            done: the steps of this epoch before a resume.
 
         Yields:
             Batches; fewer than `steps` if the source is exhausted, which sets `dry`.
@@ -66,7 +66,7 @@ class Feed:
                 self._end_pass()
 
     def _begin_pass(self, skip: int = 0) -> None:
-        if not skip and not self._fresh:  # of evaluation no position is saved
+        if not skip and not self._fresh:  # the position of an evaluation is not saved
             self._random_state = self._current_random_state()
         self._iterator = self.source.batches(skip)
         self._taken = skip
@@ -79,7 +79,7 @@ class Feed:
         return {"global": get_random_state(), "source": self.source.random_state()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position: batches taken from the pass, and how its order was drawn."""
+        """Return the position: the batches taken, and the random state of the pass's order."""
         running = self._iterator is not None and not self._fresh
         return {
             "taken": self._taken if running else 0,
@@ -90,8 +90,8 @@ class Feed:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the position saved by `state_dict`.
 
-        The pass is begun again with the random state it was begun with, so that it has the same
-        order; the caller then restores the current random state.
+        The pass is restarted with the random state it began with, so that it has the same order;
+        the caller then restores the current random state.
         """
         if state["random"] is not None:
             self._random_state = state["random"]

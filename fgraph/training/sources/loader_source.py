@@ -1,4 +1,4 @@
-"""Batches from anything that yields them by itself."""
+"""Batches from loaders, iterables and generators."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LoaderSource(Source):
         if self.num_batches == 0:
             raise ValueError(f"no data: {type(loader).__name__} has no batches")
         self._loader = loader
-        # a DataLoader pins what it has in memory; others may pin what the device still writes
+        # a DataLoader pins tensors that are complete; others may pin what the device still writes
         written = isinstance(loader, DataLoader)
         self._placement = replace(placement, pinned_is_written=written)
         self._class_weight = class_weight
@@ -56,7 +56,7 @@ class LoaderSource(Source):
         self.divided = self.divided_by_sampler or placement.sharded
         self.original_rows = original_rows(loader) if self.divided_by_sampler else None
         self._passes = 0
-        self._ahead: list[Any] = []  # of what can be iterated once: what `first` looked at
+        self._ahead: list[Any] = []  # the batch that `first` read from an iterator
 
     def batches(self, skip: int = 0) -> Iterator[Batch]:
         """Begin a pass; see `Source.batches`."""
@@ -77,7 +77,7 @@ class LoaderSource(Source):
         return batches
 
     def _drawn_alike(self) -> Iterator[Any]:
-        """Begin a pass of the loader, whose random numbers are the same in all processes."""
+        """Begin a pass of the loader, with the same random numbers in all processes."""
         random = self._placement.random
         with random:
             iterator = iter(self._loader)
@@ -94,7 +94,7 @@ class LoaderSource(Source):
         return None if item is None else self._batch(item)
 
     def _look(self) -> Any:
-        """Return what the loader yields first, and leave all random states as they are."""
+        """Return the loader's first item, and restore all random states."""
         global_state, own_state = get_random_state(), self.random_state()
         try:
             look = getattr(self._loader, "first", None)
@@ -110,7 +110,7 @@ class LoaderSource(Source):
         """Return the first batch before it is divided; see `Source.first_whole`."""
         if self.divided:
             return None
-        self.first()  # of what can be iterated once: it is kept
+        self.first()  # an iterator's first batch is kept
         item = self._look() if self.repeats else next(iter(self._ahead), None)
         if item is None:
             return None
@@ -125,8 +125,8 @@ class LoaderSource(Source):
     def random_state(self) -> Any:
         """Return the states of the loader's and its samplers' own generators, and the shared one.
 
-        The latter is `None` in one process. With them goes the number of passes begun, which
-        samplers draw their order from.
+        The latter is `None` in one process. The state includes the number of passes, from which
+        samplers derive their order.
         """
         own = [generator.get_state() for generator in self._generators()]
         return {"own": own, "shared": self._placement.random.state, "passes": self._passes}
@@ -171,7 +171,7 @@ _END = object()
 def _on_host(part: Any, name: str) -> Any:
     """Return the arrays of a batch as tensors; `None` in place of those on a device.
 
-    To look at values on a device would wait for it.
+    Reading values on a device would synchronise with it.
     """
 
     def tensor(leaf: Any) -> Tensor | None:
@@ -184,7 +184,7 @@ def _on_host(part: Any, name: str) -> Any:
 
 
 def split_batch(item: Any, input_names: list[str]) -> tuple[Any, Any, Any]:
-    """Divide what a loader yields into inputs, targets and weights, as Keras does.
+    """Split an item of a loader into inputs, targets and weights, as Keras does.
 
     Args:
         item: `x`, `(x, y)`, `(x, y, sample_weight)`, or a dict. Of a dict, the keys in

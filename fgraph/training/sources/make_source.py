@@ -1,4 +1,4 @@
-"""The source of batches for whatever `fit` was given."""
+"""`make_source`: the source of batches for any data that `fit` accepts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def make_source(
     class_weight: Mapping[int, float] | None = None,
     takes_labels: Callable[[Tensor], bool] = lambda _: False,
 ) -> Source:
-    """Return the source for whatever `fit`, `evaluate` or `predict` was given.
+    """Return the source of batches for the data given to `fit`, `evaluate` or `predict`.
 
     Args:
         x: nested arrays, a `Dataset`, a `DataLoader`, or an iterable of batches.
@@ -38,12 +38,12 @@ def make_source(
         placement: where batches go, and in which dtypes.
         shuffle: whether arrays and data sets are shuffled.
         class_weight: the weight of each class, or `None`.
-        takes_labels: whether the loss takes targets as class indices; for `class_weight`.
+        takes_labels: whether the loss treats targets as class indices; for `class_weight`.
 
     Raises:
-        ValueError: `y`, `sample_weight` or `batch_size` was given beside a loader, or the data
-            is empty or of different lengths.
-        TypeError: there is something that is neither an array nor yields batches.
+        ValueError: `y`, `sample_weight` or `batch_size` was given with a loader, or the data is
+            empty or of different lengths.
+        TypeError: something is neither an array nor an iterable of batches.
     """
     weights = None if class_weight is None else ClassWeight(class_weight, takes_labels)
     size = whole_number(32 if batch_size is None else batch_size, "batch_size")

@@ -1,4 +1,4 @@
-"""Arrays as tensors, and batches of them on their way to a device."""
+"""Arrays as tensors, and the device and dtypes of batches."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .random_state import SharedRandom
 _CPU = torch.device("cpu")
 _INDICES = {torch.int32, torch.int64}  # either serves where the other is asked for
 
-# what torch computes little with, in dtypes that it computes everything with
+# dtypes with few operations in torch, and the dtypes to use instead
 _WIDER = {"u2": np.int32, "u4": np.int64, "u8": np.int64}
 
 
 def path_text(name: str, path: Path) -> str:
-    """Return where a leaf is, for messages: `"x['age']"`, `"y[0]"`."""
+    """Return the path of a leaf for messages: `"x['age']"`, `"y[0]"`."""
     return name + "".join(f"[{key!r}]" for key in path)
 
 
@@ -78,7 +78,7 @@ def as_tensor(array: Any, name: str) -> Tensor:
         values = values.astype(values.dtype.newbyteorder("="))  # torch can share neither
     values = values.astype(_WIDER.get(values.dtype.str[1:], values.dtype), copy=False)
     with warnings.catch_warnings():
-        # arrays on disk are opened read-only; batches are copies, so nothing is written to them
+        # arrays on disk may be read-only; nothing is written to them, since batches are copies
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(values)
 
@@ -94,9 +94,10 @@ class Placement:
         inputs: the dtype of each input by name, in order; empty if they are not known.
         input_names: the names of the inputs, also if their dtypes are not known.
         processes: the processes among which batches are divided.
-        random: what random numbers for data are drawn from.
-        sharded: whether the data is divided among them already.
-        pinned_is_written: whether batches in pinned memory surely hold their values (`copied`).
+        random: the generators of random numbers for data.
+        sharded: whether the data is already divided among them.
+        pinned_is_written: whether batches in pinned memory are known to hold their values
+            (`copied`).
     """
 
     device: torch.device = _CPU
@@ -112,13 +113,13 @@ class Placement:
     def dtype(self, part: str, path: Path, index: int, leaf: Any, tensor: Tensor) -> torch.dtype:
         """Return the dtype that an array has in batches.
 
-        As in Keras, an input becomes what the model's `Input` is. Otherwise numpy's floats become
-        the model's, and tensors keep their dtype, which was chosen on purpose.
+        As in Keras, an input gets the dtype of the model's `Input`. Otherwise numpy's floats get
+        the model's dtype, and tensors keep theirs.
 
         Args:
             part: `"x"`, `"y"` or `"sample_weight"`.
-            path: where the array is in that.
-            index: its number in that.
+            path: the path of the array in this part.
+            index: its position among the leaves.
             leaf: the array, as it was given.
             tensor: the same, as a tensor.
         """
@@ -128,7 +129,7 @@ class Placement:
             return found if {found, wanted} <= _INDICES else wanted
         if leaf is tensor or not found.is_floating_point:
             return found
-        # targets keep at least the digits of float32, whatever the model computes in
+        # targets keep at least float32, whatever the model's dtype
         floor = torch.float32 if part != "x" else self.float_dtype
         return torch.promote_types(self.float_dtype, floor)
 
@@ -137,15 +138,15 @@ class Placement:
         by_name = self.inputs.get(label(path)) if path else None
         wanted = by_name or (dtypes[index] if index < len(dtypes) else None)
         if wanted is torch.float32 and wanted not in self.parameter_dtypes:
-            return self.float_dtype  # the model was converted, by `model.double()` or the like
+            return self.float_dtype  # the model was converted, for example by `model.double()`
         return wanted
 
     def place(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return a tensor on the device, converted there; only a copy to the host is waited for."""
+        """Return a tensor on the device, converted there; only a copy to the host synchronises."""
         if tensor.device != self.device:
             if self.device.type == "cuda" and tensor.device.type == "cpu":
                 tensor = copied(tensor, self.device, self.pinned_is_written)
-            else:  # on the host it would be read before it has arrived
+            else:  # on the host, the copy has to be complete
                 tensor = tensor.to(self.device, non_blocking=self.device.type != "cpu")
         return tensor if tensor.dtype is dtype else tensor.to(dtype)
 
@@ -153,7 +154,7 @@ class Placement:
         """Return a part of a batch on the device.
 
         Args:
-            value: nested tensors, arrays or numbers; other leaves stay as they are.
+            value: nested tensors, arrays or numbers; other leaves are unchanged.
             part: `"x"`, `"y"` or `"sample_weight"`.
         """
         if isinstance(value, Tensor) and not self.inputs and not is_sparse(value):
@@ -177,7 +178,7 @@ class Placement:
 
 
 def check_fits(tensor: Tensor, dtype: torch.dtype, name: str) -> None:
-    """Refuse values that an input of whole numbers would change.
+    """Refuse values that conversion to an integer input would change.
 
     Raises:
         ValueError: values have fractions, or are out of range.

@@ -1,4 +1,4 @@
-"""`PyDataset`: batches computed one by one, by a class of the user."""
+"""`PyDataset`: batches computed one by one, by a user's class."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from torch.utils.data import DataLoader
 
 
 class PyDataset:
-    """Batches by number, as `keras.utils.PyDataset`: `fit(MyData(...))`.
+    """A data set of batches by index, like `keras.utils.PyDataset`: `fit(MyData(...))`.
 
-    A subclass has `__getitem__(index)`, which returns the batch `(x, y)` or `(x, y,
+    Subclasses define `__getitem__(index)`, which returns the batch `(x, y)` or `(x, y,
     sample_weight)`, and `__len__()`, the number of batches.
 
     Args:
         workers: the number of processes that compute batches, if `use_multiprocessing`.
-        use_multiprocessing: whether to compute batches in other processes; they are computed when
-            they are needed otherwise.
-        max_queue_size: how many batches the processes compute ahead, together.
+        use_multiprocessing: whether to compute batches in other processes, instead of when needed.
+        max_queue_size: how many batches the processes compute ahead, in total.
 
     Example:
         >>> class Squares(PyDataset):
@@ -48,7 +47,7 @@ class PyDataset:
 
     @property
     def num_batches(self) -> int | None:
-        """The number of batches, `None` if there is no end: then `fit` needs `steps_per_epoch`."""
+        """The number of batches, `None` if endless; `fit` then needs `steps_per_epoch`."""
         try:
             return len(self)  # type: ignore[arg-type]
         except TypeError:
@@ -57,10 +56,10 @@ class PyDataset:
             ) from None
 
     def on_epoch_begin(self) -> None:
-        """Do something before each pass over the batches; nothing by default."""
+        """Called before each pass over the batches; does nothing by default."""
 
     def on_epoch_end(self) -> None:
-        """Do something after each pass over the batches; nothing by default."""
+        """Called after each pass over the batches; does nothing by default."""
 
 
 class Passes:
@@ -68,8 +67,8 @@ class Passes:
 
     Args:
         data: the data set.
-        shuffle: whether each pass goes through the batches in another order, drawn from torch's
-            global generator; batches without an end stay in order.
+        shuffle: whether each pass has a new order of batches, drawn from torch's global generator;
+            endless batches stay in order.
     """
 
     def __init__(self, data: PyDataset, shuffle: bool) -> None:

@@ -35,7 +35,7 @@ def get_random_state(cuda: bool = True) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Restore the states that `get_random_state` returned, of the CUDA devices that are here."""
+    """Restore the states returned by `get_random_state`, for the CUDA devices that exist."""
     torch.set_rng_state(state["torch"])
     kind, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
@@ -46,10 +46,10 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 class SharedRandom:
-    """Lets all processes draw the same random numbers for their data, apart from their models'.
+    """Context manager: all processes draw the same random numbers for data, but not for models.
 
-    While it is entered the global generators of the host go on from where they were when it was
-    left, and before that from the first process's state. In one process it does nothing.
+    On entry, the global generators of the host continue from their state at the last exit, at first
+    from the state of the first process. In one process it does nothing.
 
     Attributes:
         state: the state of the generators, `None` before the first use.
@@ -74,16 +74,16 @@ class SharedRandom:
             set_random_state(self._outside)
 
     def restore(self, state: dict[str, Any] | None) -> None:
-        """Go on from a saved state; one process alone draws all from the global generators."""
+        """Restore a saved state; a single process draws everything from the global generators."""
         self.state = state
         if state is not None and world_size() == 1:
             set_random_state(state)
             self.state = None
 
     def release(self) -> None:
-        """Let the global generators that nothing else has drawn from go on from here.
+        """Continue the global generators from here, if nothing else has drawn from them.
 
-        So the next run draws other numbers, and those of one process.
+        So the next run draws different numbers, the same ones as a single process.
         """
         if self.state is None or self._began is None:
             return

@@ -1,4 +1,4 @@
-"""Data that is divided among the processes before `fit` sees it."""
+"""Data that is already divided among the processes when `fit` gets it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...graph.nested import iter_leaves
 from .batch import Batch, PartOfBatch
 from .placement import as_tensor
 
-# how samplers call the number of processes and this one's: torch, accelerate
+# samplers' attributes for the number of processes and the rank: torch, accelerate
 _NUMBERS = (("num_replicas", "rank"), ("num_processes", "process_index"))
 
 
@@ -38,7 +38,7 @@ def _is_sampler(value: Any) -> bool:
 
 
 def _numbers(sampler: Any) -> tuple[int, int] | None:
-    """Return among how many processes a sampler divides, and which one it serves."""
+    """Return the number of processes that a sampler divides among, and the rank it serves."""
     for count, own in _NUMBERS:
         found = getattr(sampler, count, None), getattr(sampler, own, None)
         if all(isinstance(number, int) for number in found):
@@ -47,7 +47,7 @@ def _numbers(sampler: Any) -> tuple[int, int] | None:
 
 
 def is_divided(loader: Any, processes: Processes) -> bool:
-    """Return whether a sampler of a loader gives each process samples of its own.
+    """Return whether a sampler of a loader gives each process its own samples.
 
     Raises:
         ValueError: it divides among other processes than those that share batches.
@@ -83,15 +83,15 @@ def original_rows(loader: Any) -> int | None:
 
 
 def keeping_step(batches: Iterator[Batch], processes: Processes) -> Iterator[Batch]:
-    """Let all processes make the same number of steps with batches of their own.
+    """Let all processes make the same number of steps with their own batches.
 
     Args:
         batches: this process's batches.
         processes: those that make steps together.
 
     Yields:
-        Each batch, with the number of samples of all processes in its step. A process whose
-        batches are used up goes on with its last one, which counts 0.
+        Each batch, with the number of samples of all processes in its step. A process without
+        further batches repeats its last one with weight 0.
 
     Raises:
         ValueError: a process has no batch at all.
@@ -114,7 +114,7 @@ def keeping_step(batches: Iterator[Batch], processes: Processes) -> Iterator[Bat
 
 
 def check_equal(batch: Batch | None) -> None:
-    """Refuse data that differs between processes, of which each would use a part only.
+    """Refuse data that differs between processes, since each would use only a part of its own.
 
     Args:
         batch: the first batch before it is divided; all processes must call this.
