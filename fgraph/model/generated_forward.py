@@ -53,11 +53,9 @@ class GeneratedForward(GraphAttributes):
             outputs: the structure to return, with a `Ref` for each tensor.
             segments: the nodes that it computes again, see `parallel.segmented_forward`.
         """
-        known = {**self._parameters, **self._buffers}
-        if segments is not None:
-            written: codegen.Source = segments.write(graph, naming, outputs, known)
-            return written
-        return codegen.ForwardWriter(graph, naming, known).write(outputs)
+        make = codegen.ForwardWriter if segments is None else segments.writer
+        writer: codegen.ForwardWriter = make(graph, naming, {**self._parameters, **self._buffers})
+        return writer.write(outputs)
 
     def _naming(self, graph: Graph, more_inputs: Iterable[str] = ()) -> Naming:
         """Return the names of all that is in a graph of this model's layers, as they are now.

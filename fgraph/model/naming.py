@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..graph import Node, Ref
+from ..graph.ancestry import spans_of
 from ..graph.graph import Graph
 from ..graph.nested import iter_leaves, label, leaves_with_paths
 from ..layers.base import snake_case
@@ -195,11 +196,11 @@ class _Namer:
         if node.call is None and id(target) in self._names:
             by_hand = target is node.target and id(target) in self._given
             return target, by_hand, self._names[id(target)]
-        layers = _layers_around(node)
+        layers = [call.owner for call in spans_of([node], "call")]  # outer ones first
         holders = [
             layer
-            for layer in reversed(layers)
-            if layer.module is not None and _contains(layer.module, target)
+            for layer in layers
+            if layer.module is not None and any(part is target for part in layer.module.modules())
         ]
         for layer in holders:
             if layer.explicit_name is not None:
@@ -211,7 +212,7 @@ class _Namer:
         if not holders:
             return target, False, self._inner_name(target, target)
         owner = holders[0]
-        if owner is layers[-1]:
+        if owner is layers[0]:
             return owner.module, False, self._names[id(owner)]
         return owner.module, False, self._inner_name(owner.module, owner)
 
@@ -242,29 +243,17 @@ def _prefix(kind: str) -> str:
     return identifier(f"{kind.strip('_')}_").removesuffix("_")
 
 
-def _layers_around(node: Node) -> list[Any]:
-    """Return the layers during whose calls a node was recorded, the innermost first."""
-    layers, call = [], node.call
-    while call is not None:
-        layers.append(call.owner)
-        call = call.outer
-    return layers
-
-
 def _modules_used(node: Node) -> list[nn.Module]:
     """Return the modules that a node uses, and those of layers around it whose tensors it takes."""
     used = node.modules()
     if node.call is None or node.op == "module":
         return used
     taken = {id(v) for v in iter_leaves((node.args, node.kwargs)) if isinstance(v, Tensor)}
+    around = [call.owner.module for call in reversed(spans_of([node], "call"))]
     return used + [
-        layer.module
-        for layer in _layers_around(node)
+        module
+        for module in around
         if taken
-        and layer.module is not None
-        and any(id(t) in taken for t in (*layer.module.parameters(), *layer.module.buffers()))
+        and module is not None
+        and any(id(t) in taken for t in (*module.parameters(), *module.buffers()))
     ]
-
-
-def _contains(module: nn.Module, part: nn.Module) -> bool:
-    return module is part or (bool(module._modules) and any(m is part for m in module.modules()))

@@ -39,18 +39,11 @@ class Segments:
 
     ends: Mapping[int, int]
 
-    def write(
-        self,
-        graph: Graph,
-        naming: Naming,
-        outputs: Any,
-        own: Mapping[str, Tensor | None],
-    ) -> SegmentedSource:
-        """Write a forward; the arguments are those of `ForwardWriter` and its `write`."""
-        writer = _SegmentWriter(graph, naming, own)
-        writer.ends = self.ends
-        source = writer.write(outputs)
-        return SegmentedSource(**vars(source), segments=writer.parts)
+    def writer(
+        self, graph: Graph, naming: Naming, own: Mapping[str, Tensor | None]
+    ) -> ForwardWriter:
+        """Return what writes a forward; the arguments are those of `ForwardWriter`."""
+        return _SegmentWriter(self.ends, graph, naming, own)
 
     def moved(self, graph: Graph, wider: Graph) -> Segments:
         """Return the same segments for a graph that has more nodes."""
@@ -62,19 +55,25 @@ class Segments:
 class _SegmentWriter(ForwardWriter):
     """Writes runs of nodes as functions.
 
-    Attributes:
+    Args:
         ends: the position of the last node of each run, by that of its first.
+        *args: those of `ForwardWriter`.
+
+    Attributes:
         parts: what each function uses, by its name.
     """
 
-    ends: Mapping[int, int]
-
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, ends: Mapping[int, int], *args: Any) -> None:
         super().__init__(*args)
+        self._ends = ends
         self.parts: dict[str, list[UsedPart]] = {}
         self._inside: set[str] | None = None  # names made in the segment that is being written
         self._inner_names: set[str] = set()  # variables of segments that these do not return
         self._namespace["recomputed"] = recomputed
+
+    def write(self, outputs: Any) -> SegmentedSource:
+        """Return the source that computes `outputs`, and where its segments' parts hang."""
+        return SegmentedSource(**vars(super().write(outputs)), segments=self.parts)
 
     def _fresh(self, base: str) -> str:
         name = super()._fresh(base)
@@ -85,9 +84,9 @@ class _SegmentWriter(ForwardWriter):
     def _body(self, first: int, end: int) -> list[Statement]:
         body: list[Statement] = []
         while first < end:
-            if self._inside is None and first in self.ends:
-                body.append(self._segment(first, self.ends[first]))
-                first = self.ends[first] + 1
+            if self._inside is None and first in self._ends:
+                body.append(self._segment(first, self._ends[first]))
+                first = self._ends[first] + 1
             else:
                 body += self._node(first)
                 first += 1
