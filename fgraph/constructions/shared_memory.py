@@ -13,7 +13,11 @@ from ..errors import LoadError, SaveError
 
 
 def views_among(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return owner, offset, shape and stride of each tensor that lies in another one's memory."""
+    """Return owner, offset, shape and stride of each tensor that lies in another one's memory.
+
+    Sparse tensors have no memory of their own that others could lie in.
+    """
+    tensors = {name: t for name, t in tensors.items() if t.layout is torch.strided}
     by_storage: dict[Any, list[str]] = {}
     for name in sorted(tensors, key=lambda name: -tensors[name].nbytes):
         tensor = tensors[name]

@@ -31,6 +31,11 @@ class Inliner:
         self._names: dict[str, Any] = {}
         self._owners: list[Any] = []
 
+    @property
+    def names(self) -> set[str]:
+        """The names that the file defines or imports."""
+        return {*self._names}
+
     def need_import(self, statement: str) -> None:
         """Add an import statement."""
         if statement not in self.imports:

@@ -19,7 +19,7 @@ from ..constructions.constructor_calls import construction_of
 from ..constructions.differences import changed_settings
 from ..errors import SaveError
 from ..graph.graph import Graph
-from ..graph.nested import filled, iter_leaves
+from ..graph.nested import filled
 from ..graph.torch_functions import torch_name
 from ..model import Model
 from ..model.identifiers import identifier
@@ -129,7 +129,6 @@ class _FileWriter:
             if part._graph is not None and not part._has_own_forward:
                 inner = self._fresh_class(name.rpartition(".")[2])
                 self.add_model(part, inner, f"{path}{name}.")
-        self._reserve(model)
         init = ConstructorWriter(self, model, path).lines()
         lines = [f"class {class_name}(nn.Module):"]
         if init:
@@ -147,24 +146,33 @@ class _FileWriter:
         self, model: Model, name: str, graph: Graph, naming: Naming, outputs: Any
     ) -> list[str]:
         """Return the lines of a method that runs a graph."""
-        writer = PlainForwardWriter(
-            graph, naming, model, self.reserved, self.masked_methods, self.constant
-        )
         try:
-            body = writer.lines(outputs)
+            writer, body = self._body(model, graph, naming, outputs)
         except SaveError as error:
             raise SaveError(f"to_source: the forward of model {model.name!r}: {error}") from error
         signature = ", ".join(["self", *writer.parameters])
         head = laid_out(f"def {name}({signature}):", 4)
         return [*head, *(line for statement in body for line in laid_out(statement, 8))]
 
-    def _reserve(self, model: Model) -> None:
-        """Reserve the names of functions that will be defined in the file."""
-        for node in model.nodes:
-            for leaf in (node.target, *iter_leaves((node.args, node.kwargs))):
-                name = getattr(leaf, "__name__", None)
-                if isinstance(name, str) and torch_name(leaf) is None:
-                    self.reserved.add(name)
+    def _body(
+        self, model: Model, graph: Graph, naming: Naming, outputs: Any
+    ) -> tuple[PlainForwardWriter, list[str]]:
+        """Write what runs a graph; no variable hides a function or class that the file defines."""
+        while True:
+            writer = PlainForwardWriter(
+                graph, naming, model, self.reserved, self.masked_methods, self.constant
+            )
+            body = writer.lines(outputs)
+            hidden = self.inliner.names & writer.variables
+            if hidden <= self.reserved:
+                break
+            self.reserved |= hidden
+        if hidden:
+            raise SaveError(
+                f"the inputs {sorted(hidden)} have the names of functions or classes that the "
+                "model uses: give them other names"
+            )
+        return writer, body
 
     @staticmethod
     def _free_method(model: Model, taken: Container[str]) -> str:

@@ -48,6 +48,11 @@ class PlainForwardWriter(codegen.ForwardWriter):
         self._masked_methods = masked_methods
         self._write_constant = constant
 
+    @property
+    def variables(self) -> set[str]:
+        """The variables of the forward, its parameters among them."""
+        return {*self.parameters, *self._variables.values()}
+
     def lines(self, outputs: Any) -> list[str]:
         """Return the statements of the body."""
         graph = self._graph

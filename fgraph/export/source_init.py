@@ -348,6 +348,11 @@ def _parameter(tensor: Tensor) -> str:
 
 
 def _empty(tensor: Tensor) -> str:
+    if tensor.layout is not torch.strided:
+        raise SaveError(
+            f"to_source: a {tensor.layout} tensor of shape {tuple(tensor.shape)} cannot be written "
+            "as source: keep a dense one"
+        )
     dtype = "" if tensor.dtype is torch.float32 else f", dtype={tensor.dtype}"
     sizes = ", ".join(map(str, tensor.shape)) if tensor.dim() else "()"
     return f"torch.empty({sizes}{dtype})"

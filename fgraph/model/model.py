@@ -278,6 +278,20 @@ def _symbols(argument: str, structure: Any) -> list[tuple[Any, Any]]:
             where = f" at {label(path)}" if path else ""
             raise TypeError(
                 f"Model expects symbolic tensors in {argument}=, got {type(leaf).__name__}{where}: "
-                f"{leaf!r:.80}. Begin with `x = Input(shape)` and call layers on it"
+                f"{leaf!r:.80}. {_instead(argument, leaf)}"
             )
     return found
+
+
+def _instead(argument: str, leaf: Any) -> str:
+    """Return what to write in place of something that is no symbolic tensor."""
+    if argument == "outputs" and isinstance(leaf, Symbol):
+        return "Return a number as a tensor: `torch.full((), number)`"
+    if argument == "outputs" and isinstance(leaf, torch.Tensor):
+        return (
+            "It does not follow from the inputs: leave it out, or record it, "
+            "`fgraph.apply(lambda x, tensor: tensor, x, tensor)`"
+        )
+    if argument == "outputs" and (leaf is None or isinstance(leaf, (bool, int, float, str))):
+        return "It is the same in all calls: leave it out of the outputs"
+    return "Begin with `x = Input(shape)` and call layers on it"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fgraph import Input, apply
+from fgraph import Input, Model, apply
 
 pytestmark = pytest.mark.usefixtures("torch_untouched")
 
@@ -32,6 +32,19 @@ VALUES = {
     "out=": (lambda x: torch.add(x, 1, out=torch.empty(3)), "out=.*returned tensor"),
     "membership": (lambda x: 1 in x, "any"),
     "size compared": (lambda x: bool(x.size(0) > 3), "known only at run time"),
+    "parameter": (lambda x: nn.Parameter(x), "made a parameter"),
+    "torch.tensor of values": (lambda x: torch.tensor([x[0, 0], x[0, 1]]), "torch.stack"),
+    "functional_call": (
+        lambda x: torch.func.functional_call(nn.Linear(4, 4), {"bias": x[0]}, (x,)),
+        "fgraph.apply.torch.func.functional_call",
+    ),
+    "distribution": (
+        lambda x: torch.distributions.Normal(x, x.exp()),
+        "validate_args=False.*fgraph.apply",
+    ),
+    "an output that is a size": (lambda x: Model(x, [x, x.size(0)]), r"torch.full\(\(\), number"),
+    "an output that is a constant": (lambda x: Model(x, [x, torch.ones(2)]), "fgraph.apply"),
+    "an output that is None": (lambda x: Model(x, [x, None]), "leave it out"),
     "size as a truth value": (lambda x: 1 if x.size(0) else 2, "known only at run time"),
 }
 
@@ -41,6 +54,15 @@ def test_a_use_of_a_value_is_a_type_error_that_says_what_to_write(use, says):
     x = Input((4,))
     with pytest.raises(TypeError, match=rf"(?s){says}"):
         use(x)
+
+
+def test_torch_size_of_symbolic_sizes_names_the_tuple():
+    x = Input((4,))
+    with (
+        pytest.warns(UserWarning, match="torch.Size takes no symbolic sizes: write a tuple"),
+        pytest.raises(TypeError, match=r"torch\.Size"),
+    ):
+        torch.Size([x.size(0), 4])
 
 
 class Picks(nn.Module):

@@ -281,3 +281,39 @@ def test_a_transposed_constant_and_a_view_of_it_stay_apart():
     values = torch.randn(2, 3, 3)
     for found, expected in zip(net(values), model(values), strict=True):
         torch.testing.assert_close(found, expected)
+
+
+class Twice(torch.autograd.Function):
+    """A function whose calls in an opened module are named as its class."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * 2
+
+
+class CallsByName(nn.Module):
+    def forward(self, x):
+        return Twice.apply(fgraph.apply(shifted, Twice.apply(x)))
+
+
+def test_no_variable_hides_a_function_that_the_file_defines():
+    x = Input((3,))
+    model = Model(x, fgraph.unfold(CallsByName())(x))
+    names = {}
+    exec(model.to_source("Net"), names)
+    value = torch.randn(2, 3)
+    assert torch.equal(names["Net"]()(value), model(value))
+    y = Input((3,), name="shifted")
+    with pytest.raises(fgraph.errors.SaveError, match=r"inputs \['shifted'\] have the names"):
+        Model(y, fgraph.apply(shifted, y)).to_source()
+
+
+def test_a_sparse_constant_is_refused_by_its_layout():
+    x = Input((3,), batch_size=3)
+    model = Model(x, torch.sparse.mm(torch.eye(3).to_sparse(), x))
+    with pytest.raises(fgraph.errors.SaveError, match=r"a torch.sparse_coo tensor of shape"):
+        model.to_source()

@@ -20,9 +20,20 @@ from typing import Any, cast
 
 from ...errors import SymbolicError
 
-_RUNNING_FUNCTIONS = (
-    "torch._functorch.vmap", "torch._functorch.eager_transforms", "torch._higher_order_ops.",
-)  # fmt: skip
+_RUNS_FUNCTIONS = (
+    "torch.vmap, torch.func.grad, torch.cond and their like run a function on real tensors: record "
+    "them whole, `fgraph.apply(torch.vmap(function), x)`, `fgraph.apply(torch.cond, predicate, f, "
+    "g, (x,), output_shape=...)`"
+)
+_NEED_REAL_TENSORS = {
+    "torch._functorch.vmap": _RUNS_FUNCTIONS,
+    "torch._functorch.eager_transforms": _RUNS_FUNCTIONS,
+    "torch._higher_order_ops.": _RUNS_FUNCTIONS,
+    "torch.nn.utils._named_member_accessor": (
+        "torch.func.functional_call puts real tensors into a module: record it whole, "
+        "`fgraph.apply(torch.func.functional_call, module, tensors, (x,))`"
+    ),
+}
 _TELLING_APART = ("torch.", __name__.partition(".")[0] + ".")
 Expression = Callable[[FrameType], Any]  # evaluates a part of the code in the frame that runs it
 
@@ -35,16 +46,13 @@ def is_isinstance_check(frame: FrameType, kind: type) -> bool:
     apart, and for torch's own, which would go on in C++; `torch.is_tensor` does not.
 
     Raises:
-        SymbolicError: `torch.vmap`, `torch.cond` or such asks, which runs a function itself.
+        SymbolicError: `torch.vmap`, `functional_call` or such asks, which needs real tensors.
     """
     asking = frame.f_globals.get("__name__", "")
-    if asking.startswith(_RUNNING_FUNCTIONS):
-        raise SymbolicError(
-            "torch.vmap, torch.func.grad, torch.cond and their like run a function on real "
-            "tensors: record them whole, `fgraph.apply(torch.vmap(function), x)`, "
-            "`fgraph.apply(torch.cond, predicate, f, g, (x,), output_shape=...)`"
-        )
     if asking.startswith(_TELLING_APART):
+        for module, text in _NEED_REAL_TENSORS.items():
+            if asking.startswith(module):
+                raise SymbolicError(text)
         return False
     expression = _last_argument(frame.f_code, frame.f_lasti)
     if expression is None:

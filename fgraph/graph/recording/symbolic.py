@@ -154,7 +154,10 @@ class SymbolicTensor(_SymbolicTensor):
 
     def __len__(self) -> int:
         if not self.ndim:
-            raise TypeError("len() of a 0-d symbolic tensor")
+            raise TypeError(
+                "len() of a 0-d symbolic tensor; torch.tensor takes real numbers: write "
+                "`torch.stack([x, y])` to make a tensor of symbolic ones"
+            )
         size = self.size(0)
         if isinstance(size, SymbolicSize):
             module = str(sys._getframe(1).f_globals.get("__name__"))
@@ -168,11 +171,21 @@ class SymbolicTensor(_SymbolicTensor):
         return int(size)
 
     def __bool__(self) -> bool:
-        no_value(
-            self,
-            "used as a truth value",
-            "choose values by `torch.where`, or wrap the decision in `fgraph.apply(fn, x)`",
-        )
+        instead = "choose values by `torch.where`, or wrap the decision in `fgraph.apply(fn, x)`"
+        if self._ref.node.target is torch._is_all_true:
+            instead += (
+                "; torch.distributions check values: hand over validate_args=False, or record what "
+                "is done with them by `fgraph.apply(function, x)`"
+            )
+        no_value(self, "used as a truth value", instead)
+
+    @property
+    def _is_param(self) -> bool:
+        return False
+
+    @_is_param.setter
+    def _is_param(self, value: bool) -> NoReturn:  # by the constructor of `nn.Parameter`
+        no_value(self, "made a parameter", "use it as it is, where a weight is wanted")
 
     def __contains__(self, item: Any) -> NoReturn:
         no_value(self, "searched with `in`", "write `(x == item).any()`, which is symbolic too")

@@ -72,6 +72,12 @@ class SymbolicSize(Symbol):
                 f"`{name}((n, ...))`",
                 stacklevel=2,
             )
+        if name == "Size":
+            warnings.warn(
+                "torch.Size takes no symbolic sizes: write a tuple, and record code of a library "
+                "that makes one, such as torch.distributions, whole: `fgraph.apply(function, x)`",
+                stacklevel=2,
+            )
         no_value(self, "used as a plain number", _AS_INDEX)
 
     def __divmod__(self, other: Any) -> Any:
