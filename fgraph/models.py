@@ -1,4 +1,4 @@
-"""`fgraph.models`: the models, and functions that make one from another."""
+"""`fgraph.models`: `Model`, `Sequential`, and functions that load or copy models."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ def load_model(
     map_location: str | torch.device | None = None,
     verify: bool = True,
 ) -> Model:
-    """Read a model that `model.save` or Keras wrote; nothing in the file is executed.
+    """Load a model saved by `model.save` or Keras; nothing in the file is executed.
 
     Args:
         path: the file.
-        custom_objects: your own classes and functions by the names that the file has for them.
-        compile: whether to take over what the saved model's `compile` was given, and the
-            optimizer's state.
-        safe_mode: accepted for Keras's sake: only true.
-        map_location: the device for all tensors; by default each goes where it was.
-        verify: whether to compare the checksum of the weights, for which all are read once.
+        custom_objects: your own classes and functions by their names in the file.
+        compile: whether to restore the settings of `compile` and the optimizer's state.
+        safe_mode: accepted for compatibility with Keras; must be true.
+        map_location: the device for all tensors; by default each is restored to its own.
+        verify: whether to verify the checksum of the weights, which reads all of them.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.
@@ -50,14 +49,14 @@ def load_model(
 
 
 def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) -> Model:
-    """Make a model with fresh weights from what `model.to_json()` returned.
+    """Make a model with fresh weights from the JSON of `model.to_json()`.
 
     Args:
         text: JSON.
         custom_objects: your own classes and functions by name.
 
     Raises:
-        LoadError: the text is no JSON, or needs something unknown.
+        LoadError: the text is not JSON, or needs something unknown.
     """
     from .saving.json_config import model_from_json
 

@@ -1,4 +1,5 @@
-"""How the objects in a model are made again, and what sets them apart from new ones.
+"""How the objects in a model can be made again, and how they differ from new ones.
 
-Model files and `to_source` both write a model as constructor calls, and what these do not say.
+Model files and `to_source` both write a model as constructor calls and the differences from their
+results.
 """

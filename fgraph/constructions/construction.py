@@ -1,4 +1,4 @@
-"""A constructor call that is known, and can be made without values or memory."""
+"""A known constructor call, which can be run without values or memory."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ..layers.deferred_values import filled_by
 from ..layers.modules.added_weights import AddedWeights
 from ..unfolding.opened_module import OpenedModule
 
-# modules that have whatever tensors they were given
+# modules whose tensors are those passed to the constructor
 FREE = (nn.ParameterList, nn.ParameterDict, AddedWeights, OpenedModule)
-# modules whose children and tensors are all listed by themselves; the constructors of some would
-# copy a child any number of times, or draw new values for it
+# modules whose children and tensors are all written separately; the constructors of some would #
+# copy a child many times, or draw new values for it
 EMPTY: dict[type, Callable[[], nn.Module]] = {
     **{kind: kind for kind in (nn.Sequential, nn.ModuleList, nn.ModuleDict, *FREE[:3])},
     nn.Transformer: lambda: nn.Transformer(
@@ -49,11 +49,11 @@ class Construction:
     def make(self, real: bool = False, most_calls: int = 1_000_000) -> Any:
         """Make the object; modules of torch and of this package without values or memory.
 
-        Random numbers are left as they were, whatever the constructor draws.
+        Random states are unchanged afterwards.
 
         Args:
-            real: make these modules with values, too, and draw the numbers for it.
-            most_calls: how many torch functions their constructors may call.
+            real: whether to make these modules with values, too, and draw random numbers.
+            most_calls: the number of torch functions that constructors may call.
 
         Raises:
             LoadError: a constructor calls more functions, for example for thousands of layers.
@@ -75,11 +75,11 @@ class Construction:
 def without_values(cls: type, most_calls: int = 1_000_000) -> AbstractContextManager[Any]:
     """Return a context in which a class of torch or of this package makes tensors on `meta`.
 
-    One of a user's class makes them with values, and the random numbers are left as they were.
+    A user's class makes them with values, without a change of random states.
 
     Args:
         cls: the class.
-        most_calls: how many torch functions may be called.
+        most_calls: the number of torch functions that may be called.
     """
     if is_of_fgraph(cls) or cls.__module__.startswith("torch.nn."):
         return _NoValues(cls, most_calls)
@@ -87,7 +87,7 @@ def without_values(cls: type, most_calls: int = 1_000_000) -> AbstractContextMan
 
 
 def module_of(layer: Layer, shapes: Any, named: Any) -> nn.Module | None:
-    """Let a layer build its module for these shapes, as `without_values` has it."""
+    """Let a layer build its module for these shapes, inside `without_values`."""
 
     def build(part: Layer, make: Callable[[], nn.Module | None]) -> nn.Module | None:
         with without_values(type(part)):
@@ -104,7 +104,7 @@ _FILLS = frozenset(
 
 
 class _NoValues(TorchFunctionMode):
-    """Makes tensors on `meta`, and fills neither them nor those of a module that is given."""
+    """Makes tensors on `meta`, and does not initialise tensors."""
 
     def __init__(self, cls: type, most_calls: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The constructor call that makes an object like a given one, read back from its attributes."""
+"""The constructor call that makes an object equal to a given one, read from its attributes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ _MISSING = object()
 def construction_of(value: Any, known: dict[str, Any] | None = None) -> Construction:
     """Find the constructor call of an object.
 
-    Layers, losses, metrics and optimizers remember theirs. Any other object may have
-    `get_config()`; otherwise each parameter of its constructor is read from the attribute of that
-    name.
+    Layers, losses, metrics and optimizers store theirs. Any other object may have `get_config()`;
+    otherwise each parameter of its constructor is read from the attribute of the same name.
 
     Args:
         value: the object.
-        known: arguments that are no attributes.
+        known: arguments that are not attributes.
 
     Raises:
-        SaveError: an argument can be read from no attribute.
+        SaveError: an argument cannot be read from an attribute.
     """
     cls = type(value)
     if has_own_config(cls):
@@ -53,7 +52,7 @@ def _multi_head(module: nn.MultiheadAttention) -> dict[str, Any]:
 
 def _transformer_layer(module: Any) -> dict[str, Any]:
     attention, inner = module.self_attn, module.linear1
-    return {  # a part that was replaced may not tell; it is written by itself then
+    return {  # a replaced part may lack the attribute; it is then written separately
         "d_model": getattr(attention, "embed_dim", 1),
         "nhead": getattr(attention, "num_heads", 1),
         "dim_feedforward": getattr(inner, "out_features", 1),
@@ -64,7 +63,7 @@ def _transformer_layer(module: Any) -> dict[str, Any]:
     }
 
 
-# arguments that are no attributes of the same name; those that are missing have none
+# arguments with other attribute names; missing ones have no attribute
 _SPECIAL: dict[type, Callable[[Any], dict[str, Any]]] = {
     nn.RNN: lambda m: {"mode": _MISSING, "nonlinearity": m.mode.removeprefix("RNN_").lower()},
     nn.LSTM: lambda m: {"mode": _MISSING},
@@ -77,7 +76,7 @@ _SPECIAL: dict[type, Callable[[Any], dict[str, Any]]] = {
 
 
 def has_own_config(cls: type) -> bool:
-    """Whether a class says itself what is kept of its objects."""
+    """Return whether a class defines its own `get_config`."""
     own = getattr(cls, "get_config", None)
     return own not in (None, Model.get_config, Layer.get_config, Remembered.get_config)
 
@@ -85,7 +84,7 @@ def has_own_config(cls: type) -> bool:
 def _read_arguments(
     value: Any, known: dict[str, Any] | None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Read the arguments of the constructor from the attributes that have their names."""
+    """Read the arguments of the constructor from the attributes of the same names."""
     args: list[Any] = []
     cls: Any = type(value)
     kwargs = known or (_SPECIAL[cls](value) if cls in _SPECIAL else {})
@@ -106,7 +105,7 @@ def _read_arguments(
 
 @functools.lru_cache(maxsize=1024)
 def parameters_of(cls: type) -> tuple[inspect.Parameter, ...]:
-    """Return the parameters of a constructor; `**options` stands for those of the next class."""
+    """Return the parameters of a constructor, with the base class's instead of `**options`."""
     found: dict[str, inspect.Parameter] = {}
     for kind in cls.__mro__:
         if "__init__" not in vars(kind) or kind in (object, nn.Module):
@@ -141,7 +140,7 @@ def _read(value: Any, parameter: inspect.Parameter) -> Any:
 
 
 def _takes_tensor(parameter: inspect.Parameter) -> bool:
-    """Whether the constructor takes the tensor itself, and not a flag."""
+    """Return whether the constructor takes the tensor itself instead of a flag."""
     annotation = str(parameter.annotation)
     return parameter.default is None or "Tensor" in annotation or "Parameter" in annotation
 

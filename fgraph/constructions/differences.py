@@ -1,4 +1,4 @@
-"""What sets an object apart from the one that its constructor makes."""
+"""The differences between an object and what its constructor makes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ..metrics import Metric
 from ..model import Model
 
 PLAIN = frozenset({type(None), bool, int, float, str})  # types of plain settings
-# what nn.Module and some of its subclasses keep for themselves
+# private attributes of nn.Module and some of its subclasses
 MODULE_KEYS = frozenset(nn.Module().__dict__) | {
     "_compiled_call_impl", "_flat_weights", "_flat_weight_refs",
 }  # fmt: skip
 _PARAMETER_KEYS = MODULE_KEYS | {"_size", "_keys"}
-# what a model has besides, made anew or written apart
+# further attributes of a model, which are made again or written separately
 MODEL_KEYS = MODULE_KEYS | {
     "_graph", "_signature", "_input_template", "_output_template", "_named_inputs", "_node_names",
     "_node_paths", "_output_names", "_graph_tensors", "_forward_source", "_view", "_masked",
@@ -34,13 +34,13 @@ MODEL_KEYS = MODULE_KEYS | {
     "_segments", "_stack", "_trainer", "_added_outside", "history", "stop_training",
     "forward", "stop_evaluating", "stop_predicting",
 }  # fmt: skip
-# what a layer has besides, made anew or written apart
+# further attributes of a layer, which are made again or written separately
 _LAYER_KEYS = frozenset({"module", "built", "_built_for", "_calls", "_arguments", "_container"})
-_DERIVED = (weakref.ReferenceType, torch.Generator)  # made anew by whoever needs them
+_DERIVED = (weakref.ReferenceType, torch.Generator)  # made again when needed
 
 
-def slots(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield each parameter and buffer of a module by its full name, tied ones again."""
+def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield each parameter and buffer of a module with its full name; tied ones several times."""
     for path, part in module.named_modules():
         for group in (part._parameters, part._buffers):
             for name, tensor in group.items():
@@ -49,7 +49,7 @@ def slots(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def attributes_of(value: Any) -> dict[str, Any]:
-    """Return the attributes that may have to be written."""
+    """Return the attributes that may have to be written to a file."""
     own = getattr(type(value), "__getstate__", None)
     plain = getattr(object, "__getstate__", None)
     state = value.__getstate__() if own not in (None, plain) else getattr(value, "__dict__", {})
@@ -64,7 +64,7 @@ def attributes_of(value: Any) -> dict[str, Any]:
     kept = {key: item for key, item in state.items() if key not in skipped}
     if isinstance(value, (nn.Module, Layer)) or not is_of_fgraph(type(value)):
         return kept
-    return {key: item for key, item in kept.items() if key[:1] != "_"}  # others change with use
+    return {key: item for key, item in kept.items() if key[:1] != "_"}  # private: they change
 
 
 Paired = Callable[[Any, Any], bool]
@@ -78,15 +78,15 @@ def changed_settings(
     Args:
         value: the object.
         made: what its constructor made.
-        paired: whether one object was made for another one.
-        marked: whether to leave out plain attributes that the class does not know: notes that a
-            library made on a module of torch, for itself.
+        paired: returns whether one object corresponds to another.
+        marked: whether to leave out plain attributes that the class does not define, which some
+            library set on a torch module.
 
     Raises:
-        SaveError: it differs in something else; the text says in what.
+        SaveError: it differs in something else; the message says in what.
     """
     if isinstance(value, Metric):
-        return {}  # what it has counted is not kept
+        return {}  # its running totals are not saved
     before, now = attributes_of(made), attributes_of(value)
     found = {}
     for name, item in now.items():
@@ -108,9 +108,10 @@ def changed_settings(
 
 
 def is_setting(made: Any, name: str, value: Any) -> bool:
-    """Whether a file may set this attribute: plain, and a plain one that the constructor set.
+    """Return whether a file may set this attribute: a plain value that the constructor also sets.
 
-    The constructor of a model that has a graph is not called: what it sets is read from its code.
+    The constructor of a model with a graph is not called: the attributes it sets are read from its
+    code.
     """
     if isinstance(made, Model) and made._graph is None and name not in MODEL_KEYS:
         known = name in {"_trainable", "explicit_name"} | _set_in_init(type(made))
@@ -126,7 +127,7 @@ def _is_plain(value: Any, containers: tuple[type, ...] = (tuple,)) -> bool:
 
 
 def _set_in_init(cls: type) -> set[str]:
-    """Return the attributes that the constructors of a person's own subclass of `Model` set."""
+    """Return the attributes set by the constructors of a user's subclass of `Model`."""
     own = [kind.__init__ for kind in cls.__mro__ if issubclass(kind, Model)]
     return {
         instruction.argval
@@ -144,7 +145,7 @@ def _is_derived(value: Any) -> bool:
 
 
 def same(first: Any, second: Any, paired: Paired = operator.is_) -> bool:
-    """Whether two settings are equal: numbers, texts, tensors, functions, containers, objects."""
+    """Return whether two settings are equal: plain values, tensors, containers, objects."""
     kind = type(first)
     if first is second or paired(first, second):
         return True

@@ -1,4 +1,4 @@
-"""Tensors that lie in the memory of others."""
+"""Tensors that share memory."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..errors import LoadError, SaveError
 
 
 def views_among(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return owner, offset, shape and stride of each tensor that lies in another one's memory.
+    """Return owner, offset, shape and stride of each tensor that views another's memory.
 
-    Sparse tensors have no memory of their own that others could lie in.
+    Sparse tensors are left out: no other tensor can be a view of them.
     """
     tensors = {name: t for name, t in tensors.items() if t.layout is torch.strided}
     by_storage: dict[Any, list[str]] = {}
@@ -51,8 +51,8 @@ def with_views(tensors: Mapping[str, Tensor], views: Mapping[str, Any]) -> dict[
 
     Args:
         tensors: the tensors that own memory, by name.
-        views: owner, offset, shape and stride of the others, in elements. One that owns itself is
-            written in the usual order, and gets these strides.
+        views: owner, offset, shape and stride of the others, in elements. A tensor that is its own
+            owner is stored contiguously, and gets these strides.
     """
     found = dict(tensors)
     for name, (owner, offset, shape, stride) in views.items():
@@ -71,7 +71,7 @@ def with_views(tensors: Mapping[str, Tensor], views: Mapping[str, Any]) -> dict[
 
 
 def _overlap(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors of one storage have bytes between the same bounds."""
+    """Return whether two tensors of one storage overlap."""
     (a, b), (c, d) = map(_bounds, (first, second))
     return a < d and c < b
 
@@ -84,6 +84,6 @@ def _bounds(tensor: Tensor) -> tuple[int, int]:
 
 
 def _is_within(count: int, offset: int, shape: list[int], stride: list[int]) -> bool:
-    """Whether a view with these bounds lies within `count` elements."""
+    """Return whether a view with these bounds lies within `count` elements."""
     last = sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
     return min([offset, *stride, *shape]) >= 0 and offset + last < count

@@ -1,1 +1,1 @@
-"""What a model offers beside running its graph: methods that `Model` inherits."""
+"""What `Model` inherits: methods for weights, penalties, files and pictures."""

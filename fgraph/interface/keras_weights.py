@@ -44,7 +44,7 @@ class KerasWeights(LayerLookups):
 
     @property
     def _is_unbuilt(self) -> bool:
-        """Whether the graph waits for the first call."""
+        """Whether the graph is made at the first call."""
         return False
 
     @property
@@ -54,11 +54,11 @@ class KerasWeights(LayerLookups):
 
     @built.setter
     def built(self, value: bool) -> None:
-        """Take what Keras's examples say in `__init__`; the weights tell by themselves."""
+        """Accept and ignore the assignment in Keras's examples: the weights decide."""
 
     @property
     def weights(self) -> list[Tensor]:
-        """The parameters and statistics, each once, as torch has them; in the order of `layers`."""
+        """The parameters and statistics, each once, in torch's layout and the order of `layers`."""
         held: list[Tensor] = []
         for part in self._weight_holders() if self.built else ():
             held += [part] if isinstance(part, Tensor) else part.weights
@@ -79,12 +79,12 @@ class KerasWeights(LayerLookups):
     non_trainable_variables = non_trainable_weights
 
     def get_weights(self) -> list[Array]:
-        """Return copies of all weights, layer by layer in the order of `layers`, which is Keras's.
+        """Return copies of all weights in the order of `layers`, which is Keras's.
 
-        So `model.set_weights(keras_model.get_weights())` is right for a model made by the same
-        code. Those of Keras-named layers have Keras's layout; those of raw torch modules,
-        parameters before buffers, and parameters used in the graph, are as torch has them. Other
-        tensors in the graph are constants, which Keras does not count.
+        So `model.set_weights(keras_model.get_weights())` works for a model made by the same code.
+        Weights of Keras-named layers have Keras's layout. Those of raw torch modules, parameters
+        before buffers, and parameters used in the graph have torch's layout. Other tensors in the
+        graph are constants, which are left out, as in Keras.
         """
         with whole(self, everywhere=True):
             return self._get_weights()
@@ -93,7 +93,7 @@ class KerasWeights(LayerLookups):
         return [as_array(_value_of(slot)) for slot in self._slots()]
 
     def _slots(self) -> list[Any]:
-        """Return each weight once: a tensor, or the module that holds it and how Keras has it."""
+        """Return each weight once: a tensor, or the module that holds it and its `Weight`."""
         found: dict[Any, Any] = {}
         for part in self._weight_holders():
             if isinstance(part, Tensor):
@@ -131,7 +131,7 @@ class KerasWeights(LayerLookups):
                 slot[1].write(slot[0], value)
 
     def _weight_holders(self) -> Iterator[Any]:
-        """Yield what holds weights, layers or single tensors, each once, whoever shares it."""
+        """Yield the holders of weights, layers or single tensors, each once even if shared."""
         yield from {id(part): part for part in self._held_parts()}.values()
 
     def _held_parts(self) -> Iterator[Any]:
@@ -142,10 +142,10 @@ class KerasWeights(LayerLookups):
                 yield layer
             elif layer is not None:
                 yield from (*layer.parameters(), *layer.buffers())
-        yield from self.parameters(recurse=False)  # not what the graph holds as constants
+        yield from self.parameters(recurse=False)  # without the constants of the graph
 
 
 def _value_of(slot: Any) -> Tensor:
-    """Return a weight as Keras has it, or as torch does if Keras does not know it."""
+    """Return a weight in Keras's layout, or in torch's if Keras has no such weight."""
     value: Tensor = slot if isinstance(slot, Tensor) else slot[1].read(slot[0])
     return value

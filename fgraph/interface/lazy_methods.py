@@ -1,7 +1,7 @@
 """The methods of `Model` that higher rooms implement: saving, export and viewing.
 
-`model` must not import the rooms above it, and `import fgraph` should not pay for them. This file
-is the one place that ties them: each method loads its room on first use.
+`model/` must not import the rooms above it, and `import fgraph` should not load them. Only this
+file connects them: each method imports its room on first use.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ class LazyMethods:
     # ------------------------------------------------------------------ saving
 
     def save(self, path: str | os.PathLike[str], include_optimizer: bool = True) -> None:
-        """Write the model to one file that `fgraph.load_model` reads; Keras, too, with `.keras`.
+        """Write the model to a file for `fgraph.load_model`, or with `.keras` also for Keras.
 
         The file holds the graph, the weights and, once compiled, the training settings and the
         optimizer's state. It is in the safetensors format: any reader of that format finds the
-        weights under the names of `model.state_dict()`. An older file is replaced only once the
+        weights under the names of `model.state_dict()`. An existing file is replaced only when the
         new one is complete. Hooks and the values of metrics are not saved. All processes of a
         sharded model must call it; the first one writes.
 
         Args:
-            path: the file; the customary suffix is `.fgraph`. With `.keras` it is a file of Keras
-                3, for models of Keras-named layers and of functions that Keras has operations for;
-                h5py is needed.
-            include_optimizer: whether to save what `compile` was given and the optimizer's state.
+            path: the file; the usual suffix is `.fgraph`. With `.keras` it is a file of Keras 3,
+                for models of Keras-named layers and of functions that Keras has operations for;
+                this needs h5py.
+            include_optimizer: whether to save the settings of `compile` and the optimizer's state.
 
         Raises:
             SaveError: a part of the model cannot be written as data, or has no counterpart in
-                Keras; the text says which.
+                Keras; the message says which.
             OSError: the file cannot be written.
         """
         with whole(self) as has_all:
@@ -53,7 +53,8 @@ class LazyMethods:
                 _above("saving.model_file").save_model(self, path, include_optimizer)
 
     def check_savable(self, path: str | os.PathLike[str] = "") -> None:
-        """Raise `SaveError`, as `save` would, if a part of the model cannot be written; write none.
+        """Raise `SaveError`, as `save` would, if a part of the model cannot be written; write
+        nothing.
 
         Args:
             path: the file that is to be written; its suffix says in which format.
@@ -66,7 +67,7 @@ class LazyMethods:
                 _above("saving.model_file").check_savable(self, path)
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
-        """Write the weights alone: `.safetensors`, `.weights.h5` for Keras, `.pt` as torch does.
+        """Write only the weights, as `.safetensors`, `.weights.h5` for Keras, or `.pt` like torch.
 
         See `fgraph.saving.weight_files.save_weights` for arguments and errors.
         """
@@ -95,7 +96,7 @@ class LazyMethods:
     def from_config(
         cls: type[Self], config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
     ) -> Self:
-        """Return a model with fresh weights from what `get_config` returned.
+        """Return a model with fresh weights from a configuration of `get_config`.
 
         Args:
             config: the configuration.
@@ -149,25 +150,26 @@ class LazyMethods:
     # ------------------------------------------------------------------ memory
 
     def recompute(self, budget: Any, example: Any = None) -> Any:
-        """Keep less for gradients, and compute it again in the backward pass.
+        """Save memory: keep less for gradients, and compute it again in the backward pass.
 
-        Parts of the forward become functions that run through `torch.utils.checkpoint`; read them
-        in `model.code`. Layers, their names and all results stay as they are, bit for bit: outputs,
-        gradients, running statistics, random numbers. Without gradients nothing is different.
+        Parts of the forward become functions that run through `torch.utils.checkpoint`; they can be
+        read in `model.code`. Layers and names do not change, and results stay equal bit for bit:
+        outputs, gradients, running statistics, random numbers. Nothing changes for calls without
+        gradients.
 
-        With a budget, one run of the model on the example, in training mode, shows what each call
-        makes, saves and computes. The plan keeps to the budget with the least computed again. It
-        counts what lies between the layers, what they save and the gradients on their way, but no
-        parameters, their gradients, optimizer states or inputs, and nothing of the loss.
+        With a budget, the model is run once on the example, in training mode, to measure what each
+        call makes, saves and computes. The plan stays within the budget and recomputes as little as
+        possible. The budget covers activations, what layers save, and gradients of activations; not
+        parameters, their gradients, optimizer states, inputs or the loss.
 
-        A plan is for batches like the example, and for the autocast that is on in this call. It
-        stays in copies and pickles; files, `to_source` and exports leave it out. A nested model is
-        one call; it can have a plan of its own.
+        A plan is for batches like the example, and for the autocast that is active in this call.
+        Copies and pickles keep it; files, `to_source` and exports do not. A nested model counts as
+        one call; it can have its own plan.
 
         Args:
-            budget: the most bytes: a number, or `"2 GB"` (10^9 bytes), `"500 MiB"` (2^20 bytes).
-                Or a list of names: each layer or block of an opened module that fits one is
-                computed again, `["block_*"]`. `None` takes the plan off.
+            budget: the largest number of bytes, or `"2 GB"` (10^9 bytes each), `"500 MiB"` (2^20
+                bytes each). Or a list of name patterns, `["block_*"]`: each matching layer or block
+                of an opened module is computed again. `None` removes the plan.
             example: the inputs of a batch, as in a call: a tensor, or a list or dict of them; for
                 a budget.
 
@@ -208,17 +210,17 @@ class LazyMethods:
         """Print the layers: name and type, output shape, parameters, where inputs come from.
 
         A layer that is called several times has a row for each call; its parameters are counted in
-        the first. Below the table stand the totals and their size in memory, each parameter
-        counted once. Of a model without a graph the children are shown.
+        the first. The totals below the table count each parameter once. For a model without a
+        graph, the children are shown.
 
         Args:
-            line_length: the width in characters; that of the terminal by default, at most 120, and
-                88 where there is no terminal.
+            line_length: the width in characters; by default that of the terminal, at most 120, or
+                88 without a terminal.
             positions: where each column ends, in characters or as fractions of the line length:
-                `[0.3, 0.6, 0.7, 1.0]`; by default the columns take what they need.
+                `[0.3, 0.6, 0.7, 1.0]`; by default columns are as wide as needed.
             print_fn: called with each line; `print` by default.
             expand_nested: whether a nested model is followed by its own rows, indented.
-            show_trainable: whether a column says which layers are trained: `Y`, `N`, `part`.
+            show_trainable: whether to add a column for trainable layers: `Y`, `N`, `part`.
             layer_range: names, or regular expressions for the names, of the first and the last
                 layer to show.
 
@@ -261,22 +263,22 @@ class LazyMethods:
     ) -> Any:
         """Measure what each call of a model costs.
 
-        The calls are run one by one, in the mode (training or not) that the model is in, with the
-        hooks of the layers but not those of the model. Buffers such as running statistics,
-        gradients and the state of random numbers are left as they were.
+        The calls are run one by one, in the model's current mode, with the hooks of the layers but
+        not those of the model. Buffers such as running statistics, gradients and random states are
+        unchanged afterwards.
 
         Args:
-            *inputs: what the model takes, as in a call.
-            repeat: how often to run it, after one run to warm up; each time is the median.
-            backward: whether to measure the gradients too: of the parameters that require them,
-                and of the results in between that these need.
+            *inputs: the inputs of the model, as in a call.
+            repeat: the number of runs after a warm-up run; times are medians.
+            backward: whether to measure the gradients, too: of the parameters that require them,
+                and of the intermediate results that these need.
             sort: `"time"`, `"flops"`, `"memory"` or `"parameters"`, the largest first; by default
                 the calls stay in order.
-            expand_nested: whether blocks of an opened module, see `unfold`, have a record for each
-                call inside, in place of one with their sums.
+            expand_nested: whether blocks of an opened module (see `unfold`) have a record for each
+                call inside, instead of one with totals.
 
         Returns:
-            A `fgraph.viewing.costs.Profile` with one record a call; printing it shows a table.
+            A `fgraph.viewing.costs.Profile` with a record for each call; printing it shows a table.
 
         Raises:
             ValueError: an option is out of range, or an input does not fit.
@@ -301,9 +303,9 @@ class LazyMethods:
         The calls are run one by one, with the hooks of the layers but not those of the model.
 
         Args:
-            *inputs: what the model takes, as in a call.
+            *inputs: the inputs of the model, as in a call.
             names: the names of layers, functions and inputs, as `model.summary()` writes them; all
-                layers and functions by default. Only what these need is run.
+                layers and functions by default. Only the calls that these need are run.
 
         Returns:
             For each name, in the order given, the result of that call: a tensor, or the structure
@@ -336,13 +338,13 @@ class LazyMethods:
         show_layer_activations: bool = False,
         show_trainable: bool = False,
     ) -> str:
-        """Write the picture of the model in DOT, the language of graphviz; nothing else is needed.
+        """Return a picture of the model in DOT, the language of graphviz; needs no extra package.
 
         Args:
             show_shapes: whether to write the shapes of inputs and outputs.
             show_dtype: whether to write their dtypes.
             show_layer_names: whether to write the names of layers.
-            rankdir: where the graph runs: `"TB"` (top to bottom), `"BT"`, `"LR"`, `"RL"`.
+            rankdir: the direction of the graph: `"TB"` (top to bottom), `"BT"`, `"LR"`, `"RL"`.
             expand_nested: whether to show the layers of nested models, in a frame.
             show_layer_activations: whether to write the activation functions of layers.
             show_trainable: whether to write which layers are trained and which are frozen.
@@ -384,13 +386,13 @@ class LazyMethods:
         show_layer_activations: bool = False,
         show_trainable: bool = False,
     ) -> str:
-        """Write the picture of the model as a Mermaid flowchart; nothing else is needed.
+        """Return a picture of the model as a Mermaid flowchart; needs no extra package.
 
         Args:
             show_shapes: whether to write the shapes of inputs and outputs.
             show_dtype: whether to write their dtypes.
             show_layer_names: whether to write the names of layers.
-            rankdir: where the graph runs: `"TB"` (top to bottom), `"BT"`, `"LR"`, `"RL"`.
+            rankdir: the direction of the graph: `"TB"` (top to bottom), `"BT"`, `"LR"`, `"RL"`.
             expand_nested: whether to show the layers of nested models, in a frame.
             show_layer_activations: whether to write the activation functions of layers.
             show_trainable: whether to write which layers are trained and which are frozen.
@@ -426,7 +428,7 @@ class LazyMethods:
         )
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, str]:
-        """Return the picture for a notebook, or text where it cannot be drawn."""
+        """Return the picture for a notebook, or text if it cannot be drawn."""
         picture = _above("viewing.plot").notebook_picture(self)
         text = {"text/plain": repr(self)}
         return text if picture is None else {**text, "image/svg+xml": picture}

@@ -14,21 +14,21 @@ from ..layers.modules import KeptLoss
 
 
 class Penalties:
-    """Gives a model `losses`, and applies the constraints of its layers' weights."""
+    """Adds `losses` to a model, and applies the constraints of its layers' weights."""
 
     _graph: Graph | None
 
     @property
     def losses(self) -> list[Tensor]:
-        """The penalties to add to the loss: of weights as they are, of activations as last seen.
+        """The penalties to add to the loss: of the current weights, and of the last activations.
 
-        Each is a scalar tensor that has gradients; models inside this one are included.
+        Each is a scalar tensor with gradients; those of nested models are included.
         """
         layers, activities = self._penalised()
         if not layers and not activities:
             return super().losses  # type: ignore[misc,no-any-return]
         if layers:
-            reshard(cast(Any, self))  # FSDP2 may hold whole weights after a forward, for a while
+            reshard(cast(Any, self))  # after a forward, FSDP2 may still hold whole weights
         of_weights = [penalty for layer in layers for penalty in layer.losses]
         of_activations = [part.value for part in activities if part.value is not None]
         added: list[Tensor] = super().losses  # type: ignore[misc]
@@ -44,7 +44,7 @@ class Penalties:
             layer.apply_constraints()
 
     def _penalised(self) -> tuple[list[Layer], list[KeptLoss]]:
-        """Return the layers and modules that matter here, found once for each graph."""
+        """Return the layers and modules with penalties or constraints, cached for each graph."""
         graph = self._graph
         if graph is None:
             return _find(self)
@@ -59,7 +59,7 @@ _found: weakref.WeakKeyDictionary[Graph, _Found] = weakref.WeakKeyDictionary()
 
 
 def _find(model: Any) -> _Found:
-    """Return the layers with regularizers or constraints, and the modules that keep penalties."""
+    """Return the layers with regularizers or constraints, and the modules that store penalties."""
     layers: dict[int, Layer] = {}
     parts: list[nn.Module] = list(model.modules())
     for part in parts:

@@ -1,6 +1,6 @@
-"""Models as files: one format that holds no code, read without unpickling.
+"""Models as files, in a format without code or pickles.
 
-The parts that do the work are imported when they are first needed.
+Its modules are imported when first needed.
 """
 
 from typing import TYPE_CHECKING

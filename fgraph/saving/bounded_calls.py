@@ -1,4 +1,4 @@
-"""Bounds on the work of recording the graph of a file, before anything is called on real values."""
+"""Bounds on the work of recording the graph of a file, before any call on real values."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..graph.nested import iter_leaves
 from ..graph.node import Ref
 from ..graph.specs import NumberSpec
 
-_MOST_CALLS = 20_000  # of torch's functions, to infer the shapes of a graph, and more for each node
+_MOST_CALLS = 20_000  # torch calls for the shapes of a graph, and more for each node
 _CALLS_OF_A_NODE = 1000
-_MOST_PARTS = 4096  # that one call takes a tensor apart into
+_MOST_PARTS = 4096  # the number of tensors that one call may return
 _MOST_FACTORS = 256  # torch looks for the best order of a product in cubic time
 _WHOLE = 2**63
 _MOST_EXPONENT = 1024
@@ -27,10 +27,10 @@ _APART = {_ATEN.unbind.int, _ATEN.split.Tensor, _ATEN.unsafe_split.Tensor}
 
 
 class BoundedCalls(TorchDispatchMode):
-    """Counts what torch calls inside its functions, and refuses what would not end soon.
+    """Counts the operations inside torch's functions, and refuses calls that would take too long.
 
     Args:
-        nodes: how many calls the graph has.
+        nodes: the number of calls in the graph.
     """
 
     def __init__(self, nodes: int) -> None:
@@ -63,10 +63,10 @@ def _check_parts(func: Any, tensor: Tensor, size: int = 0, dim: int = 0) -> None
 
 
 def check_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Refuse a call of a file that is no computation on tensors, or would never end.
+    """Refuse a call in a file that is not a computation on tensors, or would never end.
 
     Args:
-        function: what is called.
+        function: the called function.
         args, kwargs: its arguments, with a `Ref` for each value of the graph.
 
     Raises:
@@ -104,13 +104,13 @@ def check_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 def _is_choice(values: Any, index: Any) -> bool:
-    """Whether a value of the graph chooses one of a few numbers, as `(0.0, 0.1)[training]`."""
+    """Return whether a value is one of a few numbers, such as `(0.0, 0.1)[training]`."""
     plain = type(values) is tuple and all(type(value) in (bool, int, float) for value in values)
     return plain and type(index) is Ref
 
 
 def _numbers(operand: Any) -> tuple[Any, ...]:
-    """Return what a number is in both main lanes; nothing for other values."""
+    """Return the values of a number in both main lanes; empty for other values."""
     spec = operand.spec if type(operand) is Ref else None
     found = (spec.first, spec.second) if isinstance(spec, NumberSpec) else (operand,)
     return tuple(number for number in found if isinstance(number, (int, float, complex)))

@@ -18,7 +18,7 @@ from .graph_records import check_fields
 
 
 def encode_compiled(state: TrainingState, encoder: Encoder) -> dict[str, Any]:
-    """Write what `compile` was told, and how far training has come.
+    """Write the settings of `compile` and the optimizer's state.
 
     Raises:
         SaveError: a loss, metric or scheduler cannot be written as data.
@@ -42,7 +42,7 @@ def encode_compiled(state: TrainingState, encoder: Encoder) -> dict[str, Any]:
                 "Or leave the settings out with include_optimizer=False"
             ) from error
     kept = state.loaded if state.optimizer is None else state.optimizer_state()
-    # gradients that wait for more batches are not saved: the next step begins anew
+    # accumulated gradients are not saved: the next step starts from zero
     kept = encoder.value(kept and {**kept, "accumulated": 0})
     return {"settings": written, "state": kept, "objects": first}
 
@@ -58,5 +58,5 @@ def decode_compiled(model: Any, written: dict[str, Any], decoder: Decoder) -> No
     for leaf in iter_leaves(state):
         if type(leaf) not in PLAIN and not isinstance(leaf, (Tensor, torch.dtype, set)):
             raise LoadError(f"the state of training holds {leaf!r:.80}, which is no plain value")
-    model._train_with(CompileSettings(**settings))  # not `compile`, which may mean torch's
+    model._train_with(CompileSettings(**settings))  # not `compile`, which may be torch's
     model._trainer.loaded = state

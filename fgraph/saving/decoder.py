@@ -1,8 +1,7 @@
-"""From data to a model: the inverse of the encoder, which runs nothing that the data contains.
+"""From data to a model: the inverse of the encoder. Runs no code from the data.
 
-Objects are made in the order of their entries, each of earlier ones; then modules get the parts
-that were replaced, and their tensors, then models their graphs. Names are looked up in closed
-lists, never resolved.
+Objects are made in the order of their entries, from earlier ones. Then modules get replaced parts
+and tensors, and models their graphs. Names are looked up in closed lists, never imported.
 """
 
 from __future__ import annotations
@@ -42,11 +41,11 @@ _FIELDS = {
     "part": {"kind", "of", "settings", "holds"} | _MODULE,
     "model": {"kind", "class", "settings", "stack", "graph"} | _MODULE,
 }
-MADE = "made"  # stands for a child that the constructor of the module makes
+MADE = "made"  # marks a child that the constructor of the module makes
 _BASES: dict[str, type] = {"module": nn.Module, "layer": Layer}
-_MOST_RANGES = 16384  # numbers in all ranges together: a constructor may make a list of each
-_MOST_PARTS = 20_000  # of modules, each counted wherever it is used
-_MOST_LEVELS = 64  # of modules in modules
+_MOST_RANGES = 16384  # numbers in all ranges together, since a constructor may make lists of them
+_MOST_PARTS = 20_000  # modules, each counted at every use
+_MOST_LEVELS = 64  # nesting of modules
 
 
 class Decoder:
@@ -56,8 +55,8 @@ class Decoder:
         entries: the objects.
         tensors: the tensors that the entries refer to, by name.
         custom: classes and functions by the names that the entries use.
-        fresh: whether modules keep the values that their constructors draw, except for `tensors`.
-        encoder: compares what is made with the objects that it wrote.
+        fresh: whether modules keep their constructors' initial values, except for `tensors`.
+        encoder: compares the made objects with those that it wrote.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class Decoder:
         self._replaced: dict[int, tuple[Tensor, Tensor]] = {}  # tensors that users' classes made
 
     def make_next(self) -> None:
-        """Make the objects of the entries that were added."""
+        """Make the objects of new entries."""
         for number in range(len(self.made), len(self._entries)):
             with self._about(number):
                 self.made.append(self._object_of(self._entries[number]))
@@ -87,7 +86,7 @@ class Decoder:
         """Make all objects.
 
         Args:
-            flipped: the names of parameters that require no gradients, and of buffers that do.
+            flipped: the names of parameters without gradients, and of buffers with gradients.
         """
         self.make_next()
         for number, entry in enumerate(self._entries):
@@ -116,8 +115,8 @@ class Decoder:
         """Return the value that `Encoder.value` wrote.
 
         Args:
-            value: what was written.
-            at: what reads references within a graph, by their kinds.
+            value: the written value.
+            at: functions that read references within a graph, by their tags.
         """
 
         def other(tag: str, held: Any) -> Any:
@@ -180,7 +179,7 @@ class Decoder:
     # ------------------------------------------------------------------ objects
 
     def _about(self, number: int) -> AbstractContextManager[None]:
-        """Say in errors which part of a model that is saved cannot be made again."""
+        """Context manager: errors name the part of the saved model that cannot be made again."""
         if self._encoder is None:
             return nullcontext()
         return self._encoder.located(self._encoder.originals[number])  # type: ignore[no-any-return]
@@ -192,11 +191,11 @@ class Decoder:
         check_fields(f"a {kind}", entry, _FIELDS[kind])
         made = self._blank_model(entry) if kind == "model" else self._construct(entry)
         if kind == "model" or (kind == "module" and holds_parts(type(made))):
-            self._put_parts(made, entry)  # which constructors look at
+            self._put_parts(made, entry)  # constructors read it
         return made
 
     def _put_parts(self, made: Any, entry: dict[str, Any]) -> None:
-        """Put the parts of an object that have entries of their own in their places."""
+        """Set the parts of an object that have their own entries."""
         if isinstance(made, nn.Module):
             homes = self.value(entry.get("graph", {}).get("homes", []))
             opened = {
@@ -209,7 +208,7 @@ class Decoder:
             self._put_modules(made, [self._module(number) for number in entry.get("holds", ())])
 
     def _put_modules(self, layer: Layer, modules: list[nn.Module]) -> None:
-        """Let the attributes of a user's layer hold the modules that the graph calls."""
+        """Set the modules that the graph calls as attributes of a user's layer."""
         own = held_modules(layer)
         if [_kind(module) for module in own] != [_kind(module) for module in modules]:
             raise LoadError(
@@ -219,7 +218,7 @@ class Decoder:
         _replace(layer, {id(made): now for made, now in zip(own, modules, strict=True)})
 
     def _settle(self, number: int, made: Any, entry: dict[str, Any]) -> None:
-        """Set the settings in which an object is not what its constructor made."""
+        """Set the settings in which an object differs from what its constructor made."""
         if isinstance(made, Layer) and not is_of_fgraph(type(made)):
             _replace(made, {key: now for key, (_, now) in self._replaced.items()})
         if self._encoder is not None:
@@ -255,7 +254,7 @@ class Decoder:
         return made
 
     def _made_by(self, entry: dict[str, Any]) -> Any:
-        """Return a part that an earlier object makes; for a layer, let it build its module."""
+        """Return a part that an earlier object made; a layer builds its module for it."""
         built = entry["kind"] == "build"
         number, name = (entry["of"], "") if built else entry["of"]
         outer = self.made[number_below(number, self.made)]
@@ -293,9 +292,9 @@ class Decoder:
     def _set_children(
         self, module: nn.Module, children: dict[str, Any], opened: Container[str]
     ) -> None:
-        """Replace the children that a constructor made by those in the file, in its order.
+        """Replace the children that a constructor made by those in the file, in the file's order.
 
-        Those of an opened module keep their names, whatever attributes have them, as in memory.
+        Children of an opened module keep their names, even if attributes have the same names.
         """
         made = dict(module._modules)
         module._modules.clear()
@@ -313,7 +312,7 @@ class Decoder:
             module._modules[name] = None if number is None else self._module(number)
 
     def _check_parts(self, modules: list[int]) -> None:
-        """Refuse modules of which the file says nothing, and those nested without end."""
+        """Refuse modules that the file does not mention, and endless nesting."""
         described, seen = {id(self.made[number]) for number in modules}, set()
         most = _MOST_PARTS + 4 * len(self.made)
         for made in reversed(self.made):  # outer ones first
@@ -341,7 +340,7 @@ class Decoder:
             self.tensors[key] = nn.Parameter(tensor, requires_grad=key not in flipped)
 
     def _fill(self, module: nn.Module, entry: dict[str, Any]) -> None:
-        """Give a module its mode, parameters and buffers, in order, for those that it made."""
+        """Set the mode, parameters and buffers of a module, in order."""
         module.training = bool(entry["training"])
         held = entry.get("tensors", [])
         made: dict[str, Any] = {**module._parameters, **module._buffers}
@@ -391,7 +390,7 @@ class Decoder:
                 raise LoadError(f"a stack holds {stack!r:.80}, which are no layers")
 
     def _check_opened(self) -> None:
-        """Refuse what is left of an opened module that no graph calls the parts of."""
+        """Refuse an opened module whose parts no graph calls."""
         left = [made for made in self.made if type(made) is OpenedModule]
         graphs = [made._graph for made in self.made if left and isinstance(made, Model)]
         called = {part for graph in graphs if graph is not None for part in unfolded_modules(graph)}
@@ -426,7 +425,7 @@ def _replace(layer: Layer, replaced: Mapping[int, Any]) -> None:
 
 
 def holds_parts(cls: type) -> bool:
-    """Whether modules of a class have what parts they are given."""
+    """Return whether modules of a class may have any parts."""
     return cls in EMPTY or cls in FREE
 
 
@@ -438,7 +437,7 @@ def _check_free(module: nn.Module, name: str) -> None:
 
 
 def _misfit(kind: str, made: Tensor | None, now: Tensor | None) -> str:
-    """Return how a tensor in the file differs from the one that a constructor made."""
+    """Return how a tensor in the file differs from the one that the constructor made."""
     if made is None or now is None:
         return "" if made is now else "is there in one of file and module only"
     if nn.parameter.is_lazy(made):

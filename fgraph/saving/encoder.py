@@ -1,7 +1,7 @@
-"""A model as data: a list of constructions, each made of those before it.
+"""A model as data: a list of constructions, each from earlier ones.
 
-Each object is made again as soon as it is written. So it is known which parts of a module its
-constructor makes, and what a layer builds; a part that was replaced is a construction of its own.
+Each object is made again as soon as it is written. This shows which parts of a module its
+constructor makes, and what a layer builds; a replaced part gets its own construction.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch.utils import _pytree as pytree
 from ..common.configured import Remembered
 from ..constructions.construction import EMPTY
 from ..constructions.constructor_calls import construction_of, has_own_config
-from ..constructions.differences import changed_settings, slots
+from ..constructions.differences import changed_settings, named_tensors
 from ..errors import SaveError
 from ..graph.closures import LiftedFunction, MethodCall
 from ..layers.base import Layer
@@ -53,9 +53,9 @@ class Encoder:
 
     Attributes:
         objects: the entries, in order.
-        originals: the object that each entry stands for.
+        originals: the object of each entry.
         tensors: the tensors that the entries refer to, by name.
-        named: the classes and functions that they name.
+        named: the classes and functions that the entries name.
         decoder: makes each object again as soon as it is written, for comparison.
     """
 
@@ -64,12 +64,14 @@ class Encoder:
         self.originals: list[Any] = []
         self.tensors: dict[str, Tensor] = {}
         self.named: dict[str, Any] = {}
-        self._tensor_names = {id(tensor): name for name, tensor in reversed(list(slots(root)))}
+        self._tensor_names = {
+            id(tensor): name for name, tensor in reversed(list(named_tensors(root)))
+        }
         self._paths = {id(part): path for path, part in reversed(list(root.named_modules()))}
         self._numbers: dict[int, int] = {}
-        self._taken: set[int] = set()  # the ids of made parts that stand for one of the model
-        self._opened: set[int] = set()  # those of modules whose parts the graph calls
-        self._marked: set[int] = set()  # and of all in modules that were opened
+        self._taken: set[int] = set()  # the ids of made parts that correspond to parts of the model
+        self._opened: set[int] = set()  # the ids of modules whose parts the graph calls
+        self._marked: set[int] = set()  # and of everything in opened modules
         self.decoder = Decoder(self.objects, {}, self.named, encoder=self)
 
     # ------------------------------------------------------------------ values
@@ -79,8 +81,7 @@ class Encoder:
 
         Args:
             value: the value.
-            reference: returns the tag and the parts of what is neither plain nor known here:
-                references within a graph.
+            reference: returns the tag and the parts of other values: references within a graph.
 
         Raises:
             SaveError: something in it cannot be written as data.
@@ -117,10 +118,10 @@ class Encoder:
         return "$object", self.number(value)
 
     def name(self, target: Any) -> str:
-        """Return the name of a class or function, which in one file stands for it alone.
+        """Return the name of a class or function, unique in the file.
 
         Raises:
-            SaveError: it has no name, or that of another one.
+            SaveError: it has no name, or the name of another one.
         """
         name = name_of(target)
         if self.named.setdefault(name, target) is not target:
@@ -131,7 +132,7 @@ class Encoder:
         return name
 
     def tensor(self, tensor: Tensor) -> str:
-        """Return the name of a tensor, which is written among `tensors` if the root has it not."""
+        """Return the name of a tensor; add it to `tensors` if the root does not have it."""
         name = self._tensor_names.get(id(tensor))
         if name is None:
             name = self._tensor_names[id(tensor)] = f"constant/{len(self.tensors) + 1}"
@@ -140,7 +141,7 @@ class Encoder:
         return name
 
     def _check_trained(self, optimizer: torch.optim.Optimizer) -> None:
-        """Refuse an optimizer of other parameters than those of the root."""
+        """Refuse an optimizer with parameters that the root does not have."""
         trained = [p for group in optimizer.param_groups for p in group["params"]]
         if strangers := [p for p in trained if id(p) not in self._tensor_names]:
             raise SaveError(
@@ -151,7 +152,7 @@ class Encoder:
     # ------------------------------------------------------------------ objects
 
     def number(self, value: Any) -> int:
-        """Return the number of an object, writing it first where it has none."""
+        """Return the number of an object; write it first if it has none."""
         if id(value) not in self._numbers:
             with self.located(value):
                 entry = self._entry(value)
@@ -163,7 +164,7 @@ class Encoder:
         return self._numbers[id(value)]
 
     def _enter(self, value: Any, entry: dict[str, Any]) -> Any:
-        """Add an entry, and return what the decoder makes of it."""
+        """Add an entry, and return the object that the decoder makes from it."""
         self._numbers.setdefault(id(value), len(self.objects))
         self.originals.append(value)
         self.objects.append(entry)
@@ -171,7 +172,7 @@ class Encoder:
         return self.decoder.made[-1]
 
     def _add_layer_parts(self, outer: Layer, made: Layer) -> None:
-        """Write the layers and modules that another layer has made, and what it builds."""
+        """Write the layers and modules inside a layer, and the module that it builds."""
         number = self._numbers[id(outer)]
         if type(outer).__module__.startswith("fgraph."):
             self._add_inner_layers(outer, number)
@@ -197,7 +198,7 @@ class Encoder:
             entry["module"] = self._part(number, "module", outer.module, made.module)
 
     def _add_children(self, outer: nn.Module, made: Any, entry: dict[str, Any]) -> None:
-        """Write the children of a module, those that its constructor makes as parts of it."""
+        """Write the children of a module; mark those that its constructor makes."""
         number, own = self._numbers.get(id(outer), -1), made._modules if made else {}
         entry["children"] = {
             name: None if child is None else self._part(number, name, child, own.get(name))
@@ -205,7 +206,7 @@ class Encoder:
         }
 
     def _part(self, number: int, name: str, part: nn.Module, made: nn.Module | None) -> Any:
-        """Return `MADE` for a part that is made by what has this number; else its own number."""
+        """Return `MADE` for a part that the object of this number makes; else its own number."""
         if id(part) in self._numbers or not _alike(part, made) or id(made) in self._taken:
             return self.number(part)
         self._taken.add(id(made))
@@ -244,13 +245,13 @@ class Encoder:
 
     @staticmethod
     def _is_constructed(model: Model) -> bool:
-        """Whether the class makes the model again, instead of the graph in the file."""
+        """Return whether the class makes the model, instead of the graph in the file."""
         return has_own_config(type(model)) or (
             model._graph is None and not hasattr(model, "_stack")
         )
 
     def _call(self, value: Any) -> dict[str, Any]:
-        """Write the constructor call that makes an object like this one."""
+        """Write the constructor call for an object."""
         cls = value._public_class() if isinstance(value, Model) else type(value)
         if self._is_opened(value):
             kind = cls.__name__ if cls.__name__.isidentifier() else "Module"
@@ -265,7 +266,7 @@ class Encoder:
         }
 
     def _is_opened(self, value: Any) -> bool:
-        """Whether the file has a plain module with the parts of this one, see `unfold`."""
+        """Return whether the file has a plain module with the parts of this one (see `unfold`)."""
         return id(value) in self._opened and not is_allowed(type(value))
 
     def _module_state(self, module: nn.Module) -> dict[str, Any]:
@@ -280,7 +281,7 @@ class Encoder:
         return {"training": module.training, "tensors": held}
 
     def _model(self, model: Model) -> dict[str, Any]:
-        """Write a model that has a graph, or a `Sequential` that will have one."""
+        """Write a model with a graph, or a `Sequential` that will have one."""
         graph = None if model._graph is None else model._live_graph("save")
         if graph is not None:
             self._opened |= unfolded_modules(graph).keys()
@@ -301,15 +302,15 @@ class Encoder:
         return entry
 
     def settle(self, number: int, made: list[Any], tensors: Mapping[str, Tensor]) -> None:
-        """Write the settings in which an object differs from what was made of its entry.
+        """Write the settings in which an object differs from the one made from its entry.
 
         Args:
             number: the number of the entry.
-            made: what was made of all entries.
-            tensors: the tensors that these have, by name.
+            made: the objects made from all entries.
+            tensors: their tensors by name.
 
         Raises:
-            SaveError: it differs in what is no setting.
+            SaveError: it differs in more than settings.
         """
         entry, value = self.objects[number], self.originals[number]
         if "config" in entry or entry["kind"] == "build" or self._is_opened(value):
@@ -332,7 +333,7 @@ class Encoder:
 
     @contextmanager
     def located(self, value: Any) -> Iterator[None]:
-        """Say in errors which part of the model they are about: the innermost one."""
+        """Context manager: errors name the innermost part of the model that they are about."""
         try:
             yield
         except _LocatedError:
@@ -352,18 +353,18 @@ class Encoder:
 
 
 class _LocatedError(SaveError):
-    """One that says which part of the model it is about."""
+    """An error that names the part of the model that it is about."""
 
 
 def _input_of(layer: Any) -> tuple[str, Any] | None:
-    """Return the tag and the parts of the input that a `Sequential` begins with."""
+    """Return the tag and the parts of the input of a `Sequential`."""
     if not isinstance(layer, InputLayer):
         return None
     return "$input", [layer._ref.node.name, list(layer._ref.spec.shape), layer._ref.spec.dtype]
 
 
 def _alike(part: nn.Module, made: nn.Module | None) -> bool:
-    """Whether a module has the class and the tensors of one that was made in its place."""
+    """Return whether a module has the class and the tensors of the one made for it."""
     if type(part) is not type(made):
         return False
     found = [
@@ -387,7 +388,7 @@ def _refuse_computed_weights(module: nn.Module) -> None:
 
 
 def _refuse_other_state(value: Any) -> None:
-    """Refuse an object that is more than its attributes, as one of a subclass of `float` is."""
+    """Refuse an object with state besides its attributes, such as a subclass of `float`."""
     parts: Any = value.__reduce_ex__(2)
     if parts[0] is not copyreg.__newobj__ or len(parts[1]) > 1 or any(parts[3:]):  # type: ignore[attr-defined]
         kind = type(value).__name__

@@ -1,4 +1,4 @@
-"""A graph as data and back: its nodes are recorded anew, so that torch checks each of them."""
+"""A graph as data and back: its nodes are recorded again, so that torch checks each of them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class GraphWriter:
     """Writes one graph, with the numbers of inputs and nodes in place of references.
 
     Args:
-        model: the model that has the graph, and the names and the structure of all in it.
+        model: the model with the graph, its names and structure.
         graph: the graph.
         encoder: writes values.
     """
@@ -68,10 +68,10 @@ class GraphWriter:
         self._homes = {id(h.module): _opened(h, graph) for h in graph.homes if not h.name}
 
     def record(self) -> dict[str, Any]:
-        """Return all of the graph.
+        """Return the graph as data.
 
         Raises:
-            SaveError: a node cannot be written as data; the text names it.
+            SaveError: a node cannot be written as data; the message names it.
         """
         model, flat = self._model, self._flat
         if model._converted and any(axis == DTYPE for _, axis in flat.reads):
@@ -111,7 +111,7 @@ class GraphWriter:
         return "$at", later if place is None else [place, 0]
 
     def _node(self, entry: Entry, path: tuple[str, ...] | None) -> dict[str, Any]:
-        """Return what a node does; what is `None` or empty is left out."""
+        """Return a node as a dict, without `None` and empty entries."""
         target = resolve(entry.function) if entry.function else entry.target
         reads = target is getattr and entry.args[1] in _READ
         record = {
@@ -158,7 +158,7 @@ def _values(structure: Any) -> list[At]:
 
 
 def _shown(structure: Any) -> Any:
-    """Return a structure with what files hold anywhere: the class of another one may be unknown."""
+    """Return a structure of classes that files can hold: others may be unknown to the reader."""
     kind = type(structure)
     if kind in (tuple, list):
         return kind(map(_shown, structure))
@@ -172,7 +172,7 @@ def _name_of(ref: Ref) -> str | None:
 
 
 def _source(spec: Spec) -> list[Any]:
-    """Return the kind of an input, and its shape and dtype, its stand-ins, or its example."""
+    """Return the kind of an input, with its shape and dtype, its stand-ins, or its example."""
     if isinstance(spec, TensorSpec):
         return ["tensor", list(spec.shape), spec.dtype]
     if isinstance(spec, NumberSpec):
@@ -181,7 +181,7 @@ def _source(spec: Spec) -> list[Any]:
 
 
 def _declaration(entry: Entry) -> Any:
-    """Return the shapes and dtypes that `apply(output_shape=...)` was told, for a node of these."""
+    """Return the shapes and dtypes of `apply(output_shape=...)`, for a node made by it."""
     if not entry.declared or isinstance(entry.target, Model) or entry.target in READS:
         return None
     specs = [[list(spec.shape), spec.dtype] for spec in cast(list[TensorSpec], entry.specs)]
@@ -192,12 +192,12 @@ def _declaration(entry: Entry) -> Any:
 
 
 def decode_graph(model: Model, record: dict[str, Any], decoder: Any) -> None:
-    """Give a model its graph, its names and a forward that is generated anew.
+    """Set the graph and names of a model, and generate its forward.
 
     Args:
-        model: a model that has its children and tensors.
-        record: what `GraphWriter` wrote of it.
-        decoder: makes values of what was written.
+        model: a model with its children and tensors.
+        record: what `GraphWriter.record` returned.
+        decoder: decodes values.
 
     Raises:
         LoadError: graph and model do not fit.
@@ -246,12 +246,12 @@ def _input_names(names: Any, structure: Any, count: int) -> list[str]:
 
 
 class _Reader:
-    """Records the nodes of one graph again.
+    """Records the nodes of a graph again.
 
     Attributes:
-        record: what was written, as values.
-        graph: what its nodes make.
-        paths: for each node the way to the module that it calls, `None` for a function.
+        record: the record, with values decoded.
+        graph: the results of its nodes.
+        paths: for each node the path of the module that it calls, `None` for a function.
     """
 
     def __init__(self, model: Model, record: dict[str, Any], decoder: Any) -> None:
@@ -305,7 +305,7 @@ class _Reader:
                 raise LoadError(f"an operation takes {taken!r:.80}, not values of the graph")
 
     def _home(self, module: Any, name: Any) -> tuple[nn.Module, str]:
-        """Return an opened module, all of which is the model's."""
+        """Return an opened module, whose parts all belong to the model."""
         own = _held(self._model)
         parts = {name: module} if name else _held(module)
         if not all(part is own.get(key, ...) for key, part in parts.items()):
@@ -315,7 +315,7 @@ class _Reader:
     def _scope(
         self, number: int, home: Any, name: Any, outer: Any, inputs: Any, outputs: Any
     ) -> tuple[Any, ...]:
-        """Return the call of an opened module, as a flattened graph has it."""
+        """Return the call of an opened module, in the form of a flattened graph."""
         number_below(home, self._homes)
         _place(outer, number)
         if name:
@@ -350,7 +350,7 @@ class _Reader:
         )
 
     def _make(self, entry: Entry, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
-        """Make the node of an entry, whose target is what is written of it."""
+        """Make the node of an entry with the written target."""
         op, held = entry.op, entry.target
         if type(held) is list:
             return self._source(*held)
@@ -391,7 +391,7 @@ class _Reader:
         return Node("input", None, (), {}, [spec], name=_name(name))
 
     def _inferred(self, target: Any, args: Any, kwargs: Any, declared: Any) -> Any:
-        """Return what is known of a result that is not worked out by running the call."""
+        """Return the specs of a result that is not inferred by running the call."""
         if isinstance(target, Model) and target._graph is not None:
             if not kwargs.keys() <= {"training", "masks"}:
                 raise LoadError(f"a node calls {target.name!r} with {[*kwargs]}")
@@ -405,7 +405,7 @@ class _Reader:
             return None
         several = type(declared) is tuple
         specs: list[Spec] = [_spec(*pair) for pair in (declared if several else [declared])]
-        if is_allowed(target):  # what torch finds counts, where that does not depend on values
+        if is_allowed(target):  # torch's inference takes precedence, unless sizes depend on values
             try:
                 return shapes.infer(Node("function", target, args, kwargs))
             except Exception as error:
@@ -419,14 +419,14 @@ class _Reader:
 
 @dataclass(frozen=True)
 class _Held:
-    """What is written of a function that brings others along."""
+    """A written function that refers to others."""
 
     functions: list[Any]
     places: list[int]
 
 
 def _function(target: Any, args: tuple[Any, ...]) -> Any:
-    """Return a function that a node may call: no class of the closed list, no initializer."""
+    """Return a function that a node may call: neither a class nor an initializer."""
     if type(target) is _Held:
         places = tuple(target.places)
         if len(places) != len(target.functions) - 1 or not all(type(at) is int for at in places):
@@ -444,12 +444,12 @@ def _function(target: Any, args: tuple[Any, ...]) -> Any:
 
 
 def _is_call(given: Any) -> bool:
-    """Whether a value has the form of a call's arguments."""
+    """Return whether a value has the form of a call's arguments."""
     return type(given) is tuple and [type(part) for part in given] == [tuple, dict]
 
 
 def _spec(shape: Any, dtype: Any) -> TensorSpec:
-    """Return what is known of a tensor whose shape and dtype are in a file."""
+    """Return the spec of a tensor whose shape and dtype are in a file."""
     sizes = [size for size in shape if size is not None]
     if not all(type(size) is int and 0 <= size < 2**62 for size in sizes):
         raise LoadError(f"a value has the shape {shape!r:.80}")
@@ -459,7 +459,7 @@ def _spec(shape: Any, dtype: Any) -> TensorSpec:
 
 
 def _modes(grad: Any, *autocast: list[Any]) -> Modes:
-    """Return grad mode and autocast of a call, of those that there are."""
+    """Return grad mode and autocast of a call, for existing devices."""
     modes = Modes(grad, tuple(Autocast(*settings) for settings in autocast))
     known = grad in ("", "no_grad", "inference_mode")
     for device, enabled, dtype, cache in modes.autocast:
@@ -481,7 +481,7 @@ def _part(model: nn.Module, path: list[str]) -> nn.Module:
 
 
 def number_below(value: Any, of: Sized) -> int:
-    """Return a number that counts one of several things."""
+    """Return an index below a limit."""
     if type(value) is not int or not 0 <= value < len(of):
         raise LoadError(f"it refers to number {value!r:.20} of {len(of)}")
     return value
@@ -496,7 +496,7 @@ def _name(value: Any) -> str | None:
 
 
 def check_fields(what: str, record: Any, known: set[str]) -> None:
-    """Refuse a record with other fields than the known ones."""
+    """Refuse a record with unknown fields."""
     if not isinstance(record, dict) or not record.keys() <= known:
         strange = sorted(record.keys() - known) if isinstance(record, dict) else record
         raise LoadError(f"{what} has {strange!r:.80}, which this version does not know")

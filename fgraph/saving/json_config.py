@@ -27,7 +27,7 @@ def get_config(model: Model) -> dict[str, Any]:
         model: any `Model`.
 
     Returns:
-        A dict of what JSON has types for.
+        A dict of JSON's types.
 
     Raises:
         SaveError: a part of the model cannot be written as data.
@@ -66,7 +66,7 @@ def _read(dtype: Any, shape: Any, data: str) -> Tensor:
 def from_config(
     config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
 ) -> Model:
-    """Make a model with fresh weights from what `get_config` returned.
+    """Make a model with fresh weights from a configuration of `get_config`.
 
     Args:
         config: the configuration.
@@ -92,7 +92,7 @@ def to_json(model: Model, **options: Any) -> str:
 
 
 def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) -> Model:
-    """Make a model with fresh weights from what `model.to_json()` returned.
+    """Make a model with fresh weights from the JSON of `model.to_json()`.
 
     Args:
         text: JSON.

@@ -1,4 +1,4 @@
-"""`.weights.h5`: the weights of a model alone, as Keras has them."""
+"""`.weights.h5`: Keras's files with only the weights of a model."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ ENDING = ".weights.h5"
 
 
 def save_keras_weights(model: Any, path: Path) -> None:
-    """Write the weights of a model under the paths at which Keras looks for them.
+    """Write the weights of a model under the paths where Keras expects them.
 
     Raises:
-        SaveError: the model is none that Keras has.
+        SaveError: Keras has no equivalent of the model.
         OSError: the file cannot be written.
     """
     root = places_of_weights(model, path)
@@ -34,10 +34,10 @@ def save_keras_weights(model: Any, path: Path) -> None:
 
 
 def places_of_weights(model: Any, path: Path) -> WeightGroup:
-    """Return where Keras looks for the weights of a model.
+    """Return where Keras expects the weights of a model.
 
     Raises:
-        SaveError: the model is none that Keras has.
+        SaveError: Keras has no equivalent of the model.
     """
     try:
         return _groups(model)
@@ -49,7 +49,7 @@ def places_of_weights(model: Any, path: Path) -> WeightGroup:
 
 
 def load_keras_weights(model: Any, path: Path) -> None:
-    """Copy the weights in a file of Keras into a model; where they do not fit nothing is changed.
+    """Copy the weights in a file of Keras into a model; change nothing if they do not fit.
 
     Raises:
         LoadError: the file is damaged, or is of another model.
@@ -80,7 +80,7 @@ def _groups(model: Any) -> WeightGroup:
 
 
 def _put_by_attributes(model: Model, root: WeightGroup) -> None:
-    """Put the weights of a model that is written with `call` where its attributes say."""
+    """Put the weights of a subclassed model under the names of its attributes."""
     for layer, path in paths_of_parts(model):
         group = WeightGroup(layer.name)
         put_weights(layer, layer.name, group)
@@ -94,7 +94,7 @@ def _put_by_attributes(model: Model, root: WeightGroup) -> None:
 
 
 def _expected(group: WeightGroup, place: str) -> Iterator[tuple[Any, list[str], tuple[int, ...]]]:
-    """Yield each weight: where it is in torch, its paths in the file, and its shape there."""
+    """Yield each weight: its place in torch, its paths in the file, and its shape there."""
     for path, value, at in group.weights:
         others = [other for other, own in group.links if own == path and other != "vars/0"]
         yield at, [f"{place}/{p}" for p in (path, *others)], tuple(value.shape)
@@ -108,5 +108,5 @@ def _read(file: Hdf5, paths: list[str], shape: tuple[int, ...]) -> Any:
 
 
 def is_keras_weights(path: Path) -> bool:
-    """Whether a file is one of Keras's weights by its name."""
+    """Return whether a file is, by its name, one of Keras's weights."""
     return path.name.endswith(ENDING)

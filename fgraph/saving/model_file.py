@@ -36,17 +36,18 @@ _FIELDS = {
 def save_model(model: Model, path: str | os.PathLike[str], include_optimizer: bool = True) -> None:
     """Write a model to one file: graph, configurations, weights and training.
 
-    The file is in the safetensors format: whatever reads that reads the weights, under the names
-    of `model.state_dict()`. It replaces an older one only once it is whole. Hooks, and values of
-    metrics, are not saved.
+    The file is in the safetensors format: any reader of that format finds the weights, under the
+    names of `model.state_dict()`. An existing file is replaced only when the new one is complete.
+    Hooks and the running totals of metrics are not saved.
 
     Args:
         model: any `Model`.
-        path: the file; `.fgraph` is customary. With `.keras` it is one of Keras, which opens it.
-        include_optimizer: whether to save what `compile` was told and the optimizer's state.
+        path: the file; the usual suffix is `.fgraph`. With `.keras` Keras can open it, too.
+        include_optimizer: whether to save the settings of `compile` and the optimizer's state.
 
     Raises:
-        SaveError: a part of the model cannot be kept as data; the text says which, and what to do.
+        SaveError: a part of the model cannot be written as data; the message says which, and what
+            to do.
         OSError: the file cannot be written.
     """
     with tensorfile.on_host():
@@ -83,15 +84,15 @@ def encode_model(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return a model as JSON, and the tensors that it refers to.
 
-    The model is made again from that JSON, on tensors without memory: what that refuses, or what
-    would not come back as it is, is refused here.
+    The model is made again from that JSON, on tensors without memory, and compared: what could not
+    be loaded again, or would be different, is refused here.
 
     Args:
         model: the model.
-        include_optimizer: whether to write what `compile` was told and the optimizer's state.
+        include_optimizer: whether to write the settings of `compile` and the optimizer's state.
 
     Raises:
-        SaveError: a part of the model cannot be kept as data.
+        SaveError: a part of the model cannot be written as data.
     """
     encoder = Encoder(model)
     try:
@@ -126,28 +127,28 @@ def load_model(
     map_location: str | torch.device | None = None,
     verify: bool = True,
 ) -> Model:
-    """Read a model that `model.save` wrote: the same class, names, weights and training.
+    """Load a model saved by `model.save`, with class, names, weights and training state.
 
-    It also opens what Keras wrote, `.keras` and `.h5`, without Keras (extra `keras-files`). What
-    kind a file is, its contents say.
+    It also opens Keras's files, `.keras` and `.h5`, without Keras (extra `keras-files`). The kind
+    of a file is recognised by its contents.
 
-    Nothing in the file can act: it is a list of constructions, whose names are looked up in closed
-    lists of torch's modules and tensor functions and this package's classes, among what was
-    registered, and in `custom_objects`. Registered classes and functions run as they are. The
-    weights are read from the file as they are needed, so it must not be changed in place
-    meanwhile; `model.save` to the same path is safe.
+    No code in the file is run: it is a list of objects to construct, whose names are looked up in
+    closed lists of torch's modules and tensor functions and this package's classes, among
+    registered names, and in `custom_objects`. Registered classes and functions run without
+    restrictions. The weights are read from the file when needed, so it must not be changed in
+    place; `model.save` to the same path is safe.
 
     Args:
         path: the file.
-        custom_objects: your own classes and functions by the names that the file has for them:
-            `Name`, or `package>Name` where registered.
-        compile: whether to take over what the saved model's `compile` was given, and the
-            optimizer's state. Without it the file's settings are not even decoded.
-        safe_mode: accepted for Keras's sake: only true.
-        map_location: the device for all tensors; by default each goes where it was.
-        verify: whether to compare the checksum of the weights. That reads them all, a tenth of a
-            second for a gigabyte in memory; without it they are read as they are used, and a
-            damaged weight goes unnoticed. All else is always compared.
+        custom_objects: your own classes and functions by their names in the file: `Name`, or
+            `package>Name` if registered.
+        compile: whether to restore the settings of `compile` and the optimizer's state. Without it
+            the file's settings are not even decoded.
+        safe_mode: accepted for compatibility with Keras; must be true.
+        map_location: the device for all tensors; by default each is restored to its own.
+        verify: whether to verify the checksum of the weights. That reads all of them, a tenth of a
+            second for a gigabyte in memory; otherwise they are read when used, and a damaged weight
+            goes unnoticed. Everything else is always verified.
 
     Returns:
         The model.
@@ -178,7 +179,7 @@ def load_model(
         kind = kind_of(source) if source.is_file() else None
         if kind is not None:
             return load_keras(source, kind, dict(custom_objects or {}), compile, device)
-        # the weights are read by one thread while this one makes the model
+        # another thread reads the weights while this one makes the model
         with tensorfile.reading(source), ThreadPoolExecutor(1) as executor:
             file = tensorfile.read(source, verify=False)
             if _TEXT not in file.texts or not file.check:
@@ -196,7 +197,7 @@ def load_model(
 
 
 def check_document(document: Any) -> dict[str, Any]:
-    """Return what `encode_model` wrote.
+    """Return the document that `encode_model` wrote.
 
     Raises:
         LoadError: it is something else, or of another version.
@@ -226,11 +227,12 @@ def decode_model(
     """Make the model that `encode_model` wrote.
 
     Args:
-        document: what `encode_model` returned.
+        document: the document of `encode_model`.
         tensors: its tensors by name.
         custom: as in `load_model`.
         fresh: whether modules keep the values that their constructors draw.
-        compile: whether to take over the training; what only that needs may be unknown otherwise.
+        compile: whether to restore training; otherwise names that only training needs may be
+            unknown.
 
     Raises:
         LoadError: the document needs something unknown, or does not fit together.
@@ -261,7 +263,7 @@ def _placed(
     devices: Mapping[str, str],
     device: torch.device | None,
 ) -> dict[str, Tensor]:
-    """Move tensors to where they were, or to the device that is asked for."""
+    """Move tensors to their devices, or to the requested one."""
     if device is None and "meta" in devices.values():
         raise LoadError("its tensors go to meta, where they would lose their values")
     places = devices if device is None else dict.fromkeys(tensors, str(device))

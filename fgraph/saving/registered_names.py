@@ -1,4 +1,4 @@
-"""The names that files may hold: a closed list, and what users register."""
+"""The names that files may contain: a closed list, and names that users register."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _names: dict[int, str] = {}
 
 
 def register(name: str) -> Callable[[T], T]:
-    """Give a class or function the name under which files hold it: a decorator.
+    """Register a class or function under a name for files; a decorator.
 
     Args:
-        name: `"package>Name"`, unique over all packages that a file may meet.
+        name: `"package>Name"`, unique over all packages.
 
     Returns:
-        The decorator; it returns what it is given.
+        The decorator; it returns its argument.
 
     Raises:
         ValueError: the name has another form, or belongs to something else.
-        TypeError: what is decorated is neither a class nor a function.
+        TypeError: the decorated object is neither a class nor a function.
 
     Example:
         >>> @register("docs>double")
@@ -45,7 +45,7 @@ def register(name: str) -> Callable[[T], T]:
         if not callable(target):
             raise TypeError(f"register({name!r}) expects a class or a function, got {target!r}")
         before = _by_name.get(name)
-        # a notebook cell that runs again defines the same thing again
+        # running a notebook cell again defines the same name again
         if before is not None and _place(before) != _place(target):
             raise ValueError(f"the name {name!r} is already registered for {before!r}")
         _by_name[name] = target
@@ -56,7 +56,7 @@ def register(name: str) -> Callable[[T], T]:
 
 
 def registered(name: str) -> Any:
-    """Return what was registered under a name, `None` if nothing was."""
+    """Return the object registered under a name, `None` if there is none."""
     return _by_name.get(name)
 
 
@@ -85,7 +85,7 @@ def _allowed_targets() -> dict[Any, str]:
 
 
 def is_allowed(target: Any) -> bool:
-    """Whether a class or function is on the closed list."""
+    """Return whether a class or function is on the closed list."""
     try:
         return target in _allowed_targets()
     except TypeError:  # not hashable
@@ -101,12 +101,12 @@ def registered_name(target: Any) -> str | None:
 def name_of(target: Any) -> str:
     """Return the name of a class or function in a file.
 
-    That is the one it was registered under, that of the closed list, or else its own name, by
-    which `custom_objects` has to give it.
+    That is its registered name, its name on the closed list, or else its own name, which must then
+    be in `custom_objects`.
 
     Raises:
-        SaveError: it has none, as a lambda, or belongs to torch or this package and is no part of
-            the closed list.
+        SaveError: it has none, like a lambda, or belongs to torch or this package and is not on the
+            closed list.
     """
     name = registered_name(target) or (_allowed_targets()[target] if is_allowed(target) else None)
     if name is not None:
@@ -126,8 +126,8 @@ def find(name: Any, custom: Mapping[str, Any] | None = None) -> Any:
     """Return the class or function that a file names.
 
     Args:
-        name: what `name_of` gave.
-        custom: classes and functions by name, which come before those registered.
+        name: the result of `name_of`.
+        custom: classes and functions by name, which take precedence over registered ones.
 
     Raises:
         LoadError: the name is not known.

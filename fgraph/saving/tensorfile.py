@@ -1,12 +1,12 @@
-"""One file of named tensors and texts: the safetensors format, mapped into memory, and checked.
+"""A file of named tensors and texts in the safetensors format, memory-mapped and checked.
 
-The layout is the one that the `safetensors` package documents: eight bytes with the length of a
-JSON header, the header, the bytes of the tensors. Whatever reads that format reads the weights of
-a saved model. It holds no code, and reading it unpickles nothing.
+The layout is that of the `safetensors` package: eight bytes with the length of a JSON header, the
+header, the bytes of the tensors. Any reader of that format can read the weights of a saved model.
+The file has no code, and reading it unpickles nothing.
 
-Two checksums tell a damaged file from a whole one: a CRC of the header and, for the tensors, the
-CRC of the sums of each block of 64 KiB as words modulo 2**64. Such a sum finds every change of a
-single word and is as fast as memory: a CRC of all bytes would take four times as long.
+Two checksums detect damaged files: a CRC of the header and, for the tensors, a CRC of block sums:
+the sums of 64-bit words modulo 2**64 over blocks of 64 KiB. Such a sum detects every change of a
+single word and is as fast as memory; a CRC of all bytes would take four times as long.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ DTYPES = {
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _BLOCK = 8192  # words of eight bytes
 _ALIGNMENT = 64
-_MAX_HEADER = 100_000_000  # what the safetensors package allows
+_MAX_HEADER = 100_000_000  # the limit of the safetensors package
 _MOST_VALUES = 2_000_000
 _MOST_TENSORS = 65_536
-_HEAD = b'{"__metadata__":{"check":"'  # what comes next are two checksums of eight digits
+_HEAD = b'{"__metadata__":{"check":"'  # followed by two checksums of eight digits
 _NO_CHECK = "0" * 16
 
 
 @dataclass
 class TensorFile:
-    """What a file holds.
+    """The contents of a file.
 
     Attributes:
         owners: tensors on the CPU by name; they share the file's pages until they are written to.
-        views: where other tensors lie in the memory of these, and in what order the elements of
-            one lie that is in no usual order; see `with_views`.
+        views: the other tensors, as views of the owners' memory, and the order of elements of
+            owners that are not contiguous; see `with_views`.
         texts: texts by name.
         data: the bytes of all tensors.
-        check: their checksum, as the file has it; files of other programs have none.
+        check: their checksum in the file; files of other programs have none.
     """
 
     owners: dict[str, Tensor]
@@ -71,7 +71,7 @@ class TensorFile:
         return with_views(self.owners, self.views)
 
     def verify(self) -> None:
-        """Compare the checksum of the tensors, for which all are read once.
+        """Verify the checksum of the tensors, which reads all of them.
 
         Raises:
             LoadError: they are damaged.
@@ -82,10 +82,10 @@ class TensorFile:
 
 @contextmanager
 def reading(what: Path | str) -> Iterator[None]:
-    """Name what is read in errors; whatever else goes wrong in the block is a `LoadError` as well.
+    """Context manager: errors name the source, and any other error becomes a `LoadError`.
 
     Args:
-        what: a file, or words.
+        what: a file, or a description.
     """
     name = what if isinstance(what, str) else repr(str(what))
     try:
@@ -102,7 +102,7 @@ def reading(what: Path | str) -> Iterator[None]:
 
 
 def on_host() -> AbstractContextManager[object]:
-    """Return a context in which new tensors are on the CPU, whatever device is the default."""
+    """Return a context in which new tensors are on the CPU, regardless of the default device."""
     # the context of the default device takes longer than reading a small tensor
     return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
 
@@ -113,8 +113,8 @@ def on_host() -> AbstractContextManager[object]:
 def write(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> None:
     """Write named tensors and texts to one file, whole or not at all.
 
-    No more than one tensor is copied at a time, and only one that is not on the CPU in one piece.
-    Of tensors that share memory the largest is written, and where the others lie in it.
+    At most one tensor is copied at a time, and only if it is not contiguous on the CPU. Of tensors
+    that share memory, the largest is written, with the positions of the others in it.
 
     Args:
         path: the file.
@@ -128,7 +128,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -
     for name, tensor in tensors.items():
         dtype_name(name, tensor)
     views = views_among(tensors)
-    # those that fill whole lines of the cache come first: so all of these are aligned
+    # multiples of a cache line come first, so that all of them are aligned
     names = sorted(tensors.keys() - views, key=lambda name: (tensors[name].nbytes % _ALIGNMENT > 0,
                    -tensors[name].element_size(), -tensors[name].nbytes, name))  # fmt: skip
     entries: dict[str, Any] = {}
@@ -150,7 +150,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -
     if permuted or views:
         texts = {**texts, "views": json.dumps(permuted | views)}
     header = _header(entries, texts)
-    try:  # what would not be read again
+    try:  # it could not be read again
         check_count(len(tensors))
         for text in texts.values():
             check_length(text)
@@ -171,7 +171,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -
 
 
 def _header(entries: Mapping[str, Any], texts: Mapping[str, str]) -> bytes:
-    """Return the length and the header, with zeros in place of the checksums."""
+    """Return the length and the header, with zeros for the checksums."""
     metadata = {"check": _NO_CHECK, "format": "pt", **texts}
     text = json.dumps({"__metadata__": metadata, **entries}, separators=(",", ":")).encode()
     text += b" " * (-(len(text) + 8) % _ALIGNMENT)
@@ -179,7 +179,7 @@ def _header(entries: Mapping[str, Any], texts: Mapping[str, str]) -> bytes:
 
 
 def _header_check(raw: bytes) -> str:
-    """Return the checksum of what follows both checksums in a header."""
+    """Return the checksum of the part of a header that follows both checksums."""
     return f"{zlib.crc32(memoryview(raw)[len(_HEAD) + len(_NO_CHECK) :]):08x}"
 
 
@@ -200,7 +200,7 @@ def dtype_name(name: str, tensor: Tensor) -> str:
 
 
 def _is_permuted(tensor: Tensor) -> bool:
-    """Whether the tensor is dense in another order of its dimensions, as channels_last is."""
+    """Return whether the tensor is dense in another order of its dimensions, like channels_last."""
     like = torch.empty_like(tensor, device="meta").stride()
     usual = torch.empty(tensor.shape, device="meta").stride()
     return tensor.numel() > 0 and tensor.stride() == like != usual
@@ -222,7 +222,7 @@ def checksum(data: Tensor) -> int:
 
 
 def _mapped(path: Path, size: int) -> tuple[torch.UntypedStorage, Tensor]:
-    """Return the contents of a file, which are read as they are needed."""
+    """Return the contents of a file, memory-mapped."""
     storage: Any = torch.UntypedStorage.from_file(str(path), False, size)
     return storage, torch.empty(0, dtype=torch.uint8).set_(storage)
 
@@ -240,14 +240,14 @@ def read(path: Path, verify: bool = True) -> TensorFile:
 
     Args:
         path: the file.
-        verify: whether to compare the checksum of the tensors at once; that of the header is
-            always compared.
+        verify: whether to verify the checksum of the tensors at once; that of the header is always
+            verified.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.
         LoadError: the file is of another kind, cut off or damaged.
     """
-    path.open("rb").close()  # or Python says what is wrong with the path
+    path.open("rb").close()  # otherwise Python reports what is wrong with the path
     if path.stat().st_size < 10:
         raise LoadError("the file is empty, or cut off")
     with uncollected():
@@ -286,11 +286,11 @@ def _parse(storage: torch.UntypedStorage, data: Tensor) -> TensorFile:
 
 
 def parse_json(text: str | bytes, numbers: bool = False) -> Any:
-    """Return what JSON says, of limited size.
+    """Return the value of JSON text of limited size.
 
     Args:
         text: the JSON.
-        numbers: whether it may have `NaN` and `Infinity`, as Python writes them.
+        numbers: whether to allow `NaN` and `Infinity`, which Python writes.
 
     Raises:
         LoadError: it has more values than the limit.
@@ -304,7 +304,7 @@ def parse_json(text: str | bytes, numbers: bool = False) -> Any:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Make objects of which none is garbage without looking for some: most of the time it takes."""
+    """Context manager: suspend garbage collection, which would take most of the time."""
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -315,7 +315,7 @@ def uncollected() -> Iterator[None]:
 
 
 def check_length(text: str | bytes) -> None:
-    """Refuse a text of JSON that has more values than the limit."""
+    """Refuse JSON with more values than the limit."""
     comma, colon = (",", ":") if isinstance(text, str) else (b",", b":")
     count = text.count(comma) + text.count(colon)  # type: ignore[arg-type]
     if count > _MOST_VALUES:
@@ -329,7 +329,7 @@ def check_count(tensors: int) -> None:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a key that is there twice: readers differ in which one they take."""
+    """Refuse a repeated key: readers differ in which value they use."""
     made = dict(pairs)
     if len(made) < len(pairs):
         raise ValueError("an object in its description has the same key twice")
@@ -348,7 +348,7 @@ def _other_kind(first: bytes) -> str:
 
 
 def _check_entries(header: dict[str, Any], size: int) -> None:
-    """Check that the tensors lie one behind the other and fill the file."""
+    """Check that the tensors are adjacent and fill the file."""
     end = 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         (first, last), shape = entry["data_offsets"], entry["shape"]
@@ -367,10 +367,10 @@ def _check_entries(header: dict[str, Any], size: int) -> None:
 
 
 def _tensor(storage: torch.UntypedStorage, start: int, entry: dict[str, Any]) -> Tensor:
-    """Return one tensor as a view of the mapped file, in a storage of its own."""
+    """Return one tensor as a view of the mapped file, in its own storage."""
     made: Any = torch.empty(0, dtype=DTYPES[entry["dtype"]])
     first, last = entry["data_offsets"]
     made.set_(storage[start + first : start + last], 0, entry["shape"])
-    # kernels round differently where vectors are not aligned
+    # kernels round differently for unaligned vectors
     whole: Tensor = made.clone() if (start + first) % _ALIGNMENT else made
     return whole

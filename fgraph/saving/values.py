@@ -1,7 +1,7 @@
-"""Python values as JSON and back, by one table.
+"""Python values as JSON, and back.
 
-JSON has no tuples, slices or dtypes: these become objects with one key that begins with `$`. What
-the table does not have, such as tensors and functions, is left to two callbacks.
+JSON has no tuples, slices or dtypes: these become objects with one key that begins with `$`. Values
+that are not in the table, such as tensors and functions, are left to two callbacks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _WHOLE = range(-(2**63), 2**64)
 
 
 def _torch_values(kind: type) -> tuple[Callable[[Any], str], Callable[[str], Any]]:
-    """Return how the values of a torch type are named, and found by name: no other is."""
+    """Return the names of the values of a torch type, and the values by name."""
     known = {name: value for name, value in vars(torch).items() if isinstance(value, kind)}
     return (lambda value: str(value).removeprefix("torch.")), (lambda name: known[name])
 
@@ -38,7 +38,7 @@ _NUMPY = {
     "complex64 complex128".split()
 }
 
-# the type, its tag, how a value is taken apart into plainer ones, and how it is put together
+# the type, its tag, and functions that convert a value to plainer ones, and back
 _TABLE: list[tuple[type, str, Callable[[Any], Any], Callable[[Any], Any] | None]] = [
     (tuple, "$tuple", list, tuple),
     (dict, "$dict", _pairs, dict),
@@ -46,7 +46,7 @@ _TABLE: list[tuple[type, str, Callable[[Any], Any], Callable[[Any], Any] | None]
     (collections.Counter, "$counter", _pairs, lambda pairs: collections.Counter(dict(pairs))),
     (set, "$set", list, set),
     (frozenset, "$frozenset", list, frozenset),
-    (range, "$range", lambda v: [v.start, v.stop, v.step], None),  # all count
+    (range, "$range", lambda v: [v.start, v.stop, v.step], None),  # every value counts
     (slice, "$slice", lambda v: [v.start, v.stop, v.step], lambda parts: slice(*parts)),
     (float, "$float", repr, float),
     (complex, "$complex", lambda v: [v.real, v.imag], lambda parts: complex(*parts)),
@@ -66,12 +66,12 @@ _PARTS = {tag: PLAIN | {complex} if "numpy" in tag else {list, str, type(None)} 
 
 
 def to_json(value: Any, other: Callable[[Any], tuple[str, Any]], level: int = 0) -> Any:
-    """Return `value` in the types of JSON. Subclasses are not taken for their base classes.
+    """Return `value` in the types of JSON. Subclasses are not treated as their base classes.
 
     Args:
         value: any nesting of plain values and containers.
-        other: from everything else to a tag that begins with `$`, and plainer values.
-        level: how deep in other values this one is.
+        other: converts any other value to a tag that begins with `$`, and plainer values.
+        level: the nesting depth of this value.
 
     Raises:
         SaveError: a number is too large, or values are nested too deep.
@@ -96,12 +96,12 @@ def to_json(value: Any, other: Callable[[Any], tuple[str, Any]], level: int = 0)
 
 
 def from_json(value: Any, other: Callable[[str, Any], Any], level: int = 0) -> Any:
-    """Return the value that `to_json` wrote.
+    """Return the value written by `to_json`.
 
     Args:
-        value: what JSON gave.
-        other: from another tag, and the values that it holds, to the value.
-        level: how deep in other values this one is.
+        value: the parsed JSON.
+        other: converts any other tag and its values to a value.
+        level: the nesting depth of this value.
 
     Raises:
         LoadError: the value has a form that is not known, or is nested too deep.

@@ -1,4 +1,4 @@
-"""`save_weights` and `load_weights`: the values alone, for a model that exists already."""
+"""`save_weights` and `load_weights`: only the weights, for an existing model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..common.atomic_files import save_atomically
-from ..constructions.differences import slots
+from ..constructions.differences import named_tensors
 from ..errors import LoadError
 from . import tensorfile
 from .keras_weight_files import is_keras_weights, load_keras_weights, save_keras_weights
@@ -26,9 +26,9 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
 
     Args:
         model: any module.
-        path: the file. With the ending `.weights.h5` it is one of Keras's; with `.pt`, `.pth` or
-            `.bin` it is what `torch.save` makes of `model.state_dict()`; with any other one, such
-            as `.safetensors`, a file in the safetensors format.
+        path: the file. `.weights.h5` makes a file of Keras; `.pt`, `.pth` or `.bin` the result of
+            `torch.save(model.state_dict())`; any other suffix, such as `.safetensors`, a file in
+            the safetensors format.
 
     Raises:
         SaveError: a tensor has a dtype or layout that the format cannot hold.
@@ -45,17 +45,17 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
         seen: set[int] = set()
         tensors = {}
         for name, tensor in model.state_dict(keep_vars=True).items():
-            if isinstance(tensor, Tensor) and id(tensor) not in seen:  # the format refuses ties
+            if isinstance(tensor, Tensor) and id(tensor) not in seen:  # no ties in this format
                 seen.add(id(tensor))
                 tensors[name] = tensor
         tensorfile.write(target, tensors, {})
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Copy the weights in a file into a module; where they do not fit nothing is changed.
+    """Copy the weights in a file into a module; change nothing if they do not fit.
 
     Args:
-        model: the module; its parameters stay where they are, with their dtypes.
+        model: the module; its parameters keep their devices and dtypes.
         path: a file of `save_weights`, of `model.save`, of `safetensors`, a `.weights.h5` of
             Keras, or a `state_dict` written by `torch.save`. Nothing in it is executed.
 
@@ -65,7 +65,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
         LoadError: the file is damaged, or its names and shapes are not those of the module.
     """
     source = Path(path)
-    with tensorfile.on_host(), torch.no_grad():  # whatever device is the default for new tensors
+    with tensorfile.on_host(), torch.no_grad():  # regardless of the default device
         if is_keras_weights(source) and source.is_file():
             load_keras_weights(model, source)
             return
@@ -78,20 +78,20 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
 
 
 def _found(model: nn.Module, path: Path) -> tuple[dict[str, Tensor], Container[str]]:
-    """Return the tensors in a file by name, and the names of those that the model may not want."""
+    """Return the tensors in a file by name, and the names of those that the model may lack."""
     with path.open("rb") as opened:
         first = opened.read(2)
     if first == b"PK" or first[:1] == b"\x80":  # a zip archive, or a pickle
         return _read_torch(path), ()
     file = tensorfile.read(path)
-    return file.tensors, dict(slots(model)) if "fgraph" in file.texts else ()
+    return file.tensors, dict(named_tensors(model)) if "fgraph" in file.texts else ()
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
     _refuse_packed(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what an odd pickle warns of, the error says
+            warnings.simplefilter("ignore")  # the error says what an odd pickle warns of
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise LoadError(
@@ -105,7 +105,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
 
 
 def _refuse_packed(path: Path) -> None:
-    """Refuse archives that are larger inside than outside; torch never compresses."""
+    """Refuse compressed archives; torch never compresses."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -122,7 +122,7 @@ def _refuse_packed(path: Path) -> None:
 def _matched(
     wanted: dict[str, Tensor], found: dict[str, Tensor], ignorable: Container[str]
 ) -> dict[str, Tensor]:
-    """Return the value of each tensor of the model; check all before anything is changed."""
+    """Return the value of each tensor of the model; check all before changing any."""
     first = {id(tensor): name for name, tensor in reversed(wanted.items())}
     values: dict[str, Tensor] = {}
     for name, tensor in wanted.items():

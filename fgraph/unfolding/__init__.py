@@ -1,3 +1,3 @@
-"""`unfold`: record the calls inside a module that exists, in place of the module."""
+"""`unfold`: record the calls inside an existing module instead of the module."""
 
 from .unfold import unfold as unfold

@@ -1,8 +1,8 @@
-"""Forwards that choose numbers by the mode: `p if self.training else 0.0`.
+"""Forwards in which numbers depend on the mode: `p if self.training else 0.0`.
 
-Such a forward asks a mode that is known only at run time for its truth value. It is run for both
-answers. Where the calls that are recorded differ in nothing but numbers, it is run once more, and
-each of these numbers becomes a value that is read at run time: `(0.0, p)[training]`.
+Such a forward needs the truth value of a mode that is known only at run time. It is run for both
+answers. If the recorded calls differ only in numbers, it is run once more, and each of these
+numbers becomes a value that is read at run time: `(0.0, p)[training]`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _COMPARABLE = (*_NUMBERS, str, tuple, Ref, torch.device, torch.Size)
 
 
 class Trial:
-    """One run of a forward, with an answer for a mode that it asks.
+    """One run of a forward, with an answer if it needs the truth value of a mode.
 
     Args:
         answer: the answer; `None` to give none.
-        choices: for the number of a recorded call, and of a leaf among its arguments, what stands
-            there in evaluation and in training mode.
+        choices: by the index of a recorded call, and of a leaf among its arguments, the value in
+            evaluation and in training mode.
 
     Attributes:
-        asked: the mode that was asked; the first one, if there are several.
+        asked: the mode whose truth value was needed; the first one, if there are several.
         nodes: the calls recorded in the run.
         outputs: the result, with a `Ref` for each symbolic leaf.
         scope: the call of the opened module that the run is.
@@ -52,18 +52,18 @@ class Trial:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Answer questions, and take note of the calls recorded in this thread."""
+        """Context manager: answer for the mode, and collect the calls recorded in this thread."""
         self._outer = current_trial()
         with recording(self, "trial"):
             yield
 
     def accept(self) -> None:
-        """Let the calls of this run count as calls of the run that it is part of."""
+        """Add the calls of this run to the run that contains it."""
         if self._outer is not None:
             self._outer.nodes += self.nodes
 
     def ask(self, mode: Ref) -> bool | None:
-        """Return the truth value to go on with, `None` if there is none."""
+        """Return the truth value to continue with, `None` if there is none."""
         if self.asked is None:
             self.asked = mode
         return self.answer if self.asked == mode else None
@@ -71,7 +71,8 @@ class Trial:
     def with_choices(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], make: Callable[..., Node]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of the next call, with values in place of numbers to choose.
+        """Return the arguments of the next call, with symbolic values for numbers that depend on
+        the mode.
 
         Args:
             args, kwargs: the arguments.
@@ -105,7 +106,7 @@ class Trial:
         """
         if len(self.nodes) != len(other.nodes) or self.asked != other.asked:
             return None
-        same: dict[Any, Any] = {}  # calls of the other run by the id of ours
+        same: dict[Any, Any] = {}  # calls of the other run by the ids of this run's calls
 
         def twin(leaf: Any, trial: Trial) -> Any:
             if type(leaf) is not Ref:
@@ -113,7 +114,7 @@ class Trial:
             if leaf == trial.asked:
                 return trial.answer
             if leaf.node.target is operator.getitem and type(leaf.node.args[0]) is tuple:
-                return leaf.node.args  # a number chosen inside, by another mode
+                return leaf.node.args  # a number that depends on another mode, inside
             return Ref(same.get(id(leaf.node), leaf.node), leaf.index)
 
         found: Choices = {}
@@ -139,7 +140,7 @@ class Trial:
 
 
 def _alike(ours: Node, theirs: Node) -> bool:
-    """Whether two calls can differ in their arguments only."""
+    """Return whether two calls differ at most in their arguments."""
     return (
         (ours.op, ours.structure, ours.modes) == (theirs.op, theirs.structure, theirs.modes)
         and (ours.target is theirs.target or ours.target == theirs.target)
@@ -149,7 +150,7 @@ def _alike(ours: Node, theirs: Node) -> bool:
 
 
 def _known(spec: Any) -> Any:
-    """Return what has to be the same in both modes of a part of a call's result."""
+    """Return the properties of a call's result that must be equal in both modes."""
     if type(spec) is TensorSpec:
         return spec.first, spec.second, spec.dtype
     return type(spec) if type(spec) is NumberSpec else spec
@@ -164,7 +165,7 @@ def _equal(one: Any, other: Any) -> bool:
         return True
     if type(one) is not type(other):
         return False
-    if type(one) is torch.Tensor:  # a constant, which each run computes anew
+    if type(one) is torch.Tensor:  # a constant, which each run computes again
         known = (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
         return known and torch.equal(one, other)
     return type(one) in _COMPARABLE and bool(one == other)

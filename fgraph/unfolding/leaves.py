@@ -1,4 +1,4 @@
-"""Which parts of an unfolded module are kept as leaves, and the warnings about them."""
+"""Which parts of an unfolded module stay leaves, and warnings about them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Leaves:
 
     Args:
         rules: classes, patterns of qualified names, or functions of the module.
-        strict: whether to raise an error in place of keeping a part as a leaf.
+        strict: whether to raise an error instead of keeping a part as a leaf.
     """
 
     def __init__(self, rules: tuple[Leaf, ...], strict: bool) -> None:
@@ -50,7 +50,7 @@ class Leaves:
         return None
 
     def add(self, module: nn.Module, name: str, error: Exception) -> None:
-        """Note that a part is kept as a leaf because of an error; raise it if `strict`."""
+        """Keep a part as a leaf because of an error; raise the error if `strict`."""
         kind, where = type(module).__qualname__, origin(error)
         is_told = isinstance(error, (SymbolicError, RealChange))
         what = "" if is_told else f"{type(error).__name__}: "
@@ -61,7 +61,7 @@ class Leaves:
         names.append(name or "the module itself")
 
     def restart(self, warning: str = "") -> None:
-        """Forget the parts; warn of something else in their place."""
+        """Drop the parts so far, and warn of something else instead."""
         self._kept = {("", ""): (warning, [])} if warning else {}
 
     def warn(self) -> None:
@@ -72,7 +72,7 @@ class Leaves:
 
 
 def is_of_torch(module: nn.Module) -> bool:
-    """Return whether torch itself wrote the forward, of a module that is no container."""
+    """Return whether a module is torch's own, and not a container."""
     if isinstance(module, torch.jit.ScriptModule):
         return True
     for kind in type(module).__mro__:

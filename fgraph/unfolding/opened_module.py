@@ -1,4 +1,4 @@
-"""`OpenedModule`: what a model file keeps of a module that was unfolded."""
+"""`OpenedModule`: what a model file stores of an unfolded module."""
 
 from __future__ import annotations
 

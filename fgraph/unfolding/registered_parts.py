@@ -1,4 +1,4 @@
-"""What a model registers of the modules that were unfolded for its graph."""
+"""The parts of unfolded modules that a model registers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..graph.nested import iter_leaves
 
 
 def registered_parts(home: Home, nodes: Iterable[Node]) -> dict[str, nn.Module]:
-    """Return the modules that a model of these nodes registers for an unfolded one, by name.
+    """Return the modules that a model with these nodes registers for an unfolded one, by name.
 
-    If the nodes lead to what the unfolded module returns, these are all of its children, used or
-    not; else those that the nodes use.
+    If the nodes include the result of the unfolded module, these are all of its children, used or
+    not; otherwise those that the nodes use.
     """
     if home.name:
         return {home.name: home.module}
@@ -34,7 +34,7 @@ def registered_parts(home: Home, nodes: Iterable[Node]) -> dict[str, nn.Module]:
 
 
 def makes_result(home: Home, nodes: Iterable[Node]) -> bool:
-    """Return whether some of the nodes make what an unfolded module returns."""
+    """Return whether the nodes include the result of an unfolded module."""
     nodes = list(nodes)
     made = {id(node) for node in nodes}
     scopes = {id(whole): whole for n in nodes if n.scope and (whole := n.scope.outermost)}
@@ -46,7 +46,7 @@ def makes_result(home: Home, nodes: Iterable[Node]) -> bool:
 
 
 def unfolded_modules(graph: Graph) -> dict[int, nn.Module]:
-    """Return the modules, not torch's, whose parts are called in place of themselves, by `id`."""
+    """Return the modules of which parts are called instead, by `id`, without torch's own."""
     users = [node for node in graph.nodes if node.target is not training]
     called = {id(p) for node in users for module in node.modules() for p in module.modules()}
     return {

@@ -1,4 +1,4 @@
-"""What a forward does beside returning something: changes in place, and random numbers."""
+"""Side effects of a forward: changes in place, and random numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..graph.torch_functions import DRAWS
 
 
 class SavedHandles:
-    """What the handles among the arguments of a call stand for, to undo in-place operations."""
+    """The values of handles among the arguments of a call, to undo in-place operations."""
 
     def __init__(self, arguments: Any) -> None:
         self._kept: list[tuple[Any, ...]] = []
@@ -33,7 +33,7 @@ class SavedHandles:
                 self._kept.append((leaf, leaf.ref, leaf._memory, leaf._seen, memory, state))
 
     def restore(self) -> None:
-        """Let all handles stand for what they stood for before."""
+        """Restore the values of all handles."""
         for handle, ref, held, seen, memory, state in self._kept:
             handle._ref, handle._memory, handle._seen = ref, held, seen
             if memory is not None:
@@ -42,11 +42,12 @@ class SavedHandles:
 
 
 class OtherDraws:
-    """Notices draws that are not recorded, which would be constants, and seeds; undoes them.
+    """Detects random draws that are not recorded, which would become constants, and seeding; undoes
+    them.
 
     Args:
-        of_torch: whether torch's are watched as well as those of numpy and Python. Functions that
-            are known to draw are recorded; other ones, and seeds, are not.
+        of_torch: whether to watch torch's generators, besides those of numpy and Python. Functions
+            that are known to draw are recorded; others, and seeding, are not.
     """
 
     def __init__(self, of_torch: bool) -> None:
@@ -91,15 +92,16 @@ class OtherDraws:
 
 
 class RecordDraws(TorchFunctionMode):
-    """Records functions that draw random numbers of nothing symbolic: anew at each call.
+    """Records functions that draw random numbers without symbolic arguments, so that each call
+    draws.
 
     Args:
         module: the module that is unfolded.
 
     Attributes:
-        all_recorded: whether nothing else draws, such as lazy modules that are yet to be called.
-        tables: whether tensors that are made to be filled are recorded, too. They are constants
-            otherwise, as is what is computed from them.
+        all_recorded: whether nothing else draws, such as lazy modules before their first call.
+        tables: whether to record also tensors that are made to be filled. Otherwise they are
+            constants, like everything computed from them.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -122,7 +124,7 @@ class RecordDraws(TorchFunctionMode):
 
     @contextmanager
     def with_tables(self) -> Iterator[None]:
-        """Record tensors that are made to be filled, while the context is open."""
+        """Context manager: record tensors that are made to be filled."""
         outer, self.tables = self.tables, True
         try:
             yield

@@ -1,10 +1,10 @@
-"""Factories of torch that take symbolic sizes, while a module is opened.
+"""torch's factories with symbolic sizes, while a module is unfolded.
 
-torch's argument parsers want the first of several sizes to be a number: `torch.zeros(n, 8)` fails
-before a symbolic `n` is asked, and so does `torch.tensor(n)`. Code that builds a graph can write
-`torch.zeros((n, 8))`; a module that exists cannot be told so. While its forward is recorded, these
-functions are replaced in the namespace of torch. Calls without symbolic arguments, of other threads
-among them, pass through.
+torch's argument parsers require the first of several sizes to be a number: `torch.zeros(n, 8)`
+fails before a symbolic `n` can intervene, and so does `torch.tensor(n)`. Code that builds a graph
+can write `torch.zeros((n, 8))`, but existing modules cannot be changed. So while a forward is
+recorded, these functions are replaced in the namespace of torch. Calls without symbolic arguments,
+including those of other threads, are passed through.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _users = 0
 
 @contextmanager
 def symbolic_factories() -> Iterator[None]:
-    """Let factories of torch take symbolic sizes, until the context ends in all threads."""
+    """Let torch's factories take symbolic sizes, until the context has ended in all threads."""
     global _users
     with _lock:
         _users += 1
@@ -49,7 +49,7 @@ def symbolic_factories() -> Iterator[None]:
 class _Factory:
     """Calls a factory, or records the call; takes the factory's place in sets and dictionaries.
 
-    Tables of torch's functions may be made meanwhile, and are used afterwards.
+    It may end up in tables of functions that outlive the context.
     """
 
     def __init__(self, original: Callable[..., Any]) -> None:

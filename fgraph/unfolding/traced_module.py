@@ -1,8 +1,8 @@
 """Running the forward of an unfolded module, and of the modules in it, on symbolic values.
 
-Each module has a shallow copy on which its `forward` runs: what that reads of parameters, buffers
-and the mode is symbolic, and its children are copies too, whose calls are traced in turn or
-recorded as leaves. The graph refers to the real modules and tensors alone.
+Each module has a shallow copy on which its `forward` runs: there, parameters, buffers and the mode
+are symbolic. Its children are copies too, whose calls are traced in turn or recorded as leaves. The
+graph refers only to the real modules and tensors.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ def trace(
     """Record what a module does, call by call; return its result.
 
     Args:
-        home: the module, and where it hangs in the model.
+        home: the module, and its place in the model.
         leaves: which parts are leaves.
         draws: records random numbers.
-        mode: what its `self.training` is; `None` for a symbolic value.
-        args, kwargs: what it is called on.
+        mode: the value of `self.training`; `None` for a symbolic value.
+        args, kwargs: the arguments of the call.
 
     Raises:
-        ModeIsAsked: the forward of the module itself decides on its mode.
+        ModeIsAsked: the forward of the module itself branches on its mode.
         BuildError: the module refuses the arguments.
     """
     traced: dict[int, TracedModule] = {}
@@ -89,7 +89,7 @@ class TracedModule:
         draws: records random numbers.
         real: the module.
         name: its qualified name.
-        mode: what `self.training` is; `None` for a symbolic value.
+        mode: the value of `self.training`; `None` for a symbolic value.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class TracedModule:
         self._first = self._state()
 
     def drop(self) -> None:
-        """Let go of all symbolic values."""
+        """Drop all symbolic values."""
         self.copy.__dict__.clear()
         self._tensors.clear()
         self._first.clear()
@@ -170,7 +170,7 @@ class TracedModule:
         try:
             with OtherDraws(of_torch=False):
                 found = self._record_whole(args, kwargs)
-            # as documented; only what hides modules that could be unfolded is worth a word
+            # as documented; warn only of leaves that hide modules which could be unfolded
             if not (isinstance(failure, ModeIsAsked) and all(map(is_of_torch, self._inner()))):
                 self._leaves.add(self.real, self.name, failure)
         except BuildError:
@@ -178,16 +178,16 @@ class TracedModule:
         except Exception as error:
             raise failure from error
         finally:
-            failure = None  # its traceback has this frame, and so all symbolic values here
+            failure = None  # its traceback keeps this frame alive, and all symbolic values in it
         return found
 
     def _in_both_modes(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], before: SavedHandles
     ) -> Any:
-        """Run the forward; where it chooses by its mode, record numbers that depend on the mode.
+        """Run the forward; if it branches on its mode, record numbers that depend on the mode.
 
         Raises:
-            ModeIsAsked: it chooses more than numbers.
+            ModeIsAsked: more than numbers depend on the mode.
         """
         given, choices = self._home.given, None
         trial, other = Trial(True), None
@@ -207,21 +207,21 @@ class TracedModule:
                 choices = other.choices_beside(trial)
         self._go_back(before, given)
         self._leave_scopes({id(run.scope) for run in (trial, other) if run is not None})
-        # raises an error where the mode is asked, if it is not known what to choose
+        # raises an error when the truth value of the mode is needed, without an answer
         trial = Trial(None) if choices is None else Trial(True, trial.asked, choices)
         result = self._run(trial, args, kwargs)
         trial.accept()
         return result
 
     def _go_back(self, before: SavedHandles, given: int | None = None) -> None:
-        """Undo what a run has changed: handles, attributes, and names given since."""
+        """Undo the changes of a run: handles, attributes, and names given since."""
         before.restore()
         self.reset()
         if given is not None:
             self._home.take_back(given)
 
     def _leave_scopes(self, left: set[int]) -> None:
-        """Let tensors read in runs that are given up belong to the call that reads them next."""
+        """Let tensors that were read in discarded runs belong to the next call that reads them."""
         for part in self.copy.modules():
             traced = part.__dict__.get("_traced_module")
             for found in traced._tensors.values() if traced is not None else ():
@@ -248,7 +248,7 @@ class TracedModule:
         return record("module", self.real, args, kwargs, name=self.name or None)
 
     def _inner(self) -> list[nn.Module]:
-        """Return the modules inside, but containers."""
+        """Return the modules inside, without containers."""
         containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
         found = [m for m in self.real.modules() if type(m) not in containers]
         return [module for module in found if module is not self.real]
@@ -263,7 +263,7 @@ class TracedModule:
         return made
 
     def _read(self, name: str, tensor: Any) -> Any:
-        """Return what a forward sees of a parameter or buffer."""
+        """Return the value of a parameter or buffer for the forward."""
         if not isinstance(tensor, Tensor):
             return tensor
         found = self._tensors.get(id(tensor))
@@ -276,7 +276,7 @@ class TracedModule:
         return found
 
     def _state(self) -> dict[tuple[str, ...], Any]:
-        """Return the attributes of the copy, and what is in dictionaries, lists and sets."""
+        """Return the attributes of the copy, with the contents of dictionaries, lists and sets."""
         found: dict[tuple[str, ...], Any] = {}
         for name, value in self.copy.__dict__.items():
             found[name,] = value
@@ -289,7 +289,7 @@ class TracedModule:
         """Refuse a forward that sets attributes, for later calls: a graph would not set them.
 
         Args:
-            by_caller: whether another module's forward is to be told about.
+            by_caller: whether the error is about another module's forward.
         """
         before, now = self._first, self._state()
         for path in {**before, **now}:
@@ -306,14 +306,14 @@ class TracedModule:
 
 
 class _ReadsSymbolic(dict[str, Any]):
-    """The parameters or buffers of a traced module: what is looked up by name is symbolic."""
+    """The parameters or buffers of a traced module, symbolic when looked up by name."""
 
     def __init__(self, real: Any, read: Callable[[str, Any], Any]) -> None:
         super().__init__(real)
         self._read = read
 
     def items(self) -> Any:
-        """Yield the real tensors, as `self.parameters()` does: their dtypes may be read."""
+        """Yield the real tensors, like `self.parameters()`, so that dtypes can be read."""
         for name, tensor in super().items():
             if isinstance(tensor, Tensor):
                 note_dtype(self._read(name, tensor).ref)
@@ -324,7 +324,7 @@ class _ReadsSymbolic(dict[str, Any]):
 
 
 class _Mode(SymbolicSize):
-    """`self.training`, as it will be when the model runs."""
+    """A symbolic `self.training`, whose value is known when the model runs."""
 
     __slots__ = ("_of_root",)
 
@@ -343,7 +343,7 @@ class _Mode(SymbolicSize):
 
 
 class ModeIsAsked(SymbolicError):
-    """A forward decides on the mode of its module."""
+    """A forward branches on the mode of its module."""
 
     def __init__(self, text: str, of_root: bool) -> None:
         super().__init__(text)

@@ -1,4 +1,4 @@
-"""`unfold`: record what a torch module does, call by call, in place of the module.
+"""`unfold`: record the calls inside a torch module instead of the module.
 
 How a forward is run on symbolic values is in `traced_module`, which parts stay whole in `leaves`.
 """
@@ -34,21 +34,21 @@ def unfold(
     an attribute of `Model`, such as `layers`, keeps its keys; `get_submodule` finds it, but
     `torch.export` and `to_fx` need a `name`.
 
-    Numbers that a part chooses by its mode, `p if self.training else 0.0`, are chosen when the
-    model runs. A part that calls other things in training than in evaluation is kept as one leaf;
-    where the module itself does, the way of its present mode is taken, with a warning. A part that
-    cannot be recorded, since it decides on values, is kept as a leaf with a warning that says why.
+    A number that depends on the mode, `p if self.training else 0.0`, is chosen when the model runs.
+    A part that makes different calls in training and evaluation is kept as one leaf; if the module
+    itself does, its current mode is recorded, with a warning. A part that cannot be recorded, since
+    it branches on values, is kept as a leaf, with a warning that says why.
 
     Args:
         module: any torch module: of torchvision, timm, transformers, or your own.
-        name: where the module hangs in the model; by default its children become children of the
-            model. Two modules in one model need names.
+        name: the module's name in the model; by default its children become children of the model.
+            Two unfolded modules in one model need names.
         leaf: further modules not to open: a class, a pattern of qualified names (`"layer4.*"`), a
             function of the module that returns a bool, or a tuple of these.
-        strict: whether to raise an error in place of keeping a part as a leaf.
+        strict: whether to raise an error instead of keeping a part as a leaf.
 
     Returns:
-        A callable. On symbolic tensors it records; on real ones it is the module.
+        A callable that records on symbolic tensors, and calls the module on real ones.
 
     Raises:
         TypeError: `module` is not a torch module.
@@ -79,14 +79,14 @@ def unfold(
 
 
 class Unfolded:
-    """A torch module that is unfolded where it is called on symbolic tensors; see `unfold`."""
+    """A torch module that is unfolded when called on symbolic tensors; see `unfold`."""
 
     def __init__(self, home: Home, leaves: Leaves) -> None:
         self._home = home
         self._leaves = leaves
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Record the calls inside the module; run it where no argument is symbolic."""
+        """Record the calls inside the module; call it if no argument is symbolic."""
         module, leaves = self._home.module, self._leaves
         if not module_calls.has_symbolic((args, kwargs)):
             return module(*args, **kwargs)

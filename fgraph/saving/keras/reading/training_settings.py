@@ -1,4 +1,4 @@
-"""What `compile` was told in Keras, as this package's optimizers, losses and metrics."""
+"""Keras's settings of `compile`, as this package's optimizers, losses and metrics."""
 
 from __future__ import annotations
 

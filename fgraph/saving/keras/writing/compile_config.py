@@ -1,4 +1,4 @@
-"""What `compile` was told, and the optimizer's state, as Keras's files have them."""
+"""Writing the settings of `compile` and the optimizer's state in the form of Keras's files."""
 
 from __future__ import annotations
 

@@ -44,10 +44,10 @@ def save_keras(model: Model, path: Path, include_optimizer: bool = True) -> None
     Args:
         model: a model of Keras-named layers, and functions that Keras has operations for.
         path: the file.
-        include_optimizer: whether to write what `compile` was told and the optimizer's state.
+        include_optimizer: whether to write the settings of `compile` and the optimizer's state.
 
     Raises:
-        SaveError: a part has no counterpart in Keras; the text says which.
+        SaveError: a part has no counterpart in Keras; the message says which.
         OSError: the file cannot be written.
     """
     config, root = check_keras(model, path)
@@ -86,7 +86,7 @@ def check_keras(model: Model, path: Path) -> tuple[dict[str, Any], WeightGroup]:
 def _add_training(
     model: Model, state: TrainingState, config: dict[str, Any], root: WeightGroup
 ) -> None:
-    """Write what `compile` was told and the optimizer's state; warn of what is left out."""
+    """Write the settings of `compile` and the optimizer's state; warn of what is left out."""
     writer = CompileWriter(state)
     compiled = writer.config()
     if compiled is not None:
