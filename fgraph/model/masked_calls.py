@@ -22,7 +22,7 @@ from ..graph.nested import filled, iter_leaves
 from ..graph.node import Inferred
 from ..graph.recording.record import record, ref_of
 from ..graph.specs import TensorSpec
-from ..layers.masks import attach_masks, mask_of
+from ..layers.masks import attach_masks
 from ..layers.modules import KeptLoss
 from .layer_replay import Replay
 from .run_time_notes import add_run_time_note
@@ -53,7 +53,7 @@ def mask_list(values: Sequence[Any], given: dict[str, Any]) -> list[Any]:
         given: The `mask` or `masks` of the call; by default those that the inputs have.
     """
     if not given:
-        return [mask_of(v) if isinstance(v, SymbolicTensor) else None for v in values]
+        return [v.mask if isinstance(v, SymbolicTensor) else None for v in values]
     masks = next(iter(given.values()))
     return list(masks) if isinstance(masks, (list, tuple)) else [masks]
 
@@ -76,10 +76,9 @@ def record_model(
     given = [mask for mask in masks if mask is not None]
     if not given and all(ref.mask is None for ref in model._graph.outputs):
         return record("module", model, tuple(values), options, inferred=known)
-    specs = [None if mask is None else mask.ref.spec for mask in masks]
-    own = model._graph.inputs
-    refs_taken = [now if type(now) is Ref else ref for now, ref in zip(refs, own, strict=True)]
-    masked = _masked(model, [ref.spec for ref in refs_taken], specs)
+    own = zip(refs, model._graph.inputs, strict=True)
+    specs = [(now if type(now) is Ref else ref).spec for now, ref in own]
+    masked = _masked(model, specs, [None if mask is None else mask.ref.spec for mask in masks])
     inner: list[Any] = []
     if masked.matters or masked.inside:
         known = _with_masks(known, masked, len(refs), len(given))

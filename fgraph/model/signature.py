@@ -9,14 +9,11 @@ import torch
 from torch import Tensor
 
 from ..graph import Ref, Symbol, SymbolicTensor
-from ..graph.ancestry import DTYPE, reads_from
-from ..graph.graph import describe
-from ..graph.inference.lanes import sizes_at
+from ..graph.ancestry import reads_from
 from ..graph.nested import Path, label
-from .dtype_reads import DtypeReads
 from .expressions import parameter_names
+from .read_checks import ReadChecks
 
-_MOST_SHAPES = 4096  # combinations of input sizes that are remembered
 _NO_TENSOR = -1  # the number of dimensions of an input that is no tensor: no tensor has as many
 
 
@@ -33,7 +30,8 @@ class Signature:
         names: the names of the inputs, in order.
         checks: for each input, its number of dimensions and its known sizes by axis.
         shapes: the shape of each input, `None` for one that is no tensor.
-        reads: sizes that were read while the graph was built, as values and axes; dtypes, too.
+        reads: what code read while the graph was built: values and axes, see `ReadChecks`.
+        check_reads: compares that with what it is for other inputs.
     """
 
     def __init__(self, owner: str, structure: Any, names: list[str], refs: list[Ref]) -> None:
@@ -47,12 +45,9 @@ class Signature:
             for shape in self.shapes
         )
         self.reads = reads_from(refs)
-        self._sizes = [(ref, axis) for ref, axis in self.reads if axis != DTYPE]
-        dtypes = [ref for ref, axis in self.reads if axis == DTYPE]
-        self._dtypes = DtypeReads(owner, refs, dtypes) if dtypes else None
+        self.check_reads = ReadChecks(owner, refs, self.reads).check
         self._refs = refs
         self._structure = structure
-        self._compared: set[tuple[Any, ...]] = set()
         both = (parameter_names(names), names)
         self._places = {name: place for known in both for place, name in enumerate(known)}
 
@@ -179,53 +174,6 @@ class Signature:
                 f"{'a number' if is_number else 'Python data'} such as {example!r:.60}, "
                 f"got {_kind(value)}"
             )
-
-    def check_reads(self, values: Sequence[Any], converted: bool) -> None:
-        """Compare what was read while the graph was built with what it is for these inputs.
-
-        A size that was read was found to be the same for all sizes that were tried. What was
-        compared once is remembered for each combination of input sizes. While torch compiles or
-        exports the model, nothing is compared.
-
-        Args:
-            values: the inputs.
-            converted: whether the weights have other dtypes than when the graph was built.
-
-        Raises:
-            ValueError: a size is another one, so that the graph holds a wrong number.
-            TypeError: so it is with a dtype.
-        """
-        if torch.compiler.is_compiling() or torch._C._get_tracing_state():
-            return
-        if any(isinstance(v, Symbol) for v in values):
-            return
-        if self._dtypes is not None:
-            self._dtypes.check(values, converted)
-        if self._sizes:
-            self._check_sizes(values)
-
-    def _check_sizes(self, values: Sequence[Any]) -> None:
-        shapes = tuple(tuple(v.shape) if isinstance(v, Tensor) else v for v in values)
-        try:
-            known = shapes in self._compared
-        except TypeError:  # data that cannot be a key is compared at each call
-            known = None
-        if known:
-            return
-        for ref, axis in self._sizes:
-            found = sizes_at(ref, dict(zip(self._refs, shapes, strict=True)))
-            expected = ref.spec.shape[axis]
-            if found is not None and found[axis] != expected:
-                raise ValueError(
-                    f"{self.owner}: the size of axis {axis} of {describe(ref.node)} was read while "
-                    f"the graph was built, as {expected}, which it was for all sizes that were "
-                    f"tried; for inputs of shapes {list(shapes)} it is {found[axis]}. Compute what "
-                    "depends on it in `fgraph.apply(fn, x)`"
-                )
-        if len(self._compared) >= _MOST_SHAPES:
-            self._compared.clear()
-        if known is False:
-            self._compared.add(shapes)
 
     def _wrong_number(self, given: int, where: str = "", expected: int | None = None) -> NoReturn:
         raise ValueError(
