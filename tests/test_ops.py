@@ -709,3 +709,41 @@ def test_slices_go_backwards_as_in_numpy(key: Any) -> None:
     np.testing.assert_array_equal(ops.get_item(X, key), expected)
     x = Input(batch_shape=(2, 3, 4))
     np.testing.assert_array_equal(Model(x, ops.get_item(x, key))(X), expected)
+
+
+def causal(o, x):
+    """The mask of many of Keras's examples: its repeats are joined tensors."""
+    size, steps = o.shape(x)[0], o.shape(x)[1]
+    places = o.arange(steps)
+    mask = o.reshape(o.cast(places[:, None] >= places, "int32"), (1, steps, steps))
+    times = o.concatenate([o.expand_dims(size, -1), o.convert_to_tensor([1, 1])], axis=0)
+    return o.tile(mask, times)
+
+
+SHAPES = {
+    "causal": causal,
+    "reshape": lambda o, x: o.reshape(x, o.convert_to_tensor([o.shape(x)[0], o.shape(x)[1] * 4])),
+    "reshape parts": lambda o, x: o.reshape(x, (o.convert_to_tensor(o.shape(x)[0]), -1)),
+    "broadcast": lambda o, x: o.broadcast_to(x[:, :1], o.stack([o.shape(x)[0], o.shape(x)[1], 4])),
+    "zeros": lambda o, x: x + o.zeros(o.convert_to_tensor([o.shape(x)[0], 1, 4])),
+    "slice": lambda o, x: o.slice(x, [0, 1, 0], o.convert_to_tensor([o.shape(x)[0], 2, 3])),
+    "computed": lambda o, x: o.tile(x, o.cast(o.stack([1, o.shape(x)[1], 1]) * 2, "int64")),
+    "element": lambda o, x: o.reshape(x, (o.convert_to_tensor([o.shape(x)[0], 7])[0], -1)),
+}
+
+
+@pytest.mark.parametrize("compute", SHAPES.values(), ids=SHAPES)
+def test_shapes_may_be_tensors_made_of_sizes(compute):
+    x = Input((None, 4))
+    model = Model(x, compute(ops, x))
+    for values in (X, SIG.reshape(4, 4, 4)):
+        torch.testing.assert_close(model(values), compute(ops, values))
+        if compute is causal:  # Keras on torch takes no tensors in the others
+            torch.testing.assert_close(model(values), compute(keras.ops, values))
+
+
+@pytest.mark.parametrize("count", [lambda x: ops.sum(x), lambda x: ops.cast(x[0, 0, :1], "int32")])
+def test_shapes_that_are_values_are_refused(count):
+    x = Input((None, 4))
+    with pytest.raises(fgraph.SymbolicError, match="tile: repeats is a tensor whose values"):
+        ops.tile(x, count(x))

@@ -131,7 +131,7 @@ class _Heads(Layer):
         masks = [
             None if query_mask is None else query_mask.unsqueeze(2),
             None if value_mask is None else value_mask.unsqueeze(1),
-            None if key is None or key_mask is None else key_mask.unsqueeze(1),
+            None if key_mask is None else key_mask.unsqueeze(1),
             None if self.sliding_window is None else _near(query, value, self.sliding_window),
             attention_mask,
         ]

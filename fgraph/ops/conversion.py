@@ -43,7 +43,9 @@ def tensor(x: Any, dtype: DType = None) -> Tensor:
         return x if dtype is None or x.dtype == to_dtype(dtype) else x.to(to_dtype(dtype))
     if isinstance(x, SymbolicSize):
         return torch.full((), x, dtype=torch.int32 if dtype is None else to_dtype(dtype))  # type: ignore[call-overload]
-    if isinstance(x, (list, tuple)) and any(isinstance(v, (Tensor, SymbolicTensor)) for v in x):
+    if isinstance(x, (list, tuple)) and any(
+        isinstance(v, (Tensor, SymbolicTensor, SymbolicSize)) for v in x
+    ):
         return torch.stack([tensor(v, dtype) for v in x])
     if dtype is not None:
         return torch.as_tensor(x, dtype=to_dtype(dtype))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .conversion import DType, floating, is_number, tensor, to_dtype
+from .shape_tensors import numbers
 
 __all__ = [
     "arange", "array", "bartlett", "blackman", "empty", "empty_like", "eye", "full", "full_like",
@@ -22,7 +23,8 @@ def array(x: Any, dtype: DType = None) -> Tensor:
 
 
 def _sizes(shape: Any) -> tuple[Any, ...]:
-    return tuple(shape) if isinstance(shape, (list, tuple)) else (shape,)
+    given = numbers(shape, "ops: shape")
+    return tuple(given) if isinstance(given, list) else (given,)
 
 
 def zeros(shape: Any, dtype: DType = None) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..graph import SymbolicTensor
 from .conversion import DType, promoted, tensor, tensors, to_dtype
+from .shape_tensors import numbers
 
 __all__ = [
     "argpartition", "argsort", "bincount", "digitize", "get_item", "histogram", "in_top_k",
@@ -88,7 +89,7 @@ def slice(inputs: Any, start_indices: Any, shape: Any) -> Tensor:
         shape: The size along each axis.
     """
     x = tensor(inputs)
-    sizes = shape.tolist() if isinstance(shape, Tensor) else list(shape)
+    sizes = list(numbers(shape, "ops.slice: shape"))
     if isinstance(start_indices, (Tensor, SymbolicTensor)):
         for axis, size in enumerate(sizes):
             places = start_indices[axis] + torch.arange(size, device=x.device)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..graph import SymbolicTensor
 from .conversion import Axis, axes, axis_list, beside, known_shape, promoted, tensor
+from .shape_tensors import numbers
 
 __all__ = [
     "append", "array_split", "broadcast_to", "concatenate", "diag", "diagflat", "diagonal", "diff",
@@ -24,7 +25,8 @@ __all__ = [
 
 def reshape(x: Any, newshape: Any) -> Tensor:
     """Return the same values in another shape, of which one size may be -1, worked out."""
-    sizes = newshape if isinstance(newshape, (list, tuple)) else (newshape,)
+    given = numbers(newshape, "ops.reshape: newshape")
+    sizes = given if isinstance(given, list) else [given]
     return torch.reshape(tensor(x), tuple(-1 if size is None else size for size in sizes))
 
 
@@ -78,7 +80,7 @@ def squeeze(x: Any, axis: Axis = None) -> Tensor:
 
 def broadcast_to(x: Any, shape: Any) -> Tensor:
     """Return `x` repeated along new axes and those of size 1, without a copy."""
-    return torch.broadcast_to(tensor(x), tuple(shape))
+    return torch.broadcast_to(tensor(x), tuple(numbers(shape, "ops.broadcast_to: shape")))
 
 
 def concatenate(xs: Sequence[Any], axis: int | None = 0) -> Tensor:
@@ -172,8 +174,8 @@ def _sections(given: Any) -> Any:
 
 def tile(x: Any, repeats: Any) -> Tensor:
     """Return `x` put side by side so many times along each axis, the last ones if fewer."""
-    given = repeats.tolist() if isinstance(repeats, Tensor) else repeats
-    return torch.tile(tensor(x), (given,) if isinstance(given, int) else tuple(given))
+    given = numbers(repeats, "ops.tile: repeats")
+    return torch.tile(tensor(x), tuple(given) if isinstance(given, list) else (given,))
 
 
 def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:

@@ -90,8 +90,9 @@ class OutputLosses:
         """Return the targets in the order of the outputs, `None` for those without.
 
         Args:
-            y: a tensor, or tensors in the structure of the outputs, in a list or in a dict by
-                output name; outputs without a loss may be left out.
+            y: a tensor for the only output, or the only one with a loss; or tensors in the
+                structure of the outputs, in a list or in a dict by output name; outputs without a
+                loss may be left out.
 
         Raises:
             ValueError: a name is unknown or missing, or the number of targets is wrong.
@@ -105,6 +106,8 @@ class OutputLosses:
                 "are (x, y) pairs)"
             )
         with_loss = self.with_loss
+        if isinstance(y, Tensor) and len(with_loss) == 1:  # Keras's loss=["mse", None]
+            y = [y]
         if isinstance(y, list | tuple) and len(y) == len(with_loss) < len(outputs.names):
             by_index = dict(zip(with_loss, y, strict=True))
             return [by_index.get(i) for i in range(len(outputs.names))]

@@ -65,6 +65,22 @@ def test_chain_behind_a_masked_embedding(chain: Any) -> None:
     compare_models(build, [TOKENS])
 
 
+@pytest.mark.parametrize("kind", ["MultiHeadAttention", "GroupQueryAttention"])
+@pytest.mark.parametrize("given", ["value_mask", "key_mask"])
+def test_masks_that_are_given_to_attention_count(kind: str, given: str) -> None:
+    """Also that of the key where the key is the value."""
+
+    def build(L: Any, query: Any, value: Any, mask: Any) -> Any:
+        sizes = (2, 3) if kind == "MultiHeadAttention" else (3, 2, 1)
+        layer = getattr(L, kind)(*sizes)
+        return layer(query, value, **{given: mask}), [layer]
+
+    rng = np.random.default_rng(0)
+    query, value = rng.normal(size=(2, 4, 6)), rng.normal(size=(2, 5, 6))
+    mask = np.array([[1, 1, 0, 1, 0], [0, 1, 1, 0, 0]])
+    compare_models(build, [query.astype("float32"), value.astype("float32"), mask])
+
+
 def pair(L: Any, e: Any) -> Any:
     return [e, L.Activation("tanh")(e)]
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import fgraph
 from fgraph import Input, Model, layers
 from fgraph.callbacks import BackupAndRestore, LambdaCallback
 from fgraph.training import Trainer
@@ -160,6 +161,20 @@ def test_a_loss_may_stand_in_a_list_of_its_own(keras, loss):
         y = [A.numpy(), B.numpy()]
         results.append(model.evaluate(X.numpy(), y, verbose=0, return_dict=True))
     assert results[0] == pytest.approx(results[1], rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_one_target_is_that_of_the_only_output_with_a_loss(keras):
+    """As in Keras's examples of language models: `loss=[loss, None]`."""
+    found = []
+    for lib in (keras, fgraph):
+        x = lib.Input((4,))
+        a = lib.layers.Dense(1, kernel_initializer="ones")(x)
+        model = lib.Model(x, [lib.layers.Dense(2)(x), a])
+        model.compile(lib.optimizers.SGD(0.0), [None, "mse"])
+        found.append(model.fit(X.numpy(), A.numpy(), verbose=0).history["loss"])
+        found.append(model.evaluate(X.numpy(), A.numpy(), verbose=0))
+    assert found[2:] == pytest.approx(found[:2], rel=1e-5)
 
 
 def test_several_losses_of_one_output_are_added():
