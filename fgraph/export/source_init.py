@@ -333,10 +333,11 @@ def _dtype(module: nn.Module) -> torch.dtype | None:
 
 def _filled(name: str, tensor: Tensor) -> str:
     """Write a tensor with its values, for tensors that no `state_dict` holds."""
-    if tensor.numel() > _MOST_VALUES or tensor.is_complex() or tensor.layout is not torch.strided:
+    finite = not tensor.is_complex() or bool(tensor.isfinite().all())  # else it has no literal
+    if tensor.numel() > _MOST_VALUES or not finite or tensor.layout is not torch.strided:
         raise SaveError(
             f"to_source: the buffer {name!r}, of shape {tuple(tensor.shape)}, is in no state_dict, "
-            "and too large to be written: register it with persistent=True"
+            "and too large, or of a kind, to be written: register it with persistent=True"
         )
     values = re.sub(r"\b(inf|nan)\b", r'float("\1")', repr(tensor.detach().cpu().tolist()))
     return f"torch.tensor({values}, dtype={tensor.dtype})"

@@ -99,8 +99,8 @@ class ExpressionWriter:
         if target is getattr and isinstance(args[1], str):
             return f"{self._value(args[0])}.{args[1]}"
         name = torch_name(target)
-        if name is not None and name.startswith("torch.Tensor.") and type(args[0]) in (Ref, Tensor):
-            method = name.removeprefix("torch.Tensor.")
+        method = (name or "").partition("torch.Tensor.")[2]
+        if method and isinstance(args[0], (Ref, Tensor)):
             return f"{self._value(args[0])}.{method}({self._arguments(args[1:], node.kwargs)})"
         return f"{self._function(name, target)}({self._arguments(args, node.kwargs)})"
 

@@ -21,6 +21,7 @@ from ..graph.recording.function_calls import record_function
 from ..graph.recording.record import module_calls
 
 _NAMES = ("empty", "eye", "ones", "rand", "randint", "randn", "randperm", "tensor", "zeros")
+_SIZES_ALONE = frozenset({"empty", "ones", "rand", "randn", "zeros"})  # by position
 _lock = threading.Lock()
 _originals: dict[str, Any] = {}
 _users = 0
@@ -55,9 +56,12 @@ class _Factory:
     def __init__(self, original: Callable[..., Any]) -> None:
         functools.update_wrapper(self, original)
         self._original = original
+        self._sizes_alone = original.__name__ in _SIZES_ALONE
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if module_calls.has_symbolic((args, kwargs)):
+            if self._sizes_alone and args and not isinstance(args[0], (tuple, list)):
+                args = (args,)  # the form that tracers of torch take, too
             return record_function(self._original, args, kwargs)
         return self._original(*args, **kwargs)
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import fgraph
 from fgraph import Input, Model, apply
 
 Both = namedtuple("Both", "plain scaled")
@@ -93,3 +94,18 @@ def test_a_model_with_a_forward_of_its_own_is_refused():
 
     with pytest.raises(AttributeError, match="has no graph"):
         ByHand().to_fx()
+
+
+class Pads(nn.Module):
+    def forward(self, x):
+        return torch.cat([torch.zeros(x.size(0), 2), x, torch.ones(x.size(0), 1)], 1)
+
+
+@pytest.mark.parametrize("trace", [Model.to_fx, torch.fx.symbolic_trace], ids=["fx", "trace"])
+def test_parameters_before_symbols_and_factories_of_unknown_sizes(trace):
+    x = Input((4,))
+    weight = nn.Parameter(torch.randn(7))
+    y = weight * fgraph.unfold(Pads())(x)
+    model = Model(x, y - weight @ y.mT.sum(1))
+    value = torch.randn(3, 4)
+    assert torch.equal(trace(model)(value), model(value))

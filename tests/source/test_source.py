@@ -317,3 +317,17 @@ def test_a_sparse_constant_is_refused_by_its_layout():
     model = Model(x, torch.sparse.mm(torch.eye(3).to_sparse(), x))
     with pytest.raises(fgraph.errors.SaveError, match=r"a torch.sparse_coo tensor of shape"):
         model.to_source()
+
+
+class Turns(nn.Module):
+    def forward(self, x):
+        return torch.view_as_complex(x) * torch.polar(torch.ones(3), torch.arange(3.0))
+
+
+def test_complex_constants_are_written():
+    x = Input((3, 2))
+    model = Model(x, fgraph.unfold(Turns())(x))
+    names = {}
+    exec(model.to_source("Net"), names)
+    value = torch.randn(2, 3, 2)
+    assert torch.equal(names["Net"]()(value), model(value))
