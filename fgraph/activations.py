@@ -101,7 +101,7 @@ def sparse_plus(x: Tensor) -> Tensor:
 
 @one_operation
 def sparse_sigmoid(x: Tensor) -> Tensor:
-    """Return `(x + 1) / 2`, cut off at 0 and 1."""
+    """Return `(x + 1) / 2` clipped to [0, 1]."""
     return torch.clamp((x + 1.0) / 2.0, 0.0, 1.0)
 
 

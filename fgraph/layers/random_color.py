@@ -9,8 +9,6 @@ import torch
 from torch import nn
 
 from .arguments import LayerOptions, fraction, integer, integers
-from .augmentation import Augmentation as _Augmentation
-from .augmentation import bounds, values
 from .base import Layer
 from .data_format import image
 from .input_checks import Expects
@@ -30,9 +28,10 @@ from .modules.color_augmentation import (
     Solarize,
 )
 from .preprocessing import _floating
+from .random_image import RandomImageLayer, bounds, values
 
 
-class RandomBrightness(_Augmentation):
+class RandomBrightness(RandomImageLayer):
     """Make images brighter or darker during training.
 
     Equivalent to Keras's `RandomBrightness`.
@@ -78,7 +77,7 @@ class RandomBrightness(_Augmentation):
         return Brightness(self.factor, self.value_range, self.channels_last, self.seed)
 
 
-class RandomContrast(_Augmentation):
+class RandomContrast(RandomImageLayer):
     """Change the contrast of images during training.
 
     Equivalent to Keras's `RandomContrast`.
@@ -124,7 +123,7 @@ class RandomContrast(_Augmentation):
         return Contrast(self.factor, self.value_range, self.channels_last, self.seed)
 
 
-class RandomHue(_Augmentation):
+class RandomHue(RandomImageLayer):
     """Turn the circle of colors during training.
 
     Equivalent to Keras's `RandomHue`.
@@ -173,7 +172,7 @@ class RandomHue(_Augmentation):
         return Hue(self.factor, self.value_range, self.channels_last, self.seed)
 
 
-class RandomSaturation(_Augmentation):
+class RandomSaturation(RandomImageLayer):
     """Change how strong colors are during training.
 
     Equivalent to Keras's `RandomSaturation`.
@@ -223,7 +222,7 @@ class RandomSaturation(_Augmentation):
         return Saturation(self.factor, self.value_range, self.channels_last, self.seed)
 
 
-class RandomSharpness(_Augmentation):
+class RandomSharpness(RandomImageLayer):
     """Sharpen or soften images during training.
 
     Equivalent to Keras's `RandomSharpness`.
@@ -270,7 +269,7 @@ class RandomSharpness(_Augmentation):
         return Sharpness(self.factor, self.value_range, self.channels_last, self.seed)
 
 
-class RandomGrayscale(_Augmentation):
+class RandomGrayscale(RandomImageLayer):
     """Make some images gray during training; they keep their channels.
 
     Equivalent to Keras's `RandomGrayscale`.
@@ -317,7 +316,7 @@ class RandomGrayscale(_Augmentation):
         return Grayscale(self.factor, (0, 255), self.channels_last, self.seed)
 
 
-class RandomInvert(_Augmentation):
+class RandomInvert(RandomImageLayer):
     """Make negatives of some images during training.
 
     Equivalent to Keras's `RandomInvert`.
@@ -365,7 +364,7 @@ class RandomInvert(_Augmentation):
         return Invert(self.factor, self.value_range, self.channels_last, self.seed)
 
 
-class RandomPosterization(_Augmentation):
+class RandomPosterization(RandomImageLayer):
     """Keep only some bits of each value during training.
 
     Equivalent to Keras's `RandomPosterization`.
@@ -418,7 +417,7 @@ class RandomPosterization(_Augmentation):
         return Posterization(self.factor, self.value_range, self.channels_last, self.seed)
 
 
-class RandomColorDegeneration(_Augmentation):
+class RandomColorDegeneration(RandomImageLayer):
     """Mix images with their gray ones during training.
 
     Equivalent to Keras's `RandomColorDegeneration`.
@@ -468,7 +467,7 @@ class RandomColorDegeneration(_Augmentation):
         return Degeneration(self.factor, self.value_range, self.channels_last, self.seed)
 
 
-class RandomColorJitter(_Augmentation):
+class RandomColorJitter(RandomImageLayer):
     """Change brightness, contrast, saturation and hue during training.
 
     Equivalent to Keras's `RandomColorJitter`.
@@ -539,7 +538,7 @@ class RandomColorJitter(_Augmentation):
         )
 
 
-class RandomGaussianBlur(_Augmentation):
+class RandomGaussianBlur(RandomImageLayer):
     """Blur some images during training.
 
     Equivalent to Keras's `RandomGaussianBlur`.
@@ -603,7 +602,7 @@ class RandomGaussianBlur(_Augmentation):
         )
 
 
-class Solarization(_Augmentation):
+class Solarization(RandomImageLayer):
     """Add to values, and invert those above a threshold, during training.
 
     Equivalent to Keras's `Solarization`.
@@ -657,7 +656,7 @@ class Solarization(_Augmentation):
         )
 
 
-class Equalization(_Augmentation):
+class Equalization(RandomImageLayer):
     """Spread the values of each channel evenly during training.
 
     Equivalent to Keras's `Equalization`.

@@ -8,9 +8,6 @@ from typing import Any, Unpack
 from torch import nn
 
 from .arguments import LayerOptions, fraction, integer, one_of
-from .augmentation import Augmentation as _Augmentation
-from .augmentation import bounds, values
-from .augmentation import outside as _outside
 from .modules.augmentation import (
     Crop,
     Elastic,
@@ -22,9 +19,11 @@ from .modules.augmentation import (
     Translation,
     Zoom,
 )
+from .random_image import RandomImageLayer, bounds, values
+from .random_image import outside as _outside
 
 
-class RandomFlip(_Augmentation):
+class RandomFlip(RandomImageLayer):
     """Mirror half of the images during training.
 
     Equivalent to Keras's `RandomFlip`.
@@ -72,7 +71,7 @@ class RandomFlip(_Augmentation):
         )
 
 
-class RandomCrop(_Augmentation):
+class RandomCrop(RandomImageLayer):
     """Cut a part out of images: at a random place during training, else the middle.
 
     Equivalent to Keras's `RandomCrop`; smaller images are cut to
@@ -120,7 +119,7 @@ class RandomCrop(_Augmentation):
         return Crop(self.size, self.channels_last, self.seed)
 
 
-class RandomRotation(_Augmentation):
+class RandomRotation(RandomImageLayer):
     """Turn images around their middle during training.
 
     Equivalent to Keras's `RandomRotation`.
@@ -181,7 +180,7 @@ class RandomRotation(_Augmentation):
         )
 
 
-class RandomTranslation(_Augmentation):
+class RandomTranslation(RandomImageLayer):
     """Move images during training.
 
     Equivalent to Keras's `RandomTranslation`.
@@ -247,7 +246,7 @@ class RandomTranslation(_Augmentation):
         )
 
 
-class RandomZoom(_Augmentation):
+class RandomZoom(RandomImageLayer):
     """Show more or less of images during training.
 
     Equivalent to Keras's `RandomZoom`.
@@ -316,7 +315,7 @@ class RandomZoom(_Augmentation):
         )
 
 
-class RandomShear(_Augmentation):
+class RandomShear(RandomImageLayer):
     """Shear images during training.
 
     Equivalent to Keras's `RandomShear`.
@@ -381,7 +380,7 @@ class RandomShear(_Augmentation):
         )
 
 
-class RandomPerspective(_Augmentation):
+class RandomPerspective(RandomImageLayer):
     """Project images as if seen from the side during training.
 
     Equivalent to Keras's `RandomPerspective`.
@@ -443,7 +442,7 @@ class RandomPerspective(_Augmentation):
         )
 
 
-class RandomElasticTransform(_Augmentation):
+class RandomElasticTransform(RandomImageLayer):
     """Move pixels by smooth random amounts during training.
 
     Equivalent to Keras's `RandomElasticTransform` (Simard et al., 2003).
@@ -507,7 +506,7 @@ class RandomElasticTransform(_Augmentation):
         )  # fmt: skip
 
 
-class RandomErasing(_Augmentation):
+class RandomErasing(RandomImageLayer):
     """Fill a rectangle of images during training.
 
     Equivalent to Keras's `RandomErasing` (Zhong et al., 2020).

@@ -1,6 +1,6 @@
 """Keras's operations, written in torch; they work on real and symbolic tensors alike.
 
-Each records the torch calls that it is made of, so that a graph has torch's functions only.
+Each records torch calls, so that a graph contains only torch's functions.
 """
 
 from typing import TYPE_CHECKING

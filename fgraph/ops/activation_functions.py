@@ -25,7 +25,7 @@ def relu(x: Any) -> Tensor:
 
 
 def relu6(x: Any) -> Tensor:
-    """Return `x`, cut off below 0 and above 6."""
+    """Return `x` clipped to [0, 6]."""
     return F.relu6(tensor(x))
 
 
@@ -70,7 +70,7 @@ def log_sigmoid(x: Any) -> Tensor:
 
 
 def hard_sigmoid(x: Any) -> Tensor:
-    """Return `x / 6 + 1 / 2`, cut off at 0 and 1."""
+    """Return `x / 6 + 1 / 2` clipped to [0, 1]."""
     return F.hardsigmoid(tensor(x))
 
 
@@ -85,7 +85,7 @@ def hard_silu(x: Any) -> Tensor:
 
 
 def hard_tanh(x: Any) -> Tensor:
-    """Return `x`, cut off below -1 and above 1."""
+    """Return `x` clipped to [-1, 1]."""
     return F.hardtanh(tensor(x))
 
 
@@ -125,7 +125,7 @@ def sparse_plus(x: Any) -> Tensor:
 
 
 def sparse_sigmoid(x: Any) -> Tensor:
-    """Return `(x + 1) / 2`, cut off at 0 and 1."""
+    """Return `(x + 1) / 2` clipped to [0, 1]."""
     return activations.sparse_sigmoid(tensor(x))
 
 
@@ -140,12 +140,12 @@ def squareplus(x: Any, b: float = 4) -> Tensor:
 
 
 def softmax(x: Any, axis: Axis = -1) -> Tensor:
-    """Return the exponentials, divided by their sum along axes; of everything for `None`."""
+    """Return the exponentials, divided by their sum along axes; over all axes for `None`."""
     return _along(torch.softmax, x, axis)
 
 
 def log_softmax(x: Any, axis: Axis = -1) -> Tensor:
-    """Return the logarithm of the softmax along axes; of everything for `None`."""
+    """Return the logarithm of the softmax along axes; over all axes for `None`."""
     return _along(torch.log_softmax, x, axis)
 
 

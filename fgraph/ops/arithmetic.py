@@ -47,12 +47,12 @@ def heaviside(x1: Any, x2: Any) -> Tensor:
 
 
 def fmax(x1: Any, x2: Any) -> Tensor:
-    """Return the larger of two elements, and the number where the other is not one."""
+    """Return the larger of two elements, or the other one if one is NaN."""
     return torch.fmax(*promoted(x1, x2))
 
 
 def fmin(x1: Any, x2: Any) -> Tensor:
-    """Return the smaller of two elements, and the number where the other is not one."""
+    """Return the smaller of two elements, or the other one if one is NaN."""
     return torch.fmin(*promoted(x1, x2))
 
 
@@ -102,7 +102,7 @@ def isinf(x: Any) -> Tensor:
 
 
 def isnan(x: Any) -> Tensor:
-    """Return whether each element is not a number."""
+    """Return whether each element is NaN."""
     return torch.isnan(tensor(x))
 
 
@@ -122,17 +122,17 @@ def isreal(x: Any) -> Tensor:
 
 
 def bitwise_and(x: Any, y: Any) -> Tensor:
-    """Return the bits that both have."""
+    """Return the bitwise AND."""
     return torch.bitwise_and(*tensors(x, y))
 
 
 def bitwise_or(x: Any, y: Any) -> Tensor:
-    """Return the bits that one of both has."""
+    """Return the bitwise OR."""
     return torch.bitwise_or(*tensors(x, y))
 
 
 def bitwise_xor(x: Any, y: Any) -> Tensor:
-    """Return the bits in which both differ."""
+    """Return the bitwise exclusive OR."""
     return torch.bitwise_xor(*tensors(x, y))
 
 
@@ -201,7 +201,7 @@ def power(x1: Any, x2: Any) -> Tensor:
 
 
 def maximum(x1: Any, x2: Any) -> Tensor:
-    """Return the larger of two elements; not-a-number is passed on."""
+    """Return the larger of two elements; NaNs are propagated."""
     first, second = _tensor_first(x1, x2)
     if is_number(second):
         return torch.clamp(first, min=second)
@@ -209,7 +209,7 @@ def maximum(x1: Any, x2: Any) -> Tensor:
 
 
 def minimum(x1: Any, x2: Any) -> Tensor:
-    """Return the smaller of two elements; not-a-number is passed on."""
+    """Return the smaller of two elements; NaNs are propagated."""
     first, second = _tensor_first(x1, x2)
     if is_number(second):
         return torch.clamp(first, max=second)

@@ -1,4 +1,4 @@
-"""Functions that call a function: on real tensors, and in graphs where the path is known."""
+"""Control flow: functions that call functions, on real tensors and in graphs of known structure."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def scan(
         xs: A tensor, or a structure of them, of equal first sizes.
         length: The number of steps, needed without `xs`.
         reverse: Whether to begin at the end.
-        unroll: Accepted for Keras's sake: all steps are written out.
+        unroll: Accepted for compatibility with Keras; all steps are recorded.
 
     Raises:
         ValueError: Neither `xs` nor `length` is given.

@@ -1,4 +1,4 @@
-"""What operations begin with: arguments as tensors, dtypes and axes as torch takes them."""
+"""Conversion of arguments, dtypes and axes to torch's."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def to_dtype(given: DType) -> torch.dtype:
 
 
 def is_number(x: Any) -> bool:
-    """Whether `x` is a number of Python, or a size that is known at run time."""
+    """Return whether `x` is a Python number, or a size that is known at run time."""
     return isinstance(x, (bool, int, float, complex, SymbolicSize))
 
 
@@ -159,7 +159,7 @@ def convert_to_numpy(x: Any) -> np.ndarray[Any, Any]:
 
 
 def is_tensor(x: Any) -> bool:
-    """Whether `x` is a tensor, real or symbolic."""
+    """Return whether `x` is a tensor, real or symbolic."""
     return isinstance(x, (Tensor, SymbolicTensor))
 
 
@@ -179,7 +179,7 @@ def saturate_cast(x: Any, dtype: DType) -> Tensor:
     own = torch.finfo(x.dtype) if x.dtype.is_floating_point else torch.iinfo(x.dtype)
     low, high = max(info.min, own.min), min(info.max, own.max)
     if x.dtype.is_floating_point and not wanted.is_floating_point and high == info.max:
-        # the largest whole number may have no equal among the floating-point ones: step below it
+        # floating point may not represent the largest integer: use the next smaller number
         top = torch.tensor(float(high), dtype=x.dtype)
         if top.item() > info.max:
             high = torch.nextafter(top, torch.zeros_like(top)).item()

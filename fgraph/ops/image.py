@@ -127,7 +127,8 @@ def affine_transform(
         transform: Numbers `(a0, a1, a2, b0, b1, b2, c0, c1)`, 8 or `(batch, 8)`: the pixel at `(x,
             y)` comes from `(a0 x + a1 y + a2, b0 x + b1 y + b2)`. The last two have no effect.
         interpolation: `"bilinear"` or `"nearest"`.
-        fill_mode: What is outside: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or `"wrap"`.
+        fill_mode: How to fill outside: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
+            `"wrap"`.
         fill_value: That value, for `"constant"`.
         data_format: `"channels_last"`, the default, or `"channels_first"`.
     """
@@ -162,9 +163,9 @@ def perspective_transform(
     Args:
         images: `(batch, height, width, channels)`, or one image.
         start_points: Points `(x, y)` of the images, `(4, 2)` or `(batch, 4, 2)`.
-        end_points: Where they go, of the same shape.
+        end_points: Their new positions, of the same shape.
         interpolation: `"bilinear"` or `"nearest"`.
-        fill_value: What is outside.
+        fill_value: Value outside.
         data_format: `"channels_last"`, the default, or `"channels_first"`.
     """
     _check_sampling("perspective_transform", interpolation, "constant")
@@ -191,7 +192,8 @@ def map_coordinates(
         inputs: Values, of any number of axes.
         coordinates: Coordinates along each axis, `(axes of inputs, ...)`.
         order: 0 for the nearest element, 1 for linear interpolation.
-        fill_mode: What is outside: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or `"wrap"`.
+        fill_mode: How to fill outside: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
+            `"wrap"`.
         fill_value: That value, for `"constant"`.
 
     Raises:
@@ -245,7 +247,8 @@ def elastic_transform(
         alpha: How far pixels are moved.
         sigma: How smooth the movement is, in pixels.
         interpolation: `"bilinear"` or `"nearest"`.
-        fill_mode: What is outside: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or `"wrap"`.
+        fill_mode: How to fill outside: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
+            `"wrap"`.
         fill_value: That value, for `"constant"`.
         seed: Where random numbers begin, of real images. Defaults to torch's own.
         data_format: `"channels_last"`, the default, or `"channels_first"`.

@@ -43,7 +43,7 @@ def get_item(x: Any, key: Any) -> Tensor:
 
 
 def _is_reversed(part: Any) -> bool:
-    """Whether a part of an index goes backwards, which torch does not know."""
+    """Return whether a part of an index has a negative step, which torch does not support."""
     return isinstance(part, builtins.slice) and isinstance(part.step, int) and part.step < 0
 
 
@@ -269,8 +269,8 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, sparse: bool = Fal
     Args:
         x: Whole numbers from 0, `(numbers,)` or `(batch, numbers)`; a real tensor, as the size of
             the result depends on the values: in a graph, write `ops.sum(ops.one_hot(x, n), -2)`.
-        weights: What each counts for, of the shape of `x`.
-        minlength: The least size of the result.
+        weights: The weight of each number, of the shape of `x`.
+        minlength: The smallest size of the result.
         sparse: Only false.
 
     Raises:

@@ -106,7 +106,7 @@ def ctc_decode(
         inputs: Scores, `(batch, steps, classes)`.
         sequence_lengths: How many steps each sample has, `(batch,)`.
         strategy: `"greedy"`; a search with beams needs a decoder such as torchaudio's.
-        beam_width, top_paths: Accepted for Keras's sake: they belong to the search.
+        beam_width, top_paths: Accepted for compatibility with Keras; for beam search only.
         merge_repeated: Whether equal labels of neighboring steps are one.
         mask_index: The class of the blank.
 

@@ -25,7 +25,7 @@ def normalize(x: Any, axis: Axis = -1, order: int = 2, epsilon: float | None = N
         x: Values, of any shape.
         axis: Axis, or several.
         order: The order of the norm, at least 1.
-        epsilon: The least that is divided by. Defaults to 1e-7.
+        epsilon: The smallest denominator. Defaults to 1e-7.
 
     Raises:
         ValueError: The order is not a whole number of at least 1.
@@ -54,7 +54,7 @@ def batch_normalization(
         x: Values, of any shape.
         mean, variance: Statistics, one for each place along the axis.
         axis: The axis.
-        offset, scale: What is added and multiplied, likewise; none by default.
+        offset, scale: Added and multiplied, of the same shape; none by default.
         epsilon: Added to the variance.
     """
     x = tensor(x)
@@ -92,7 +92,7 @@ def layer_normalization(
 
     Args:
         x: Values, of any shape.
-        gamma, beta: What is multiplied and added, of the sizes of the axes; none by default.
+        gamma, beta: Multiplied and added, of the sizes of the axes; none by default.
         axis: Axis, or several.
         epsilon: Added to the variance. Defaults to 1e-7.
         **kwargs: `rms_scaling=True`: divide by the standard deviation only, as in Keras 2; to
@@ -129,7 +129,7 @@ def rms_normalization(
 
     Args:
         x: Values, of any shape.
-        scale: What is multiplied, of the sizes of the axes; none by default.
+        scale: Multiplied, of the sizes of the axes; none by default.
         axis: Axis, or several.
         epsilon: Added to the mean square. Defaults to 1e-7.
     """
@@ -166,8 +166,8 @@ def dot_product_attention(
         mask: True where a query sees a key, likewise.
         scale: Factor of the scores. Defaults to `1 / sqrt(size)`.
         is_causal: Whether no query sees the keys after it.
-        flash_attention: Accepted for Keras's sake: torch chooses the kernel.
-        attn_logits_soft_cap: Bound of the scores, approached by a hyperbolic tangent.
+        flash_attention: Accepted for compatibility with Keras; torch chooses the kernel.
+        attn_logits_soft_cap: Soft bound on the scores, by a hyperbolic tangent.
 
     Returns:
         Weighted values, of the shape of `query`.

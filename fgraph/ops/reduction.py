@@ -34,7 +34,7 @@ _SMALL = (torch.bool, torch.uint8, torch.int8, torch.int16)
 
 
 def _is_empty(axis: Axis) -> bool:
-    """Whether the axes are an empty list: every element is then reduced by itself."""
+    """Return whether the axes are an empty list: every element is then reduced by itself."""
     return not isinstance(axis, int) and axis is not None and len(axis) == 0
 
 
@@ -58,19 +58,19 @@ def _summed(function: Any, x: Tensor, axis: Axis, keepdims: bool) -> Tensor:
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the sum along axes, of everything for `None`."""
+    """Return the sum along axes, over all axes for `None`."""
     x = _widened(x)
     return x if _is_empty(axis) else _summed(torch.sum, x, axis, keepdims)
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the mean along axes, of everything for `None`; in floating point."""
+    """Return the mean along axes, over all axes for `None`; in floating point."""
     x = floating(x)
     return x if _is_empty(axis) else _along(torch.mean, x, axis, keepdims)
 
 
 def prod(x: Any, axis: Axis = None, keepdims: bool = False, dtype: DType = None) -> Tensor:
-    """Return the product along axes, of everything for `None`."""
+    """Return the product along axes, over all axes for `None`."""
     x = _widened(x) if dtype is None else tensor(x, dtype)
     if axis is None and not keepdims:
         return tensor(torch.prod(x), x.dtype)
@@ -80,7 +80,7 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False, dtype: DType = None)
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False, initial: Any = None) -> Tensor:
-    """Return the largest element along axes, of everything for `None`.
+    """Return the largest element along axes, over all axes for `None`.
 
     Args:
         x: Values, of any shape.
@@ -95,7 +95,7 @@ def max(x: Any, axis: Axis = None, keepdims: bool = False, initial: Any = None) 
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False, initial: Any = None) -> Tensor:
-    """Return the smallest element along axes, of everything for `None`.
+    """Return the smallest element along axes, over all axes for `None`.
 
     Args:
         x: Values, of any shape.
@@ -118,12 +118,12 @@ def _with_initial(x: Tensor, axis: Axis, initial: Any, function: Any) -> Tensor:
 
 
 def amax(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the largest element along axes, of everything for `None`."""
+    """Return the largest element along axes, over all axes for `None`."""
     return max(x, axis, keepdims)
 
 
 def amin(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the smallest element along axes, of everything for `None`."""
+    """Return the smallest element along axes, over all axes for `None`."""
     return min(x, axis, keepdims)
 
 
@@ -228,7 +228,7 @@ def quantile(
 def nanquantile(
     x: Any, q: Any, axis: Axis = None, method: str = "linear", keepdims: bool = False
 ) -> Tensor:
-    """Return quantiles along axes, leaving out what is not a number; see `quantile`."""
+    """Return quantiles along axes, ignoring NaNs; see `quantile`."""
     return _quantile(torch.nanquantile, x, q, axis, method, keepdims)
 
 
@@ -257,7 +257,7 @@ def percentile(
 def nanpercentile(
     x: Any, q: Any, axis: Axis = None, method: str = "linear", keepdims: bool = False
 ) -> Tensor:
-    """Return percentiles along axes, leaving out what is not a number."""
+    """Return percentiles along axes, ignoring NaNs."""
     return nanquantile(x, beside(x, q, torch.get_default_dtype()) / 100, axis, method, keepdims)
 
 
@@ -267,44 +267,44 @@ def median(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def nanmedian(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the median along axes, leaving out what is not a number."""
+    """Return the median along axes, ignoring NaNs."""
     return nanquantile(x, 0.5, axis, keepdims=keepdims)
 
 
 def nansum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the sum along axes, leaving out what is not a number."""
+    """Return the sum along axes, ignoring NaNs."""
     return sum(_filled(_widened(x), 0.0), axis, keepdims)
 
 
 def nanprod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the product along axes, leaving out what is not a number."""
+    """Return the product along axes, ignoring NaNs."""
     return prod(_filled(tensor(x), 1.0), axis, keepdims)
 
 
 def nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the mean along axes, leaving out what is not a number."""
+    """Return the mean along axes, ignoring NaNs."""
     x = floating(x)
     return x if _is_empty(axis) else _along(torch.nanmean, x, axis, keepdims)
 
 
 def nanvar(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the variance along axes, leaving out what is not a number."""
+    """Return the variance along axes, ignoring NaNs."""
     x = floating(x)
     return nanmean((x - nanmean(x, axis, True)) ** 2, axis, keepdims)
 
 
 def nanstd(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the standard deviation along axes, leaving out what is not a number."""
+    """Return the standard deviation along axes, ignoring NaNs."""
     return torch.sqrt(nanvar(x, axis, keepdims))
 
 
 def nanmax(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the largest element along axes, leaving out what is not a number."""
+    """Return the largest element along axes, ignoring NaNs."""
     return _nan_extreme(max, x, axis, keepdims, -float("inf"))
 
 
 def nanmin(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Return the smallest element along axes, leaving out what is not a number."""
+    """Return the smallest element along axes, ignoring NaNs."""
     return _nan_extreme(min, x, axis, keepdims, float("inf"))
 
 

@@ -173,7 +173,7 @@ def _sections(given: Any) -> Any:
 
 
 def tile(x: Any, repeats: Any) -> Tensor:
-    """Return `x` put side by side so many times along each axis, the last ones if fewer."""
+    """Return `x` repeated along each axis by the given numbers, along the last axes if fewer."""
     given = numbers(repeats, "ops.tile: repeats")
     return torch.tile(tensor(x), tuple(given) if isinstance(given, list) else (given,))
 

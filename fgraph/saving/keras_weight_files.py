@@ -13,10 +13,10 @@ from ..errors import LoadError, SaveError
 from ..model import Model
 from .keras.hdf5 import Hdf5
 from .keras.stored_weights import check_all_read, paths_of_parts
-from .keras.writing.call_config import part_name
-from .keras.writing.hdf5_writing import write_weights
+from .keras.writing.call_entries import part_name
 from .keras.writing.model_config import ModelWriter, put_weights
 from .keras.writing.weight_groups import WeightGroup
+from .keras.writing.write_hdf5 import write_weights
 
 ENDING = ".weights.h5"
 

@@ -1,4 +1,4 @@
-"""The parts of a `.keras` file: a zip archive from a stranger, nothing of which goes to disk."""
+"""The parts of a `.keras` file: an untrusted zip archive, which is never unpacked to disk."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Weights of `CuDNNLSTM` and `CuDNNGRU` of Keras 2, which lie as cuDNN wants them.
+"""Weights of Keras 2's `CuDNNLSTM` and `CuDNNGRU`, which are in cuDNN's layout.
 
-The input kernel of each gate is kept as the numbers of a matrix `(units, features)` in an array of
-shape `(features, units)`, the recurrent one is transposed, and each gate has a bias for either.
+The input kernel of each gate is a matrix `(units, features)`, stored as an array of shape
+`(features, units)`; the recurrent kernel is transposed; each gate has a bias for both kernels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def stored_shape(kind: str, weight: str, shape: tuple[int, ...]) -> tuple[int, .
     """Return the shape that the file has for a weight of a layer.
 
     Args:
-        kind: the class of the layer that takes its place.
+        kind: the class of the layer that replaces it.
         weight: Keras's name of the weight.
         shape: that which the layer has.
     """
@@ -29,7 +29,7 @@ def stored_shape(kind: str, weight: str, shape: tuple[int, ...]) -> tuple[int, .
 
 
 def usual(kind: str, weight: str, stored: Array) -> Array:
-    """Return a weight as the layer that takes the place of cuDNN's has it."""
+    """Return a weight in the layout of the layer that replaces cuDNN's."""
     if weight == "bias":
         halves = stored.reshape(2, -1)
         return halves.sum(0) if kind == "LSTM" else halves

@@ -1,4 +1,4 @@
-"""Numbers in an HDF5 file from a stranger: no links elsewhere, no sizes that are not there."""
+"""Reads numbers from an untrusted HDF5 file: no external links, no false sizes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_NUMBER_OF_ITEMS = 1_000_000
 
 
 class Hdf5:
-    """Datasets of an HDF5 file by path; checks each part of the way.
+    """Datasets of an HDF5 file by path; every part of the path is checked.
 
     Args:
         source: the file's content, or its path.
@@ -51,7 +51,7 @@ class Hdf5:
         self._file.close()
 
     def _find(self, path: str) -> Any:
-        """Return a group or dataset that lies in this file itself, or `None`."""
+        """Return a group or dataset in this file itself, or `None`."""
         found: Any = self._file
         for part in [part for part in path.split("/") if part]:
             if not isinstance(found, self._h5py.Group):
@@ -79,7 +79,7 @@ class Hdf5:
         return self._find(path) is not None
 
     def shape(self, path: str) -> tuple[int, ...] | None:
-        """Return the shape that a dataset says it has, `None` if there is no such dataset."""
+        """Return the declared shape of a dataset, `None` if it does not exist."""
         found = self._find(path)
         return tuple(found.shape) if isinstance(found, self._h5py.Dataset) else None
 
@@ -144,7 +144,7 @@ class Hdf5:
                 folders += [f"{path}/{name}" for name in names]
 
     def _place(self, part: Any) -> int:
-        """Return where a dataset or group lies, which is the same by whatever link it is found."""
+        """Return the address of a dataset or group, which is the same for all links to it."""
         return int(self._h5py.h5o.get_info(part.id).addr)
 
     def text(self, path: str, name: str) -> str | None:

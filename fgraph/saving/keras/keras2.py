@@ -1,4 +1,4 @@
-"""Configurations of layers as Keras 2 wrote them, put into the words of Keras 3."""
+"""Converts configurations of layers from Keras 2 to Keras 3."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .cudnn_weights import CLASSES as _CUDNN
 
 _NOTHING = ""
 _KERNEL = {f"kernel_{role}": _NOTHING for role in ("initializer", "regularizer", "constraint")}
-# the new name of an argument, empty for one that says nothing here
+# the new name of an argument, empty for an ignored one
 _ARGUMENTS: dict[str, dict[str, str]] = {
     "LeakyReLU": {"alpha": "negative_slope"},
     "ThresholdedReLU": {"theta": "threshold"},

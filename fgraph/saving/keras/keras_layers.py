@@ -1,4 +1,4 @@
-"""Layers from Keras's configurations: a closed table of this package's classes."""
+"""Layers from Keras's configurations, by a closed table of classes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from ... import layers
 from ...common.configured import is_of_fgraph
 from ...errors import LoadError
-from ...layers.augmentation import Augmentation
 from ...layers.base import Layer
 from ...layers.configuration import _names
+from ...layers.random_image import RandomImageLayer
 from .cudnn_weights import CLASSES as CUDNN
 from .keras2 import in_new_words
 from .keras_values import Values, custom_object, dtype_of, is_of_keras, refusal, text
@@ -73,12 +73,12 @@ def make_layer(
     inner: Callable[[Mapping[str, Any], str], Any],
     where: str,
 ) -> Layer:
-    """Make a layer of its configuration.
+    """Make a layer from its configuration.
 
     Args:
         written: class and configuration.
         values: the values of its arguments.
-        inner: makes the layers in it.
+        inner: makes the layers inside it.
         where: the layer, for errors.
 
     Raises:
@@ -115,7 +115,7 @@ def make_layer(
         values.cudnn.append(made)
     elif len(values.cudnn) > others:  # of a layer in it, which it may have copied
         values.cudnn += made.inner_layers()
-    if isinstance(made, Augmentation):
+    if isinstance(made, RandomImageLayer):
         warnings.warn(
             f"{where}: it changes its input at random during training, by other random numbers "
             "than Keras's", UserWarning, stacklevel=2,
@@ -124,7 +124,7 @@ def make_layer(
 
 
 def _named_function(written: Mapping[str, Any], values: Values, where: str) -> Layer | None:
-    """Return a `Lambda` of a function that `custom_objects` has, `None` for all else."""
+    """Return a `Lambda` of a function in `custom_objects`, `None` for anything else."""
     config = written.get("config")
     if written.get("class_name") != "Lambda" or not isinstance(config, dict):
         return None
@@ -142,7 +142,7 @@ def _named_function(written: Mapping[str, Any], values: Values, where: str) -> L
 
 
 def _unchanged(written: Mapping[str, Any], where: str) -> Layer:
-    """Return a layer that passes on its input for an augmentation that is not here."""
+    """Return a layer that returns its input, for an augmentation that fgraph does not have."""
     warnings.warn(
         f"{where}: fgraph has no {written['class_name']}; its input passes unchanged, in training, "
         "too", UserWarning, stacklevel=2,

@@ -1,4 +1,4 @@
-"""Values in the configurations of Keras: tuples, slices, dtypes, initializers and so on."""
+"""Reading values in Keras's configurations: tuples, slices, dtypes, initializers and so on."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def text(value: Any, what: str) -> str:
 
 
 def is_of_keras(written: Mapping[str, Any]) -> bool:
-    """Whether an object says that it is one of Keras's own; those of old files say nothing."""
+    """Return whether an object is marked as one of Keras's own; old files do not mark them."""
     module = written.get("module")
     return module is None or str(module).partition(".")[0] in _OF_KERAS or str(module).startswith(
         ("tensorflow.keras", "tensorflow.python.keras", "tensorflow.python.ops.init_ops")
@@ -43,7 +43,7 @@ def is_of_keras(written: Mapping[str, Any]) -> bool:
 
 
 def custom_object(written: Mapping[str, Any], custom: Mapping[str, Any]) -> Any:
-    """Return what `custom_objects` or a registration has for an object, `None` if nothing."""
+    """Return the registered or custom object for an entry, `None` if there is none."""
     for key in (written.get("registered_name"), written.get("class_name")):
         if isinstance(key, str):
             found = custom.get(key) or custom.get(key.rpartition(">")[2]) or registered(key)
@@ -53,7 +53,7 @@ def custom_object(written: Mapping[str, Any], custom: Mapping[str, Any]) -> Any:
 
 
 def dtype_of(written: Any, where: str) -> tuple[torch.dtype | None, str | None]:
-    """Return the dtype of the weights that a policy asks for, and its name if it is a mixed one."""
+    """Return the dtype of weights under a policy, and the policy's name if it is mixed."""
     name = written
     if isinstance(written, dict):
         if written.get("class_name") not in ("DTypePolicy", "Policy", "FloatDTypePolicy"):
@@ -98,10 +98,10 @@ class Values:
         config: the model in the file.
 
     Attributes:
-        has_several_dtypes: whether its layers compute in different ones, so that each casts its
+        has_several_dtypes: whether its layers compute in different dtypes, so that each casts its
             inputs.
         mixed: the mixed policies of layers that were made.
-        cudnn: layers whose weights are cuDNN's in the file.
+        cudnn: layers with weights in cuDNN's layout in the file.
     """
 
     def __init__(self, custom: Mapping[str, Any], version: str = "3", config: Any = None) -> None:
@@ -117,7 +117,7 @@ class Values:
         Args:
             written: JSON.
             where: the layer and argument, for errors.
-            leaf: called with an object of another class, and returns what it stands for.
+            leaf: converts an object of any other class.
 
         Raises:
             LoadError: it holds an object that is not known.

@@ -1,4 +1,4 @@
-"""Keras's operations in a graph, looked up in `fgraph.ops`."""
+"""Keras's operations in a graph, as functions of `fgraph.ops`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CODE = ("Cond", "WhileLoop", "ForiLoop", "VectorizedMap", "Map", "Scan", "Assoc
 
 
 def is_operation(written: Mapping[str, Any]) -> bool:
-    """Whether an object in a graph is an operation, not a layer."""
+    """Return whether an object in a graph is an operation instead of a layer."""
     if is_call(written) or _is_of_legacy_file(written):
         return True
     module = str(written.get("module"))
@@ -46,7 +46,7 @@ def _is_of_legacy_file(written: Mapping[str, Any]) -> bool:
 
 
 def operation(written: Mapping[str, Any], values: Values, where: str) -> Callable[..., Any]:
-    """Return the function that an operation with its settings stands for.
+    """Return the function of an operation with its settings.
 
     Raises:
         LoadError: there is no such operation, or it takes other settings.

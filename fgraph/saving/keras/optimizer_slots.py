@@ -1,4 +1,4 @@
-"""The state of Keras's optimizers, as the state of the torch optimizers that stand for them."""
+"""The state of Keras's optimizers, converted to that of the torch optimizers here."""
 
 from __future__ import annotations
 
@@ -71,15 +71,15 @@ def optimizer_state(
     factory: Any, optimizer: Any, trained: Held, stored: Sequence[Callable[[Sequence[int]], Array]],
     shapes: Sequence[tuple[int, ...]], batches: int = 1,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the state dict of a torch optimizer, as if it had made the steps of Keras's.
+    """Return the state dict of a torch optimizer that continues from Keras's.
 
     Args:
         factory: the optimizer with Keras's name.
         optimizer: what it made of the model's parameters; it takes over the state.
         trained: the weights that it updates, in the order of Keras.
-        stored: for each of Keras's variables what reads it, given the shape that is expected.
+        stored: for each of Keras's variables, a function that reads it, given the expected shape.
         shapes: their shapes.
-        batches: how many batches make a step.
+        batches: the number of batches for a step.
 
     Raises:
         LoadError: they are not the variables of this optimizer.
@@ -108,7 +108,7 @@ def optimizer_state(
     reader.finish()
     for parameter, kept in _by_parameter(trained, found):
         if isinstance(factory, gradient_descent.Adagrad):
-            kept["sum"] = kept["sum"] + factory.epsilon  # which torch has within
+            kept["sum"] = kept["sum"] + factory.epsilon  # which torch includes in its sums
         if counts:
             kept["step"] = torch.tensor(float(steps))
         if product is not None:

@@ -1,4 +1,4 @@
-"""Where `.keras` files keep the weights of each layer."""
+"""Where `.keras` files store the weights of each layer."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Held = list[tuple[Any, nn.Module, Weight]]
 
 
 class Place(NamedTuple):
-    """Where the weights of a part of a model are.
+    """Where the weights of a part of a model are stored.
 
     Attributes:
         group: the group of a `.keras` file.
-        top: the layer of the outermost model that it belongs to, by whose name `.h5` files go.
-        trainable: whether all models that it is in are trained.
+        top: the layer of the outermost model that contains it, whose name `.h5` files use.
+        trainable: whether all models around it are trainable.
     """
 
     group: str
@@ -57,7 +57,7 @@ def counted(kinds: Sequence[str]) -> list[str]:
 
 
 def places(layer: Layer, count: int) -> list[list[str]]:
-    """Return for each weight of a layer the paths that Keras has for it, the newest first.
+    """Return Keras's paths for each weight of a layer, the newest first.
 
     Args:
         layer: a layer that is built.
@@ -170,7 +170,7 @@ def _cells(prefix: str, cells: Sequence[Any]) -> list[str]:
 
 
 def check_all_read(file: Hdf5) -> None:
-    """Refuse a file with weights of layers that no layer here has taken.
+    """Refuse a file with weights that no layer has read.
 
     Raises:
         LoadError: there are some; the text says where.

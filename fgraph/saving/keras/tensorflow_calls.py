@@ -1,4 +1,4 @@
-"""TensorFlow's functions in graphs of Keras 2, by TensorFlow's names of their arguments."""
+"""TensorFlow's functions in graphs of Keras 2, with TensorFlow's argument names."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _UNITS = "relu relu6 elu selu sigmoid tanh softplus softsign"
 
 
 def is_call(written: Mapping[str, Any]) -> bool:
-    """Whether an object in a graph is a call of a function of TensorFlow."""
+    """Return whether an object in a graph is a call of a TensorFlow function."""
     return written.get("class_name") in _CLASSES
 
 
 def function_of(written: Mapping[str, Any], where: str) -> Callable[..., Any]:
-    """Return what a function of TensorFlow is here.
+    """Return the equivalent of a TensorFlow function.
 
     Raises:
         LoadError: it is not in the table.

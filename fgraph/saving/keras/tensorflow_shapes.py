@@ -1,4 +1,4 @@
-"""TensorFlow's functions of shapes, which are tensors to it, in graphs of Keras 2."""
+"""TensorFlow's functions of shapes, which it treats as tensors, in graphs of Keras 2."""
 
 from __future__ import annotations
 

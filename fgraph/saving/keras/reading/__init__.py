@@ -1,1 +1,1 @@
-"""Models of this package from the files of Keras."""
+"""Reading Keras's files: models from configurations and weights."""

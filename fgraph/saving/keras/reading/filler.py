@@ -1,4 +1,4 @@
-"""Modules of layers built without values, and filled from a file of Keras."""
+"""Builds the modules of layers without values, and fills them from a file of Keras."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ....layers.deferred_values import filled_by
 from ....layers.weight_layout import _attribute
 from ..stored_weights import Held, Place, layers_within, paths_of_parts
 
-_MOST_REST = 2**28  # values of a layer's own that no file holds, such as windows
+_MOST_REST = 2**28  # a layer's own values that no file holds, such as windows
 
 
 class Weights(Protocol):
     """The weights in a file."""
 
     def put(self, place: Place, after: Place | None = None) -> None:
-        """Learn of the place of the next layer, in the order of the configuration.
+        """Store the place of the next layer, in the order of the configuration.
 
         Args:
             place: the place.
-            after: that of the layer behind which it comes, if it is not the last one.
+            after: the place of the layer that it follows; by default the last one.
         """
 
     def arrays(
@@ -39,19 +39,21 @@ class Weights(Protocol):
 
 
 class Filler:
-    """Builds the modules of layers on `meta` and gives them the weights in a file.
+    """Builds the modules of layers on `meta`, and assigns the weights in a file.
 
     Args:
-        weights: what finds them.
+        weights: finds the weights in the file.
     """
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
-        self._places: dict[int, tuple[Any, Place]] = {}  # with the layers: identities stay theirs
+        self._places: dict[
+            int, tuple[Any, Place]
+        ] = {}  # keeps the layers alive, so that ids stay unique
         self._order: list[Any] = []
 
     def put(self, layer: Any, place: Place) -> None:
-        """Say where the weights of a layer are; it fills those of the layers in it, too."""
+        """Store where the weights of a layer, and of the layers inside it, are."""
         self._places[id(layer)] = (layer, place)
         for part in _parts(layer):
             self._places.pop(id(part), None)
@@ -72,13 +74,13 @@ class Filler:
             for held in layer._held_weights():
                 owner, module, weight = held
                 if module is not layer.module and id(module) in placed:
-                    continue  # of a layer in this one, which has a place of its own
+                    continue  # a layer inside this one, which has its own place
                 if weight.trainable and (not isinstance(owner, Layer) or owner.trainable):
                     found.append(held)
         return found
 
     def __call__(self, layer: Any, build: Callable[[], nn.Module | None]) -> nn.Module | None:
-        """Build the module of a layer; it has no values if the layer is a part of another."""
+        """Build the module of a layer; without values if the layer is part of another."""
         with without_values(type(layer)):
             module = build()
         _, place = self._places.get(id(layer), (None, None))
@@ -95,7 +97,7 @@ class Filler:
     def _fill_with_parts(
         self, layer: Any, place: Place, build: Callable[[], nn.Module | None] | None
     ) -> None:
-        """Fill a layer, and those in it that were built before it."""
+        """Fill a layer, and the layers inside it that were built before it."""
         built = self._put_parts(layer, place)
         if isinstance(layer, wrappers.TimeDistributed) and not isinstance(layer.layer, Layer):
             return  # the layers of its model were filled
@@ -105,9 +107,9 @@ class Filler:
             self._fill_with_parts(part, inner, _builder_of(part))
 
     def _put_parts(self, layer: Any, place: Place) -> list[tuple[Any, Place]]:
-        """Give the layers in a layer places of their own; return those that are built already.
+        """Store the places of the layers inside a layer; return those that are built already.
 
-        The parts that this package's layers build themselves are filled with them.
+        Parts that this package's layers build themselves are filled with the layer.
         """
         before, last = place, layer
         built = []
@@ -132,7 +134,7 @@ class Filler:
         build: Callable[[], nn.Module | None] | None,
     ) -> None:
         held = layer._held_weights()
-        if not is_of_fgraph(type(layer)):  # its parts have places of their own
+        if not is_of_fgraph(type(layer)):  # its parts have their own places
             held = [found for found in held if found[1] is module]
         arrays = self.weights.arrays(layer, place, held, _where(layer))
         if arrays is None:
@@ -149,7 +151,7 @@ class Filler:
 
 
 def _builder_of(layer: Any) -> Callable[[], nn.Module | None] | None:
-    """Return what makes the module of a layer of this package again."""
+    """Return a function that builds the module of a layer of this package again."""
     shapes, named = layer._built_for
     return (lambda: layer.build(*shapes, **named)) if is_of_fgraph(type(layer)) else None
 
@@ -163,27 +165,27 @@ def _present(module: nn.Module, paths: Sequence[str]) -> list[str]:
 
 
 def _assign(module: nn.Module, path: str, value: Tensor) -> None:
-    """Put a tensor in the place of one without values."""
+    """Replace a tensor without values."""
     owner, name = module.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2]
     old: Tensor = getattr(owner, name)
     if old.shape != value.shape:
         raise LoadError(f"a weight of shape {tuple(value.shape)} where {tuple(old.shape)} belongs")
-    if not old.is_meta:  # of a user's class, which may hold it as an attribute, too
+    if not old.is_meta:  # a user's layer may also hold it as an attribute
         with torch.no_grad():
             old.copy_(value)
         return
     made = value.to(old.dtype).clone(memory_format=torch.contiguous_format)
     if isinstance(old, nn.Parameter):
         made = nn.Parameter(made, requires_grad=old.requires_grad)
-    for part in module.modules():  # whoever shares it
+    for part in module.modules():  # everything that shares it
         for table in (part._parameters, part._buffers):
             for key, kept in list(table.items()):
                 if kept is old:
-                    setattr(part, key, made)  # recurrent modules keep a list beside it
+                    setattr(part, key, made)  # recurrent modules also keep a list of them
 
 
 def _complete(layer: Any, module: nn.Module, build: Callable[[], nn.Module | None]) -> None:
-    """Give tensors that no file holds, such as windows, the values that they are made with."""
+    """Initialise tensors that no file holds, such as windows."""
     tensors = dict([*module.named_parameters(), *module.named_buffers()])
     missing = [name for name, tensor in tensors.items() if tensor.is_meta]
     if not missing:

@@ -1,4 +1,4 @@
-"""Models from Keras's configurations: `Functional` and `Sequential`, nested as they are."""
+"""Models from Keras's configurations: `Functional` and `Sequential`, also nested."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from .parsed_parts import (
 
 
 class Builder:
-    """Makes models of configurations, each layer filled when it is made.
+    """Makes models from configurations; each layer is filled when it is made.
 
     Args:
         values: the values of arguments.
-        filler: learns where the weights of each layer are.
-        shared: for the groups of parts that are in several models, the one with the weights.
+        filler: is told where the weights of each layer are.
+        shared: for each group of a part of several models, the group with its weights.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Builder:
         return made
 
     def _part(self, entry: Mapping[str, Any], place: Place, where: str) -> Any:
-        """Make one layer, model or operation, or return the one that is in several models."""
+        """Make a layer, model or operation, or return the one that several models share."""
         group = self.shared.get(place.group)
         if group is None:
             return self._new_part(entry, place, where)
@@ -101,7 +101,7 @@ class Builder:
     def _places(
         self, kind: str, config: Mapping[str, Any], entries: list[Any], place: Place
     ) -> list[Place]:
-        """Return where the parts of a model are."""
+        """Return the places of the parts of a model."""
         trained = config.get("trainable") is not False
         places = [place.inner(group, trained) for group in groups_of(kind, entries)]
         if place.top or place.group:
@@ -129,7 +129,7 @@ class Builder:
     ) -> list[Any]:
         """Return the input of a stack, if it is known, and its layers."""
         stack: list[Any] = []
-        keeps = is_stateful(entries)  # else the batch may be one that the stack was called on once
+        keeps = is_stateful(entries)  # otherwise the batch size may be that of a first call
         places = self._places("Sequential", config, entries, place)
         for entry, own in zip(entries, places, strict=True):
             label = label_of(entry)
@@ -180,5 +180,5 @@ class Builder:
 
 
 def _wanted(part: Any) -> torch.dtype | None:
-    """Return the dtype of a stack's input that its first part takes."""
+    """Return the input dtype of a stack, from its first part."""
     return torch.int64 if isinstance(part, Layer) and part.expects.dtype == "integer" else None

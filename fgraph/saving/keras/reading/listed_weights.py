@@ -16,18 +16,18 @@ _ROOT = "model_weights"
 
 
 class ListedWeights:
-    """The weights of an `.h5` file: lists by the names of layers, those that are trained first.
+    """The weights of an `.h5` file: a list for each layer name, trained ones first.
 
-    A model in a model has one list. Which part of it belongs to which layer is known once all of
-    its layers are built, so such a file is gone through twice: the first round gives no values.
+    A nested model has one list. Which weights belong to which of its layers is known only when all
+    layers are built, so such a file is read in two rounds; the first returns no values.
 
     Args:
         file: the file.
         nested: whether there are models in the model.
-        cudnn: the layers whose weights are cuDNN's; it grows as layers are made.
+        cudnn: the layers with weights in cuDNN's layout; grows as layers are made.
 
     Attributes:
-        measured: whether the values that were given in this round are all there are.
+        measured: whether this round has returned all values.
     """
 
     def __init__(self, file: Hdf5, nested: bool, cudnn: Sequence[Any] = ()) -> None:
@@ -35,12 +35,12 @@ class ListedWeights:
         self.cudnn = cudnn
         self.measured = not nested
         self._is_second = False
-        self._groups: dict[str, list[str]] = {}  # of each outermost layer, in Keras's order
-        self._trained: dict[str, list[bool]] = {}  # of each group's weights
+        self._groups: dict[str, list[str]] = {}  # for each outermost layer, in Keras's order
+        self._trained: dict[str, list[bool]] = {}  # for the weights of each group
         self._plans: dict[str, dict[str, list[str]]] = {}
 
     def put(self, place: Place, after: Place | None = None) -> None:
-        """Learn of the place of the next layer, in the order of the configuration."""
+        """Store the place of the next layer, in the order of the configuration."""
         groups = self._groups.setdefault(place.top, [])
         if place.group not in groups:
             end = len(groups) if after is None else groups.index(after.group) + 1
@@ -82,12 +82,12 @@ class ListedWeights:
         return usual(kind, weight.name, stored)
 
     def begin_second_round(self) -> None:
-        """Give values from now on: all layers were built once."""
+        """Begin the second round, which returns values."""
         self.measured = self._is_second = True
         self._plans.clear()
 
     def _plan(self, top: str) -> dict[str, list[str]]:
-        """Return for each group in an outermost layer the datasets of its weights."""
+        """Return the datasets of the weights of each group in an outermost layer."""
         slots = [(group, k, trained) for group in self._groups[top]
                  for k, trained in enumerate(self._trained.get(group, ()))]  # fmt: skip
         order = sorted(slots, key=lambda slot: not slot[2])
@@ -103,5 +103,5 @@ class ListedWeights:
 
 
 def _without_seeds(names: Sequence[str] | None) -> list[str]:
-    """Leave out the states of random generators, which Keras 2 counts as weights."""
+    """Leave out the states of random generators, which Keras 2 stores as weights."""
     return [name for name in names or () if not name.rpartition("/")[2].startswith("StateVar")]

@@ -1,4 +1,4 @@
-"""`load_model` for the files of Keras."""
+"""`load_model` for Keras's files."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..archive import MOST_TEXT, parse_config, read_archive
 from ..hdf5 import Hdf5
 from ..keras_values import Values
 from ..stored_weights import GroupedWeights, Place, check_all_read
+from .compile_from_config import compile_from_config
 from .filler import Filler
 from .functional import Builder
 from .listed_weights import ListedWeights
 from .parsed_parts import has_models
 from .shared_parts import shared_groups
-from .training_state import compile_as_written
 
 
 def load_keras(
@@ -36,16 +36,16 @@ def load_keras(
 
     Args:
         path: the file.
-        kind: what `kind_of` returned.
+        kind: the result of `kind_of`.
         custom: the user's classes and functions by name.
-        compile: whether to take over the settings of training.
-        device: where the tensors go.
+        compile: whether to restore the settings of `compile`.
+        device: the device of the tensors.
 
     Raises:
         LoadError: the file is damaged, or needs something that is not known here.
     """
     try:
-        with callers_modes():  # whoever loads it under no_grad() may train it later
+        with callers_modes():  # a model loaded under no_grad() may be trained later
             read = (_from_archive if kind == "keras" else _from_hdf5)(path, custom, compile)
     except LoadError as error:
         raise LoadError(f"cannot load {str(path)!r}: {error}") from error
@@ -100,7 +100,7 @@ def _from_archive(path: Path, custom: Mapping[str, Any], compile: bool) -> _Read
         check_all_read(file)
         settings = config.get("compile_config") if compile else None
         paths = [f"optimizer/vars/{name}" for name in file.names("optimizer/vars")]
-        left = compile_as_written(model, settings, values, filler, file, paths)
+        left = compile_from_config(model, settings, values, filler, file, paths)
     return _Read(model, values.mixed, left)
 
 
@@ -124,7 +124,7 @@ def _from_hdf5(path: Path, custom: Mapping[str, Any], compile: bool) -> _Read:
             weights.begin_second_round()
         settings = file.text("", "training_config") if compile else None
         names = file.texts("optimizer_weights", "weight_names") or []
-        left = compile_as_written(
+        left = compile_from_config(
             model, None if settings is None else parse_config(_bounded(settings)), values, filler,
             file, [f"optimizer_weights/{name}" for name in names],
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Calls in a functional model as Keras's configurations have them, made anew."""
+"""Makes the calls of a functional model from its configuration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..tensorflow_shapes import Sizes
 from .parsed_parts import label_of, name_of, nodes_of
 
 MOST_NODES = 100_000
-_RESULTS = (SymbolicTensor, SymbolicSize, Sizes, int)  # the rest are of shapes
+_RESULTS = (SymbolicTensor, SymbolicSize, Sizes, int)  # the others are shapes
 
 
 class _Reference:
@@ -34,7 +34,7 @@ class _Reference:
 
 
 class Calls:
-    """The calls of a functional model, each made once its inputs are."""
+    """The calls of a functional model; each is made when its inputs exist."""
 
     def __init__(self, values: Values, entries: list[Any], where: str) -> None:
         self.values = values
@@ -51,7 +51,7 @@ class Calls:
         self.has_old = any(isinstance(node, list) for e in entries for node in nodes_of(e))
 
     def run(self) -> None:
-        """Make all calls, in the order of the file where it can be."""
+        """Make all calls, if possible in the order of the file."""
         waiting: dict[tuple[str, int], list[int]] = {}
         calls: list[tuple[str, int, Any, str]] = []
         missing: list[int] = []
@@ -97,7 +97,7 @@ class Calls:
         part = self.parts[name]
         args, kwargs = map_leaves(self._value, (args, kwargs))
         if isinstance(part, (Layer, torch.nn.Module)):
-            # Keras 3 gives every layer the mode of the model, whatever its call says
+            # Keras 3 gives every layer the mode of the model, regardless of its call
             kwargs = {k: v for k, v in kwargs.items() if _is_given(v) and
                       (k != "training" or self.values.is_old)}  # fmt: skip
             args = list(args)
@@ -137,7 +137,7 @@ class Calls:
         name, node, index = written[:3]
         if name not in self.kinds:
             raise LoadError(f"{where}: there is no layer {name!r:.60}")
-        # models count a call that made them
+        # models count the call that made them
         kind = self.kinds[name]
         first = kind in ("Functional", "Model") or (kind == "Sequential" and self.has_old)
         count = max(1, len(nodes_of(self.entries[self.names.index(name)])))
@@ -165,7 +165,7 @@ class Calls:
         return list(args), kwargs
 
     def _old_arguments(self, written: list[Any], where: str) -> tuple[list[Any], dict[str, Any]]:
-        """Read a call as Keras 2 writes it."""
+        """Read a call of Keras 2."""
         kwargs: dict[str, Any] = {}
 
         def tensors(item: Any) -> Any:
@@ -220,12 +220,12 @@ def _masks_in_order(structure: Any, masks: Any) -> list[Any]:
 
 
 def _is_given(value: Any) -> bool:
-    """Whether an argument says something: `None`, also for each of several tensors, does not."""
+    """Return whether an argument is given: it is not `None`, or a list of `None`."""
     return any(leaf is not None for leaf in iter_leaves(value))
 
 
 def _argument_of(layer: Layer, value: Any) -> Any:
-    """Return what a layer is given: a handle, of its dtype, for a constant like any other."""
+    """Return an argument of a layer, with a handle for a constant, cast to its dtype."""
     made = symbolic(value) if isinstance(value, torch.Tensor) else value
     if not isinstance(made, SymbolicTensor) or not made.dtype.is_floating_point:
         return made

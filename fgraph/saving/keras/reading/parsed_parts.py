@@ -1,4 +1,4 @@
-"""Parts of models as Keras's configurations have them: names, shapes, inputs, groups."""
+"""Reading parts of Keras's configurations: names, shapes, inputs, groups."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _MODELS = ("Functional", "Model", "Sequential")
 
 
 def is_model(written: Mapping[str, Any]) -> bool:
-    """Whether an object is a model."""
+    """Return whether an object is a model."""
     return written.get("class_name") in _MODELS and "layers" in (
         {"layers": ()} if isinstance(written.get("config"), list) else written.get("config") or ()
     )
 
 
 def has_models(written: Mapping[str, Any]) -> bool:
-    """Whether there are models in a model, or in a layer of it."""
+    """Return whether a model, or a layer in it, contains models."""
     config = written.get("config")
     waiting: list[Any] = [config]
     while waiting:

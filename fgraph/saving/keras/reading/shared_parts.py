@@ -16,7 +16,7 @@ from .parsed_parts import groups_of, has_models, is_model
 
 
 def shared_groups(written: Mapping[str, Any], file: Hdf5) -> dict[str, str]:
-    """Return the groups of parts that are one, each with the group that has the weights.
+    """Return the groups of shared parts, each with the group that has the weights.
 
     Args:
         written: the model.
@@ -36,7 +36,7 @@ def shared_groups(written: Mapping[str, Any], file: Hdf5) -> dict[str, str]:
 
 
 def _parts(written: Mapping[str, Any], group: str) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """Yield the layers and models in a model or wrapper, and theirs, with their groups."""
+    """Yield the layers and models in a model or wrapper, recursively, with their groups."""
     config = written.get("config")
     parts: list[tuple[Any, str]] = []
     if is_model(written):
@@ -53,7 +53,7 @@ def _parts(written: Mapping[str, Any], group: str) -> Iterator[tuple[Mapping[str
 
 
 def _key(part: Mapping[str, Any]) -> str:
-    """Return a text that parts have in common only if they may be one."""
+    """Return a key that is equal only for parts that may be the same."""
     return json.dumps([part.get("class_name"), _without_ids(part.get("config"))], sort_keys=True)
 
 

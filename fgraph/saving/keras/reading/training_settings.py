@@ -21,7 +21,7 @@ _STRINGS = ("accuracy", "acc", "crossentropy", "ce")
 def training_settings(
     written: Mapping[str, Any], values: Values, outputs: int
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return the arguments of `compile`, and what of Keras's was left out.
+    """Return the arguments of `compile`, and what was left out.
 
     Args:
         written: `compile_config` of a `.keras` file, or `training_config` of an `.h5` file.
@@ -59,7 +59,7 @@ def _nested(written: Any, leaf: Callable[[Any], Any]) -> Any:
 
 
 def _optimizer(written: Any, values: Values) -> dict[str, Any]:
-    """Return the arguments of `compile` that an optimizer of Keras stands for."""
+    """Return the arguments of `compile` for an optimizer of Keras."""
     if isinstance(written, str):
         return {"optimizer": optimizers.get(written)}
     kind, config = _parts(written, "optimizer")
@@ -111,7 +111,7 @@ def _metric(written: Any, values: Values) -> Any:
 
 
 def _function(written: Any, values: Values) -> Any:
-    """Return the function or its name if an object is one, `None` if it is none."""
+    """Return the function, or its name, of an object; `None` if it is not a function."""
     if isinstance(written, dict) and written.get("class_name") == "function":
         name = written.get("config")
         found = custom_object({**written, "class_name": name}, values.custom)
@@ -146,7 +146,7 @@ def _class(
 
 
 def _made(cls: Callable[..., Any], config: Mapping[str, Any], names: bool = False) -> Any:
-    """Call a class with the settings that it has."""
+    """Call a class with those settings that it has."""
     known: set[str] = set()
     for part in getattr(cls, "__mro__", (cls,))[:-1] if isinstance(cls, type) else (cls,):
         init = vars(part).get("__init__") if isinstance(part, type) else part

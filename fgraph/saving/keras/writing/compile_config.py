@@ -33,13 +33,13 @@ _AS_THEY_ARE = ("accuracy", "mse", "mae", "mape", "msle")
 
 
 class CompileWriter:
-    """Writes the settings of a training.
+    """Writes the settings of `compile`.
 
     Args:
         state: the model's.
 
     Attributes:
-        left_out: what Keras has no counterpart for, each a text.
+        left_out: descriptions of settings without a counterpart in Keras.
     """
 
     def __init__(self, state: TrainingState) -> None:
@@ -48,7 +48,7 @@ class CompileWriter:
         self.left_out: list[str] = []
 
     def config(self) -> dict[str, Any] | None:
-        """Return the settings, `None` if Keras could not train with what can be written."""
+        """Return the settings, `None` if Keras could not train with them."""
         settings = self.settings
         try:
             optimizer = self._optimizer(settings.optimizer)
@@ -123,7 +123,7 @@ class CompileWriter:
     # ------------------------------------------------------------------ the optimizer's state
 
     def state_group(self, model: Any, root: WeightGroup) -> WeightGroup | None:
-        """Return the variables of the optimizer, `None` if it is one without counterparts.
+        """Return the variables of the optimizer, `None` if it has no counterpart.
 
         Args:
             model: the model.
@@ -147,8 +147,7 @@ class CompileWriter:
 
 
 class _Variables:
-    """The variables of an optimizer as Keras has them; those before its first step if it is not
-    made yet.
+    """The variables of an optimizer in Keras's form; initial ones if it is not made yet.
 
     Args:
         factory: its settings.
@@ -164,7 +163,7 @@ class _Variables:
         """Yield all variables.
 
         Args:
-            parts: names of slots; those of one part lie together, weight by weight.
+            parts: names of slots; those of one part are stored together, weight by weight.
         """
         factory, optimizer = self.factory, self.optimizer
         yield torch.tensor(_steps(optimizer), dtype=torch.int32)
@@ -181,7 +180,7 @@ class _Variables:
             yield torch.as_tensor((products or [1.0])[0], dtype=torch.float32).reshape(())
 
     def _slot(self, at: Any, name: str) -> Tensor:
-        """Return what is kept of a weight under a name."""
+        """Return the state of a weight under a name."""
         factory = self.factory
         start = getattr(factory, "initial_accumulator_value", 0.0)  # of Adagrad
         if isinstance(factory, gradient_descent.Ftrl) and name == "accumulator":
@@ -193,7 +192,7 @@ class _Variables:
             found: Tensor | None = held.get(name)
             if found is None:
                 return torch.full_like(tensor, start)
-            return found - shift if shift else found  # which torch has within
+            return found - shift if shift else found  # which torch includes in its sums
 
         return _in_layout(at, of)
 
@@ -206,7 +205,7 @@ class _Variables:
 
 
 def _in_layout(at: Any, of: Any) -> Tensor:
-    """Return what an optimizer keeps of a weight, in the weight's layout in Keras."""
+    """Return an optimizer's state of a weight, in Keras's layout of the weight."""
     weight, module = at
     parts = [of(t if isinstance(t, nn.Parameter) else t.detach()) for t in weight.tensors(module)]
     made: Tensor = weight.layout.to_keras(parts, module)

@@ -1,4 +1,4 @@
-"""Graphs of calls as Keras's configurations have them."""
+"""Writes graphs of calls in the form of Keras's configurations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ....interface.keras_order import flat
 from ....layers import Lambda
 from ....layers.base import snake_case
 from ....model import Model
-from .call_config import (
+from .call_entries import (
     allowed_name,
     call_places,
     input_entry,
@@ -28,12 +28,12 @@ from .call_config import (
     with_calls,
     with_masks,
 )  # fmt: skip
+from .graph_entries import GraphEntry, Output, sorted_entries
 from .keras_config import dtype_name, keras_object
-from .keras_operation import Op
+from .keras_op import KerasOp
 from .layer_config import label
 from .torch_operations import expressed, is_narrow, result_of
 from .weight_groups import WeightGroup, number
-from .written_operation import Operation, Output, sorted_operations
 
 ADVICE = (
     "write it with layers and fgraph.ops, or save it as .fgraph, which holds whatever torch has"
@@ -47,14 +47,14 @@ class Functional:
         writer: the `ModelWriter` of models within.
         model: the model.
         name: its name.
-        group: takes the places of its weights.
+        group: collects its weights and their places.
     """
 
     def __init__(self, writer: Any, model: Model, name: str, group: WeightGroup) -> None:
         self.writer, self.model, self.name, self.group = writer, model, name, group
         self.graph = model._live_graph("save")
         self.values: dict[Ref, Output] = {}
-        self.parts: dict[int, Operation] = {}
+        self.parts: dict[int, GraphEntry] = {}
         self.calls: set[int] = set()
         self.dtypes = dtypes_made(self.graph.nodes)
         makers = zip(self.graph.nodes, model._node_names, strict=True)
@@ -69,7 +69,7 @@ class Functional:
         for ref, name in zip(self.graph.inputs, self.model.input_names, strict=True):
             own = allowed_name(name)
             self.given.add(own)
-            made = Operation(own, input_entry(ref, own))
+            made = GraphEntry(own, input_entry(ref, own))
             made.calls.append(([], {}))
             inputs.append(self._output(made, 0, ref))
             self.values[ref] = inputs[-1]
@@ -79,7 +79,7 @@ class Functional:
         outputs = [self.value(ref) for ref in self.graph.outputs]
         taken = filled(self.model._input_template, inputs)
         returned = filled(self.model._output_template, outputs)
-        ordered = sorted_operations(inputs, returned)
+        ordered = sorted_entries(inputs, returned)
         number(ordered, self.group)
         places = call_places(ordered, returned)
         config = {
@@ -94,7 +94,7 @@ class Functional:
     # ------------------------------------------------------------------ values
 
     def value(self, ref: Ref) -> Output:
-        """Return an output of what was written; write what a mask alone needs."""
+        """Return a written output; write calls that only a mask needs."""
         if ref not in self.values:
             if ref.node.op == "input":
                 raise SaveError(f"model {self.name!r}: a mask needs an input that the model does "
@@ -117,12 +117,12 @@ class Functional:
             what = f"{self.names.get(id(node), node.kind)!r} ({node.kind})"
         return f"{what} of model {self.name!r}: {why}"
 
-    def _output(self, made: Operation, call: int, ref: Ref, index: int = 0) -> Output:
+    def _output(self, made: GraphEntry, call: int, ref: Ref, index: int = 0) -> Output:
         spec = ref.spec
         return Output(made, call, index, list(spec.shape), dtype_name(spec.dtype))
 
     def _unique(self, name: str, taken: bool = False) -> str:
-        """Return a name that nothing else in the graph has."""
+        """Return a unique name in the graph."""
         number, made = 1, name
         while made in self.given or (not taken and made in self.taken):
             number, made = number + 1, f"{name}_{number}"
@@ -136,7 +136,8 @@ class Functional:
 
         Args:
             node: the node.
-            alone: whether to write it by itself where a layer made it, as the mask of its output.
+            alone: whether to write it separately even if a layer made it, as the mask of its
+                output.
         """
         call = node.call.outermost if node.call is not None else None
         if node.modes is not None:
@@ -165,7 +166,7 @@ class Functional:
         for index, ref in enumerate(_refs(call.outputs)):
             self.values.setdefault(ref, self._output(made, number, ref, index))
 
-    def _called(self, part: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[Operation, int]:
+    def _called(self, part: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[GraphEntry, int]:
         """Add a call of a layer, model or module."""
         if id(part) not in self.parts:
             name = part_name(self.names.get(id(part)) or part.name)
@@ -179,7 +180,7 @@ class Functional:
         return self.value(leaf) if type(leaf) is Ref else leaf
 
     def _module(self, node: Node) -> None:
-        """Write a call of a model within, or of a torch module."""
+        """Write a call of a nested model, or of a torch module."""
         target = node.target
         refs = list(node.args)
         if isinstance(target, Model):
@@ -228,8 +229,8 @@ class Functional:
         else:
             self._results(node, found, specs)
 
-    def _results(self, node: Node, op: Op, specs: list[TensorSpec], first: int = 0) -> None:
-        """Write an operation whose results are outputs of a node, cast where they have to be."""
+    def _results(self, node: Node, op: KerasOp, specs: list[TensorSpec], first: int = 0) -> None:
+        """Write an operation whose results are outputs of a node, with casts where needed."""
         try:
             result = result_of(op)
         except SaveError as error:
@@ -251,18 +252,18 @@ class Functional:
                 output.dtype = dtype_name(leaf.dtype)
                 own = self._unique("cast")
                 wanted = {"dtype": dtype_name(spec.dtype)}
-                cast = Operation(own, operation_entry(Op("core", "Cast", wanted), own))
+                cast = GraphEntry(own, operation_entry(KerasOp("core", "Cast", wanted), own))
                 cast.calls.append(([output], {}))
                 output = self._output(cast, 0, ref)
             self.values[ref] = output
 
-    def _operation(self, op: Op, name: str | None) -> Operation:
+    def _operation(self, op: KerasOp, name: str | None) -> GraphEntry:
         """Write an operation, and those that its arguments are made by."""
         own = self._unique(name, taken=True) if name else self._unique(snake_case(op.kind))
-        made = Operation(own, operation_entry(op, own))
+        made = GraphEntry(own, operation_entry(op, own))
 
         def leaf(found: Any) -> Any:
-            if isinstance(found, Op):
+            if isinstance(found, KerasOp):
                 inner = self._operation(found, None)
                 result = result_of(found)
                 return Output(inner, 0, 0, list(result.spec.shape), dtype_name(result.dtype))
@@ -279,7 +280,7 @@ def is_trainable(model: Model) -> bool:
 
 
 def dtypes_made(nodes: Iterable[Node]) -> Any:
-    """Return a function from a layer to the dtypes of what it makes in a graph."""
+    """Return a function from a layer to the dtypes of its results in a graph."""
     found: dict[int, list[torch.dtype]] = {}
     for node in nodes:
         of = [spec.dtype for spec in node.specs if isinstance(spec, TensorSpec)]
@@ -288,7 +289,7 @@ def dtypes_made(nodes: Iterable[Node]) -> Any:
 
 
 def _is_opened(layer: Any) -> bool:
-    """Whether what a layer does is written, not the layer."""
+    """Return whether the calls inside a layer are written instead of the layer."""
     return isinstance(layer, Lambda)
 
 

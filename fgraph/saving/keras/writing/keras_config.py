@@ -1,4 +1,4 @@
-"""Values as Keras writes them in configurations; `keras_values` reads them."""
+"""Writes values in Keras's configurations; `keras_values` reads them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def keras_object(kind: str, config: Any, room: str, name: str | None = None) -> 
 
 
 def custom(target: Any, where: str, config: Any = None) -> dict[str, Any]:
-    """Return a user's class or function, by its name, by which Keras has to be given its own.
+    """Return a user's class or function by name; Keras needs its own object of that name.
 
     As in Keras that is the name that it was registered under, else the name of the class.
 
@@ -80,7 +80,7 @@ def plain(value: Any, where: str, leaf: Callable[[Any, str], Any] | None = None)
     Args:
         value: what an argument is.
         where: the layer and argument, for errors.
-        leaf: called with what is no plain value, such as layers; returns its JSON.
+        leaf: converts other values, such as layers, to JSON.
 
     Raises:
         SaveError: it cannot be written.
@@ -114,7 +114,7 @@ def plain(value: Any, where: str, leaf: Callable[[Any, str], Any] | None = None)
 
 
 def with_lists(value: Any) -> Any:
-    """Return a value with lists for tuples, which Keras does not read everywhere."""
+    """Return a value with lists instead of tuples, which Keras does not accept everywhere."""
     if isinstance(value, (list, tuple)):
         return [with_lists(item) for item in value]
     if isinstance(value, dict):
@@ -145,7 +145,7 @@ def role(kind: str, value: Any, where: str) -> Any:
         where: the layer and argument, for errors.
 
     Raises:
-        SaveError: it is none of Keras's, and not registered.
+        SaveError: it is neither Keras's nor registered.
     """
     if kind == "activation":
         return _activation(value, where)

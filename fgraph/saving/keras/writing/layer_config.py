@@ -1,4 +1,4 @@
-"""Layers as Keras's files have them; `keras_layers` reads them."""
+"""Writes layers in the form of Keras's files; `keras_layers` reads them."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _ROOMS = {
     "StochasticDepth": "keras.src.applications.convnext",
     "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
 }
-# classes of Keras that do not take all that others take
+# classes of Keras that lack arguments of other layers
 _TAKE_LESS = {
     "Pipeline": ("trainable", "dtype"), "Discretization": ("trainable",),
     **{f"SpatialDropout{rank}D": ("trainable",) for rank in (1, 2, 3)},
 }  # fmt: skip
-# arguments that Keras does not have, or has to itself, where they say nothing
+# arguments that Keras lacks, or keeps private, with values that may be left out
 _QUIET = ("activity_regularizer", "input_shape", "weights", "dtype", "flash_attention", "use_cudnn",
           "trainable", "seed")  # fmt: skip
-# for layers whose settings come from data: what they are now
+# current settings of layers that `adapt` sets
 _LEARNED: dict[str, Callable[[Any], dict[str, Any]]] = {
     "Discretization": lambda layer: (
         {"bin_boundaries": layer.bin_boundaries, "num_bins": None} if layer.bin_boundaries else {}
@@ -48,7 +48,7 @@ Inner = Callable[[Any, str], Any]  # writes a layer or model in a configuration
 
 
 def label(layer: Any, name: str) -> str:
-    """Name a layer for an error."""
+    """Return the name of a layer for an error."""
     return f"layer {name!r} ({type(layer).__name__})"
 
 
@@ -62,7 +62,7 @@ def layer_entry(layer: Layer, name: str, dtype: torch.dtype, inner: Inner) -> di
         inner: writes layers and models among its arguments.
 
     Raises:
-        SaveError: it has no counterpart in Keras, or was changed since it was made.
+        SaveError: it has no counterpart in Keras, or was changed after it was made.
     """
     cls, where = type(layer), label(layer, name)
     own = is_of_fgraph(type(layer))
@@ -185,7 +185,7 @@ def _modules_of(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def _check_unchanged(layer: Layer, where: str) -> None:
-    """Refuse a layer whose module is no longer what the layer makes."""
+    """Refuse a layer whose module differs from the one that the layer makes."""
     if layer.module is None or not is_of_fgraph(type(layer)):
         return
     shapes, named = layer._built_for

@@ -1,4 +1,4 @@
-"""Models as Keras's configurations have them; `functional` reads them."""
+"""Writes models in the form of Keras's configurations; `functional` reads them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ....layers import Lambda, SpectralNormalization, TimeDistributed
 from ....layers.base import Layer, snake_case
 from ....model import Model, Sequential
 from ..stored_weights import places
-from .call_config import allowed_name, free_name, input_entry, part_name
+from .call_entries import allowed_name, free_name, input_entry, part_name
 from .functional_config import ADVICE, Functional, dtypes_made, is_trainable
+from .graph_entries import GraphEntry
 from .keras_config import dtype_policy, keras_object
 from .layer_config import dtype_of_layer, label, layer_entry, weights_of
 from .torch_layers import REASONS, as_layer
 from .weight_groups import WeightGroup, number
-from .written_operation import Operation
 
 
 def put_weights(layer: Layer, name: str, group: WeightGroup) -> None:
@@ -42,10 +42,10 @@ def put_weights(layer: Layer, name: str, group: WeightGroup) -> None:
 
 
 class ModelWriter:
-    """Writes models, those within others included.
+    """Writes models, including nested ones.
 
     Attributes:
-        narrowed: the names of operations of 64 bits that Keras on torch computes in 32.
+        narrowed: the names of 64-bit operations that Keras on torch computes in 32 bits.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class ModelWriter:
         Args:
             model: the model.
             name: its name.
-            group: takes the places of its weights.
+            group: collects its weights and their places.
 
         Raises:
             SaveError: a part has no counterpart in Keras.
@@ -82,10 +82,10 @@ class ModelWriter:
         return Functional(self, model, name, group).run()
 
     def claim(self, part: Any, owner: Any, where: str) -> None:
-        """Note in which model a layer lies.
+        """Register the model that a layer belongs to.
 
         Raises:
-            SaveError: it lies in two.
+            SaveError: it belongs to two.
         """
         before, name = self._owners.setdefault(id(part), (owner, where))
         if before is not owner:
@@ -118,15 +118,15 @@ class ModelWriter:
         put_weights(layer, name, group)
         return entry
 
-    def part(self, part: Any, name: str, owner: Any, dtypes: Iterator[torch.dtype]) -> Operation:
-        """Return a layer, model or torch module as an operation of a graph, yet without calls."""
+    def part(self, part: Any, name: str, owner: Any, dtypes: Iterator[torch.dtype]) -> GraphEntry:
+        """Return the entry of a layer, model or torch module in a graph, without calls."""
         kind = "model" if isinstance(part, Model) else "layer"
         self.claim(part, owner, f"{kind} {name!r} of model {owner.name!r}")
         group = WeightGroup(name)
         if isinstance(part, Model):
-            return Operation(name, self.model(part, name, group), group)
+            return GraphEntry(name, self.model(part, name, group), group)
         if isinstance(part, Layer):
-            return Operation(name, self.layer(part, name, dtype_of_layer(part, dtypes), group),
+            return GraphEntry(name, self.layer(part, name, dtype_of_layer(part, dtypes), group),
                              group)  # fmt: skip
         made = as_layer(part, name, next(dtypes, torch.get_default_dtype()))
         if made is None:
@@ -139,7 +139,7 @@ class ModelWriter:
             group.weights.append((f"vars/{place}", value, (weight, part)))
             if trained:
                 group.trained.append((weight, part))
-        return Operation(name, entry, group)
+        return GraphEntry(name, entry, group)
 
     def _sequential(self, model: Sequential, name: str, group: WeightGroup) -> dict[str, Any]:
         """Write a stack of layers."""
@@ -164,12 +164,12 @@ class ModelWriter:
 
 
 def _is_stack(model: Sequential) -> bool:
-    """Whether Keras can hold a model as a stack: each item a layer, each once."""
+    """Return whether Keras can store a model as a stack: each item is a layer, and occurs once."""
     items = model.layers
     if len({id(item) for item in items}) < len(items):
         return False
     return not any(
-        isinstance(item, Lambda)  # what it records may have a counterpart; it has none itself
+        isinstance(item, Lambda)  # it has no counterpart itself, but the calls inside may have
         or (not isinstance(item, (Layer, Model)) and as_layer(item, "") is None)
         for item in items
     )

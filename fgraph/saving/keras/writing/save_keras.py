@@ -1,4 +1,4 @@
-"""`model.save` for the files of Keras."""
+"""`model.save` for Keras's files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ....errors import SaveError
 from ....model import Model
 from ....training.state import TrainingState
 from ..archive import CONFIG, WEIGHTS
-from .call_config import part_name
+from .call_entries import part_name
 from .compile_config import CompileWriter
-from .hdf5_writing import write_weights
 from .model_config import ModelWriter
 from .weight_groups import WeightGroup
+from .write_hdf5 import write_weights
 
 METADATA = "metadata.json"
 KERAS_VERSION = "3.15.0"  # whose format this is
@@ -63,7 +63,7 @@ def save_keras(model: Model, path: Path, include_optimizer: bool = True) -> None
 
 
 def check_keras(model: Model, path: Path) -> tuple[dict[str, Any], WeightGroup]:
-    """Return the configuration of a model, and where each weight lies.
+    """Return the configuration of a model, and its weights with their places.
 
     Raises:
         SaveError: a part has no counterpart in Keras.

@@ -11,7 +11,7 @@ from torch import nn
 from ....errors import SaveError
 from ....graph import Ref
 from ....graph.nested import iter_leaves
-from .keras_operation import dtype_of_value
+from .keras_op import dtype_of_value
 
 NEEDED = object()  # in place of a default
 
@@ -23,7 +23,7 @@ class Parameter(NamedTuple):
         name: its name there.
         key: the setting of Keras's operation that it is; empty for what the operation is called
             with.
-        default: its value if it is not given.
+        default: its default value.
         kind: `""`, `"only"` if Keras has the default alone, `"any"` if it changes nothing,
             `"rest"` if it takes all the arguments that follow, `"fixed"` for a setting that torch
             does not have.
@@ -98,7 +98,7 @@ def _value(text: str) -> Any:
 def bound(
     rule: Rule, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Return what an operation is called with, and its settings.
+    """Return the arguments and the settings of an operation.
 
     Args:
         rule: the operation.

@@ -1,4 +1,4 @@
-"""Modules of torch that are exactly one of Keras's layers."""
+"""torch modules that are exactly equivalent to one of Keras's layers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SCALE = (Weight("gamma", ("weight",)), Weight("beta", ("bias",)))
 _FIRST = {"data_format": "channels_first"}
 
 
-# why there is none for some that look as if there were
+# why some modules that look equivalent are not
 REASONS: dict[type, str] = {
     **dict.fromkeys(
         (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
@@ -34,7 +34,7 @@ REASONS: dict[type, str] = {
 def as_layer(
     module: nn.Module, name: str, dtype: torch.dtype | None = None
 ) -> tuple[dict[str, Any], Weights] | None:
-    """Return the layer of Keras that computes and learns the same, `None` if there is none.
+    """Return the equivalent layer of Keras, `None` if there is none.
 
     Args:
         module: a module of torch.
@@ -60,7 +60,7 @@ def as_layer(
 
 
 def _is_changed(module: nn.Module) -> bool:
-    """Whether a module has more than its class gives it, as parametrizations and hooks."""
+    """Return whether a module has hooks, parametrizations or the like."""
     return bool(module._forward_pre_hooks or module._forward_hooks or "forward" in vars(module))
 
 

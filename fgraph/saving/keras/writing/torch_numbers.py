@@ -1,4 +1,4 @@
-"""Functions of torch that compute, as operations of Keras."""
+"""torch functions that compute numbers, as Keras's operations."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 from ....errors import SaveError
 from ....graph import Node, Ref
 from ....graph.torch_functions import torch_name
-from .keras_operation import Found, Op, cast_op, dtype_of_value, first_spec, numpy_op, shape_of
+from .keras_op import Found, KerasOp, cast_op, dtype_of_value, first_spec, numpy_op, shape_of
 
 
 def _truth(kind: str, other: str) -> Callable[..., Found]:
     """Choose between the operations on truth values and on bits."""
 
-    def made(node: Node, *xs: Any) -> Op:
+    def made(node: Node, *xs: Any) -> KerasOp:
         if all(dtype_of_value(x) in (torch.bool, None) for x in xs):
             return numpy_op(kind, *xs)
         return numpy_op(other, *xs)
@@ -25,7 +25,7 @@ def _truth(kind: str, other: str) -> Callable[..., Found]:
     return made
 
 
-def _clamped(node: Node, x: Any, *args: Any, **kwargs: Any) -> Op:
+def _clamped(node: Node, x: Any, *args: Any, **kwargs: Any) -> KerasOp:
     low = kwargs.get("min", args[0] if args else None)
     high = kwargs.get("max", args[1] if len(args) > 1 else None)
     if all(isinstance(bound, (int, float)) for bound in (low, high)):
@@ -37,7 +37,7 @@ def _clamped(node: Node, x: Any, *args: Any, **kwargs: Any) -> Op:
 def _scaled(kind: str) -> Callable[..., Found]:
     """Return `x + alpha * y`, or with a minus."""
 
-    def made(node: Node, x: Any, other: Any, alpha: Any = 1) -> Op:
+    def made(node: Node, x: Any, other: Any, alpha: Any = 1) -> KerasOp:
         return numpy_op(kind, x, other if alpha == 1 else numpy_op("Multiply", other, alpha))
 
     return made
@@ -47,7 +47,7 @@ def _reversed(kind: str) -> Callable[..., Found]:
     return lambda node, x, other: numpy_op(kind, other, x)
 
 
-def _divided(node: Node, x: Any, other: Any, rounding_mode: str | None = None) -> Op:
+def _divided(node: Node, x: Any, other: Any, rounding_mode: str | None = None) -> KerasOp:
     if rounding_mode == "trunc":
         made = numpy_op("Trunc", numpy_op("TrueDivide", x, other))
         return (
@@ -58,32 +58,32 @@ def _divided(node: Node, x: Any, other: Any, rounding_mode: str | None = None) -
     return numpy_op("FloorDivide" if rounding_mode else "TrueDivide", x, other)
 
 
-def _where(node: Node, condition: Any, *values: Any, **kwargs: Any) -> Op:
+def _where(node: Node, condition: Any, *values: Any, **kwargs: Any) -> KerasOp:
     values = (*values, *(kwargs[key] for key in ("input", "self", "other") if key in kwargs))
     if len(values) != 2:
         raise SaveError("with a condition alone, the size of its result is known at run time only")
     return numpy_op("Where", condition, *values)
 
 
-def _masked(node: Node, x: Any, mask: Any, value: Any) -> Op:
+def _masked(node: Node, x: Any, mask: Any, value: Any) -> KerasOp:
     return numpy_op("Where", mask, value, x)
 
 
-def _einsum(node: Node, equation: str, *operands: Any) -> Op:
+def _einsum(node: Node, equation: str, *operands: Any) -> KerasOp:
     given = (
         operands[0] if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
     )
     if not isinstance(equation, str):
         raise SaveError("einsum with lists of axes: write the equation as a text")
-    return Op("numpy", "Einsum", {"subscripts": equation}, *given)
+    return KerasOp("numpy", "Einsum", {"subscripts": equation}, *given)
 
 
-def _gelu(node: Node, x: Any, approximate: str = "none") -> Op:
-    return Op("nn", "Gelu", {"approximate": approximate == "tanh"}, x)
+def _gelu(node: Node, x: Any, approximate: str = "none") -> KerasOp:
+    return KerasOp("nn", "Gelu", {"approximate": approximate == "tanh"}, x)
 
 
 def _hardtanh(node: Node, x: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: Any = None
-              ) -> Op:  # fmt: skip
+              ) -> KerasOp:  # fmt: skip
     return numpy_op("Clip", x, x_min=float(min_val), x_max=float(max_val))
 
 
@@ -112,7 +112,7 @@ def _sorted(node: Node, x: Any, dim: int = -1, descending: bool = False, **kwarg
 
 
 def _both(second: str, first: str = "Mean") -> Callable[..., Found]:
-    """Return what `torch.var_mean` and its kin do."""
+    """Return the result of `torch.var_mean` or `torch.std_mean`."""
 
     def made(node: Node, x: Any, *args: Any, **kwargs: Any) -> Found:
         dim = args[0] if args else kwargs.get("dim")
@@ -126,13 +126,13 @@ def _deviation(kind: str) -> Callable[..., Found]:
     """Return variance or standard deviation, which Keras does not correct."""
 
     def made(node: Node, x: Any, dim: Any = None, unbiased: Any = True, keepdim: bool = False,
-             correction: Any = None) -> Op:  # fmt: skip
+             correction: Any = None) -> KerasOp:  # fmt: skip
         if isinstance(dim, bool):
             dim, unbiased = None, dim
         by = correction if correction is not None else int(bool(unbiased))
         plain_config = {"axis": list(dim) if isinstance(dim, (tuple, list)) else dim,
                         "keepdims": keepdim}  # fmt: skip
-        found = Op("numpy", kind, plain_config, x)
+        found = KerasOp("numpy", kind, plain_config, x)
         if by == 0:
             return found
         shape = shape_of(x)
@@ -150,40 +150,42 @@ def _deviation(kind: str) -> Callable[..., Found]:
     return made
 
 
-def _product(node: Node, x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Op:
+def _product(
+    node: Node, x: Any, dim: Any = None, keepdim: bool = False, dtype: Any = None
+) -> KerasOp:
     return numpy_op("Prod", x, axis=dim, keepdims=keepdim, dtype=dtype)
 
 
-def _linear(node: Node, x: Any, weight: Any, bias: Any = None) -> Op:
+def _linear(node: Node, x: Any, weight: Any, bias: Any = None) -> KerasOp:
     other = numpy_op("Transpose", weight, axes=None) if type(weight) is Ref else weight.mT
     made = numpy_op("Matmul", x, other)
     return made if bias is None else numpy_op("Add", made, bias)
 
 
-def _one_hot(node: Node, x: Any, num_classes: int = -1) -> Op:
+def _one_hot(node: Node, x: Any, num_classes: int = -1) -> KerasOp:
     if num_classes < 0:
         raise SaveError("without num_classes= it depends on the values")
-    return Op("nn", "OneHot", {"num_classes": num_classes, "axis": -1, "dtype": "int32"}, x)
+    return KerasOp("nn", "OneHot", {"num_classes": num_classes, "axis": -1, "dtype": "int32"}, x)
 
 
-def _full(node: Node, x: Any, fill_value: Any, **kwargs: Any) -> Op:
+def _full(node: Node, x: Any, fill_value: Any, **kwargs: Any) -> KerasOp:
     wanted = str(first_spec(node).dtype).removeprefix("torch.")
-    return Op("numpy", "FullLike", {"dtype": wanted}, x, fill_value)
+    return KerasOp("numpy", "FullLike", {"dtype": wanted}, x, fill_value)
 
 
-def _rounded(node: Node, x: Any, decimals: int = 0) -> Op:
+def _rounded(node: Node, x: Any, decimals: int = 0) -> KerasOp:
     return numpy_op("Round", x, decimals=decimals)
 
 
 def _top(node: Node, x: Any, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True
-         ) -> Op:  # fmt: skip
+         ) -> KerasOp:  # fmt: skip
     if not isinstance(k, int) or not largest or dim not in (-1, len(shape_of(x)) - 1):
         raise SaveError("Keras's top_k takes the largest along the last axis")
-    return Op("math", "TopK", {"k": k, "sorted": sorted}, x)
+    return KerasOp("math", "TopK", {"k": k, "sorted": sorted}, x)
 
 
 def _norm(node: Node, x: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False,
-          **kwargs: Any) -> Op:  # fmt: skip
+          **kwargs: Any) -> KerasOp:  # fmt: skip
     order = kwargs.get("ord", p)
     if (
         torch_name(node.target) == "torch.linalg.norm"
@@ -198,19 +200,19 @@ def _norm(node: Node, x: Any, p: Any = "fro", dim: Any = None, keepdim: bool = F
 
 
 def _vector_norm(node: Node, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False,
-                 dtype: Any = None) -> Op:  # fmt: skip
+                 dtype: Any = None) -> KerasOp:  # fmt: skip
     if dtype is not None:
         raise SaveError("dtype= is not written")
     return _norm(node, x, ord, dim, keepdim)
 
 
 def _normalized(node: Node, x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12,
-                out: Any = None) -> Op:  # fmt: skip
+                out: Any = None) -> KerasOp:  # fmt: skip
     size = _norm(node, x, p, dim, True)
     return numpy_op("TrueDivide", x, numpy_op("Maximum", size, eps))
 
 
-def _addmm(node: Node, x: Any, first: Any, second: Any, **kwargs: Any) -> Op:
+def _addmm(node: Node, x: Any, first: Any, second: Any, **kwargs: Any) -> KerasOp:
     if any(value != 1 for value in kwargs.values()):
         raise SaveError("beta= and alpha= are not written")
     return numpy_op("Add", x, numpy_op("Matmul", first, second))
@@ -219,7 +221,7 @@ def _addmm(node: Node, x: Any, first: Any, second: Any, **kwargs: Any) -> Op:
 def _fused(kind: str) -> Callable[..., Found]:
     """Return `x + value * first * second`, or by a quotient."""
 
-    def made(node: Node, x: Any, first: Any, second: Any, value: Any = 1) -> Op:
+    def made(node: Node, x: Any, first: Any, second: Any, value: Any = 1) -> KerasOp:
         found = numpy_op(kind, first, second)
         return numpy_op("Add", x, found if value == 1 else numpy_op("Multiply", found, value))
 
@@ -227,50 +229,52 @@ def _fused(kind: str) -> Callable[..., Found]:
 
 
 def _layer_norm(node: Node, x: Any, shape: Any, weight: Any = None, bias: Any = None,
-                eps: float = 1e-5) -> Op:  # fmt: skip
+                eps: float = 1e-5) -> KerasOp:  # fmt: skip
     sizes = [shape] if isinstance(shape, int) else list(shape)
     axes = list(range(-len(sizes), 0))
     mean = numpy_op("Mean", x, axis=axes, keepdims=True)
     variance = numpy_op("Var", x, axis=axes, keepdims=True)
     shifted = numpy_op("Subtract", x, mean)
-    made = numpy_op("Multiply", shifted, Op("math", "Rsqrt", {}, numpy_op("Add", variance, eps)))
+    made = numpy_op(
+        "Multiply", shifted, KerasOp("math", "Rsqrt", {}, numpy_op("Add", variance, eps))
+    )
     if weight is not None:
         made = numpy_op("Multiply", made, weight)
     return made if bias is None else numpy_op("Add", made, bias)
 
 
-def _lerped(node: Node, x: Any, end: Any, weight: Any) -> Op:
+def _lerped(node: Node, x: Any, end: Any, weight: Any) -> KerasOp:
     return numpy_op("Add", x, numpy_op("Multiply", weight, numpy_op("Subtract", end, x)))
 
 
 def _quantile(kind: str) -> Callable[..., Found]:
     def made(node: Node, x: Any, q: Any, dim: Any = None, keepdim: bool = False,
-             interpolation: str = "linear") -> Op:  # fmt: skip
+             interpolation: str = "linear") -> KerasOp:  # fmt: skip
         if interpolation != "linear":
             raise SaveError("Keras's operation in a graph takes method='linear' for every other")
         config = {"axis": dim, "keepdims": keepdim, "method": interpolation}
-        return Op("numpy", kind, config, x, q)
+        return KerasOp("numpy", kind, config, x, q)
 
     return made
 
 
-def _mish(node: Node, x: Any, inplace: Any = None) -> Op:
-    return numpy_op("Multiply", x, numpy_op("Tanh", Op("nn", "Softplus", {}, x)))
+def _mish(node: Node, x: Any, inplace: Any = None) -> KerasOp:
+    return numpy_op("Multiply", x, numpy_op("Tanh", KerasOp("nn", "Softplus", {}, x)))
 
 
-def _real_numbers(node: Node, x: Any, **kwargs: Any) -> Op:
+def _real_numbers(node: Node, x: Any, **kwargs: Any) -> KerasOp:
     return numpy_op("Real" if (dtype_of_value(x) or torch.float32).is_complex else "Copy", x)
 
 
 def _attended(
     node: Node, query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0,
     is_causal: bool = False, scale: Any = None, enable_gqa: bool = False,
-) -> Op:  # fmt: skip
+) -> KerasOp:  # fmt: skip
     if len(shape_of(query)) != 4 or dropout_p != 0.0 or enable_gqa:
         raise SaveError("Keras has attention without dropout, of (batch, heads, steps, features)")
     parts = [numpy_op("Swapaxes", part, axis1=1, axis2=2) for part in (query, key, value)]
     masks = (None, attn_mask) if dtype_of_value(attn_mask) == torch.bool else (attn_mask, None)
-    found = Op("nn", "DotProductAttention", {"is_causal": is_causal}, *parts, *masks, scale)
+    found = KerasOp("nn", "DotProductAttention", {"is_causal": is_causal}, *parts, *masks, scale)
     return numpy_op("Swapaxes", found, axis1=1, axis2=2)
 
 
@@ -282,7 +286,7 @@ def _convolved(rank: int) -> Callable[..., Found]:
     """Return a convolution of channels-first images by a kernel that is a value of the graph."""
 
     def made(node: Node, x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
-             dilation: Any = 1, groups: int = 1) -> Op:  # fmt: skip
+             dilation: Any = 1, groups: int = 1) -> KerasOp:  # fmt: skip
         if len(shape_of(x)) != rank + 2:
             raise SaveError("Keras's convolution needs an axis for the batch")
         if groups != 1:
@@ -298,7 +302,7 @@ def _convolved(rank: int) -> Callable[..., Found]:
             "padding": padding if isinstance(padding, str) else "valid",
             "data_format": "channels_first",
         }  # fmt: skip
-        found = Op("nn", "Conv", config, x, kernel)
+        found = KerasOp("nn", "Conv", config, x, kernel)
         if bias is None:
             return found
         column = [-1, *[1] * rank]
@@ -311,7 +315,7 @@ def _convolved(rank: int) -> Callable[..., Found]:
 
 def _pooled(kind: str, rank: int) -> Callable[..., Found]:
     def made(node: Node, x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0,
-             *args: Any, **kwargs: Any) -> Op:  # fmt: skip
+             *args: Any, **kwargs: Any) -> KerasOp:  # fmt: skip
         known = {"dilation": (1,), "ceil_mode": (False,), "return_indices": (False,),
                  "count_include_pad": (True, False), "divisor_override": (None,)}  # fmt: skip
         odd = [k for k, v in kwargs.items() if v not in known[k] and v != (1,) * rank]
@@ -321,7 +325,7 @@ def _pooled(kind: str, rank: int) -> Callable[..., Found]:
         steps = sizes if stride is None or stride == [] else _pairs(stride, rank)
         config = {"pool_size": sizes, "strides": steps, "padding": "valid",
                   "data_format": "channels_first"}  # fmt: skip
-        return Op("nn", kind, config, x)
+        return KerasOp("nn", kind, config, x)
 
     return made
 

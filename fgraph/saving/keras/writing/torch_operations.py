@@ -1,7 +1,7 @@
-"""torch's functions as Keras's operations: one table, of which each result is compared.
+"""torch functions as Keras's operations: a table, and a check of each result.
 
-What is found is run once more by `fgraph.ops`, on symbolic tensors: Keras's result has the shape
-of torch's, and is cast where it has another dtype.
+Each operation found is run by `fgraph.ops` on symbolic tensors: Keras's result must have the shape
+of torch's, and is cast if its dtype differs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ....graph.torch_functions import torch_name
 from ..keras_values import Values
 from ..operations import operation
 from . import torch_numbers, torch_shapes
-from .keras_operation import Found, Op
+from .keras_op import Found, KerasOp
 from .torch_arguments import Rule, bound, rules
 
 # operations that Keras on torch computes in 32 bits whatever it is given
@@ -32,11 +32,11 @@ NARROW = frozenset(
 _OTHERS = ("torch.Tensor.unfold", "torch.equal", "torch.linalg.cross")
 
 
-def expressed(node: Node) -> Op | list[Op | str]:
-    """Return what Keras has for a function of torch.
+def expressed(node: Node) -> KerasOp | list[KerasOp | str]:
+    """Return Keras's equivalent of a torch function.
 
     Returns:
-        An operation; or for each output one by itself, or why there is none.
+        An operation; or one for each output, or the reason why there is none.
 
     Raises:
         SaveError: there is nothing, or not for these arguments.
@@ -65,19 +65,21 @@ def expressed(node: Node) -> Op | list[Op | str]:
     return _by_rule(rule, name, args, kwargs)
 
 
-def _by_rule(rule: Rule, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Op:
+def _by_rule(rule: Rule, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> KerasOp:
     given, config = bound(rule, name, args, kwargs)
-    return Op(rule.room, rule.kind, config, *given)
+    return KerasOp(rule.room, rule.kind, config, *given)
 
 
-def is_narrow(op: Op) -> bool:
-    """Whether Keras on torch computes an operation, or one that it is made of, in 32 bits."""
+def is_narrow(op: KerasOp) -> bool:
+    """Return whether Keras on torch computes an operation, or one inside it, in 32 bits."""
     leaves = iter_leaves((list(op.args), dict(op.kwargs)))
-    return op.kind in NARROW or any(isinstance(leaf, Op) and is_narrow(leaf) for leaf in leaves)
+    return op.kind in NARROW or any(
+        isinstance(leaf, KerasOp) and is_narrow(leaf) for leaf in leaves
+    )
 
 
-def result_of(op: Op) -> Any:
-    """Return what an operation makes, as symbolic tensors.
+def result_of(op: KerasOp) -> Any:
+    """Return the results of an operation, as symbolic tensors.
 
     Raises:
         SaveError: it refuses its arguments.
@@ -85,7 +87,7 @@ def result_of(op: Op) -> Any:
     inputs: dict[Ref, Any] = {}
 
     def leaf(found: Any) -> Any:
-        if isinstance(found, Op):
+        if isinstance(found, KerasOp):
             return result_of(found)
         if type(found) is Ref:
             return inputs.setdefault(found, input_like(found.spec))

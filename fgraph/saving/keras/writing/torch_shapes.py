@@ -1,4 +1,4 @@
-"""Functions of torch that move values, and select some, as operations of Keras."""
+"""torch functions that move and select values, as Keras's operations."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 from ....errors import SaveError
 from ....graph import Node, Ref
-from .keras_operation import Found, Op, cast_op, dtype_of_value, first_spec, numpy_op, shape_of
+from .keras_op import Found, KerasOp, cast_op, dtype_of_value, first_spec, numpy_op, shape_of
 
 
-def _reshaped(node: Node, x: Any, *_: Any, **__: Any) -> Op:
+def _reshaped(node: Node, x: Any, *_: Any, **__: Any) -> KerasOp:
     """Return a reshape to the shape that is known, which may have one size of run time."""
     if any(isinstance(leaf, torch.dtype) for leaf in _):
         raise SaveError("it reads the memory as another dtype")
@@ -23,20 +23,20 @@ def _reshaped(node: Node, x: Any, *_: Any, **__: Any) -> Op:
     return numpy_op("Reshape", x, newshape=[-1 if size is None else size for size in shape])
 
 
-def _transposed(node: Node, x: Any, *dims: Any, **kwargs: Any) -> Op:
+def _transposed(node: Node, x: Any, *dims: Any, **kwargs: Any) -> KerasOp:
     order = kwargs.get("dims", dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims)
     return numpy_op("Transpose", x, axes=[dim % len(order) for dim in order])
 
 
-def _matrix_transposed(node: Node, x: Any) -> Op:
+def _matrix_transposed(node: Node, x: Any) -> KerasOp:
     return numpy_op("Swapaxes", x, axis1=-2, axis2=-1)
 
 
-def _all_transposed(node: Node, x: Any) -> Op:
+def _all_transposed(node: Node, x: Any) -> KerasOp:
     return numpy_op("Transpose", x, axes=None)
 
 
-def _squeezed(node: Node, x: Any, *dims: Any, **kwargs: Any) -> Op:
+def _squeezed(node: Node, x: Any, *dims: Any, **kwargs: Any) -> KerasOp:
     given = dims[0] if len(dims) == 1 else kwargs.get("dim")
     if given is None:
         if None in shape_of(x):
@@ -64,7 +64,7 @@ def _item(node: Node, x: Any, key: Any) -> Found:
     return numpy_op("GetItem", x, list(key) if isinstance(key, tuple) else key)
 
 
-def _padded(node: Node, x: Any, pad: Any, mode: str = "constant", value: Any = None) -> Op:
+def _padded(node: Node, x: Any, pad: Any, mode: str = "constant", value: Any = None) -> KerasOp:
     if any(not isinstance(size, int) or size < 0 for size in pad):
         raise SaveError("it cuts off, or pads by sizes of run time")
     rank, known = len(first_spec(node).shape), {"constant": "constant", "reflect": "reflect",
@@ -76,10 +76,10 @@ def _padded(node: Node, x: Any, pad: Any, mode: str = "constant", value: Any = N
         sizes[rank - 1 - which] = [pad[2 * which], pad[2 * which + 1]]
     if mode != "constant":
         return numpy_op("Pad", x, pad_width=sizes, mode=known[mode])
-    return Op("numpy", "Pad", {"pad_width": sizes, "mode": "constant"}, x, value or 0.0)
+    return KerasOp("numpy", "Pad", {"pad_width": sizes, "mode": "constant"}, x, value or 0.0)
 
 
-def _split(node: Node, x: Any, sizes: Any, dim: int = 0, **kwargs: Any) -> Op:
+def _split(node: Node, x: Any, sizes: Any, dim: int = 0, **kwargs: Any) -> KerasOp:
     given = kwargs.get("split_size_or_sections", sizes)
     parts = [spec.shape[dim] for spec in node.specs]  # type: ignore[union-attr]
     if None in parts:
@@ -92,11 +92,11 @@ def _split(node: Node, x: Any, sizes: Any, dim: int = 0, **kwargs: Any) -> Op:
     return numpy_op("Split", x, indices_or_sections=ends, axis=dim)
 
 
-def _chunked(node: Node, x: Any, chunks: Any = None, dim: int = 0, **kwargs: Any) -> Op:
+def _chunked(node: Node, x: Any, chunks: Any = None, dim: int = 0, **kwargs: Any) -> KerasOp:
     return _split(node, x, chunks, dim)
 
 
-def _expanded(node: Node, x: Any, *sizes: Any, **kwargs: Any) -> Op:
+def _expanded(node: Node, x: Any, *sizes: Any, **kwargs: Any) -> KerasOp:
     shape = first_spec(node).shape
     own = (None,) * (len(shape) - len(shape_of(x))) + tuple(shape_of(x))
     if None not in shape:
@@ -111,14 +111,14 @@ def _expanded(node: Node, x: Any, *sizes: Any, **kwargs: Any) -> Op:
     return numpy_op("Tile", x, repeats=repeats)
 
 
-def _selected(node: Node, x: Any, dim: int, index: Any) -> Op:
+def _selected(node: Node, x: Any, dim: int, index: Any) -> KerasOp:
     rank = len(shape_of(x))
     if type(index) is Ref:
-        return Op("numpy", "Take", {"axis": dim}, x, index)
+        return KerasOp("numpy", "Take", {"axis": dim}, x, index)
     return numpy_op("GetItem", x, [*[slice(None)] * (dim % rank), index])
 
 
-def _narrowed(node: Node, x: Any, dim: int, start: Any, length: Any) -> Op:
+def _narrowed(node: Node, x: Any, dim: int, start: Any, length: Any) -> KerasOp:
     if not (isinstance(start, int) and isinstance(length, int)):
         raise SaveError("it slices by sizes of run time")
     end = start + length if start >= 0 or start + length else None
@@ -126,25 +126,25 @@ def _narrowed(node: Node, x: Any, dim: int, start: Any, length: Any) -> Op:
     return numpy_op("GetItem", x, [*[slice(None)] * (dim % rank), slice(start, end)])
 
 
-def _gathered(node: Node, x: Any, dim: int, index: Any, **kwargs: Any) -> Op:
+def _gathered(node: Node, x: Any, dim: int, index: Any, **kwargs: Any) -> KerasOp:
     shapes = zip(shape_of(x), shape_of(index), strict=True)
     if any(a is None or b is None or a != b for at, (a, b) in enumerate(shapes)
            if at not in (dim % len(shape_of(x)), 0)):  # fmt: skip
         raise SaveError("the sizes of values and indices differ")
-    return Op("numpy", "TakeAlongAxis", {"axis": dim}, x, index)
+    return KerasOp("numpy", "TakeAlongAxis", {"axis": dim}, x, index)
 
 
-def _index_selected(node: Node, x: Any, dim: int, index: Any) -> Op:
-    return Op("numpy", "Take", {"axis": dim}, x, index)
+def _index_selected(node: Node, x: Any, dim: int, index: Any) -> KerasOp:
+    return KerasOp("numpy", "Take", {"axis": dim}, x, index)
 
 
-def _repeated_each(node: Node, x: Any, repeats: Any, dim: Any = None, **kwargs: Any) -> Op:
+def _repeated_each(node: Node, x: Any, repeats: Any, dim: Any = None, **kwargs: Any) -> KerasOp:
     if not isinstance(repeats, int):
         raise SaveError("Keras on torch repeats each element as often as the others")
     return numpy_op("Repeat", x, repeats=repeats, axis=dim)
 
 
-def _to(node: Node, x: Any, *args: Any, **kwargs: Any) -> Op:
+def _to(node: Node, x: Any, *args: Any, **kwargs: Any) -> KerasOp:
     wanted = first_spec(node).dtype
     return numpy_op("Copy", x) if wanted == dtype_of_value(x) else cast_op(x, wanted)
 

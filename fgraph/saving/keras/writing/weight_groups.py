@@ -1,4 +1,4 @@
-"""Where the weights of a model lie in the file."""
+"""Where a file stores the weights of a model."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..stored_weights import counted
-from .written_operation import Operation
+from .graph_entries import GraphEntry
 
 
 class WeightGroup:
-    """Where the weights of a layer or model lie in the file.
+    """Where a file stores the weights of a layer or model.
 
     Attributes:
         name: the layer's name.
         weights: paths, values in Keras's layout, and where they are in torch: `(weight, module)`.
-        links: other paths at which some version of Keras looks for a weight, and its own one.
+        links: other paths that some versions of Keras use for a weight, and its own path.
         trained: the parts in torch of those that training changes: `(weight, module)`.
         inner: groups within, by path.
     """
@@ -36,7 +36,7 @@ class WeightGroup:
             yield from group.all_trained()
 
 
-def number(operations: Iterable[Operation], group: WeightGroup) -> None:
+def number(operations: Iterable[GraphEntry], group: WeightGroup) -> None:
     """Put the groups of the layers of a model under the names that Keras gives them."""
     held = [made for made in operations if isinstance(made.part, WeightGroup)]
     names = counted([made.entry["class_name"] for made in held])

@@ -1,4 +1,4 @@
-"""An operation of Keras in a graph that is being written."""
+"""A call of one of Keras's operations, on the way into a configuration."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ....graph import Node, Ref
 from ....graph.specs import TensorSpec
 
 
-class Op:
-    """An operation of Keras, whose arguments may be made by others.
+class KerasOp:
+    """A call of one of Keras's operations; arguments may be calls of others.
 
     Args:
         room: the module of its class.
@@ -29,17 +29,17 @@ class Op:
         self.args, self.kwargs = args, kwargs
 
 
-Found = Op | list[Op | str] | None
+Found = KerasOp | list[KerasOp | str] | None
 
 
-def numpy_op(kind: str, *args: Any, **config: Any) -> Op:
+def numpy_op(kind: str, *args: Any, **config: Any) -> KerasOp:
     """Return an operation of numpy's kind."""
-    return Op("numpy", kind, config, *args)
+    return KerasOp("numpy", kind, config, *args)
 
 
-def cast_op(x: Any, dtype: torch.dtype) -> Op:
+def cast_op(x: Any, dtype: torch.dtype) -> KerasOp:
     """Return a cast."""
-    return Op("core", "Cast", {"dtype": str(dtype).removeprefix("torch.")}, x)
+    return KerasOp("core", "Cast", {"dtype": str(dtype).removeprefix("torch.")}, x)
 
 
 def first_spec(node: Node) -> TensorSpec:

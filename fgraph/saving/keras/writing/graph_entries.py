@@ -1,4 +1,4 @@
-"""Layers and operations of a graph as Keras has them, on the way into a configuration."""
+"""Layers and operations of a graph in Keras's sense, on the way into a configuration."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from ....interface.keras_order import flat, in_keras_order
 
 
-class Operation:
-    """A layer, model or operation of a graph as Keras has it.
+class GraphEntry:
+    """A layer, model or operation of a graph.
 
     Attributes:
         name: its name, unique in the graph.
         entry: class and configuration.
         calls: the arguments of each of its calls.
-        part: what holds its weights.
+        part: the holder of its weights.
     """
 
     __slots__ = ("calls", "entry", "name", "part")
@@ -31,27 +31,27 @@ class Output:
     """An output of a call.
 
     Attributes:
-        operation, call, index: which output of which call of what.
-        shape, dtype: as Keras writes them.
+        operation, call, index: the entry, the index of its call, and of the output.
+        shape, dtype: in Keras's form.
     """
 
     __slots__ = ("call", "dtype", "index", "operation", "shape")
 
     def __init__(
-        self, operation: Operation, call: int, index: int, shape: list[int | None], dtype: str
+        self, operation: GraphEntry, call: int, index: int, shape: list[int | None], dtype: str
     ) -> None:
         self.operation, self.call, self.index = operation, call, index
         self.shape, self.dtype = shape, dtype
 
 
-_Called = tuple[Operation, int]  # what is called, and which call of it
+_Called = tuple[GraphEntry, int]  # what is called, and which call of it
 
 
-def sorted_operations(inputs: Iterable[Output], outputs: Any) -> list[Operation]:
+def sorted_entries(inputs: Iterable[Output], outputs: Any) -> list[GraphEntry]:
     """Return the operations of a graph in Keras's order.
 
-    Keras names the weights of a layer after its class, counted in this order, which it works out
-    anew when it loads a file.
+    Keras names the weights of a layer by its class and number in this order, which it determines
+    again when it loads a file.
 
     Args:
         inputs: its inputs.

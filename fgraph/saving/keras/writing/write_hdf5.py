@@ -1,4 +1,4 @@
-"""Weights as Keras's HDF5 files have them; `hdf5` reads them."""
+"""Writes weights to Keras's HDF5 files; `hdf5` reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compile a model as its file of Keras says, with the optimizer where it was."""
+"""Compile a model with the settings in a file of Keras, and restore the optimizer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .filler import Filler
 from .training_settings import training_settings
 
 
-def compile_as_written(
+def compile_from_config(
     model: Model,
     written: Any,
     values: Values,
@@ -33,12 +33,12 @@ def compile_as_written(
         model: the model.
         written: the settings, `None` for a model that was not compiled.
         values: the user's classes and functions.
-        filler: knows the weights in the order of Keras.
+        filler: has the weights in Keras's order.
         file: the file of the optimizer's variables.
         paths: their datasets, in order.
 
     Returns:
-        What was left out, as texts.
+        Descriptions of what was left out.
     """
     if not isinstance(written, Mapping) or not written:
         return []
@@ -64,9 +64,9 @@ def compile_as_written(
 
 
 def _own_variables(written: Mapping[str, Any]) -> int:
-    """Return how many variables stand before those of the optimizer within.
+    """Return the number of variables before those of the inner optimizer.
 
-    They are of a `LossScaleOptimizer`: the step, the learning rate, the scale and its age.
+    They belong to a `LossScaleOptimizer`: the step, the learning rate, the scale and its age.
     """
     optimizer = written.get("optimizer", written.get("optimizer_config"))
     kind = optimizer.get("class_name") if isinstance(optimizer, Mapping) else None
@@ -84,7 +84,7 @@ def _take_over_state(
 
     scalars_alone = len(paths) <= 2 and all(file.shape(path) == () for path in paths)
     if scalars_alone and (not paths or int(reads(paths[0])([])) == 0):
-        return  # it has made no step
+        return  # it has made no step yet
     held = {id(p) for _, part, weight in trained for p in weight.tensors(part)}
     named = {id(p): name for name, p in model.named_parameters() if p.requires_grad}
     if held != set(named):
@@ -105,9 +105,9 @@ def _take_over_state(
 
 
 def _in_new_order(paths: list[str], together: int) -> list[str]:
-    """Put the variables of optimizers before Keras 2.11 into the order of later ones.
+    """Reorder the variables of optimizers from before Keras 2.11.
 
-    Those have all first slots, then all second ones, and no learning rate.
+    Those have all first slots, then all second slots, and no learning rate.
     """
     if not paths or not re.search(r"/iter(:0)?$", paths[0]):
         return paths

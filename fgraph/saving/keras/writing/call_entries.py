@@ -1,4 +1,4 @@
-"""Calls, inputs and outputs of a graph as Keras's configurations have them."""
+"""Writes calls, inputs and outputs of a graph in the form of Keras's configurations."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from ....errors import SaveError
 from ....graph import Call, Ref
 from ....graph.nested import iter_leaves
 from ....interface.keras_order import flat
+from .graph_entries import GraphEntry, Output
 from .keras_config import dtype_name, keras_object, plain, with_lists
-from .keras_operation import Op
-from .written_operation import Operation, Output
+from .keras_op import KerasOp
 
-_NO_MASK = ("Multiply", "Maximum", "Minimum")  # Keras's look at their inputs' masks themselves
+_NO_MASK = (
+    "Multiply",
+    "Maximum",
+    "Minimum",
+)  # Keras's layers read the masks of their inputs themselves
 
 
 def mask_of(ref: Any) -> Ref | None:
@@ -25,10 +29,10 @@ def mask_of(ref: Any) -> Ref | None:
 
 
 def with_masks(call: Call) -> tuple[Any, dict[str, Any]]:
-    """Return the arguments of a call of a layer, with the masks that it is given, as Keras has it.
+    """Return the arguments of a layer's call in Keras's form, with the masks given to it.
 
-    The masks that Keras would find by itself are its inputs as well, once they are known: that
-    decides on the order of its layers.
+    Masks that Keras finds by itself count as inputs, too, since they affect the order of its
+    layers.
     """
     args, kwargs = call.inputs
     layer = call.owner
@@ -72,17 +76,17 @@ def free_name(name: str, taken: set[str]) -> str:
 
 
 def part_name(name: str) -> str:
-    """Return the name of a layer, whose weights torch does not take with a dot in Keras."""
+    """Return the name of a layer without dots, which Keras on torch cannot load."""
     return allowed_name(name).replace(".", "_")
 
 
 def allowed_name(name: str) -> str:
-    """Return a name without what Keras's names cannot have."""
+    """Return a name without the characters that Keras does not allow."""
     return name.replace("/", "_")
 
 
 def input_entry(ref: Ref, name: str) -> dict[str, Any]:
-    """Return the `InputLayer` that stands for an input."""
+    """Return the `InputLayer` of an input."""
     config = {
         "batch_shape": list(ref.spec.shape), "dtype": dtype_name(ref.spec.dtype), "sparse": False,
         "ragged": False, "name": name, "optional": False,
@@ -90,8 +94,8 @@ def input_entry(ref: Ref, name: str) -> dict[str, Any]:
     return keras_object("InputLayer", config, "keras.layers")
 
 
-def operation_entry(op: Op, name: str) -> dict[str, Any]:
-    """Return the operation of `keras.ops` that stands for a call of a function."""
+def operation_entry(op: KerasOp, name: str) -> dict[str, Any]:
+    """Return the operation of `keras.ops` for a call of a function."""
     config = {"name": name, **plain(op.config, f"operation {name!r}")}
     return keras_object(op.kind, config, f"keras.src.ops.{op.room}", op.kind)
 
@@ -99,8 +103,8 @@ def operation_entry(op: Op, name: str) -> dict[str, Any]:
 _Places = dict[tuple[int, int], int]
 
 
-def call_places(ordered: Iterable[Operation], returned: Any) -> _Places:
-    """Return the numbers of the calls that the outputs need, of those of each operation."""
+def call_places(ordered: Iterable[GraphEntry], returned: Any) -> _Places:
+    """Return, for each layer or operation, the indices of the calls that the outputs need."""
     needed: set[tuple[int, int]] = set()
     stack = [leaf for leaf in flat(returned) if isinstance(leaf, Output)]
     while stack:
@@ -117,7 +121,7 @@ def call_places(ordered: Iterable[Operation], returned: Any) -> _Places:
     return found
 
 
-def with_calls(made: Operation, places: _Places) -> dict[str, Any]:
+def with_calls(made: GraphEntry, places: _Places) -> dict[str, Any]:
     """Return an operation with its calls."""
 
     def leaf(found: Any, where: str) -> Any:
@@ -147,7 +151,7 @@ def outside(output: Output, places: _Places) -> list[Any]:
 
 
 def listed(structure: Any, leaf: Any) -> Any:
-    """Return the inputs or outputs of a model in their structure, of which JSON has no tuples."""
+    """Return the inputs or outputs of a model in their structure, with lists for tuples."""
     if isinstance(structure, Output):
         return leaf(structure)
     if isinstance(structure, dict):

@@ -16,7 +16,7 @@ from .preprocessing import _floating
 from .training_mode import fixed_mode
 
 
-class Augmentation(Layer):
+class RandomImageLayer(Layer):
     """Base of the layers whose module changes images in training mode."""
 
     unsupported: ClassVar = {
