@@ -48,7 +48,7 @@ class _TracedModes:
             self._exits.append((_exit_inference_mode, self._call(_enter_inference_mode, True)))
         elif modes.grad:
             before = self._call(torch.is_grad_enabled)
-            self._call(torch._C._set_grad_enabled, False)
+            self._call(torch._C._set_grad_enabled, modes.grad == "enable_grad")
             self._exits.append((torch._C._set_grad_enabled, before))
 
     def _call(self, function: Any, *args: Any) -> fx.Node:

@@ -25,12 +25,17 @@ class Modes(NamedTuple):
     """The grad mode and autocast of a call, where they are not those of the caller.
 
     Attributes:
-        grad: `"no_grad"`, `"inference_mode"`, or `""` for the caller's own mode.
+        grad: `"no_grad"`, `"inference_mode"`, `"enable_grad"`, or `""` for the caller's own mode.
         autocast: the settings of each device type; empty for the caller's own.
     """
 
     grad: str
     autocast: tuple[Autocast, ...]
+
+    @property
+    def without_gradients(self) -> bool:
+        """Whether what is computed has no gradients."""
+        return self.grad in ("no_grad", "inference_mode")
 
     def contexts(self) -> list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]:
         """Return the torch context managers, each with its arguments, outermost first."""
@@ -55,24 +60,54 @@ def under(modes: Modes | None) -> Iterator[None]:
 
 
 class _Thread(threading.local):
-    """How many autocast contexts, and which hooks, belong to the caller, not to the graph."""
+    """How many contexts, and which hooks, belong to the caller, not to the graph.
 
-    callers_autocasts = 0
+    Attributes:
+        enabling: the `torch.enable_grad` contexts that are open and were seen to be entered.
+    """
+
+    callers_autocasts = callers_enabling = 0
     callers_hooks: Any = None
+
+    def __init__(self) -> None:
+        self.enabling: list[Any] = []
 
 
 _thread = _Thread()
 AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "mtia", "maia")
 
 
+def entering(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `torch.enable_grad.__enter__`, but for taking note of the context."""
+
+    def __enter__(self: Any) -> None:
+        original(self)
+        _thread.enabling.append(self)
+
+    return __enter__
+
+
+def leaving(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `torch.enable_grad.__exit__`, but for forgetting the context."""
+
+    def __exit__(self: Any, *error: Any) -> Any:
+        if self in _thread.enabling:
+            _thread.enabling.remove(self)
+        return original(self, *error)
+
+    return __exit__
+
+
 def current_modes() -> Modes | None:
     """Return what a call that is recorded now has to run under; `None` for nothing special.
 
-    torch reports which modes are on, not which context managers were entered. So a call recorded
-    with gradients enabled runs in the caller's grad mode, and disabling autocast disables it for
-    both the CPU and CUDA.
+    torch reports which modes are on, not which context managers were entered; of those,
+    `entering` takes note. So a call recorded after `set_grad_enabled(True)` runs in the caller's
+    grad mode, and disabling autocast disables it for both the CPU and CUDA.
     """
     grad = "" if torch.is_grad_enabled() else "no_grad"
+    if not grad and len(_thread.enabling) > _thread.callers_enabling:
+        grad = "enable_grad"
     if torch.is_inference_mode_enabled():
         grad = "inference_mode"
     autocast = _autocast() if _autocast_depth() > _thread.callers_autocasts else ()
@@ -104,7 +139,7 @@ def callers_modes() -> Iterator[None]:
 
     For graphs that are built when a model is first run, perhaps under `torch.no_grad()`.
     """
-    before = _thread.callers_autocasts, _thread.callers_hooks
+    before = _thread.callers_autocasts, _thread.callers_hooks, _thread.callers_enabling
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
@@ -112,10 +147,11 @@ def callers_modes() -> Iterator[None]:
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
         _thread.callers_autocasts, _thread.callers_hooks = _autocast_depth(), _hooks()
+        _thread.callers_enabling = len(_thread.enabling)
         try:
             yield
         finally:
-            _thread.callers_autocasts, _thread.callers_hooks = before
+            _thread.callers_autocasts, _thread.callers_hooks, _thread.callers_enabling = before
 
 
 def refuse_hooks() -> None:

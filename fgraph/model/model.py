@@ -109,7 +109,7 @@ class Model(ModelCalls):
             self.trainable = False
         if not self.training:  # set before the first call, which built the graph
             self.eval()
-        if graph.nodes and all(node.modes and node.modes.grad for node in graph.nodes):
+        if graph.nodes and all(node.modes and node.modes.without_gradients for node in graph.nodes):
             warnings.warn(
                 f"all of model {self.name!r} was recorded under torch.no_grad() or "
                 "inference_mode(), so it cannot be trained; if it should be, call the layers "

@@ -461,7 +461,7 @@ def _spec(shape: Any, dtype: Any) -> TensorSpec:
 def _modes(grad: Any, *autocast: list[Any]) -> Modes:
     """Return grad mode and autocast of a call, for existing devices."""
     modes = Modes(grad, tuple(Autocast(*settings) for settings in autocast))
-    known = grad in ("", "no_grad", "inference_mode")
+    known = grad in ("", "no_grad", "inference_mode", "enable_grad")
     for device, enabled, dtype, cache in modes.autocast:
         known &= device in AUTOCAST_DEVICES and {type(enabled), type(cache)} == {bool}
         known &= dtype in (None, torch.bfloat16, torch.float16)

@@ -160,8 +160,22 @@ def test_the_modes_of_the_caller_hold_where_the_graph_sets_none(steps, caller):
     for ours, theirs in zip(found, expected, strict=True):
         assert torch.equal(ours, theirs)
         assert ours.dtype == theirs.dtype
-        # torch does not tell a region of enable_grad from the mode around it
-        assert steps is gradients_inside or ours.requires_grad == theirs.requires_grad
+        assert ours.requires_grad == theirs.requires_grad
+
+
+def test_gradients_are_taken_where_the_code_enables_them_whatever_the_caller_does():
+    x = Input((4,))
+    head = nn.Linear(4, 1)
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        (forces,) = torch.autograd.grad(head(leaf).square().sum(), leaf)
+    model = Model(x, forces)
+    value = torch.randn(3, 4)
+    expected = 2 * head(value) * head.weight
+    with torch.no_grad():
+        for one in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert torch.allclose(one(value), expected)
+    assert torch.allclose(model(value), expected)
 
 
 COPIES = {

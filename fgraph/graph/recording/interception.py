@@ -23,6 +23,7 @@ from torch.autograd.function import Function, _SingleLevelFunction
 from torch.nn.utils import stateless
 
 from ...errors import BuildError
+from ..modes import entering, leaving
 from ..module_copies import has_own_call
 from ..nested import is_container, iter_leaves
 
@@ -81,6 +82,7 @@ class Interception:
     `nn.Module.__call__` is replaced, and `nn.Module._call_impl` below it, which is reached as well
     where another package has replaced `__call__` meanwhile. `torch.autograd.Function.apply` is
     intercepted where it hands over to C++, so that an `apply` looked up earlier is seen, too.
+    Entering and leaving `torch.enable_grad` is noted, since torch cannot be asked for it.
 
     Args:
         symbolic: the classes of symbolic values.
@@ -120,6 +122,8 @@ class Interception:
         for name in ("__call__", "_call_impl"):
             self._replace(nn.Module, name, self._module_call)
         self._replace(_AppliesInC, "apply", self._autograd_apply)
+        self._replace(torch.enable_grad, "__enter__", entering)
+        self._replace(torch.enable_grad, "__exit__", leaving)
 
     def _replace(self, owner: type, name: str, make: Callable[[Any], Any]) -> None:
         ours, _ = self._replaced.get((owner, name), (None, None))
