@@ -109,14 +109,12 @@ class Replay:
 
     def _call(self, node: Node) -> Any:
         target = self._copy(node.target) if node.op == "module" else node.target
-        args = self.now(node.args)
-        if isinstance(target, KerasWeights):  # a model sees to masks itself
-            kwargs = {key: value for key, value in node.kwargs.items() if key != "masks"}
+        is_model = isinstance(target, KerasWeights)  # which sees to masks itself
+        given = {k: v for k, v in node.kwargs.items() if k != "masks" or not is_model}
+        args, kwargs = self.now((node.args, given))
+        if is_model or (node.op == "module" and self._call_function is not None):
             call: Any = self._call_function or type(target).__call__
-            return call(target, *args, **self.now(kwargs))
-        kwargs = self.now(node.kwargs)
-        if node.op == "module" and self._call_function is not None:
-            return self._call_function(target, *args, **kwargs)
+            return call(target, *args, **kwargs)
         target = target.with_captured(args[0]) if isinstance(target, LiftedFunction) else target
         known = node.known if node.declared else None
         return record(node.op, target, args, kwargs, name=node.name, inferred=known)
