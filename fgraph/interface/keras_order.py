@@ -70,7 +70,9 @@ def in_keras_order(
     return sorted([*unused, *met], key=lambda made: -depths.get(made, 0))
 
 
-def recorded_order(graph: Graph, inputs: Sequence[str], names: Sequence[str]) -> list[str]:
+def recorded_order(
+    graph: Graph, inputs: Sequence[str], names: Sequence[str], outputs: Any
+) -> list[str]:
     """Return the names of the inputs, layers, modules and functions of a graph, in Keras's order.
 
     A call of a layer is one, with all its nodes. What lies within it and is no result of it, such
@@ -80,6 +82,7 @@ def recorded_order(graph: Graph, inputs: Sequence[str], names: Sequence[str]) ->
         graph: the graph.
         inputs: the names of its inputs.
         names: the name of the layer, module or function behind each node.
+        outputs: the structure of its outputs, with the number of an output at each leaf.
     """
     named: dict[Any, str] = dict(zip(graph.inputs, inputs, strict=True))
     operations: dict[Any, list[Node]] = {}
@@ -110,7 +113,7 @@ def recorded_order(graph: Graph, inputs: Sequence[str], names: Sequence[str]) ->
         made = [call_of(ref) for ref in refs if ref in named or ref.node in inner]
         return [other for other in made if other is not call]
 
-    made = map(call_of, graph.outputs)
+    made = [call_of(graph.outputs[number]) for number in flat(outputs)]
     return in_keras_order(graph.inputs, made, named.__getitem__, taken_by)
 
 

@@ -66,7 +66,8 @@ class LayerLookups:
             return found
         order = [*model.input_names, *names_of_attributes(self, found)]
         if not hasattr(self, "call"):
-            order = recorded_order(graph, model.input_names, model._node_names)
+            names = model.input_names, model._node_names
+            order = recorded_order(graph, *names, model._output_template)
         return {name: found[name] for name in (*order, *found) if name in found}
 
     def _opened_layer(self, name: str) -> OpenedLayer | None:
