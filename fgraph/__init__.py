@@ -4,8 +4,8 @@ import gc as _gc
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-# A full garbage collection during the imports would walk through all of torch's objects, which
-# takes longer than the imports. So these are set aside meanwhile; new ones are collected as ever.
+# A full garbage collection during the imports would traverse all of torch's objects, which takes
+# longer than the imports. So existing objects are frozen meanwhile; new ones are still collected.
 _sets_aside = not _gc.get_freeze_count()
 if _sets_aside:
     _gc.freeze()
@@ -56,19 +56,19 @@ if _TYPE_CHECKING:
 else:
 
     def _load_ops() -> _Any:
-        """Load the operations, which nothing else needs."""
+        """Load `fgraph.ops` on first use."""
         import fgraph.ops
 
         return fgraph.ops
 
     def _load_parallel() -> _Any:
-        """Load the verbs of several devices, which one device does not need."""
+        """Load `fgraph.parallel` on first use."""
         import fgraph.parallel
 
         return fgraph.parallel
 
     def _load_utils() -> _Any:
-        """Load helpers for data and pictures, which a graph does not need."""
+        """Load `fgraph.utils` on first use."""
         import fgraph.utils
 
         return fgraph.utils

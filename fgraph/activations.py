@@ -195,7 +195,7 @@ def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) ->
 
 
 def is_elementwise(activation: Activation) -> bool:
-    """Whether the function is known to treat every value alone, whatever the axes mean."""
+    """Return whether the function is known to be elementwise."""
     return any(activation is known for known in _ELEMENTWISE.values())
 
 

@@ -26,8 +26,8 @@ class Callback:
     """Whether it may set `stop_training` after a batch, which several processes must agree on."""
 
     only_logs: bool = False
-    """Whether its hooks of batches look at nothing but their `logs`, so that the figures may be
-    computed when these are read. A class says so for itself: its subclasses do not inherit it."""
+    """Whether its batch hooks read nothing but their `logs`, so that these may be computed only
+    when read. Subclasses do not inherit this flag."""
 
     def __init__(self) -> None:
         self.model: Any = None

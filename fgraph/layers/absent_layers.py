@@ -21,8 +21,6 @@ INSTEAD = {
     "HashedCrossing": "combine the columns where the data is loaded, before the model",
     "StringLookup": _STRINGS,
     "TextVectorization": _STRINGS,
-    # audio
-    # other layers
     # tools
     "FlaxLayer": _OTHER_FRAMEWORK,
     "InputSpec": "check the shapes in `build(self, input_shape)` and raise a ValueError there",

@@ -413,7 +413,7 @@ class Layer(LayerConfig, AddMethods, InboundNodes):
 
     @property
     def trainable(self) -> bool:
-        """Whether the parameters require gradients; setting it holds for all models that share."""
+        """Whether the parameters require gradients; applies to all models that share the layer."""
         return self._trainable
 
     @trainable.setter

@@ -74,8 +74,8 @@ class RandomFlip(RandomImageLayer):
 class RandomCrop(RandomImageLayer):
     """Cut a part out of images: at a random place during training, else the middle.
 
-    Equivalent to Keras's `RandomCrop`; smaller images are cut to
-    the part's proportions, and scaled.
+    Equivalent to Keras's `RandomCrop`; smaller images are cut to the part's proportions, and
+    scaled.
 
     Args:
         height: Height of the part.

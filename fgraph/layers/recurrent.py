@@ -182,7 +182,7 @@ class KernelRNN(Recurrent):
 
     @property
     def _needs_more(self) -> bool:
-        """Whether torch's own module will not do."""
+        """Whether torch's own module is not sufficient."""
         # with a mask torch's states are those after the last step, not after the last that counts
         more = self.dropout or self.recurrent_dropout or self.stateful or self.return_state
         return not self._plain or bool(more)

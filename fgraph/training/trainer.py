@@ -67,11 +67,10 @@ class Trainer(DataPreparation, OnOwnDevice):
         overrides `train_step` or `compute_loss`, a call without arguments also sets up training.
 
         Args:
-            optimizer: a Keras name with Keras's default settings, an object of
-                `fgraph.optimizers`, a `torch.optim.Optimizer`, or a callable
-                `params -> optimizer`; `"rmsprop"` by default. An existing optimizer is used
-                unchanged; all others are made from the parameters that require gradients when
-                training begins.
+            optimizer: a Keras name with Keras's default settings, an object of `fgraph.optimizers`,
+                a `torch.optim.Optimizer`, or a callable `params -> optimizer`; `"rmsprop"` by
+                default. An existing optimizer is used unchanged; all others are made from the
+                parameters that require gradients when training begins.
             loss: a Keras name, an object of `fgraph.losses`, a torch loss module or function; for
                 several outputs one for all, a list, a dict by output name with `None` for outputs
                 without, or losses in the structure of the outputs. A callable whose parameters

@@ -75,7 +75,7 @@ class Hdf5:
                                                       len(n) < 9 else 0, n))  # fmt: skip
 
     def has(self, path: str) -> bool:
-        """Whether there is a group or dataset."""
+        """Return whether there is a group or dataset."""
         return self._find(path) is not None
 
     def shape(self, path: str) -> tuple[int, ...] | None:

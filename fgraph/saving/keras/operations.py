@@ -34,7 +34,7 @@ def is_operation(written: Mapping[str, Any]) -> bool:
 
 
 def _is_of_legacy_file(written: Mapping[str, Any]) -> bool:
-    """Whether an object is an operation that an `.h5` file of Keras 3 holds: it has no module."""
+    """Return whether an object is an operation in an `.h5` file of Keras 3: without module."""
     kind, config = written.get("class_name"), written.get("config")
     return (
         written.get("module") is None

@@ -49,7 +49,7 @@ def groups_of(kind: Any, entries: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def is_stateful(written: Any) -> bool:
-    """Whether a layer among these keeps states for each sample."""
+    """Return whether a layer among these keeps states for each sample."""
     waiting = [written]
     while waiting:
         part = waiting.pop()

@@ -275,7 +275,7 @@ class Functional:
 
 
 def is_trainable(model: Model) -> bool:
-    """Whether training may change any layer of a model."""
+    """Return whether training may change any layer of a model."""
     return model.trainable or any(p.requires_grad for p in model.parameters())
 
 
@@ -294,7 +294,7 @@ def _is_opened(layer: Any) -> bool:
 
 
 def _fits(leaf: Any, spec: TensorSpec) -> bool:
-    """Whether a result of `fgraph.ops` has a shape that is known to be this one."""
+    """Return whether a result of `fgraph.ops` is known to have this shape."""
     shape = leaf.spec.shape
     return len(shape) == len(spec.shape) and all(
         a is None or b is None or a == b for a, b in zip(shape, spec.shape, strict=True)

@@ -94,7 +94,7 @@ _NOTHING = object()
 
 
 def _is_absent(cls: type, key: str) -> bool:
-    """Whether Keras's class does not have an argument."""
+    """Return whether Keras's class does not have an argument."""
     return key in ("input_shape", "weights", "input_length", "use_cudnn") or (
         key == "input_dim" and not hasattr(cls, "embeddings") and cls.__name__ not in (
             "Embedding", "ReversibleEmbedding")
@@ -125,7 +125,7 @@ def _argument(layer: Layer, key: str, value: Any, inner: Inner, place: str) -> A
 
 
 def _takes_options(cls: type) -> bool:
-    """Whether the constructor of a user's class takes the arguments of all layers."""
+    """Return whether the constructor of a user's class takes the arguments of all layers."""
     parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
