@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import BuildError, SymbolicError
 from ..graph.home import Home
-from ..graph.module_copies import has_own_call, shallow_copy
+from ..graph.module_copies import has_own_call, parts_of, shallow_copy
 from ..graph.module_state import buffer, known_of, parameter, training
 from ..graph.nested import map_leaves
 from ..graph.node import Node, Ref, Scope, current_scope, current_trial, recording
@@ -278,11 +278,12 @@ class TracedModule:
     def _state(self) -> dict[tuple[str, ...], Any]:
         """Return the attributes of the copy, with the contents of dictionaries, lists and sets."""
         found: dict[tuple[str, ...], Any] = {}
-        for name, value in self.copy.__dict__.items():
-            found[name,] = value
-            if type(value) in (dict, list, set, _ReadsSymbolic):
-                items = dict.items(value) if isinstance(value, dict) else enumerate(value)
-                found.update(((name, str(key)), item) for key, item in items)
+        left: list[tuple[tuple[str, ...], Any]] = [((n,), v) for n, v in vars(self.copy).items()]
+        while left:
+            path, value = left.pop()
+            found[path] = value
+            if len(path) < 4:
+                left += [((*path, str(key)), part) for key, part in parts_of(value)]
         return found
 
     def _refuse_changes(self, by_caller: bool = False) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections import namedtuple
+import warnings
+from collections import defaultdict, namedtuple
 from dataclasses import dataclass
 
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from fgraph import Input, Model, SymbolicTensor, apply
+from fgraph import Input, Model, SymbolicTensor, apply, unfold
 from fgraph.graph.inference import shapes
 from strategies import assert_same, run, state
 
@@ -393,3 +394,44 @@ def test_a_scripted_module_is_one_call():
     assert {p.data_ptr() for p in model.parameters()} == {
         p.data_ptr() for p in scripted.parameters()
     }
+
+
+class Collects(nn.Module):
+    """Registers hooks in its first call, as transformers' models do, and counts in containers."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+        self.counts = {"calls": [0], "of": defaultdict(int)}
+        self.hooked = False
+
+    def forward(self, x):
+        found = []
+        if not self.hooked:
+            self.hooked = True
+            for layer in self.layers:
+                layer.register_forward_hook(lambda module, given, result: self.seen.append(result))
+        self.seen = found
+        self.counts["calls"][0] += 1
+        self.counts["of"][tuple(x.shape[1:])] += 1
+        for layer in self.layers:
+            x = layer(x)
+        return x, tuple(found)
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["leaf", "unfold"])
+def test_building_leaves_hooks_and_containers_alone_and_sees_what_hooks_collect(opened):
+    net = Collects()
+    twin = copy.deepcopy(net)
+    x = Input((4,))
+    with warnings.catch_warnings(action="ignore"):
+        y, seen = (unfold(net) if opened else net)(x)
+    assert len(seen) == 2
+    assert not any(layer._forward_hooks for layer in net.layers)
+    assert net.counts == {"calls": [0], "of": {}}
+    model = Model(x, [y, *seen])
+    value = torch.randn(3, 4)
+    for _ in range(2):
+        found, (expected, others) = model(value), twin(value)
+        assert all(map(torch.equal, found, [expected, *others]))
+    assert net.counts == twin.counts
