@@ -94,7 +94,7 @@ class BaseConv(Layer):
 
     @property
     def _torch_pads(self) -> bool:
-        """Return whether the padding is equal on both sides for any size of the input."""
+        """Whether the padding is equal on both sides for any size of the input."""
         reach = zip(self.kernel_size, self.dilation_rate, strict=True)
         even = all(dilation * (kernel - 1) % 2 == 0 for kernel, dilation in reach)
         return self.padding == "same" and set(self.strides) == {1} and even
