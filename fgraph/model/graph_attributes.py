@@ -168,9 +168,18 @@ class GraphAttributes(LazyMethods, KerasWeights, Penalties, Trainer, nn.Module):
         if graph is None:
             raise AttributeError(self._missing_graph(attribute))
         paths = zip(graph.nodes, self._node_paths, strict=True)
-        held: list[Any] = [(node.target, path) for node, path in paths if path is not None]
-        held += [(tensor, name.split(".")) for name, tensor in self._graph_tensors.items()]
-        new = {id(old): now for old, path in held if (now := self._part_at(path)) is not old}
+        new = {
+            id(node.target): module
+            for node, path in paths
+            if path is not None and (module := self._part_at(path)) is not node.target
+        }
+        for name, before in self._graph_tensors.items():
+            path, _, key = name.rpartition(".")
+            owner = self._part_at(path.split(".") if path else ())
+            # one that was deleted, pruned or is computed by a parametrization stays as it was
+            now = next((g[key] for g in _groups(owner) if g.get(key) is not None), before)
+            if now is not before:
+                new[id(before)] = now
         if new:
             self._graph = graph = with_replaced(graph, new)
             self._graph_tensors = {k: new.get(id(t), t) for k, t in self._graph_tensors.items()}
@@ -196,3 +205,7 @@ class GraphAttributes(LazyMethods, KerasWeights, Penalties, Trainer, nn.Module):
             found = part._modules.get(name)
             part = getattr(part, name) if found is None else found
         return part
+
+
+def _groups(module: nn.Module) -> tuple[dict[str, Any], ...]:
+    return module._modules, module._parameters, module._buffers

@@ -143,7 +143,8 @@ class Model(ModelCalls):
                 self.register_parameter(name, tensor)
             else:  # the keys of an opened module are its own
                 self.register_buffer(name, tensor, persistent=id(tensor) not in opened)
-        self._graph_tensors = source.tensors | source.borrowed | self._opened_tensors(graph)
+        own = {**self._parameters, **self._buffers}
+        self._graph_tensors = {k: t for k, t in own.items() if t is not None} | source.borrowed
         self._take(source, None)
 
     def _sign(self, graph: Graph) -> None:
@@ -161,18 +162,6 @@ class Model(ModelCalls):
         for name, buffer in module._buffers.items():
             persistent = name not in module._non_persistent_buffers_set
             self.register_buffer(name, buffer, persistent=persistent)
-
-    def _opened_tensors(self, graph: Graph) -> dict[str, Any]:
-        """Return the tensors of ours that belong to opened modules whose children are ours."""
-        own = {**self._parameters, **self._buffers}
-        return {
-            name: tensor
-            for home in graph.homes
-            for name, tensor in (*home.module._parameters.items(), *home.module._buffers.items())
-            if not home.name and tensor is not None and own.get(name) is tensor
-        }
-
-    # ------------------------------------------------------------------ running
 
     def _build_for(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Build a graph that waits for the arguments of the first call."""

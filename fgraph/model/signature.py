@@ -29,7 +29,6 @@ class Signature:
     Attributes:
         names: the names of the inputs, in order.
         checks: for each input, its number of dimensions and its known sizes by axis.
-        shapes: the shape of each input, `None` for one that is no tensor.
         reads: what code read while the graph was built: values and axes, see `ReadChecks`.
         check_reads: compares that with what it is for other inputs.
     """
@@ -37,12 +36,11 @@ class Signature:
     def __init__(self, owner: str, structure: Any, names: list[str], refs: list[Ref]) -> None:
         self.owner = owner
         self.names = names
-        self.shapes = [ref.spec.shape for ref in refs]
         self.checks = tuple(
             (len(shape), tuple((i, size) for i, size in enumerate(shape) if size is not None))
             if shape is not None
             else (_NO_TENSOR, ())
-            for shape in self.shapes
+            for shape in [ref.spec.shape for ref in refs]
         )
         self.reads = reads_from(refs)
         self.check_reads = ReadChecks(owner, refs, self.reads).check

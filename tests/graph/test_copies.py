@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize, prune
 
 from fgraph import BuildError, Input, Model, apply, clone_model, layers
 from fgraph.graph.inference.lanes import lane_of
@@ -221,3 +222,43 @@ def test_a_copy_compares_sizes_that_were_read_with_the_real_ones(again):
         unused(torch.ones(2, 13, 4))
     with pytest.raises(ValueError, match="was read while the graph was built, as 10"):
         Model(y := Input((None, 4)), model(y))(torch.ones(2, 13, 4))
+
+
+class Doubled(nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+class Scaled(Model):
+    """Uses one parameter of its own in its graph, and not the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.scale = nn.Parameter(torch.tensor([1.0, 2.0, 3.0]))
+        self.unused = nn.Parameter(torch.ones(1))
+
+    def call(self, x):
+        return self.linear(x) @ self.linear.weight * self.scale
+
+
+CHANGES = {
+    "own parametrization": lambda m: parametrize.register_parametrization(m, "scale", Doubled()),
+    "child's parametrization": lambda m: parametrize.register_parametrization(
+        m.linear, "weight", Doubled()
+    ),
+    "pruning": lambda m: prune.l1_unstructured(m, "scale", amount=1),
+    "deletion": lambda m: delattr(m, "unused"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_models_whose_tensors_are_computed_or_gone_keep_their_graph(name):
+    model, x = Scaled(), torch.randn(2, 3)
+    model(x)
+    CHANGES[name](model)
+    expected = model.linear(x) @ model.linear.weight * model.scale
+    torch.testing.assert_close(model(x), expected)
+    assert len(model.nodes) == 3
+    if name != "pruning":  # torch itself cannot copy a pruned module
+        torch.testing.assert_close(copy.deepcopy(model)(x), expected)
