@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.overrides import handle_torch_function
 
 from ..common.batch_share import divided_by, undivided
 from ..common.configured import Remembered, declares
@@ -210,8 +211,12 @@ class Loss(Remembered):
                 values.
 
         Returns:
-            A scalar, or the values themselves with `reduction="none"`.
+            A scalar, or the values themselves with `reduction="none"`. On symbolic tensors, one
+            call of the graph.
         """
+        given = y_true, y_pred, sample_weight, mask
+        if any(map(is_symbolic, given)):
+            return handle_torch_function(loss, given, self, *given)  # type: ignore[no-any-return]
         y_pred = widened(y_pred)
         own = self.own_mask(y_true, y_pred)
         if own is not None:
@@ -269,6 +274,8 @@ class Loss(Remembered):
             ValueError: the shapes differ by more than a missing last dimension of size 1, so that
                 torch would broadcast them; in a class of the user, if it does.
         """
+        if not type(self).__call__.__module__.startswith("fgraph."):
+            return  # the user's, which need not call `call`
         own = type(self).call.__module__.startswith("fgraph.")  # other losses check by themselves
         aligned = align_target(y_true, y_pred) if own else y_true
         if aligned.shape != y_pred.shape and (own or broadcasts(self.call, y_true, y_pred)):
@@ -298,6 +305,16 @@ class Loss(Remembered):
             )
 
 
+def loss(of: Loss, *given: Any) -> Tensor:
+    """Return a loss of tensors; what a graph calls."""
+    return of(*given)
+
+
+def is_symbolic(value: Any) -> bool:
+    """Whether a value stands for a tensor while a graph is recorded."""
+    return hasattr(type(value), "__torch_function__") and not isinstance(value, Tensor)
+
+
 class NamedLoss(Loss):
     """The class form of a loss function `function(y_true, y_pred, **settings)`.
 
@@ -325,6 +342,18 @@ def as_target(y_true: Tensor, y_pred: Tensor) -> Tensor:
     Raises:
         ValueError: their shapes differ, so that torch would broadcast them.
     """
+    if is_symbolic(y_true) or is_symbolic(y_pred):  # some sizes are known only at run time
+        y_true = align_target(y_true, y_pred)
+        sizes = [
+            tuple(n if isinstance(n, int) else None for n in x.shape) for x in (y_true, y_pred)
+        ]
+        if len(sizes[0]) != len(sizes[1]) or any(
+            m != n for m, n in zip(*sizes, strict=True) if None not in (m, n)
+        ):
+            raise ValueError(
+                f"a target of shape {sizes[0]} does not belong to a prediction of shape {sizes[1]}"
+            )
+        return y_true.to(y_pred.dtype)
     y_true = torch.as_tensor(y_true, device=y_pred.device)
     if y_true.shape != y_pred.shape:
         y_true = align_target(y_true, y_pred)

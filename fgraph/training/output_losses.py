@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..losses import CallableLoss, Loss
-from ..losses.base import widened
+from ..losses.base import apply_mask, widened
 from .output_structure import OutputStructure
 
 Logits = tuple[str, Tensor, int]
@@ -199,6 +199,9 @@ def _computed(
     """Compute one loss, in float32."""
     if isinstance(loss, CallableLoss):
         return loss(y_true, y_pred, weight, mask)
+    if not type(loss).__call__.__module__.startswith("fgraph."):  # the user's, as Keras calls it
+        y_pred, weight = widened(y_pred), apply_mask(weight, mask)
+        return loss(y_true, y_pred) if weight is None else loss(y_true, y_pred, weight)
     y_pred = widened(y_pred)
     if not torch.is_autocast_enabled(y_pred.device.type):
         return loss(y_true, y_pred, weight, mask)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fgraph import losses
+from fgraph import Input, Model, losses
 
 
 def _probabilities(*shape: int) -> torch.Tensor:
@@ -404,3 +404,52 @@ def test_labels_of_pixels_have_gradients_wherever_the_classes_are(
     torch.testing.assert_close(
         *(torch.autograd.grad(m, v)[0] for m, v in ((made, values), (expected, other)))
     )
+
+
+class Contrast(losses.Loss):
+    """One that overrides the whole call, as Keras's example of contrastive learning."""
+
+    def __call__(self, labels, vectors, sample_weight=None):
+        same = (labels[:, None] == labels[None]).float()
+        values = -(same * torch.log_softmax(vectors @ vectors.mT, 1)).sum(1)
+        return (values if sample_weight is None else values * sample_weight).mean()
+
+
+@pytest.mark.parametrize("weight", [None, np.linspace(0, 1, 8, dtype="float32")])
+def test_a_loss_of_the_user_may_override_the_whole_call(weight):
+    """Keras calls it with targets, predictions and sample weights."""
+    x, labels = torch.randn(8, 3), torch.tensor([0, 1, 2, 0, 1, 2, 0, 0])
+    given = Input((3,))
+    model = Model(given, nn.Linear(3, 4)(given))
+    with torch.no_grad():
+        expected = Contrast()(labels, model(x), None if weight is None else torch.tensor(weight))
+    model.compile(torch.optim.SGD(model.parameters(), 0.0), Contrast())
+    history = model.fit(x, labels, sample_weight=weight, verbose=0).history
+    assert history["loss"][0] == pytest.approx(expected.item(), rel=1e-5)
+
+
+SYMBOLIC = {
+    "BinaryCrossentropy": losses.BinaryCrossentropy(from_logits=True),
+    "SparseCategoricalCrossentropy": losses.SparseCategoricalCrossentropy(from_logits=True),
+    "MeanSquaredError": losses.MeanSquaredError(reduction="none"),
+    "Dice": losses.Dice(),
+    "mse": losses.mean_squared_error,
+    "bce": lambda y, p: losses.binary_crossentropy(y, p, from_logits=True),
+    "kl": losses.kl_divergence,
+}
+
+
+@pytest.mark.parametrize("name", SYMBOLIC)
+def test_losses_are_called_in_graphs(name):
+    """As by a layer that calls `add_loss`."""
+    loss, sparse = SYMBOLIC[name], name.startswith("Sparse")
+    y = torch.tensor([1, 0, 2, 1]) if sparse else torch.rand(4, 3).round()
+    prediction, target = Input((3,)), Input(y.shape[1:], dtype=y.dtype)
+    model = Model([prediction, target], loss(target, prediction))
+    for values in (torch.randn(4, 3), torch.rand(4, 3)):
+        torch.testing.assert_close(model(values, y), loss(y, values))
+
+
+def test_targets_of_other_shapes_are_refused_in_graphs():
+    with pytest.raises(ValueError, match=r"target of shape \(None, 2\) does not belong"):
+        losses.mean_squared_error(Input((2,)), Input((3,)))
