@@ -216,7 +216,7 @@ class Loss(Remembered):
         """
         given = y_true, y_pred, sample_weight, mask
         if any(map(is_symbolic, given)):
-            return handle_torch_function(loss, given, self, *given)  # type: ignore[no-any-return]
+            return handle_torch_function(loss, given, self, *given)
         y_pred = widened(y_pred)
         own = self.own_mask(y_true, y_pred)
         if own is not None:
