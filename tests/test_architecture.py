@@ -141,6 +141,13 @@ def test_rooms_above_are_named_in_one_file_only():
     assert set(users) <= {"fgraph.interface.lazy_methods", "fgraph.export.inline"}
 
 
+def test_one_function_tells_the_classes_of_this_package():
+    found = {
+        name for name, path in MODULES.items() if 'startswith("fgraph' in path.read_text("utf-8")
+    }
+    assert found == {"fgraph.common.configured"}, "call `is_of_fgraph`"
+
+
 HEAVY = [
     "ops",
     "parallel",

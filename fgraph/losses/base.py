@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.overrides import handle_torch_function
 
 from ..common.batch_share import divided_by, undivided
-from ..common.configured import Remembered, declares
+from ..common.configured import Remembered, declares, is_of_fgraph
 from .broadcasting import broadcasts
 
 EPSILON = 1e-7  # Keras: `keras.config.epsilon()`
@@ -274,9 +274,9 @@ class Loss(Remembered):
             ValueError: the shapes differ by more than a missing last dimension of size 1, so that
                 torch would broadcast them; in a class of the user, if it does.
         """
-        if not type(self).__call__.__module__.startswith("fgraph."):
-            return  # the user's, which need not call `call`
-        own = type(self).call.__module__.startswith("fgraph.")  # other losses check by themselves
+        if not is_of_fgraph(type(self).__call__):
+            return  # a user's `__call__` need not use `call`
+        own = is_of_fgraph(type(self).call)  # other losses check by themselves
         aligned = align_target(y_true, y_pred) if own else y_true
         if aligned.shape != y_pred.shape and (own or broadcasts(self.call, y_true, y_pred)):
             raise ValueError(

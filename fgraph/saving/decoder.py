@@ -408,7 +408,7 @@ class Decoder:
 
 def held_modules(layer: Layer) -> list[nn.Module]:
     """Return the modules and models that a user's layer has in its attributes."""
-    if type(layer).__module__.startswith("fgraph."):
+    if is_of_fgraph(type(layer)):
         return []
     return [part for part in layer.inner_parts() if isinstance(part, nn.Module)]
 

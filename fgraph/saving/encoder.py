@@ -22,7 +22,7 @@ from torch.autograd.function import FunctionMeta
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
-from ..common.configured import Remembered
+from ..common.configured import Remembered, is_of_fgraph
 from ..constructions.construction import EMPTY
 from ..constructions.constructor_calls import construction_of, has_own_config
 from ..constructions.differences import changed_settings, named_tensors
@@ -174,7 +174,7 @@ class Encoder:
     def _add_layer_parts(self, outer: Layer, made: Layer) -> None:
         """Write the layers and modules inside a layer, and the module that it builds."""
         number = self._numbers[id(outer)]
-        if type(outer).__module__.startswith("fgraph."):
+        if is_of_fgraph(type(outer)):
             self._add_inner_layers(outer, number)
             self._add_build(outer, made, number)
             return
