@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..common.configured import is_of_fgraph
 from ..losses import CallableLoss, Loss
 from ..losses.base import apply_mask, widened
 from .output_structure import OutputStructure
@@ -199,7 +200,7 @@ def _computed(
     """Compute one loss, in float32."""
     if isinstance(loss, CallableLoss):
         return loss(y_true, y_pred, weight, mask)
-    if not type(loss).__call__.__module__.startswith("fgraph."):  # the user's, as Keras calls it
+    if not is_of_fgraph(type(loss).__call__):  # the user's, as Keras calls it
         y_pred, weight = widened(y_pred), apply_mask(weight, mask)
         return loss(y_true, y_pred) if weight is None else loss(y_true, y_pred, weight)
     y_pred = widened(y_pred)
