@@ -39,7 +39,7 @@ VALUES = {
         "fgraph.apply.torch.func.functional_call",
     ),
     "distribution": (
-        lambda x: torch.distributions.Normal(x, x.exp()),
+        lambda x: torch.distributions.Normal(x, x.exp(), validate_args=True),  # dynamo turns it off
         "validate_args=False.*fgraph.apply",
     ),
     "an output that is a size": (lambda x: Model(x, [x, x.size(0)]), r"torch.full\(\(\), number"),
