@@ -16,21 +16,28 @@ from ..errors import SymbolicError
 from ..graph.inference.run_on_meta import is_inferring
 from ..graph.module_copies import is_uninitialised
 from ..graph.nested import iter_leaves
+from ..graph.node import Node
 from ..graph.recording.function_calls import record_function
 from ..graph.recording.record import Symbol
 from ..graph.torch_functions import DRAWS
 
 
 class SavedHandles:
-    """The values of handles among the arguments of a call, to undo in-place operations."""
+    """The values of handles among the arguments of a call, to undo in-place operations.
+
+    What was read of these values is undone as well, so a forward that is given up leaves nothing.
+    """
 
     def __init__(self, arguments: Any) -> None:
         self._kept: list[tuple[Any, ...]] = []
+        self._reads: dict[Node, dict[Any, None]] = {}  # of inputs: what was read of their values
         for leaf in iter_leaves(arguments):
             if isinstance(leaf, Symbol):
                 memory = leaf._memory and leaf._memory.whole()
                 state = memory and (list(memory.changes), memory.real, memory._of_several)
                 self._kept.append((leaf, leaf.ref, leaf._memory, leaf._seen, memory, state))
+                node = leaf.ref.node
+                self._reads |= {of: dict(of.reads or {}) for of in node.sources or (node,)}
 
     def restore(self) -> None:
         """Restore the values of all handles."""
@@ -39,6 +46,8 @@ class SavedHandles:
             if memory is not None:
                 memory.changes, memory.real, memory._of_several = state
                 memory._joined = None
+        for node, reads in self._reads.items():
+            node.reads = dict(reads) or None
 
 
 class OtherDraws:

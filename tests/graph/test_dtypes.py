@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -60,6 +61,23 @@ def test_a_graph_whose_code_read_a_dtype_runs_in_that_dtype_alone(way, dtype):
             one(data(dtype))
     net = Reads(way).to(dtype)
     assert torch.equal(opened(net, dtype=dtype)(data(dtype)), net(data(dtype)))
+
+
+class StaysWhole(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x):
+        y = self.linear(x).to(x.dtype)
+        return y if y.sum() > 0 else -y
+
+
+def test_what_a_leaf_reads_is_its_own_affair():
+    net = StaysWhole()
+    with warnings.catch_warnings(action="ignore"):
+        model = opened(net).double()
+    assert torch.equal(model(data(torch.float64)), net(data(torch.float64)))
 
 
 def test_a_conversion_and_back_is_none():

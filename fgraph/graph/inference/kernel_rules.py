@@ -93,6 +93,14 @@ def _ctc_loss(func: Any, scores: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return scores.new_empty(scores.shape[1:-1] if reduction in ("none", 0) else ())
 
 
+def _gaussian_nll_loss(
+    func: Any, x: Tensor, target: Tensor, var: Any, *args: Any, **kwargs: Any
+) -> Tensor:
+    """Return what `gaussian_nll_loss` returns, which looks at the values of the variance."""
+    reduction = args[2] if len(args) > 2 else kwargs.get("reduction", "mean")
+    return x - target if reduction == "none" else (x - target).mean()
+
+
 def _grouped_mm(
     func: Any, a: Tensor, b: Tensor, *, offs: Tensor | None = None, **settings: Any
 ) -> Tensor:
@@ -124,6 +132,7 @@ RULES: dict[Any, Callable[..., Any]] = dict.fromkeys(
         )
     },
     nn.functional.ctc_loss: _ctc_loss,
+    nn.functional.gaussian_nll_loss: _gaussian_nll_loss,
     torch.istft: _inverse_stft,
     Tensor.istft: _inverse_stft,
     Tensor.register_hook: _no_hook,
