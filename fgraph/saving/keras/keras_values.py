@@ -174,8 +174,8 @@ class Values:
                 except (TypeError, ValueError) as error:
                     raise LoadError(f"{where}: {error}") from error
         name = text(written, where)
-        if name in self.custom:
-            return self.custom[name]
+        if (own := custom_object({"registered_name": name}, self.custom)) is not None:
+            return own
         try:
             return room.get(name)
         except (TypeError, ValueError) as error:

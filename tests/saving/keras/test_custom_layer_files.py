@@ -284,3 +284,21 @@ def test_a_cell_without_new_states_is_refused() -> None:
 
     with pytest.raises(BuildError, match="returns its output and its new states"):
         fgraph.layers.RNN(Lost(2))(fgraph.Input((4, 3)))
+
+
+def bent(x):
+    """An activation that is registered in both packages under one name."""
+    return x * x + 0.5 * x
+
+
+def test_a_registered_activation_is_found_by_its_name(tmp_path):
+    """Neither package needs `custom_objects`; the file has the name as Keras writes it."""
+    fgraph.register("files>bent")(bent)
+    keras.saving.register_keras_serializable("files", "bent")(bent)
+    values = torch.randn(3, 4)
+    for package in (keras, fgraph):
+        x = package.Input((4,))
+        model = package.Model(x, package.layers.Dense(2, activation=bent)(x))
+        model.save(tmp_path / "model.keras")
+        for load in (keras.models.load_model, fgraph.load_model):
+            torch.testing.assert_close(load(tmp_path / "model.keras")(values), model(values))

@@ -57,11 +57,12 @@ def custom(target: Any, where: str, config: Any = None) -> dict[str, Any]:
             f'@fgraph.register("package>{own if own.isidentifier() else "Name"}"), and register '
             "your counterpart under this name in Keras"
         )
-    name = name or own
-    last = name.rpartition(">")[2]
     if isinstance(target, type):
-        return keras_object(last, config, room, name)
-    return keras_object("function", last, room, name)
+        name = name or own
+        return keras_object(name.rpartition(">")[2], config, room, name)
+    if name is None:
+        return keras_object("function", own, room, own)
+    return keras_object("function", name, "builtins", "function")
 
 
 def dtype_policy(dtype: torch.dtype) -> dict[str, Any]:
