@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..constructions.construction import Construction
 from ..constructions.constructor_calls import construction_of, has_own_config, parameters_of
 from ..constructions.differences import changed_settings
+from ..constructions.forward_hooks import forward_hooks, warn_of_hooks
 from ..errors import SaveError
 from ..layers.modules.added_weights import AddedWeights
 from ..layers.modules.conv_lstm import ConvLSTM
@@ -53,6 +54,7 @@ class ConstructorWriter:
         self._dtypes: dict[int, torch.dtype] = {}  # of each tensor, as its module is made
         self._frozen: set[int] = set()
         self._later: list[str] = []
+        self._hooked: list[str] = []  # modules of torch whose hooks are left out
         self._opened = unfolded_modules(model._live_graph("to_source"))
         self._unfilled: list[tuple[nn.Module, tuple[str, ...]]] = []
         homes = model._live_graph("to_source").homes
@@ -67,6 +69,7 @@ class ConstructorWriter:
             self._fill()
         found += self._tensors(self._model, ())
         nested = {id(m) for m in self._model.modules() if id(m) in self._file.class_names}
+        warn_of_hooks("the source", self._hooked, stacklevel=6)
         rest = state_lines(self._model, nested, self._dtypes, self._frozen, not self._prefix)
         return [*found, *self._later, *rest]
 
@@ -85,6 +88,8 @@ class ConstructorWriter:
                 'imports=["from ... import ..."])'
             ) from error
         self._made.setdefault(id(module), self._place(path))
+        if type(module).__module__.startswith("torch.") and forward_hooks(module):
+            self._hooked.append(full)
         return text
 
     def _tensors(self, module: nn.Module, path: tuple[str, ...]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..constructions.forward_hooks import lost_hooks, warn_of_hooks
 from ..constructions.shared_memory import with_views
 from ..errors import LoadError, SaveError
 from ..model import Model
@@ -110,11 +111,12 @@ def encode_model(
             for name, tensor in encoder.tensors.items()
             if tensor.requires_grad != isinstance(tensor, nn.Parameter)
         ]
-        _decoded(document, encoder.decoder)
+        made = _decoded(document, encoder.decoder)
     except SaveError:
         raise
     except Exception as error:
         raise SaveError(f"the model cannot be saved: {error}") from error
+    warn_of_hooks("the file", lost_hooks(model, made), stacklevel=5)
     return document, encoder.tensors
 
 

@@ -206,3 +206,31 @@ class GivesHidden(nn.Module):
 def test_a_result_that_is_no_pytree_is_refused_when_the_graph_is_built():
     with pytest.raises(ValueError, match=r"GivesHidden.*Hidden that holds tensors"):
         GivesHidden()(Input((4,)))
+
+
+class Hooks(nn.Module):
+    """Registers a hook when it is made, and so again when it is loaded."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.linear.register_forward_hook(lambda module, given, result: result * 2)
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+def test_hooks_that_are_left_out_are_told(tmp_path):
+    x = Input((3,))
+    linear = nn.Linear(3, 3)
+    linear.register_forward_hook(lambda module, given, result: result * 2)
+    model = Model(x, linear(x))
+    with pytest.warns(UserWarning, match="the file has no forward hooks: those of 'linear_1'"):
+        model.save(tmp_path / "model.fgraph")
+    with pytest.warns(UserWarning, match="the source has no forward hooks: those of 'linear_1'"):
+        model.to_source()
+    model = Model(x, Hooks()(x))
+    model.save(tmp_path / "model.fgraph")
+    loaded = fgraph.load_model(tmp_path / "model.fgraph", custom_objects={"Hooks": Hooks})
+    value = torch.randn(2, 3)
+    assert torch.equal(loaded(value), model(value))
