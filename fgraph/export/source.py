@@ -25,7 +25,7 @@ from ..model import Model
 from ..model.identifiers import identifier
 from ..model.masked_calls import MaskRanks, mask_ranks, masked_forward
 from ..model.naming import Naming
-from ..model.variants import Variant
+from ..model.second_forwards import SecondForward
 from .inline import Inliner
 from .source_forward import PlainForwardWriter
 from .source_init import ConstructorWriter
@@ -98,7 +98,7 @@ class _FileWriter:
         self.class_names: dict[int, str] = {}
         self.reserved = set(_RESERVED)
         self.masked_methods: dict[int, dict[MaskRanks, str]] = {}  # of each model
-        self._masked: dict[int, list[tuple[str, Variant]]] = {}  # what these methods run
+        self._masked: dict[int, list[tuple[str, SecondForward]]] = {}  # what these methods run
         self._searched: set[int] = set()
 
     def find_masked(self, graph: Graph) -> None:

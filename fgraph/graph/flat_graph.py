@@ -17,12 +17,12 @@ from .memory import needed_copies
 from .modes import Modes
 from .nested import map_leaves
 from .node import Call, Node, Operation, Ref, Scope, Span, recording
-from .specs import Constant, Effects, Spec
+from .specs import ConstantSpec, Effects, Spec
 from .torch_functions import resolve, torch_name
 
 
 @dataclass(frozen=True)
-class At:
+class EntryRef:
     """Where a value comes from, in a flattened graph."""
 
     node: int
@@ -41,7 +41,7 @@ class Entry(NamedTuple):
     template: Any
     name: str | None
     call: int | None
-    masks: dict[int, At] | None = None
+    masks: dict[int, EntryRef] | None = None
     declared: bool = False
     effects: Effects | None = None
     modes: Modes | None = None
@@ -49,22 +49,22 @@ class Entry(NamedTuple):
     operation: int | None = None
 
 
-class Flat(NamedTuple):
+class FlatGraph(NamedTuple):
     """A graph as lists: sources first, then the nodes in between, then those for `reads` alone."""
 
-    inputs: list[At]
-    outputs: list[At]
+    inputs: list[EntryRef]
+    outputs: list[EntryRef]
     sources: int
     entries: list[Entry]
     calls: list[tuple[Any, Any, Any, int | None]]  # owner, inputs, outputs, enclosing call
     homes: list[tuple[Any, str]]  # opened modules and their names
     scopes: list[tuple[int, str, int | None, Any, Any]]  # home, name, outer, inputs, outputs
-    reads: list[tuple[At, int]]
+    reads: list[tuple[EntryRef, int]]
     between: int
-    operations: list[list[At]]  # their inputs
+    operations: list[list[EntryRef]]  # their inputs
 
 
-def flatten(graph: Graph, reads: Sequence[tuple[Ref, int]] = ()) -> Flat:
+def flatten(graph: Graph, reads: Sequence[tuple[Ref, int]] = ()) -> FlatGraph:
     """Write a graph as lists.
 
     Args:
@@ -78,7 +78,7 @@ def flatten(graph: Graph, reads: Sequence[tuple[Ref, int]] = ()) -> Flat:
     nodes += [n for n in ancestors([ref for ref, _ in reads], graph.inputs) if id(n) not in inner]
     homes = graph.homes
     writer = _EntryWriter(nodes, graph)
-    return Flat(
+    return FlatGraph(
         [writer.at(ref) for ref in graph.inputs],
         [writer.at(ref) for ref in graph.outputs],
         len(sources),
@@ -107,7 +107,7 @@ class _EntryWriter:
         if type(leaf) is not Ref:
             return leaf
         position = self._place.get(id(leaf.node))  # calls may have arguments that nothing needs
-        return None if position is None else At(position, leaf.index)
+        return None if position is None else EntryRef(position, leaf.index)
 
     def source(self, node: Node) -> Entry:
         """Write a node whose outputs are given from outside."""
@@ -145,7 +145,7 @@ class _EntryWriter:
 
 
 def _template(node: Node) -> Any:
-    return node.build(lambda ref: At(-1, ref.index))
+    return node.build(lambda ref: EntryRef(-1, ref.index))
 
 
 def _places(things: Iterable[Any]) -> dict[int, int]:
@@ -156,14 +156,14 @@ def _as_before(entry: Entry, args: Any, kwargs: Any) -> Node:
     """Make the node of an entry, of which all is known."""
     target = entry.target if entry.function is None else resolve(entry.function)
     structure = None
-    if type(entry.template) is not At:
-        _, structure = pytree.tree_flatten(entry.template, lambda leaf: type(leaf) is At)
+    if type(entry.template) is not EntryRef:
+        _, structure = pytree.tree_flatten(entry.template, lambda leaf: type(leaf) is EntryRef)
     node = Node(entry.op, target, args, kwargs, entry.specs, structure, entry.name, entry.modes)
     node.declared, node.effects = entry.declared, entry.effects
     return node
 
 
-def restore(flat: Flat, make: Callable[[Entry, Any, Any], Node] = _as_before) -> Graph:
+def restore(flat: FlatGraph, make: Callable[[Entry, Any, Any], Node] = _as_before) -> Graph:
     """Make the nodes of a flattened graph anew, in the same order.
 
     Args:
@@ -175,10 +175,10 @@ def restore(flat: Flat, make: Callable[[Entry, Any, Any], Node] = _as_before) ->
     operations = [Operation(()) for _ in flat.operations]
 
     def ref(leaf: Any) -> Any:
-        if type(leaf) is not At:
+        if type(leaf) is not EntryRef:
             return leaf
         made = Ref(nodes[leaf.node], leaf.index)
-        if type(made.spec) is Constant:  # or an IndexError
+        if type(made.spec) is ConstantSpec:  # or an IndexError
             raise ValueError(f"{leaf} is no value, but always {made.spec.value!r:.20}")
         return made
 
@@ -209,7 +209,7 @@ def restore(flat: Flat, make: Callable[[Entry, Any, Any], Node] = _as_before) ->
     return graph
 
 
-def _spans(flat: Flat) -> tuple[list[Call], list[Scope]]:
+def _spans(flat: FlatGraph) -> tuple[list[Call], list[Scope]]:
     """Make the calls and scopes anew, without their inputs and outputs."""
     calls: list[Call] = []
     scopes: list[Scope] = []
@@ -225,7 +225,7 @@ def _at(things: Sequence[Any], place: int | None) -> Any:
     return None if place is None else things[place]
 
 
-def _reduced(graph: Graph) -> tuple[Callable[[Flat], Graph], tuple[Flat]]:
+def _reduced(graph: Graph) -> tuple[Callable[[FlatGraph], Graph], tuple[FlatGraph]]:
     return restore, (flatten(graph, reads_from(graph.inputs)),)
 
 

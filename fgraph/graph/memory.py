@@ -21,7 +21,7 @@ from .node import Node, Ref
 from .specs import REAL, Effects
 
 
-class Watch:
+class MemoryWatch:
     """Collects the effects of a call over its runs on meta tensors.
 
     Args:

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from .home import Home
 from .modes import Autocast, Modes, under
 from .nested import iter_leaves, map_leaves
-from .specs import Constant, Effects, Spec
+from .specs import ConstantSpec, Effects, Spec
 
 Inferred = tuple[Sequence[Spec], "pytree.TreeSpec | None", "Effects | None"]
 _sequence = itertools.count()  # next() on it is atomic: graphs may be built in several threads
@@ -159,7 +159,7 @@ class Node:
         if self.structure is None:
             return make(Ref(self))
         leaves = [
-            spec.value if type(spec) is Constant else make(Ref(self, index))
+            spec.value if type(spec) is ConstantSpec else make(Ref(self, index))
             for index, spec in enumerate(self.specs)
         ]
         return pytree.tree_unflatten(leaves, self.structure)

@@ -151,13 +151,13 @@ class DeviceSpec(_DeviceFields, ValueSpec):
         return self.in_all_lanes
 
 
-class Constant(NamedTuple):
+class ConstantSpec(NamedTuple):
     """A part of a call's result that is the same at every run, such as `None`."""
 
     value: Any
 
 
-Spec = TensorSpec | NumberSpec | DataSpec | DeviceSpec | Constant  # of a leaf of a result
+Spec = TensorSpec | NumberSpec | DataSpec | DeviceSpec | ConstantSpec  # of a leaf of a result
 
 
 REAL = -1  # in `Effects.shares`: the memory of a parameter, buffer or other real tensor

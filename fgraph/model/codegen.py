@@ -26,7 +26,7 @@ _FEWEST_CALLS = 3  # of children in a forward, from which on child_calls() saves
 
 
 @dataclass
-class Source:
+class ForwardSource:
     """A generated forward.
 
     Attributes:
@@ -77,7 +77,7 @@ class ForwardWriter(ExpressionWriter):
         self._penalised_again = _penalised_again(graph)
         self._functions: list[Line] = []  # inside the forward
 
-    def write(self, outputs: Any) -> Source:
+    def write(self, outputs: Any) -> ForwardSource:
         """Return the source that computes `outputs`, a structure with a `Ref` for each tensor."""
         nodes = self._graph.nodes
         body = in_blocks(self._body(0, len(nodes)))
@@ -90,7 +90,7 @@ class ForwardWriter(ExpressionWriter):
             lines.append((f"m = {f'child_calls({signature})' if short else 'self._modules'}", None))
         lines += [*self._functions, *body, (f"return {self._value(outputs)}", None)]
         numbers = {position: number for number, (_, position) in enumerate(lines, 2)}
-        return Source(
+        return ForwardSource(
             "\n".join([f"def forward({signature}):", *(line for line, _ in indented(lines)), ""]),
             self._namespace,
             self._tensors,
@@ -229,7 +229,7 @@ def _pattern(node: Node, names: dict[int, str]) -> str | None:
 _numbers = itertools.count(1)
 
 
-def compile_forward(source: Source, title: str) -> Callable[..., Any]:
+def compile_forward(source: ForwardSource, title: str) -> Callable[..., Any]:
     """Make the function; tracebacks and debuggers show its lines.
 
     Args:

@@ -29,7 +29,7 @@ class GeneratedForward(GraphAttributes):
             )
         return self._replay(*args, **kwargs)
 
-    def _take(self, source: codegen.Source, segments: Any) -> None:
+    def _take(self, source: codegen.ForwardSource, segments: Any) -> None:
         """Make this source the forward.
 
         Args:
@@ -44,7 +44,7 @@ class GeneratedForward(GraphAttributes):
 
     def _generate(
         self, graph: Graph, naming: Naming, outputs: Any, segments: Any = None
-    ) -> codegen.Source:
+    ) -> codegen.ForwardSource:
         """Generate a forward that runs a graph on the modules and tensors of this model.
 
         Args:

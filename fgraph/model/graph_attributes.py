@@ -11,7 +11,7 @@ from ..errors import AmbiguousNodeError, unknown_name
 from ..graph import Node, SymbolicTensor, symbol, to_symbols
 from ..graph.graph import Graph
 from ..graph.nested import filled
-from ..graph.recording.replacing import with_replaced
+from ..graph.recording.replaced_graph import with_replaced
 from ..interface.keras_weights import KerasWeights
 from ..interface.lazy_methods import LazyMethods
 from ..interface.penalties import Penalties

@@ -26,7 +26,7 @@ from ..layers.masks import attach_masks
 from ..layers.modules import KeptLoss
 from .layer_replay import Replay
 from .run_time_notes import add_run_time_note
-from .variants import Variant
+from .second_forwards import SecondForward
 
 
 class _Masked(NamedTuple):
@@ -129,17 +129,17 @@ def run_with_masks(model: Any, values: Sequence[Tensor], masks: Sequence[Tensor 
     Returns:
         A list of the outputs, and a list of the masks that depend on values inside the model.
     """
-    variant = masked_forward(model, tuple(None if mask is None else mask.dim() for mask in masks))
+    second = masked_forward(model, tuple(None if mask is None else mask.dim() for mask in masks))
     given = (*values, *(mask for mask in masks if mask is not None))
     if torch.compiler.is_compiling():
-        made = variant.forward(model, *given)
+        made = second.forward(model, *given)
     else:
         try:
-            made = nn.Module.__call__(variant.stand_in(model), *given)
+            made = nn.Module.__call__(second.stand_in(model), *given)
         except Exception as error:
             add_run_time_note(error, model)
             raise
-    count = len(made) - len(variant.more)
+    count = len(made) - len(second.more)
     return [*made[:count]], [*made[count:]]
 
 
@@ -161,9 +161,9 @@ def prepare(graph: Graph) -> None:
 MaskRanks = tuple[int | None, ...]  # of the mask of each input, `None` where there is none
 
 
-def masked_forward(model: Any, ranks: MaskRanks) -> Variant:
+def masked_forward(model: Any, ranks: MaskRanks) -> SecondForward:
     """Return the forward of a model for masks of these ranks, which are inputs after its own."""
-    made: dict[MaskRanks, Variant] = model.__dict__.setdefault("_masked", {})
+    made: dict[MaskRanks, SecondForward] = model.__dict__.setdefault("_masked", {})
     if ranks not in made:
         specs = [ref.spec for ref in model._graph.inputs]
         mask_specs = [
@@ -172,7 +172,7 @@ def masked_forward(model: Any, ranks: MaskRanks) -> Variant:
         ]
         masked = _masked(model, specs, mask_specs)
         named = zip(model.input_names, ranks, strict=True)
-        made[ranks] = Variant(
+        made[ranks] = SecondForward(
             model,
             masked.graph.inputs,
             masked.graph.outputs,

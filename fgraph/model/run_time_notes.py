@@ -18,11 +18,11 @@ def add_run_time_note(error: BaseException, model: Any) -> None:
     """Add a note that names the layer whose generated line raised `error`; its type is kept."""
     if model._graph is None:
         return
-    variants = [*model.__dict__.get("_view", ())[1:], *model.__dict__.get("_masked", {}).values()]
+    others = [*model.__dict__.get("_view", ())[1:], *model.__dict__.get("_masked", {}).values()]
     by_code: dict[CodeType, Any] = {}
     for forward, *found in (
         (type(model)._generated, model._forward_source, model._graph, model._node_names),
-        *((v.forward, v.source, v.graph, v.naming.nodes) for v in variants if v is not None),
+        *((v.forward, v.source, v.graph, v.naming.nodes) for v in others if v is not None),
     ):
         inner = [part for part in forward.__code__.co_consts if isinstance(part, CodeType)]
         by_code |= dict.fromkeys([forward.__code__, *inner], found)

@@ -11,13 +11,13 @@ from ..graph import Ref
 from ..graph.ancestry import ancestors
 from ..graph.graph import Graph
 from .run_time_notes import add_run_time_note
-from .variants import Activation, Variant
+from .second_forwards import OutputActivation, SecondForward
 
 _SOFTMAX = {torch.softmax, torch.Tensor.softmax, nn.functional.softmax, torch.special.softmax}
 _SIGMOID = {torch.sigmoid, torch.Tensor.sigmoid, nn.functional.sigmoid, torch.special.expit}
 
 
-def run_for_loss(model: Any, view: Variant, inputs: Any) -> Any:
+def run_for_loss(model: Any, view: SecondForward, inputs: Any) -> Any:
     """Call a model once; return its outputs, which keep their logits and masks.
 
     Where a call would do nothing but check the inputs and run the forward, that is done here.
@@ -32,7 +32,7 @@ def run_for_loss(model: Any, view: Variant, inputs: Any) -> Any:
         raise
 
 
-def view_of(model: Any) -> Variant | None:
+def view_of(model: Any) -> SecondForward | None:
     """Return what a training step runs in place of the forward; `None` where that is enough.
 
     It is made anew if a child whose output is one of the model's was replaced: these decide on the
@@ -50,16 +50,16 @@ def view_of(model: Any) -> Variant | None:
             if path is not None and id(node) in last
         }
         made = model.__dict__["_view"] = (children, _make_view(model, graph))
-    view: Variant | None = made[1]
+    view: SecondForward | None = made[1]
     return view
 
 
-def _make_view(model: Any, graph: Graph) -> Variant | None:
+def _make_view(model: Any, graph: Graph) -> SecondForward | None:
     """Make the view of a model; `None` where no output has logits or a mask."""
     activations, masks = output_activations(graph), _output_masks(graph)
     if not activations and not masks:
         return None
-    return Variant(
+    return SecondForward(
         model,
         graph.inputs,
         graph.outputs,
@@ -82,22 +82,22 @@ def _output_masks(graph: Graph) -> dict[int, Ref]:
     }
 
 
-def output_activations(graph: Graph) -> list[Activation]:
+def output_activations(graph: Graph) -> list[OutputActivation]:
     """Find the outputs of a graph that a softmax or sigmoid makes."""
     found = (_activation(index, ref) for index, ref in enumerate(graph.outputs))
     return [activation for activation in found if activation is not None]
 
 
-def _activation(index: int, ref: Ref) -> Activation | None:
+def _activation(index: int, ref: Ref) -> OutputActivation | None:
     node = ref.node
     if not node.args or type(node.args[0]) is not Ref:
         return None
     target, logits = node.target, node.args[0]
     if isinstance(target, nn.Sigmoid) or (node.op == "function" and target in _SIGMOID):
-        return Activation(index, "sigmoid", logits, -1)
+        return OutputActivation(index, "sigmoid", logits, -1)
     axis = None
     if isinstance(target, nn.Softmax):
         axis = target.dim
     elif node.op == "function" and target in _SOFTMAX:
         axis = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
-    return Activation(index, "softmax", logits, axis) if isinstance(axis, int) else None
+    return OutputActivation(index, "softmax", logits, axis) if isinstance(axis, int) else None

@@ -12,13 +12,13 @@ from ..graph import Node, Ref
 from ..graph.graph import Graph
 from ..graph.module_state import training
 from ..graph.nested import iter_leaves
-from ..model.codegen import ForwardWriter, Source, Statement, in_blocks, indented
+from ..model.codegen import ForwardSource, ForwardWriter, Statement, in_blocks, indented
 from ..model.naming import Naming
 from .activation_checkpointing import UsedPart, recomputed
 
 
 @dataclass
-class SegmentedSource(Source):
+class SegmentedSource(ForwardSource):
     """A generated forward with segments.
 
     Attributes:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..graph import Node, Ref
-from ..graph.flat_graph import At, Entry, Flat, flatten, restore
+from ..graph.flat_graph import Entry, EntryRef, FlatGraph, flatten, restore
 from ..graph.graph import Graph
 from ..graph.module_state import READS
 from ..graph.nested import iter_leaves, map_leaves
@@ -150,7 +150,7 @@ class _Parts:
         return self.copies.get(id(leaf), leaf) if isinstance(leaf, nn.Module) else leaf
 
 
-def _with_parts(flat: Flat, parts: _Parts) -> Flat:
+def _with_parts(flat: FlatGraph, parts: _Parts) -> FlatGraph:
     """Let a graph refer to the parts of the stage, and to layers without their other calls."""
     owners: dict[int, Any] = {}
 
@@ -181,43 +181,45 @@ class _SizeCarriers:
         flat: the graph of a stage, whose inputs and outputs may be sizes and devices.
     """
 
-    def __init__(self, flat: Flat) -> None:
+    def __init__(self, flat: FlatGraph) -> None:
         self._flat = flat
         given = flat.inputs
-        self._first = next((at for at in given if self._is(at, TensorSpec)), At(0, 0))
+        self._first = next((at for at in given if self._is(at, TensorSpec)), EntryRef(0, 0))
         self._numbers = [at for at in given if self._is(at, NumberSpec)]
         self._devices = [at for at in given if self._is(at, DeviceSpec)]
         self._sources = flat.sources + len(self._numbers)
         read = [*self._numbers, *self._devices]
-        self._read = {at: At(self._sources + place, 0) for place, at in enumerate(read)}
+        self._read = {at: EntryRef(self._sources + place, 0) for place, at in enumerate(read)}
         self._shift = len(self._numbers) + len(read)
 
-    def _spec(self, at: At) -> Any:
+    def _spec(self, at: EntryRef) -> Any:
         return self._flat.entries[at.node].specs[at.index]
 
-    def _is(self, at: At, kind: type) -> bool:
+    def _is(self, at: EntryRef, kind: type) -> bool:
         return isinstance(self._spec(at), kind)
 
     def _now(self, leaf: Any) -> Any:
         """Return the reference to a value in the new graph; other leaves unchanged."""
-        if type(leaf) is not At or leaf.node < 0:
+        if type(leaf) is not EntryRef or leaf.node < 0:
             return leaf
         inner = leaf.node >= self._flat.sources
-        return self._read.get(leaf) or (At(leaf.node + self._shift, leaf.index) if inner else leaf)
+        return self._read.get(leaf) or (
+            EntryRef(leaf.node + self._shift, leaf.index) if inner else leaf
+        )
 
     def _moved(self, structure: Any) -> Any:
         return map_leaves(self._now, structure)
 
-    def graph(self) -> tuple[Flat, int, int]:
+    def graph(self) -> tuple[FlatGraph, int, int]:
         """Return the graph, and how many nodes it has more: at the beginning, and at the end."""
         flat = self._flat
-        carriers = {at: At(flat.sources + n, 0) for n, at in enumerate(self._numbers)}
+        carriers = {at: EntryRef(flat.sources + n, 0) for n, at in enumerate(self._numbers)}
         entries = self._entries(carriers)
         outputs = []
         for at in flat.outputs:
             if self._is(at, NumberSpec):
                 entries.append(self._carrying(at))
-                outputs.append(At(len(entries) - 1, 0))
+                outputs.append(EntryRef(len(entries) - 1, 0))
             else:
                 outputs.append(self._now(at))
         sizes = sum(self._is(at, NumberSpec) for at in flat.outputs)
@@ -233,7 +235,7 @@ class _SizeCarriers:
         )
         return made, len(self._read), sizes
 
-    def _entries(self, carriers: dict[At, At]) -> list[Entry]:
+    def _entries(self, carriers: dict[EntryRef, EntryRef]) -> list[Entry]:
         """Return the entries of the graph, after those that read sizes and devices."""
         flat, spec = self._flat, self._spec
         size, numbers = "torch.Tensor.size", self._numbers
@@ -255,7 +257,7 @@ class _SizeCarriers:
             ),
         ]
 
-    def _carrying(self, at: At) -> Entry:
+    def _carrying(self, at: EntryRef) -> Entry:
         """Return the entry of a tensor that carries a size."""
         outputs = self._flat.outputs
         like = next((out for out in outputs if self._is(out, TensorSpec)), self._first)
@@ -269,4 +271,4 @@ def _carrier(size: NumberSpec) -> TensorSpec:
 
 
 def _entry(op: str, function: str | None, args: tuple[Any, ...], spec: Any) -> Entry:
-    return Entry(op, None, function, args, {}, [spec], At(-1, 0), None, None)
+    return Entry(op, None, function, args, {}, [spec], EntryRef(-1, 0), None, None)

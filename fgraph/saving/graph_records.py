@@ -16,7 +16,7 @@ from ..errors import LoadError, SaveError
 from ..graph import Node, Ref, to_symbols
 from ..graph.ancestry import DTYPE, ancestors, reads_of
 from ..graph.closures import LiftedFunction
-from ..graph.flat_graph import At, Entry, Flat, flatten, restore
+from ..graph.flat_graph import Entry, EntryRef, FlatGraph, flatten, restore
 from ..graph.graph import Graph
 from ..graph.home import Home
 from ..graph.inference import shapes
@@ -104,7 +104,7 @@ class GraphWriter:
     def _reference(self, item: Any) -> Any:
         if id(item) in self._homes:
             return "$object", self._encoder.number(self._homes[id(item)])
-        if type(item) is not At:
+        if type(item) is not EntryRef:
             return None
         place = self._given.get(item)
         later = [len(self._given) + item.node - self._flat.sources, item.index]
@@ -153,8 +153,8 @@ def _held(module: nn.Module) -> dict[str, Any]:
     return {**module._modules, **module._parameters, **module._buffers}
 
 
-def _values(structure: Any) -> list[At]:
-    return [leaf for leaf in iter_leaves(structure) if type(leaf) is At]
+def _values(structure: Any) -> list[EntryRef]:
+    return [leaf for leaf in iter_leaves(structure) if type(leaf) is EntryRef]
 
 
 def _shown(structure: Any) -> Any:
@@ -164,7 +164,7 @@ def _shown(structure: Any) -> Any:
         return kind(map(_shown, structure))
     if kind is dict:
         return {str(key): _shown(item) for key, item in structure.items()}
-    return structure if kind is At else tuple(_values(structure)) or None
+    return structure if kind is EntryRef else tuple(_values(structure)) or None
 
 
 def _name_of(ref: Ref) -> str | None:
@@ -185,7 +185,7 @@ def _declaration(entry: Entry) -> Any:
     if not entry.declared or isinstance(entry.target, Model) or entry.target in READS:
         return None
     specs = [[list(spec.shape), spec.dtype] for spec in cast(list[TensorSpec], entry.specs)]
-    return specs[0] if type(entry.template) is At else tuple(specs)
+    return specs[0] if type(entry.template) is EntryRef else tuple(specs)
 
 
 # ---------------------------------------------------------------------- reading
@@ -266,12 +266,12 @@ class _Reader:
         self._calls, self._scopes, self._operations = map(len, (calls, scopes, operations))
         self._check_spans(calls, operations)
         outputs, reads = record["outputs"], record["reads"]
-        if not all(type(item) is At for item in (*outputs, *(item for item, _ in reads))):
+        if not all(type(item) is EntryRef for item in (*outputs, *(item for item, _ in reads))):
             raise LoadError("the graph gives something that is no value of it")
         self.paths = [tuple(held["path"]) if "path" in held else None for held in nodes]
         entries = [Entry("input", held, None, (), {}, [], None, None, None) for held in inputs]
-        flat = Flat(
-            inputs=[At(number, 0) for number in range(len(inputs))],
+        flat = FlatGraph(
+            inputs=[EntryRef(number, 0) for number in range(len(inputs))],
             outputs=outputs,
             sources=len(inputs),
             entries=entries + [self._entry(held) for held in nodes],
@@ -297,11 +297,11 @@ class _Reader:
     def _check_spans(calls: Any, operations: Any) -> None:
         """Check what calls of layers and operations take and return."""
         for owner, given, results, _ in calls:
-            made = any(type(leaf) is At for leaf in iter_leaves(results))
+            made = any(type(leaf) is EntryRef for leaf in iter_leaves(results))
             if not isinstance(owner, Layer) or not _is_call(given) or not made:
                 raise LoadError(f"a call of {owner!r:.80} has no inputs or outputs")
         for taken in operations:
-            if type(taken) is not list or not all(type(item) is At for item in taken):
+            if type(taken) is not list or not all(type(item) is EntryRef for item in taken):
                 raise LoadError(f"an operation takes {taken!r:.80}, not values of the graph")
 
     def _home(self, module: Any, name: Any) -> tuple[nn.Module, str]:
@@ -323,13 +323,13 @@ class _Reader:
         elif name != "" or outer is not None:
             raise LoadError(f"a call of an opened module is named {name!r:.80}")
         leaves = [*iter_leaves(inputs), *iter_leaves(outputs)]
-        if not _is_call(inputs) or any(type(leaf) not in (At, type(None)) for leaf in leaves):
+        if not _is_call(inputs) or any(type(leaf) not in (EntryRef, type(None)) for leaf in leaves):
             raise LoadError(f"a call of {name!r} has no inputs or outputs")
         return home, name, outer, inputs, outputs
 
-    def _at(self, held: Any) -> At:
+    def _at(self, held: Any) -> EntryRef:
         place, index = held
-        return At(number_below(place, self._held), number_below(index, range(2**31)))
+        return EntryRef(number_below(place, self._held), number_below(index, range(2**31)))
 
     def _entry(self, held: dict[str, Any]) -> Entry:
         check_fields("a node", held, _NODE_FIELDS)

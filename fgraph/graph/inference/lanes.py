@@ -15,9 +15,9 @@ from torch.utils import _pytree as pytree
 from ..ancestry import ancestors
 from ..node import Node, Ref
 from ..specs import DeviceSpec, TensorSpec
+from .calls_without_probes import is_convolution, is_plain_target
 from .meta_mode import LANES
 from .opaque_objects import OpaqueObject, holds_tensors
-from .plain_calls import is_convolution, is_plain_target
 from .run_on_meta import run_on_meta
 from .shape_cache import Cache, call_key, main_results
 

@@ -11,9 +11,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
 from ..nested import iter_leaves, map_leaves
+from .calls_without_probes import is_plain
 from .kernel_rules import RULES
-from .plain_calls import is_plain
-from .sized_by_values import SIZED_BY_VALUES, pack
+from .value_dependent_sizes import SIZED_BY_VALUES, pack
 
 LANES = 15  # probe lanes; a number beyond stands for a lane with other counts
 # the values of what these make may be read later on, to decide the way

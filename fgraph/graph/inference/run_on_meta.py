@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..closures import LiftedFunction
-from ..memory import Watch
+from ..memory import MemoryWatch
 from ..modes import Autocast, Modes, under
 from ..module_copies import call_of_copy, copy_without_hooks
 from ..nested import iter_leaves, map_leaves
@@ -32,7 +32,7 @@ from .meta_mode import MetaMode
 def run_on_meta(
     node: Node,
     lane: Mapping[Ref, Any],
-    watch: Watch | None = None,
+    watch: MemoryWatch | None = None,
     number: int = 0,
     autocast: tuple[Autocast, ...] = (),
 ) -> tuple[Any, MetaMode]:
@@ -91,7 +91,7 @@ def is_inferring() -> bool:
     return _inferring.now
 
 
-def _run(node: Node, lane: Mapping[Ref, Any], mode: MetaMode, watch: Watch | None) -> Any:
+def _run(node: Node, lane: Mapping[Ref, Any], mode: MetaMode, watch: MemoryWatch | None) -> Any:
     target, args, kwargs = node.target, node.args, node.kwargs
     given: list[tuple[Any, Any]] = []
 
@@ -138,7 +138,7 @@ def _run_on_fakes(
     node: Node,
     lane: Mapping[Ref, Any],
     mode: MetaMode,
-    watch: Watch | None,
+    watch: MemoryWatch | None,
     error: Exception,
 ) -> Any:
     """Run on torch's fake tensors, which fall back to CPU kernels on zeros.

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from ..node import Node, Ref
 from ..specs import DataSpec, Effects, Spec
 from ..torch_functions import torch_name
-from .plain_calls import says_plain
+from .calls_without_probes import says_plain
 
 _PLAIN = (int, float, bool, str, complex, type(None), torch.dtype, torch.Size, type(Ellipsis))
 _PLAIN_TYPES = frozenset({*_PLAIN, torch.device, torch.memory_format, torch.layout})
@@ -48,7 +48,7 @@ class Found(NamedTuple):
         specs, structure: the leaves of the result, and its pytree structure.
         loops: whether the call does more the larger the sizes are.
         effects: what it does to memory.
-        plain: whether all functions inside need no probe lanes, see `plain_calls`.
+        plain: whether all functions inside need no probe lanes, see `calls_without_probes`.
     """
 
     specs: list[Spec]

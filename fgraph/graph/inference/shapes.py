@@ -4,7 +4,7 @@ A lane is a set of numbers in place of the unknown sizes. A call is run in two m
 its result that differs between them is unknown. Equal sizes prove nothing if the call can map
 different numbers to the same one (`x[:, :10]`, `192 % 8 == 288 % 8`): such a call, and every call
 on its result, is also run in the probe lanes. The numbers are in `lanes`; `run_on_meta` runs a call
-without side effects; `plain_calls` lists the calls that need no probe lanes.
+without side effects; `calls_without_probes` lists the calls that need no probe lanes.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from ..memory import Watch
+from ..memory import MemoryWatch
 from ..node import Inferred, Node
-from ..specs import Constant, DataSpec, DeviceSpec, NumberSpec, Spec, TensorSpec
+from ..specs import ConstantSpec, DataSpec, DeviceSpec, NumberSpec, Spec, TensorSpec
 from . import extrapolation
+from .calls_without_probes import is_plain_target, tells_from_spec
 from .lanes import BATCH, OTHER, PROBES, Lane, lane_of
 from .opaque_objects import OpaqueObject, holds_tensors
-from .plain_calls import is_plain_target, tells_from_spec
 from .run_on_meta import run_on_meta
 from .shape_cache import Found, call_key
 from .shape_cache import main_results as _cache
@@ -87,7 +87,7 @@ def _infer(node: Node) -> Found:
     target, refs = node.target, node.refs()
     main: list[Lane] = [{ref: ref.spec.in_lane(which) for ref in refs} for which in (0, 1)]
     is_open = any(ref.spec.is_open for ref in refs)
-    watch = Watch()
+    watch = MemoryWatch()
     first, seen = run_on_meta(node, main[0], watch, -1)
     second, last = first, seen
     if is_open or seen.counted:
@@ -112,7 +112,7 @@ def _infer_below(node: Node) -> Found | None:
     """
     if not any(ref.spec.is_open for ref in node.refs()):
         return None
-    watch = Watch()
+    watch = MemoryWatch()
     runs: dict[int, tuple[Lane, Any, int]] = {}
     even = [n for n, (_, _, is_even) in enumerate(PROBES) if is_even]
     numbers = sorted(even, key=lambda n: PROBES[n][1])
@@ -163,7 +163,7 @@ def _continued(leaves: list[Any], unknown: list[Any]) -> Spec | None:
         if holds_tensors(first):
             return _hidden(first)
         same = all(leaf == first for leaf in leaves)
-        return Constant(first) if same and type(first) is not bool else None
+        return ConstantSpec(first) if same and type(first) is not bool else None
     if any(leaf.dim() != first.dim() or leaf.dtype != first.dtype for leaf in leaves):
         return None
     pairs = [
@@ -210,7 +210,7 @@ def _pair(first: Any, second: Any, depends: bool, on_data: bool) -> Spec:
         return NumberSpec(first, second)
     if holds_tensors(first):
         return _hidden(first)
-    return DataSpec(first) if on_data and first is not None else Constant(first)
+    return DataSpec(first) if on_data and first is not None else ConstantSpec(first)
 
 
 def _hidden(value: Any) -> Spec:

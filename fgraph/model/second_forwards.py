@@ -19,7 +19,7 @@ from .codegen import compile_forward
 _HOOKS = ("_forward_pre_hooks", "_backward_pre_hooks", "_backward_hooks", "_forward_hooks")
 
 
-class Activation(NamedTuple):
+class OutputActivation(NamedTuple):
     """An output that holds probabilities.
 
     Attributes:
@@ -35,7 +35,7 @@ class Activation(NamedTuple):
     axis: int
 
 
-class Variant:
+class SecondForward:
     """A second forward of a model, which returns a flat tuple.
 
     Args:
@@ -63,7 +63,7 @@ class Variant:
         title: str,
         more_inputs: Iterable[str] = (),
         segments: Any = None,
-        activations: Sequence[Activation] = (),
+        activations: Sequence[OutputActivation] = (),
         masked: Sequence[int] = (),
     ) -> None:
         self.graph = Graph(inputs, [*outputs, *more])
