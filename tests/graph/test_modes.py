@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fgraph import Input, Model, Sequential, layers, load_model
+from fgraph import BuildError, Input, Model, Sequential, layers, load_model
 from fgraph.graph.modes import current_modes
 from fgraph.models import clone_model
 from strategies import compiled
@@ -293,3 +293,12 @@ def test_an_error_in_a_block_names_its_layer():
     found = model.activations(torch.ones(2, 5, 4), torch.ones(2, 5, 4))
     assert not found["linear_1"].requires_grad
     assert found["linear_2"].requires_grad
+
+
+def test_refusals_under_autocast_are_raised_and_not_logged(caplog):
+    x = Input((None, 4))
+    with torch.autocast("cpu", torch.bfloat16):
+        shifted = x * 1.0
+        with pytest.raises(BuildError, match="add_ cannot be called"):
+            shifted.add_(torch.ones(3, 4))
+    assert not caplog.records

@@ -8,6 +8,7 @@ updated and no memory is allocated.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -89,6 +90,10 @@ _inferring = _Inferring()
 def is_inferring() -> bool:
     """Return whether this thread runs a call on meta tensors now."""
     return _inferring.now
+
+
+# torch logs what fake tensors refuse: here it is an answer, or an error that the user is shown
+logging.getLogger("torch._subclasses.fake_tensor").addFilter(lambda _: not _inferring.now)
 
 
 def _run(node: Node, lane: Mapping[Ref, Any], mode: MetaMode, watch: MemoryWatch | None) -> Any:
