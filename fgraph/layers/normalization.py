@@ -268,6 +268,8 @@ class LayerNormalization(_AxesNormalization):
         rms_scaling: bool = False,
         **options: Unpack[LayerOptions],
     ) -> None:
+        if not isinstance(axis, int):  # Keras sorts them, and so the axes of the weights
+            axis = sorted(axis)
         super().__init__(axis, epsilon, **options)
         self._set_weight_options(locals())
         self.rms_scaling = rms_scaling

@@ -189,6 +189,8 @@ ROWS: list[tuple[Any, ...]] = [
     ("batch no center", lambda L: L.BatchNormalization(center=False), (4, 3)),
     ("layer", lambda L: L.LayerNormalization(), (4, 3)),
     ("layer axes", lambda L: L.LayerNormalization(axis=(1, 2), scale=False), (4, 3)),
+    ("layer axes from the end", lambda L: L.LayerNormalization(axis=[-1, -2]), (4, 3)),
+    ("layer axes in any order", lambda L: L.LayerNormalization(axis=(2, 1)), (3, 3)),
     ("layer rms", lambda L: L.LayerNormalization(rms_scaling=True), (4, 3)),
     ("rms", lambda L: L.RMSNormalization(), (4, 3)),
     ("group", lambda L: L.GroupNormalization(2), IMAGE),
