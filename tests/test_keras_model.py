@@ -250,3 +250,39 @@ def test_a_callback_ends_an_evaluation():
     evaluate = {"batch_size": 1, "verbose": 0}
     assert model.evaluate(x, 0 * x, callbacks=[Stops()], **evaluate) == 2.5
     assert model.evaluate(x, 0 * x, **evaluate) == pytest.approx((1 + 4 + 900) / 3)
+
+
+@pytest.mark.filterwarnings("ignore")  # Keras's own, of the structure of inputs
+@pytest.mark.parametrize(
+    "structure",
+    [lambda y: y, lambda y: [y], lambda y: (y,), lambda y: {"only": y}, lambda y: [y, y]],
+    ids=["tensor", "list", "tuple", "dict", "two"],
+)
+def test_the_only_output_in_a_list_is_predicted_by_itself(structure):
+    values, found = np.ones((4, 3), "float32"), []
+    for lib in (keras, fgraph):
+        x = lib.Input((3,))
+        model = lib.Model([x], structure(lib.layers.Dense(2)(x)))
+        made = [model.predict(values, verbose=0), model.predict_on_batch(values)]
+        found.append([(type(part), np.shape(list(part))) for part in made])
+        assert model.input_shape == (None, 3)
+    assert found[0] == found[1]
+
+
+def test_a_list_that_code_returns_stays_a_list():
+    class Written(Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(2)
+
+        def call(self, x):
+            return [self.dense(x)]
+
+    class First(Model):
+        def predict_step(self, data):
+            return self(data)[0]
+
+    values, x = np.ones((4, 3), "float32"), Input((3,))
+    (alone,) = Written().predict(values, verbose=0)
+    assert alone.shape == (4, 2)
+    assert First(x, [layers.Dense(2)(x)]).predict(values, verbose=0).shape == (4, 2)

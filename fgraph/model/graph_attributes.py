@@ -10,7 +10,7 @@ from torch import nn
 from ..errors import AmbiguousNodeError, unknown_name
 from ..graph import Node, SymbolicTensor, symbol, to_symbols
 from ..graph.graph import Graph
-from ..graph.nested import filled
+from ..graph.nested import filled, numbered
 from ..graph.recording.replaced_graph import with_replaced
 from ..interface.keras_weights import KerasWeights
 from ..interface.lazy_methods import LazyMethods
@@ -72,13 +72,37 @@ class GraphAttributes(LazyMethods, KerasWeights, Penalties, Trainer, nn.Module):
 
     @property
     def input_shape(self) -> Any:
-        """The shapes of the inputs, in their structure, `None` for unknown sizes."""
-        return filled(self._input_template, [value.spec.shape for value in self.inputs])
+        """The shapes of the inputs, in their structure, `None` for unknown sizes.
+
+        As in Keras, that of the only one in a list stands by itself.
+        """
+        shapes = [value.spec.shape for value in self.inputs]
+        return (
+            shapes[0] if _is_single(self._input_template) else filled(self._input_template, shapes)
+        )
 
     @property
     def output_shape(self) -> Any:
-        """The shapes of the outputs, in their structure, `None` for unknown sizes."""
-        return filled(self._output_template, [value.spec.shape for value in self.outputs])
+        """The shapes of the outputs, in their structure, `None` for unknown sizes.
+
+        As in Keras, that of the only one in a list stands by itself.
+        """
+        shapes = [value.spec.shape for value in self.outputs]
+        return (
+            shapes[0]
+            if _is_single(self._output_template)
+            else filled(self._output_template, shapes)
+        )
+
+    def _predicted(self, outputs: Any) -> Any:
+        """Return what `predict` gives: as in Keras, the only output in a list by itself.
+
+        Not so for a model written with `call`, or where a `predict_step` returns something else.
+        """
+        is_made_of_graph = self._graph is not None and not hasattr(type(self), "call")
+        if is_made_of_graph and _is_single(self._output_template) and _is_single(numbered(outputs)):
+            return outputs[0]
+        return outputs
 
     @property
     def input_names(self) -> list[str]:
@@ -209,3 +233,8 @@ class GraphAttributes(LazyMethods, KerasWeights, Penalties, Trainer, nn.Module):
 
 def _groups(module: nn.Module) -> tuple[dict[str, Any], ...]:
     return module._modules, module._parameters, module._buffers
+
+
+def _is_single(template: Any) -> bool:
+    """Return whether a structure is a list or tuple of one leaf."""
+    return isinstance(template, (list, tuple)) and len(template) == 1 and template[0] == 0

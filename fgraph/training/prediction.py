@@ -98,7 +98,7 @@ class Prediction(Steps):
             _refuse_other_rows(arrays)
             order = row_order(feed.source, processes, sizes)
             found = [gathered_rows(part, processes, order) for part in found]
-        return filled(outputs, found)
+        return self._predicted(filled(outputs, found))
 
     def _predict_batches(self, feed: Feed, callbacks: CallbackList) -> Iterator[tuple[Batch, Any]]:
         """Yield each batch with its outputs; call the batch hooks before and after."""

@@ -313,7 +313,7 @@ class Trainer(DataPreparation, OnOwnDevice):
         Returns:
             numpy arrays in the structure of the model's outputs and, as in Keras, in their dtypes,
             such as float16 with `precision="float16"`. bfloat16, which numpy lacks, becomes
-            float32.
+            float32. The only output of `Model(x, [y])` comes by itself, also as in Keras.
 
         Raises:
             ValueError: there is no data.
