@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import fgraph
@@ -98,6 +98,10 @@ def pair(steps: Any, outputs: list[int], inputs: int) -> tuple[Any, Any]:
     return tuple(Program(p, steps, outputs, inputs).whole for p in (fgraph, keras))  # type: ignore[return-value]
 
 
+# masks are calls of their own, also those that nothing in the graph needs
+@example([("dense", 0, 0), ("masking", 1, 0), ("model", 3, 4), ("model", 0, 4)], [5], 3)
+@example([("masking", 32, 29), ("two outputs", 51, 4), ("model", 45, 54), ("dict", 74, 8)], [70], 1)
+@example([("masking", 11, 8), *[("lstm", 11, 49)] * 3, ("masking", 36, 42)], [84, 79, 3], 3)
 @settings(max_examples=25, deadline=None)
 @given(STEPS, st.lists(st.integers(0, 99), min_size=1, max_size=3), st.integers(1, 3))
 def test_layers_and_weights_are_in_keras_order(steps: Any, outputs: list[int], inputs: int) -> None:

@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 from torch import nn
 
 from ..graph import Node, Ref
+from ..graph.ancestry import ancestors
 from ..graph.graph import Graph
 from ..graph.nested import iter_leaves
+from ..graph.node import Operation
 
 _C = TypeVar("_C", bound=Hashable)  # a call
 _O = TypeVar("_O", bound=Hashable)  # what is called
@@ -87,34 +89,40 @@ def recorded_order(
     named: dict[Any, str] = dict(zip(graph.inputs, inputs, strict=True))
     operations: dict[Any, list[Node]] = {}
     for node, name in zip(graph.nodes, names, strict=True):
-        named.setdefault(node, name)
-        if node.call is not None:
-            named.setdefault(node.call.outermost, name)
-        elif node.operation is not None:
+        if node.call is not None and node.call.outermost.alive:
+            named.setdefault(node.call.outermost, name)  # a mask made in it has no name
+        elif node.call is None and node.operation is not None:
             named.setdefault(node.operation, name)
             operations.setdefault(node.operation, []).append(node)
+        else:
+            named.setdefault(node, name)
     inner = set(graph.nodes)
-    results = {
-        leaf: call
-        for call in graph.calls
-        if call.outer is None and call.alive
-        for leaf in iter_leaves(call.outputs)
-        if type(leaf) is Ref and leaf.node.call and leaf.node.call.outermost is call
-    }
+    results: dict[Any, set[Any]] = {}  # of the calls of layers
 
     def call_of(ref: Ref) -> Any:
-        own = ref.node.operation if ref.node.call is None else results.get(ref)
-        return ref if ref in named else own or ref.node
+        if ref in named or ref.node.call is None:
+            return ref if ref in named else ref.node.operation or ref.node
+        call = ref.node.call.outermost
+        if call not in results:
+            made = iter_leaves(call.outputs) if call.alive else ()
+            results[call] = {leaf for leaf in made if type(leaf) is Ref}
+        return call if ref in results[call] else ref.node
+
+    def is_reached(ref: Ref) -> bool:
+        if ref in named or ref.node in inner:
+            return True
+        # a mask, or an argument, that nothing in the graph needs: Keras has it all the same
+        return all(node.op != "input" for node in ancestors([ref], graph.inputs))
 
     def taken_by(call: Any) -> list[Any]:
-        nodes = operations.get(call)
-        given = [call.inputs, *map(_arguments, nodes)] if nodes else _arguments(call)
+        given = [_arguments(part) for part in (call, *operations.get(call, ()))]
         refs = [leaf for leaf in flat(given) if type(leaf) is Ref]
-        made = [call_of(ref) for ref in refs if ref in named or ref.node in inner]
+        made = [call_of(ref) for ref in refs if is_reached(ref)]
         return [other for other in made if other is not call]
 
     made = [call_of(graph.outputs[number]) for number in flat(outputs)]
-    return in_keras_order(graph.inputs, made, named.__getitem__, taken_by)
+    order = in_keras_order(graph.inputs, made, lambda call: named.get(call, call), taken_by)
+    return [name for name in order if isinstance(name, str)]
 
 
 def _arguments(call: Any) -> Any:
@@ -124,6 +132,8 @@ def _arguments(call: Any) -> Any:
     """
     if isinstance(call, Ref):
         return ()
+    if isinstance(call, Operation):
+        return call.inputs
     args, kwargs = call.inputs
     if isinstance(call, Node):
         is_model = hasattr(call.target, "_graph")
