@@ -203,7 +203,8 @@ def restore(flat: FlatGraph, make: Callable[[Entry, Any, Any], Node] = _as_befor
     graph.inputs = [ref(at) for at in flat.inputs]
     graph.outputs = [ref(at) for at in flat.outputs]
     graph.nodes = nodes[flat.sources : flat.sources + flat.between]
-    graph.copies = needed_copies(graph.inputs, graph.nodes, graph.outputs)
+    needed = ancestors(graph.outputs, graph.inputs)  # a file does not say which serve reads alone
+    graph.copies = needed_copies(graph.inputs, needed, graph.outputs)
     if flat.reads:
         add_reads(graph.inputs[0], [(ref(at), axis) for at, axis in flat.reads])
     return graph

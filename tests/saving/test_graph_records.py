@@ -310,6 +310,19 @@ def test_sizes_that_code_read_are_compared_after_loading(tmp_path):
         loaded(torch.ones(2, 0, 4))
 
 
+def test_what_only_reads_need_may_be_a_view_of_what_changes(tmp_path):
+    x = Input((4,))
+    kept = x * 1.0
+    view = kept[:, :2]
+    kept += 1.0
+    assert view.float().shape[1] == 2
+    part = x[:, :3]
+    assert int(part.shape[1]) == 3
+    model = Model(x, kept * 2.0)
+    value = torch.rand(2, 4)
+    assert torch.equal(reload(model, tmp_path)(value), model(value))
+
+
 def test_files_have_all_that_is_known_of_a_node():
     """Or it is found again when the node is recorded."""
     found_again = {"function", "specs", "template", "effects"}
