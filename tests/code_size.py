@@ -36,9 +36,15 @@ def by_room() -> Counter[str]:
     return rooms
 
 
+def core(rooms: Counter[str]) -> int:
+    """Return the lines of the rooms that record graphs and make models of them."""
+    return sum(rooms[name] for name in ("graph", "model", "interface"))
+
+
 if __name__ == "__main__":
     rooms = by_room()
     for name, count in rooms.most_common():
         print(f"{count:7,}  {name}")
     print(f"{rooms['graph'] + rooms['model']:7,}  graph and model together")
+    print(f"{core(rooms):7,}  with interface")
     print(f"{rooms.total():7,}  all")

@@ -54,4 +54,6 @@ def as_operations(package: str, *inner: types.ModuleType) -> None:
         for name, value in [*vars(module).items()]:
             if isinstance(value, types.FunctionType) and not name.startswith("_"):
                 if value.__module__.startswith(package):
-                    setattr(module, name, made.setdefault(value, one_operation(value)))
+                    if value not in made:
+                        made[value] = one_operation(value)
+                    setattr(module, name, made[value])

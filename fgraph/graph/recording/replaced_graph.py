@@ -96,10 +96,9 @@ class _Replacement:
         return self._spans[id(span)]
 
     def _operation(self, before: Operation | None) -> Operation | None:
-        if before is None:
-            return None
-        inputs = map(self._now, before.inputs)
-        return self._operations.setdefault(before, Operation(inputs))
+        if before is not None and before not in self._operations:
+            self._operations[before] = Operation(map(self._now, before.inputs))
+        return None if before is None else self._operations[before]
 
     def _owner(self, owner: Any) -> Any:
         module = self._new.get(id(owner.module))
